@@ -1,0 +1,92 @@
+"""Records and protocols for plugin authors: what the pieces say to each other. Imports no torch."""
+
+from esper_core.leyline.actions import (
+    WAIT,
+    Action,
+    ActionMasks,
+    GovernorMode,
+    Op,
+    Risk,
+    Transition,
+    Verdict,
+)
+from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
+from esper_core.leyline.errors import EsperError, ExitCode, did_you_mean
+from esper_core.leyline.events import Event, EventKind, Level
+from esper_core.leyline.evidence import (
+    Z_95,
+    EpochMetrics,
+    Evidence,
+    GateResult,
+    PairedDifference,
+    SeedEvidence,
+    paired_difference,
+)
+from esper_core.leyline.observation import HostSignals, Observation, SlotSignals
+from esper_core.leyline.protocols import (
+    Actor,
+    DataShape,
+    Gate,
+    HostBuild,
+    RewardTerm,
+    Sink,
+    Split,
+    Splits,
+    Task,
+    TaskKind,
+)
+from esper_core.leyline.records import plain
+from esper_core.leyline.reports import FieldReport, HostState, RewardBreakdown
+from esper_core.leyline.sites import Layout, Site, SiteRequest
+from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
+
+__all__ = [
+    "WAIT",
+    "Z_95",
+    "Action",
+    "ActionMasks",
+    "Actor",
+    "Blend",
+    "Catalogue",
+    "CatalogueEntry",
+    "Cause",
+    "DataShape",
+    "EpochMetrics",
+    "EsperError",
+    "Event",
+    "EventKind",
+    "Evidence",
+    "ExitCode",
+    "FieldReport",
+    "Gate",
+    "GateLevel",
+    "GateResult",
+    "GovernorMode",
+    "HostBuild",
+    "HostSignals",
+    "HostState",
+    "Incubation",
+    "Layout",
+    "Level",
+    "Observation",
+    "Op",
+    "PairedDifference",
+    "RewardBreakdown",
+    "RewardTerm",
+    "Risk",
+    "SeedEvidence",
+    "Sink",
+    "Site",
+    "SiteRequest",
+    "SlotSignals",
+    "Split",
+    "Splits",
+    "Stage",
+    "Task",
+    "TaskKind",
+    "Transition",
+    "Verdict",
+    "did_you_mean",
+    "paired_difference",
+    "plain",
+]

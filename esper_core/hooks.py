@@ -1,0 +1,118 @@
+"""Hook specifications: everything a plugin can do. Mark implementations with `hookimpl`.
+
+A plugin module declares ``ESPER_API = "1.0"`` and is found through the entry-point group ``esper``. Registration hooks
+are called once at start and return descriptors; nothing on a hot path is a hook call.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pluggy import HookimplMarker, HookspecMarker
+
+from esper_core.leyline.actions import Transition
+from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.sites import SiteRequest
+from esper_core.leyline.specs import (
+    BlueprintSpec,
+    GateSpec,
+    HostSpec,
+    PolicySpec,
+    RewardTermSpec,
+    SinkSpec,
+    TaskSpec,
+)
+
+if TYPE_CHECKING:
+    import click
+    from torch import nn
+
+#: The project name of pluggy's markers, and the entry-point group.
+PROJECT = "esper"
+
+hookspec = HookspecMarker(PROJECT)
+hookimpl = HookimplMarker(PROJECT)
+
+
+class RegistrationSpecs:
+    """Called once at start; each returns descriptors. Wrappers are not allowed."""
+
+    @hookspec
+    def esper_hosts(self) -> Iterable[HostSpec]:
+        """Offer host networks.
+
+        >>> @hookimpl
+        ... def esper_hosts():
+        ...     yield HostSpec(name="cnn", summary="A CNN.", layouts={"NCHW"}, factory="my_host.module:build")
+        """
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_blueprints(self) -> Iterable[BlueprintSpec]:
+        """Offer blueprints.
+
+        >>> @hookimpl
+        ... def esper_blueprints():
+        ...     yield BlueprintSpec(name="foo", summary="Foo.", layouts={"NCHW"}, factory="my_foo.module:Foo")
+        """
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_gates(self) -> Iterable[GateSpec]:
+        """Offer gates, each for one level of one gate set."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_reward_terms(self) -> Iterable[RewardTermSpec]:
+        """Offer addends of the reward."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_policies(self) -> Iterable[PolicySpec]:
+        """Offer policies."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_telemetry_sinks(self) -> Iterable[SinkSpec]:
+        """Offer telemetry sinks."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_tasks(self) -> Iterable[TaskSpec]:
+        """Offer tasks."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_commands(self, cli: "click.Group") -> None:
+        """Add subcommands to the `esper` command."""
+
+
+class ResolutionSpecs:
+    """Exactly one plugin answers; the first result counts."""
+
+    @hookspec(firstresult=True)
+    def esper_adapt_host(self, model: "nn.Module") -> Iterable[SiteRequest] | None:
+        """Return the sites of a model that this plugin understands, else None."""
+
+
+class ObserverSpecs:
+    """Told what happens in a run; results are ignored. Never change training from here."""
+
+    @hookspec
+    def esper_run_start(self, manifest: Mapping[str, Any]) -> None:
+        """A run begins; `manifest` is what will be written to ``manifest.json``."""
+
+    @hookspec
+    def esper_epoch_end(self, host: str, evidence: Evidence) -> None:
+        """A host has finished an epoch."""
+
+    @hookspec
+    def esper_seed_transition(self, host: str, transition: Transition) -> None:
+        """A seed has changed its stage."""
+
+    @hookspec
+    def esper_run_finish(self, result: Mapping[str, Any]) -> None:
+        """A run is over; every implementation is called even if another one raises."""
+
+
+#: All specification classes, in the order of the documentation.
+SPECIFICATIONS: tuple[type, ...] = (RegistrationSpecs, ResolutionSpecs, ObserverSpecs)

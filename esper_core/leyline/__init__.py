@@ -1,0 +1,1 @@
+"""Leyline: the contracts that every other floor speaks. Standard library and attrs only."""

@@ -1,0 +1,95 @@
+"""Errors that say what happened, where, why, and how to fix it."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the ``esper`` command returns to the shell."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    LOCK_MISMATCH = 3
+    PLUGIN = 4
+    DATA = 5
+    INTERRUPTED = 130
+
+
+#: Every error code with its one-line meaning and the exit code that it leads to. One page each in the docs.
+CODES: Mapping[str, tuple[str, ExitCode]] = {
+    # E1xx: plugins
+    # E2xx: configuration and command line
+    "E201": ("a configuration key is not known", ExitCode.USAGE),
+    "E202": ("a configuration value is not valid", ExitCode.USAGE),
+    "E203": ("a configuration file cannot be read", ExitCode.USAGE),
+    "E204": ("a component name is not known", ExitCode.USAGE),
+    # E3xx: tasks and data
+    "E301": ("the data of a task cannot be found", ExitCode.DATA),
+    "E302": ("the data of a task is damaged or not as expected", ExitCode.DATA),
+    # E4xx: hosts, sites, slots and seeds
+    "E401": ("a site cannot carry a slot", ExitCode.USAGE),
+    "E402": ("the host network cannot be grown", ExitCode.USAGE),
+    "E403": ("a lifecycle transition is not allowed", ExitCode.FAILED),
+    "E404": ("a blueprint cannot be built for a site", ExitCode.USAGE),
+    "E405": ("a learning-rate scheduler cannot follow growing parameter groups", ExitCode.USAGE),
+    # E5xx: runs
+    "E501": ("the run directory cannot be written", ExitCode.USAGE),
+    "E502": ("a saved state does not fit", ExitCode.FAILED),
+}
+
+
+class EsperError(Exception):
+    """An error with a code from `CODES`.
+
+    Args:
+        code: a key of `CODES`.
+        what: what happened, one sentence.
+        where: the place: a file and line, a plugin, a path in the configuration.
+        why: the cause, one line.
+        fix: what to do about it.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        what: str,
+        *,
+        where: str | None = None,
+        why: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.code = code
+        self.what = what
+        self.where = where
+        self.why = why
+        self.fix = fix
+        self.exit_code = CODES[code][1]
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [f"error[{self.code}] {self.what}"]
+        if self.where:
+            lines.append(f"  at {self.where}")
+        if self.why:
+            lines.append(f"  because {self.why}")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = {"where": self.where, "why": self.why, "fix": self.fix}
+        return (_rebuild, (type(self), self.code, self.what, fields))
+
+
+def _rebuild(kind: type[EsperError], code: str, what: str, fields: dict[str, str | None]) -> EsperError:
+    return kind(code, what, **fields)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean "x"?`` for the nearest known name, else the list of what is known."""
+    names = sorted(known)
+    if near := get_close_matches(name, names, n=1, cutoff=0.6):
+        return f'did you mean "{near[0]}"?'
+    return f"known: {', '.join(names)}" if names else "none is known"

@@ -1,0 +1,71 @@
+"""Telemetry events and levels."""
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from attrs import field, frozen
+
+
+class Level(IntEnum):
+    """How much telemetry is wanted; an event is delivered if its level is not above the wanted one."""
+
+    OFF = 0
+    MINIMAL = 1
+    NORMAL = 2
+    DEBUG = 3
+
+
+class EventKind(StrEnum):
+    """Everything that can be observed of a run. Event data are plain values (see `records.plain`)."""
+
+    RUN_STARTED = "run_started"  # the manifest
+    EPOCH_COMPLETED = "epoch_completed"  # an Evidence and `slots`, {slot: stage name}
+    ACTION_DECIDED = "action_decided"  # an Action
+    ACTION_DENIED = "action_denied"  # a Verdict
+    SEED_TRANSITION = "seed_transition"  # a Transition
+    SEED_FINISHED = "seed_finished"  # a FieldReport
+    GATES_EVALUATED = "gates_evaluated"  # slot, seed_id and `results`, a list of GateResult
+    REWARD_COMPUTED = "reward_computed"  # a RewardBreakdown
+    GOVERNOR_INTERVENED = "governor_intervened"  # mode, reason
+    PLUGIN_FAILED = "plugin_failed"  # plugin, place, error
+    NOTICE = "notice"  # message: something that a person should know
+    RUN_FINISHED = "run_finished"  # the result
+
+
+#: The level of each kind; what is not listed is NORMAL.
+LEVELS: Mapping[EventKind, Level] = {
+    EventKind.RUN_STARTED: Level.MINIMAL,
+    EventKind.RUN_FINISHED: Level.MINIMAL,
+    EventKind.SEED_FINISHED: Level.MINIMAL,
+    EventKind.GOVERNOR_INTERVENED: Level.MINIMAL,
+    EventKind.PLUGIN_FAILED: Level.MINIMAL,
+    EventKind.NOTICE: Level.MINIMAL,
+    EventKind.GATES_EVALUATED: Level.DEBUG,
+}
+
+
+@frozen(kw_only=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        kind: what.
+        host: name of the host in the run; "" for the run as a whole.
+        epoch: host epoch, from 0; None outside of epochs.
+        data: plain values; their meaning depends on the kind.
+        sequence: number of the event in the run, from 0; the hub fills it in.
+        time: seconds since 1970 in UTC; the hub fills it in.
+    """
+
+    kind: EventKind
+    host: str = ""
+    epoch: int | None = None
+    data: Mapping[str, Any] = field(factory=dict)
+    sequence: int = -1
+    time: float = 0.0
+
+    @property
+    def level(self) -> Level:
+        """The telemetry level from which on this event is delivered."""
+        return LEVELS.get(self.kind, Level.NORMAL)

@@ -1,0 +1,80 @@
+"""Where on a host a slot may act."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from attrs import field, frozen, validators
+
+
+class Layout(StrEnum):
+    """How the axes of an activation are laid out: images, sequences, or plain feature vectors."""
+
+    NCHW = "NCHW"
+    BTD = "BTD"
+    BD = "BD"
+
+    @property
+    def rank(self) -> int:
+        """Number of axes, the batch included."""
+        return len(self.value)
+
+    @property
+    def width_axis(self) -> int:
+        """The axis of the channels or features."""
+        return 1 if self is Layout.NCHW else self.rank - 1
+
+
+#: The layout that an activation of this rank has unless a host says otherwise.
+LAYOUT_BY_RANK: Mapping[int, Layout] = {layout.rank: layout for layout in Layout}
+
+
+@frozen(kw_only=True)
+class SiteRequest:
+    """What a host declares about a site; one traced batch confirms it and fills in the rest.
+
+    Attributes:
+        path: name of the submodule, as in ``named_modules()``.
+        id: short name of the site; default is the path. A state-dict key is built from it: no dots.
+        output: tuple index or mapping key, if the submodule's output is no plain tensor.
+        layout: axes of the activation; default is read off its rank.
+        causal: position t may see positions up to t only.
+    """
+
+    path: str
+    id: str | None = None
+    output: int | str | None = None
+    layout: Layout | None = None
+    causal: bool = False
+
+
+@frozen(kw_only=True)
+class Site:
+    """A confirmed site: a submodule on whose output a slot may act.
+
+    Attributes:
+        id: short name, unique in the host, without dots.
+        path: name of the submodule.
+        layout: axes of the activation.
+        width: number of channels or features.
+        sample_shape: shape of one sample's activation in the traced batch (batch axis left out).
+        output: tuple index or mapping key of the tensor in the submodule's output.
+        causal: position t may see positions up to t only.
+        order: position among the host's sites in execution order, from 0.
+        depth: relative depth in the host, 0 to 1.
+        inplace_successor: the next operation overwrites the activation, so a slot must hand out a copy.
+    """
+
+    id: str = field(validator=validators.matches_re(r"[^.\s]+"))
+    path: str
+    layout: Layout
+    width: int = field(validator=validators.gt(0))
+    sample_shape: tuple[int, ...]
+    output: int | str | None = None
+    causal: bool = False
+    order: int = 0
+    depth: float = 0.0
+    inplace_successor: bool = False
+
+    def shape(self, batch: int) -> tuple[int, ...]:
+        """Return the activation's shape for a batch of this size."""
+        return (batch, *self.sample_shape)

@@ -1,0 +1,189 @@
+"""Component descriptors: what a plugin offers, as frozen plain data that imports nothing heavy."""
+
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from attrs import Attribute as _Attribute
+from attrs import field, frozen, validators
+
+from esper_core.leyline.sites import Layout
+from esper_core.leyline.stages import GateLevel
+
+
+class Kind(StrEnum):
+    """The kinds of components."""
+
+    HOST = "host"
+    BLUEPRINT = "blueprint"
+    GATE = "gate"
+    REWARD_TERM = "reward-term"
+    POLICY = "policy"
+    SINK = "sink"
+    TASK = "task"
+
+
+class Capability(StrEnum):
+    """Optional behaviour is declared, never guessed.
+
+    Attributes:
+        RANDOM: draws random numbers in its forward (dropout); it gets a stream of its own.
+        NO_EXPORT: cannot be exported (torch.export, ONNX).
+        FIXED_BATCH: the host's forward depends on the batch's size or composition.
+        BATCH_STATISTICS: the host keeps running statistics (BatchNorm).
+        LEARNS: the policy learns from episodes.
+        RECURRENT: the policy carries a hidden state from step to step.
+        THREAD_SAFE: the sink may be called from several threads.
+    """
+
+    RANDOM = "random"
+    NO_EXPORT = "no-export"
+    FIXED_BATCH = "fixed-batch"
+    BATCH_STATISTICS = "batch-statistics"
+    LEARNS = "learns"
+    RECURRENT = "recurrent"
+    THREAD_SAFE = "thread-safe"
+
+
+#: ``package.module:attribute``, resolved on first use; in process the object itself is welcome too.
+ImportString = str
+
+_IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def _check_name(_: Any, attribute: "_Attribute[str]", value: str) -> None:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(
+            f"{attribute.name} {value!r} must be lower-case words joined by '-', such as 'conv-light'"
+        )
+
+
+def _check_reference(_: Any, attribute: "_Attribute[Any]", value: Any) -> None:
+    if isinstance(value, str) and not _IMPORT_STRING.fullmatch(value):
+        raise ValueError(f"{attribute.name} {value!r} must look like 'package.module:attribute'")
+    if not isinstance(value, str) and not callable(value):
+        raise TypeError(
+            f"{attribute.name} must be an import string or a callable, not {type(value).__name__}"
+        )
+
+
+@frozen(kw_only=True)
+class ComponentSpec:
+    """What every component declares.
+
+    Attributes:
+        name: unique within its kind and distribution; lower-case words joined by '-'.
+        summary: one line.
+        factory: what builds it; each kind's docstring gives the signature.
+        config: an attrs class of its options, every one with a default; None if it has none.
+        capabilities: optional behaviour.
+        since: plugin API version from which on the component works.
+        install_hint: a shell line that installs what the component needs beyond its distribution.
+        unavailable: why the component cannot run here, or None. It is listed all the same.
+    """
+
+    name: str = field(validator=_check_name)
+    summary: str = field(validator=validators.instance_of(str))
+    factory: ImportString | Callable[..., Any] = field(validator=_check_reference)
+    config: ImportString | type | None = field(default=None, validator=validators.optional(_check_reference))
+    capabilities: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
+    since: str = "1.0"
+    install_hint: str | None = None
+    unavailable: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The component's kind."""
+        return KIND_BY_SPEC[type(self)]
+
+
+@frozen(kw_only=True)
+class HostSpec(ComponentSpec):
+    """A host network. ``factory(config, data: DataShape) -> HostBuild``.
+
+    Attributes:
+        layouts: the layouts of its sites.
+    """
+
+    layouts: frozenset[Layout] = field(converter=frozenset)
+
+
+@frozen(kw_only=True)
+class BlueprintSpec(ComponentSpec):
+    """A recipe for a seed module. ``factory(site: Site, config) -> nn.Module``.
+
+    The module computes a residual update: ``forward(h) -> delta`` of h's shape and dtype, exactly zero at birth
+    with a non-zero first gradient.
+
+    Attributes:
+        layouts: the layouts that it fits.
+        learnable: it has parameters; False only for a control such as `noop`.
+    """
+
+    layouts: frozenset[Layout] = field(converter=frozenset)
+    learnable: bool = True
+
+
+@frozen(kw_only=True)
+class GateSpec(ComponentSpec):
+    """A check in front of a stage transition. ``factory(config) -> Gate``.
+
+    Attributes:
+        level: the gate that it implements.
+        gate_set: the set that it belongs to; a run uses one set (``gates.name``).
+    """
+
+    level: GateLevel
+    gate_set: str = field(validator=_check_name)
+
+
+@frozen(kw_only=True)
+class RewardTermSpec(ComponentSpec):
+    """One addend of the reward. ``factory(config) -> RewardTerm``.
+
+    Attributes:
+        low, high: bounds of the term's value.
+        potential_based: the term is a potential difference and leaves the optimal policy unchanged.
+    """
+
+    low: float
+    high: float
+    potential_based: bool = False
+
+
+@frozen(kw_only=True)
+class PolicySpec(ComponentSpec):
+    """A policy. ``factory(config, catalogue: Catalogue) -> Actor``."""
+
+
+@frozen(kw_only=True)
+class SinkSpec(ComponentSpec):
+    """A telemetry sink. ``factory(config) -> Sink``."""
+
+
+@frozen(kw_only=True)
+class TaskSpec(ComponentSpec):
+    """Data, loss and metric. ``factory(config) -> Task``.
+
+    Attributes:
+        host: name of the default host.
+        host_options: the default host's options for this task.
+        defaults: run settings that suit the task, by dotted key (``epochs``, ``batch_size``, ``optimizer.lr``).
+    """
+
+    host: str
+    host_options: Mapping[str, Any] = field(factory=dict)
+    defaults: Mapping[str, Any] = field(factory=dict)
+
+
+KIND_BY_SPEC: Mapping[type[ComponentSpec], Kind] = {
+    HostSpec: Kind.HOST,
+    BlueprintSpec: Kind.BLUEPRINT,
+    GateSpec: Kind.GATE,
+    RewardTermSpec: Kind.REWARD_TERM,
+    PolicySpec: Kind.POLICY,
+    SinkSpec: Kind.SINK,
+    TaskSpec: Kind.TASK,
+}
