@@ -3,31 +3,34 @@ SHELL := /bin/bash
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export OMP_NUM_THREADS ?= 1
 UV := $(or $(shell command -v uv),.tools/bin/uv)
-RUN := $(UV) run --no-sync
-STAMP := .venv/.esper-synced
-MEMBERS := $(wildcard plugins/*/pyproject.toml)
+BIN := .venv/bin
+STAMP := .venv/.esper-ready
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test test-slow check format bench docs sync clean
+.PHONY: demo test test-slow check format bench docs ready clean
 
 demo: $(STAMP)
-	$(RUN) esper run digits
+	$(BIN)/esper run digits
 
 test: $(STAMP)
-	$(RUN) pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 test-slow: $(STAMP)
-	$(RUN) pytest -q -m slow
+	$(BIN)/pytest -q -m slow
 
 check: $(STAMP)
-	$(RUN) ruff check && $(RUN) ruff format --check && $(RUN) mypy && $(RUN) lint-imports
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 
 format: $(STAMP)
-	$(RUN) ruff format && $(RUN) ruff check --fix
+	$(BIN)/ruff format && $(BIN)/ruff check --fix
 
-sync: $(STAMP)
+ready: $(STAMP)
 
-$(STAMP): pyproject.toml $(MEMBERS) | $(UV)
-	$(UV) sync --quiet --all-packages && touch $@
+# Not `uv sync`: a lock made here would name local wheels, and torch must come from UV_FIND_LINKS where that is set.
+$(STAMP): $(PROJECTS) | $(UV)
+	$(UV) venv --quiet --allow-existing .venv
+	$(UV) pip install --quiet --group dev $(patsubst %/pyproject.toml,-e %,$(patsubst pyproject.toml,-e .,$(PROJECTS)))
+	@touch $@
 
 .tools/bin/uv:
 	python3 -m pip install --quiet --target .tools uv

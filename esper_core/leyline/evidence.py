@@ -40,7 +40,7 @@ class PairedDifference:
         return isfinite(self.mean) and isfinite(self.standard_error)
 
 
-def paired_difference(without: array[float], with_change: array[float]) -> PairedDifference:
+def paired_difference(without: "array[float]", with_change: "array[float]") -> PairedDifference:
     """Compare per-sample losses ``without`` and ``with_change`` on the same samples.
 
     Raises:
@@ -94,7 +94,7 @@ class EpochMetrics:
     accuracy: float
     samples: int
     seconds: float = 0.0
-    sample_losses: array[float] | None = field(default=None, metadata=BULKY, eq=False)
+    sample_losses: "array[float] | None" = field(default=None, metadata=BULKY, eq=False)
 
 
 @frozen(kw_only=True)

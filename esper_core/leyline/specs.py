@@ -55,18 +55,14 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 def _check_name(_: Any, attribute: "_Attribute[str]", value: str) -> None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError(
-            f"{attribute.name} {value!r} must be lower-case words joined by '-', such as 'conv-light'"
-        )
+        raise ValueError(f"{attribute.name} {value!r} must be lower-case words joined by '-', such as 'conv-light'")
 
 
 def _check_reference(_: Any, attribute: "_Attribute[Any]", value: Any) -> None:
     if isinstance(value, str) and not _IMPORT_STRING.fullmatch(value):
         raise ValueError(f"{attribute.name} {value!r} must look like 'package.module:attribute'")
     if not isinstance(value, str) and not callable(value):
-        raise TypeError(
-            f"{attribute.name} must be an import string or a callable, not {type(value).__name__}"
-        )
+        raise TypeError(f"{attribute.name} must be an import string or a callable, not {type(value).__name__}")
 
 
 @frozen(kw_only=True)
