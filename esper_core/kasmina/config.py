@@ -1,0 +1,37 @@
+"""How seeds live: every duration and switch of the lifecycle. Imports no torch."""
+
+from attrs import field, frozen, validators
+
+from esper_core.leyline.stages import Incubation
+
+_EPOCHS = validators.and_(validators.instance_of(int), validators.ge(0))
+_SOME_EPOCHS = validators.and_(validators.instance_of(int), validators.ge(1))
+
+
+@frozen(kw_only=True)
+class LifecycleConfig:
+    """Durations in host epochs, and how a seed touches the host.
+
+    Attributes:
+        incubation: how a seed trains before it may touch the host's activations: ``ste`` (straight-through) or
+            ``none`` (the ramp starts at birth).
+        incubation_epochs: least number of epochs in TRAINING before G2 is asked.
+        ramp_epochs: length of alpha's rise from 0 to 1; 0 means alpha 1 at once.
+        training_timeout_epochs: a seed that G2 has not passed by then is culled.
+        blending_timeout_epochs: epochs after the ramp by which G3 must have passed.
+        probation_timeout_epochs: epochs in PROBATIONARY by which the seed must be fossilized.
+        embargo_epochs: a slot rests this long after a cull.
+        probe_alpha: the small alpha at which a TRAINING seed is tried on validation data.
+        isolate: BLENDING and PROBATIONARY seeds see the host's activations detached. None: yes, but not where the
+            site is causal text.
+    """
+
+    incubation: Incubation = field(default=Incubation.STE, converter=Incubation)
+    incubation_epochs: int = field(default=1, validator=_SOME_EPOCHS)
+    ramp_epochs: int = field(default=3, validator=_EPOCHS)
+    training_timeout_epochs: int = field(default=5, validator=_SOME_EPOCHS)
+    blending_timeout_epochs: int = field(default=5, validator=_SOME_EPOCHS)
+    probation_timeout_epochs: int = field(default=8, validator=_SOME_EPOCHS)
+    embargo_epochs: int = field(default=3, validator=_EPOCHS)
+    probe_alpha: float = field(default=0.1, validator=[validators.gt(0.0), validators.le(1.0)])
+    isolate: bool | None = None
