@@ -1,0 +1,1 @@
+"""An Esper blueprint for images: one 3x3 convolution."""

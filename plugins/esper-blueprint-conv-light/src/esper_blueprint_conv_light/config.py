@@ -1,0 +1,21 @@
+"""Options of the conv-light blueprint."""
+
+from typing import Any
+
+from attrs import Attribute, field, frozen, validators
+
+
+def _odd(_: Any, attribute: "Attribute[int]", value: int) -> None:
+    if value % 2 == 0:
+        raise ValueError(f"{attribute.name} must be odd, so that height and width stay as they are; got {value}")
+
+
+@frozen(kw_only=True)
+class ConvLightConfig:
+    """Options of `conv-light`.
+
+    Attributes:
+        kernel: side of the square kernel; odd.
+    """
+
+    kernel: int = field(default=3, validator=(validators.instance_of(int), validators.ge(1), _odd))

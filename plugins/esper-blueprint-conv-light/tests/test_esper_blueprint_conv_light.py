@@ -1,0 +1,32 @@
+"""What is special about conv-light."""
+
+import pytest
+import torch
+
+from esper_blueprint_conv_light.config import ConvLightConfig
+from esper_blueprint_conv_light.module import ConvLight
+from esper_core.api import Layout, Site
+
+SITE = Site(id="block1", path="blocks.1", layout=Layout.NCHW, width=8, sample_shape=(8, 6, 6))
+
+
+def test_parameters_follow_the_formula() -> None:
+    for kernel in (1, 3, 5):
+        seed = ConvLight(SITE, ConvLightConfig(kernel=kernel))
+        assert sum(p.numel() for p in seed.parameters()) == kernel**2 * 8**2 + 3 * 8
+
+
+def test_is_a_gained_relu_of_the_normalised_convolution() -> None:
+    seed, h = ConvLight(SITE, ConvLightConfig()), torch.randn(2, 8, 6, 6)
+    with torch.no_grad():
+        seed.gain.gain.copy_(torch.linspace(-1, 1, 8))
+    y = torch.conv2d(h, seed.body[0][0].weight, padding=1).view(2, 2, -1)  # two groups of four channels
+    y = (y - y.mean(-1, keepdim=True)) / (y.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    expected = y.view(2, 8, 6, 6).clamp(min=0) * torch.linspace(-1, 1, 8).view(1, 8, 1, 1)
+    torch.testing.assert_close(seed(h), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [0, 2, -3, 3.0])
+def test_refuses_a_kernel_that_would_change_the_size(kernel: object) -> None:
+    with pytest.raises((ValueError, TypeError), match="kernel"):
+        ConvLightConfig(kernel=kernel)

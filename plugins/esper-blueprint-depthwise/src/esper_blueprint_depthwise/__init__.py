@@ -1,0 +1,1 @@
+"""An Esper blueprint for images: a depthwise separable convolution."""

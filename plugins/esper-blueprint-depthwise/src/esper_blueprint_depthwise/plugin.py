@@ -1,0 +1,20 @@
+"""What this distribution offers."""
+
+from collections.abc import Iterable
+
+from esper_core.hooks import hookimpl
+from esper_core.specs import BlueprintSpec, Layout
+
+ESPER_API = "1.0"
+
+
+@hookimpl
+def esper_blueprints() -> Iterable[BlueprintSpec]:
+    """Offer the blueprint."""
+    yield BlueprintSpec(
+        name="depthwise",
+        summary="A depthwise separable convolution: each channel filtered on its own, then mixed.",
+        layouts=(Layout.NCHW,),
+        factory="esper_blueprint_depthwise.module:Depthwise",
+        config="esper_blueprint_depthwise.config:DepthwiseConfig",
+    )

@@ -1,0 +1,1 @@
+"""An Esper blueprint for images: adds a group normalisation of the activation."""

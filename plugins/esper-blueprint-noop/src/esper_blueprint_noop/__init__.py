@@ -1,0 +1,1 @@
+"""The control blueprint of Esper: a seed that adds nothing."""
