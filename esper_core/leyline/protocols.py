@@ -11,6 +11,7 @@ from esper_core.leyline.events import Event
 from esper_core.leyline.evidence import Evidence, GateResult, SeedEvidence
 from esper_core.leyline.observation import Observation
 from esper_core.leyline.sites import SiteRequest
+from esper_core.leyline.specs import Capability
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +43,17 @@ class DataShape:
 
 @frozen(kw_only=True)
 class HostBuild:
-    """A host module with the sites that it declares, in execution order."""
+    """A host module with the sites that it declares, in execution order.
+
+    Attributes:
+        module: the network.
+        sites: where a slot may act.
+        capabilities: of this build, where they follow from its options; they add to those of its descriptor.
+    """
 
     module: "nn.Module"
     sites: tuple[SiteRequest, ...] = field(converter=tuple)
+    capabilities: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,1 @@
+"""A small convolutional host network with one site behind each block."""

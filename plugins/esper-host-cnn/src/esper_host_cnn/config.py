@@ -1,0 +1,51 @@
+"""Options of the host `cnn`."""
+
+from enum import StrEnum
+
+from attrs import Attribute, field, frozen, validators
+
+
+class Norm(StrEnum):
+    """What normalises a block's activation."""
+
+    GROUP = "group"
+    BATCH = "batch"
+
+
+@frozen(kw_only=True)
+class CnnConfig:
+    """Options of the host `cnn`.
+
+    Attributes:
+        widths: channels of each block, first to last; one block or more.
+        pool: this many blocks, from the first, end in a 2x2 max pool; with fewer blocks than that, all of them do.
+        norm: ``group`` (GroupNorm) or ``batch`` (BatchNorm, whose running statistics are part of the network's state).
+        groups: groups of each GroupNorm; must divide every width. Not used with ``batch``.
+        channels_last: keep weights and activations in torch's channels_last memory format.
+    """
+
+    widths: tuple[int, ...] = field(
+        default=(8, 16),
+        converter=tuple,
+        validator=[
+            validators.min_len(1),
+            validators.deep_iterable(validators.and_(validators.instance_of(int), validators.gt(0))),
+        ],
+    )
+    pool: int = field(default=2, validator=[validators.instance_of(int), validators.ge(0)])
+    norm: Norm = field(default=Norm.GROUP, converter=Norm)
+    groups: int = field(default=2, validator=[validators.instance_of(int), validators.gt(0)])
+    channels_last: bool = field(default=True, validator=validators.instance_of(bool))
+
+    @groups.validator
+    def _divides_widths(self, _: "Attribute[int]", value: int) -> None:
+        unfit = [width for width in self.widths if width % value]
+        if self.norm is Norm.GROUP and unfit:
+            raise ValueError(
+                f"'groups' is {value} and does not divide the width {unfit[0]} (widths {list(self.widths)})"
+            )
+
+    @property
+    def pooled_blocks(self) -> int:
+        """How many blocks end in a pool."""
+        return min(self.pool, len(self.widths))
