@@ -22,7 +22,7 @@ from esper_core.leyline.evidence import (
     SeedEvidence,
     paired_difference,
 )
-from esper_core.leyline.observation import HostSignals, Observation, SlotSignals
+from esper_core.leyline.observation import HostSignals, Observation, SlotSignals, SlotState
 from esper_core.leyline.protocols import (
     Actor,
     DataShape,
@@ -79,6 +79,7 @@ __all__ = [
     "Site",
     "SiteRequest",
     "SlotSignals",
+    "SlotState",
     "Split",
     "Splits",
     "Stage",

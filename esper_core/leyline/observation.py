@@ -3,14 +3,47 @@
 from attrs import frozen
 
 from esper_core.leyline.actions import GovernorMode
-from esper_core.leyline.evidence import PairedDifference
-from esper_core.leyline.sites import Layout
+from esper_core.leyline.evidence import GateResult, PairedDifference
+from esper_core.leyline.sites import Layout, Site
 from esper_core.leyline.stages import Stage
 
 
 @frozen(kw_only=True)
+class SlotState:
+    """One slot as it stands before an epoch: what masks and observations are made of.
+
+    Attributes:
+        site: where the slot is.
+        stage: its stage.
+        epochs_in_stage: epochs completed in it.
+        blueprint: of the seed that the slot holds; None without one.
+        age_epochs: epochs since that seed's germination.
+        alpha: present alpha.
+        parameters: of the seed that the slot holds.
+        settled_epochs: epochs completed since alpha reached 1.
+        next_gate: the last verdict on the next transition; None if not asked in this stage.
+        may_fossilize: PROBATIONARY, and G5 has passed as often in a row as it must.
+        harmful: a gate has called the seed harmful.
+        culled_blueprints: blueprints culled in this slot so far, oldest first.
+    """
+
+    site: Site
+    stage: Stage = Stage.DORMANT
+    epochs_in_stage: int = 0
+    blueprint: str | None = None
+    age_epochs: int = 0
+    alpha: float = 0.0
+    parameters: int = 0
+    settled_epochs: int = 0
+    next_gate: GateResult | None = None
+    may_fossilize: bool = False
+    harmful: bool = False
+    culled_blueprints: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
 class HostSignals:
-    """The host after its last epoch. Before the first epoch every measurement is None.
+    """The host after its last epoch. A measurement is None before the first epoch and where it is not finite.
 
     Attributes:
         epoch: the epoch that is about to begin, from 0.
@@ -18,7 +51,8 @@ class HostSignals:
         train_loss, validation_loss: mean loss per sample, in nats.
         train_accuracy, validation_accuracy: 0 to 1.
         random_guess_loss: the loss of a model that knows nothing, in nats.
-        train_losses, validation_losses, train_accuracies, validation_accuracies: all epochs so far, oldest first.
+        train_losses, validation_losses, train_accuracies, validation_accuracies: all epochs so far, oldest first;
+            None in the place of an epoch whose figure is not finite.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
         governor: the governor's mode.
@@ -32,10 +66,10 @@ class HostSignals:
     train_accuracy: float | None = None
     validation_accuracy: float | None = None
     random_guess_loss: float | None = None
-    train_losses: tuple[float, ...] = ()
-    validation_losses: tuple[float, ...] = ()
-    train_accuracies: tuple[float, ...] = ()
-    validation_accuracies: tuple[float, ...] = ()
+    train_losses: tuple[float | None, ...] = ()
+    validation_losses: tuple[float | None, ...] = ()
+    train_accuracies: tuple[float | None, ...] = ()
+    validation_accuracies: tuple[float | None, ...] = ()
     parameters: int = 0
     host_parameters: int = 0
     governor: GovernorMode = GovernorMode.NORMAL
@@ -55,7 +89,7 @@ class SlotSignals:
         age_epochs: epochs since germination.
         alpha: present alpha.
         parameters: of the present seed.
-        gradient_ratio, update_ratio, probe, contribution: as in `SeedEvidence`; None if not measured.
+        gradient_ratio, update_ratio, probe, contribution: as in `SeedEvidence`; None if not measured or not finite.
         settled_epochs: epochs completed since alpha reached 1.
         next_gate_passed: the verdict on the next transition; None if not asked.
         next_gate_score: its score.

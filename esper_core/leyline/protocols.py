@@ -113,6 +113,11 @@ class Task(Protocol):
 class Gate(Protocol):
     """A pure, deterministic check. Missing evidence never passes."""
 
+    @property
+    def consecutive_passes(self) -> int:
+        """How many epochs in a row it must pass before the transition is open; at least 1. Kasmina counts."""
+        ...
+
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
         """Judge one seed on what was measured."""
         ...
