@@ -17,18 +17,22 @@ from esper_core.leyline.errors import EsperError, did_you_mean
 
 T = TypeVar("T")
 
-#: TOML has no null: these words stand for None wherever a field may be None and is no text.
+#: TOML has no null: the first word stands for None wherever a field may be None, the second one too if it is no text.
 NONE_WORDS = ("none", "auto")
 
 
-def structure(cls: type[T], data: Any, *, path: str = "", source: str | None = None) -> T:
+#: Tells where the value at a dotted path was written.
+Source = Callable[[str], str | None]
+
+
+def structure(cls: type[T], data: Any, *, path: str = "", source: str | Source | None = None) -> T:
     """Build a `cls` (an attrs class, or any annotation made of builtins and enums) from plain data.
 
     Args:
         cls: what to build.
         data: mappings, lists, text, numbers and booleans, as TOML or JSON give them.
         path: dotted path of `data` in what the user wrote, for messages.
-        source: where it was written: a file, an option; for messages.
+        source: where it was written (a file, an option), or a function that tells it for a path; for messages.
 
     Raises:
         EsperError: E201 for an unknown key (with the nearest known one), E202 for a value that does not fit. Of
@@ -105,7 +109,7 @@ def _is_optional(kind: Any) -> bool:
 def _optional_hook(kind: Any, strict: Converter) -> Callable[[Any, Any], Any]:
     inner = next(argument for argument in get_args(kind) if argument is not NoneType)
     build = strict.get_structure_hook(inner)
-    words = () if inner is str else NONE_WORDS
+    words = NONE_WORDS[:1] if inner is str else NONE_WORDS
 
     def hook(value: Any, _: Any) -> Any:
         return None if value is None or (isinstance(value, str) and value in words) else build(value, inner)
@@ -152,10 +156,15 @@ def _message(error: Exception) -> str:
     return str(error.args[0]) if error.args else type(error).__name__
 
 
-def _explain(path: str, cause: Exception, source: str | None) -> EsperError:
+def _explain(path: str, cause: Exception, source: str | Source | None) -> EsperError:
     if isinstance(cause, ForbiddenExtraKeysError):
         key = sorted(cause.extra_fields)[0]
         path = _join(path, key)
         fix = did_you_mean(key, [attribute.name for attribute in attrs.fields(cause.cl)])
-        return EsperError("E201", f'unknown key "{path}"', where=source, fix=fix)
-    return EsperError("E202", f'the value of "{path}" is not valid', where=source, why=_message(cause))
+        return EsperError("E201", f'unknown key "{path}"', where=_place(path, source), fix=fix)
+    what = f'the value of "{path}" is not valid'
+    return EsperError("E202", what, where=_place(path, source), why=_message(cause))
+
+
+def _place(path: str, source: str | Source | None) -> str | None:
+    return source(path) if callable(source) else source

@@ -1,0 +1,82 @@
+"""How a host is trained: its optimizer and learning-rate schedule. Imports no torch."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from math import inf
+
+from attrs import Factory, field, frozen, validators
+
+
+class OptimizerName(StrEnum):
+    """The optimizers on offer."""
+
+    SGD = "sgd"
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class Schedule(StrEnum):
+    """How the learning rate goes on after the warm-up: down to 0 along a cosine, or unchanged."""
+
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+#: What suits each optimizer on small hosts where nothing else is known.
+_LR: Mapping[OptimizerName, float] = {OptimizerName.SGD: 0.1, OptimizerName.ADAM: 0.01, OptimizerName.ADAMW: 0.01}
+_WEIGHT_DECAY: Mapping[OptimizerName, float] = {
+    OptimizerName.SGD: 5e-4,
+    OptimizerName.ADAM: 0.0,
+    OptimizerName.ADAMW: 0.01,
+}
+_MOMENTUM: Mapping[OptimizerName, float] = {OptimizerName.SGD: 0.9}
+_BETAS = (0.9, 0.999)
+
+_NUMBER = validators.instance_of((int, float))
+_NOT_NEGATIVE = validators.and_(_NUMBER, validators.ge(0.0), validators.lt(inf))
+_POSITIVE = validators.and_(_NUMBER, validators.gt(0.0), validators.lt(inf))
+_DECAY_RATE = validators.and_(_NUMBER, validators.ge(0.0), validators.lt(1.0))
+
+
+@frozen(kw_only=True)
+class OptimizerConfig:
+    """An optimizer and its schedule. What the named optimizer does not have is refused, never ignored.
+
+    Attributes:
+        name: ``sgd``, ``adam`` or ``adamw``.
+        lr: peak learning rate; by default 0.1 for sgd, 0.01 for adam and adamw.
+        momentum: of sgd; 0.9 by default.
+        nesterov: Nesterov momentum, of sgd; on by default where there is momentum.
+        weight_decay: by default 5e-4 for sgd, 0.01 for adamw, 0 for adam.
+        betas: decay rates of the first and second moment, of adam and adamw.
+        warmup_epochs: the learning rate rises linearly over so many epochs.
+        schedule: ``cosine`` (to 0 at the last epoch) or ``constant``.
+        seed_lr_multiplier: a seed's learning rate relative to its host's at the same point of the schedule.
+        clip_norm: greatest norm of the gradient, for the host and for each seed on its own; None: no clipping.
+    """
+
+    name: OptimizerName = field(default=OptimizerName.SGD, converter=OptimizerName)
+    lr: float = field(default=Factory(lambda self: _LR[self.name], takes_self=True), validator=_POSITIVE)
+    momentum: float = field(
+        default=Factory(lambda self: _MOMENTUM.get(self.name, 0.0), takes_self=True), validator=_DECAY_RATE
+    )
+    nesterov: bool = field(
+        default=Factory(lambda self: self.momentum > 0.0, takes_self=True), validator=validators.instance_of(bool)
+    )
+    weight_decay: float = field(
+        default=Factory(lambda self: _WEIGHT_DECAY[self.name], takes_self=True), validator=_NOT_NEGATIVE
+    )
+    betas: tuple[float, float] = field(default=_BETAS, converter=tuple, validator=validators.deep_iterable(_DECAY_RATE))
+    warmup_epochs: int = field(default=1, validator=[validators.instance_of(int), validators.ge(0)])
+    schedule: Schedule = field(default=Schedule.COSINE, converter=Schedule)
+    seed_lr_multiplier: float = field(default=1.0, validator=_POSITIVE)
+    clip_norm: float | None = field(default=None, validator=validators.optional(_POSITIVE))
+
+    def __attrs_post_init__(self) -> None:
+        sgd = self.name is OptimizerName.SGD
+        if self.momentum and not sgd:
+            raise ValueError(f"'momentum' belongs to sgd, {self.name} has betas")
+        if self.nesterov and not self.momentum:
+            raise ValueError("'nesterov' needs a momentum above 0")
+        if sgd and self.betas != _BETAS:
+            raise ValueError("'betas' belong to adam and adamw, sgd has a momentum")
