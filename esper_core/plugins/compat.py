@@ -1,0 +1,132 @@
+"""Does a plugin fit here: its requirements, read from metadata before import, and its plugin API version after."""
+
+import re
+from collections.abc import Iterable
+
+import esper_core
+from esper_core.leyline.errors import EsperError
+from esper_core.plugins.discovery import Candidate, canonical, headers
+from esper_core.plugins.records import Origin, PluginRecord, Status
+
+CORE = "esper-core"
+
+
+class InstalledVersions:
+    """Versions of installed distributions, each looked up once."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, str | None] = {CORE: esper_core.__version__}
+        self._unmet: dict[str, str | None] = {}
+
+    def __getitem__(self, distribution: str) -> str | None:
+        """The version of a distribution, None if it is not installed."""
+        name = canonical(distribution)
+        if name not in self._versions:
+            self._versions[name] = _look_up(name)
+        return self._versions[name]
+
+    def unmet(self, requirement: str) -> str | None:
+        """Say why a requirement does not hold here; None if it does, or if its environment marker excludes it."""
+        if requirement not in self._unmet:
+            self._unmet[requirement] = self._check(requirement)
+        return self._unmet[requirement]
+
+    def _check(self, text: str) -> str | None:
+        # Imported here: whoever lists no plugin need not pay for it.
+        from packaging.requirements import InvalidRequirement, Requirement
+
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            return f'the requirement "{text}" cannot be read: {str(error).partition(chr(10))[0]}'
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            return None
+        version = self[requirement.name]
+        needed = f"{requirement.name}{requirement.specifier}"
+        if version is None:
+            return f"it needs {needed}, which is not installed"
+        if not requirement.specifier.contains(version, prereleases=True):
+            return f"it needs {needed}, but {version} is installed"
+        return None
+
+
+def check_requirements(candidate: Candidate, versions: InstalledVersions) -> EsperError | None:
+    """Compare a distribution's requirements with what is installed. Extras are ignored.
+
+    Returns:
+        E120 for the first requirement that does not hold.
+    """
+    for requirement in candidate.requires:
+        if why := versions.unmet(requirement):
+            wanted = requirement.partition(";")[0].strip()
+            return EsperError(
+                "E120",
+                f"{candidate.origin.title} does not fit here",
+                why=why,
+                fix=f"pip install '{wanted}', or run without it: --no-plugin {candidate.origin.plugin}",
+            )
+    return None
+
+
+def check_api(declared: object, origin: Origin) -> tuple[str | None, EsperError | None]:
+    """Compare the plugin API version that a module declares with the core's.
+
+    Returns:
+        The version, and E121 if it does not fit or E122 (a warning) if none is declared; that counts as 1.0.
+    """
+    if declared is None:
+        what = f"{origin.title} does not declare its plugin API version"
+        return "1.0", EsperError("E122", what, where=origin.file, why="1.0 is assumed", fix='add ESPER_API = "1.0"')
+    if not isinstance(declared, str) or not (numbers := re.fullmatch(r"(\d+)\.(\d+)", declared)):
+        what = f"{origin.title} declares the plugin API version {declared!r}"
+        fix = 'write text with major and minor number: ESPER_API = "1.0"'
+        return None, EsperError("E121", what, where=origin.file, fix=fix)
+    major, minor = int(numbers[1]), int(numbers[2])
+    core_major, core_minor = esper_core.API
+    if major == core_major and minor <= core_minor:
+        return declared, None
+    newer = (major, minor) > (core_major, core_minor)
+    return declared, EsperError(
+        "E121",
+        f"{origin.title} needs plugin API {declared}; this esper has {core_major}.{core_minor}",
+        where=origin.file,
+        fix="pip install -U esper-core" if newer else f"install a newer {origin.provider}",
+    )
+
+
+def check_required_plugins(
+    requires: Iterable[str], records: Iterable[PluginRecord], versions: InstalledVersions
+) -> None:
+    """Check what the configuration's ``plugins.requires`` asks for.
+
+    Raises:
+        EsperError: E123 if a distribution is missing, has another version, or one of its plugins is not active.
+    """
+    by_distribution: dict[str, list[PluginRecord]] = {}
+    for record in records:
+        by_distribution.setdefault(canonical(record.origin.distribution), []).append(record)
+    for requirement in requires:
+        what = f'the configuration requires "{requirement}"'
+        if why := versions.unmet(requirement):
+            fix = f"pip install '{requirement}'"
+            raise EsperError("E123", what, where="plugins.requires", why=why.removeprefix("it needs "), fix=fix)
+        name = canonical(re.split(r"[\s<>=!~;\[@(]", requirement.strip())[0])
+        for record in by_distribution.get(name, []):
+            if record.status is not Status.ACTIVE:
+                raise EsperError(
+                    "E123",
+                    what,
+                    where="plugins.requires",
+                    why=f"{record.origin.title} is {record.status}",
+                    fix=f"esper plugins info {record.origin.plugin} says why",
+                )
+
+
+def _look_up(distribution: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import distribution as find
+
+    try:
+        return headers(find(distribution))[1]
+    except PackageNotFoundError:
+        return None

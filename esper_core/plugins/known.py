@@ -1,0 +1,63 @@
+"""The first-party distributions by name, so that a missing one can be suggested with its `pip install` line."""
+
+from esper_core.leyline.specs import Kind
+
+#: The family in a distribution's name, by kind: ``esper-<family>-<name>``.
+FAMILY_BY_KIND = {
+    Kind.HOST: "host",
+    Kind.BLUEPRINT: "blueprint",
+    Kind.GATE: "gates",
+    Kind.REWARD_TERM: "rewards",
+    Kind.POLICY: "policy",
+    Kind.SINK: "sink",
+    Kind.TASK: "task",
+}
+
+#: The distributions of this project. Only these are ever suggested: a guessed name could be anybody's.
+FIRST_PARTY = frozenset(
+    {
+        "esper-blueprint-attention",
+        "esper-blueprint-bottleneck",
+        "esper-blueprint-conv-heavy",
+        "esper-blueprint-conv-light",
+        "esper-blueprint-depthwise",
+        "esper-blueprint-flex-attention",
+        "esper-blueprint-group-norm",
+        "esper-blueprint-layer-norm",
+        "esper-blueprint-lora",
+        "esper-blueprint-mlp",
+        "esper-blueprint-noop",
+        "esper-blueprint-squeeze-excite",
+        "esper-gates-standard",
+        "esper-host-cnn",
+        "esper-policy-heuristic",
+        "esper-sink-console",
+        "esper-sink-jsonl",
+        "esper-task-vision",
+    }
+)
+
+#: Components whose distribution is not named after them.
+_EXCEPTIONS = {
+    (Kind.TASK, "digits"): "esper-task-vision",
+    (Kind.TASK, "fashion-mnist"): "esper-task-vision",
+}
+
+
+def conventional_distribution(kind: Kind, name: str) -> str:
+    """Return the distribution that offers this component if its author kept to the naming convention."""
+    return _EXCEPTIONS.get((kind, name), f"esper-{FAMILY_BY_KIND[kind]}-{name}")
+
+
+def install_line(kind: Kind, name: str) -> str | None:
+    """Return the shell line that installs a first-party component, None if there is no such component."""
+    return _pip_line(conventional_distribution(kind, name))
+
+
+def install_line_for_plugin(name: str) -> str | None:
+    """Return the shell line that installs a first-party plugin, given its plugin or distribution name."""
+    return _pip_line(name if name.startswith("esper-") else f"esper-{name}")
+
+
+def _pip_line(distribution: str) -> str | None:
+    return f"pip install {distribution}" if distribution in FIRST_PARTY else None

@@ -1,0 +1,176 @@
+"""From installed distributions to a frozen set of plugins: one that is broken never takes the others along."""
+
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+from types import ModuleType
+
+from attrs import define, evolve, field
+from pluggy import HookImpl, PluginManager
+
+from esper_core.leyline.errors import EsperError
+from esper_core.plugins.collect import SPEC_BY_HOOK, collect
+from esper_core.plugins.compat import InstalledVersions, check_api, check_required_plugins, check_requirements
+from esper_core.plugins.discovery import Candidate, from_file, installed
+from esper_core.plugins.plugin_set import PluginSet, in_call_order
+from esper_core.plugins.quarantine import HeavyImportWatch, heavy_import_warning, import_plugin
+from esper_core.plugins.records import FAILED_STATES, Origin, PluginRecord, Registered, Status
+from esper_core.plugins.registry import Registry
+from esper_core.plugins.selection import Choice, Selection, choose
+from esper_core.plugins.verify import implemented_hooks, new_manager, verify
+
+
+def load_plugins(
+    selection: Selection | None = None, *, sources: Sequence[Candidate] | None = None, tolerant: bool = False
+) -> PluginSet:
+    """Find, choose, check, import, verify and ask plugins.
+
+    Args:
+        selection: which ones; default: all that are installed and compatible.
+        sources: candidates to choose from instead of the installed distributions.
+        tolerant: leave what is wrong with plugins that were asked for in their records, instead of raising it.
+
+    Raises:
+        EsperError: E150 for an unknown name, E106 for an unreadable plugin file. Unless `tolerant`: what is wrong with
+            a plugin that was asked for by name (with a strict selection: with any), and E123.
+    """
+    selection = selection or Selection()
+    found = installed() if sources is None else tuple(sources)
+    attempts = [_Attempt.of(choice) for choice in choose((*found, *map(from_file, selection.paths)), selection)]
+    versions = InstalledVersions()
+    manager = new_manager()
+    for attempt in attempts:
+        attempt.load(manager, versions)
+    _register(attempts, manager)
+    components = _collect(attempts, manager)
+    records = tuple(attempt.record() for attempt in attempts)
+    if not tolerant:
+        _raise_problems(attempts, strict=selection.strict)
+        check_required_plugins(selection.requires, records, versions)
+    return PluginSet(
+        records=records,
+        registry=Registry.of_components(components, [r for r in records if r.status is not Status.ACTIVE]),
+        named=frozenset(attempt.origin.plugin for attempt in attempts if attempt.named),
+        observers_of_all=selection.observers_of_all,
+        manager=manager,
+    )
+
+
+@define
+class _Attempt:
+    """A plugin on its way to a record."""
+
+    candidate: Candidate
+    origin: Origin
+    status: Status
+    named: bool
+    problems: list[EsperError]
+    module: ModuleType | None = None
+    api: str | None = None
+    hooks: tuple[str, ...] = ()
+    components: list[Registered] = field(factory=list)
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, choice: Choice) -> "_Attempt":
+        problems = [choice.problem] if choice.problem else []
+        status = choice.status or Status.ACTIVE
+        return cls(choice.candidate, choice.candidate.origin, status, choice.named, problems)
+
+    def load(self, manager: PluginManager, versions: InstalledVersions) -> None:
+        """Check, import and verify it, unless it is left out."""
+        if self.status is not Status.ACTIVE:
+            return
+        if unmet := check_requirements(self.candidate, versions):
+            self.fail(Status.INCOMPATIBLE, unmet)
+            return
+        begin = perf_counter()
+        try:
+            self._import(manager)
+        except EsperError as error:
+            self.fail(Status.BROKEN, error)
+        self.seconds = perf_counter() - begin
+
+    def _import(self, manager: PluginManager) -> None:
+        with HeavyImportWatch() as watch:
+            self.module = import_plugin(self.candidate)
+        self.origin = evolve(self.origin, file=getattr(self.module, "__file__", None))
+        self.api, mismatch = check_api(getattr(self.module, "ESPER_API", None), self.origin)
+        if mismatch and mismatch.code == "E121":
+            self.fail(Status.INCOMPATIBLE, mismatch)
+            return
+        self.hooks = tuple(implemented_hooks(self.module, manager))
+        if wrong := verify(self.module, self.origin, manager):
+            self.fail(Status.BROKEN, *wrong)
+        if mismatch:
+            self.problems.append(mismatch)
+        # A file that somebody wrote for this run may well be a plugin and its substance in one.
+        if watch.library and not self.candidate.by_path:
+            self.problems.append(heavy_import_warning(watch, self.origin))
+
+    def fail(self, status: Status, *problems: EsperError) -> None:
+        """Take it out: what is wrong now goes before warnings."""
+        self.status = status
+        self.components.clear()
+        self.problems[:0] = problems
+
+    def record(self) -> PluginRecord:
+        """Freeze it."""
+        return PluginRecord(
+            status=self.status,
+            origin=self.origin,
+            hooks=self.hooks,
+            components=tuple(self.components),
+            problems=tuple(self.problems),
+            load_ms=None if self.seconds is None else round(self.seconds * 1e3, 3),
+            api=self.api,
+        )
+
+
+def _register(attempts: Iterable[_Attempt], manager: PluginManager) -> None:
+    """Register what is sound. pluggy calls the last one first, so the first in call order goes last."""
+    owners: dict[int, _Attempt] = {}
+    for attempt in attempts:
+        if attempt.status is Status.ACTIVE:
+            owner = owners.setdefault(id(attempt.module), attempt)
+            if owner is not attempt:
+                attempt.fail(Status.DUPLICATE, _same_module(attempt, owner))
+    for attempt in reversed(owners.values()):
+        manager.register(attempt.module, attempt.origin.plugin)
+
+
+def _same_module(attempt: _Attempt, owner: _Attempt) -> EsperError:
+    what = f"{attempt.origin.title} is the same module as {owner.origin.title}"
+    return EsperError("E110", what, where=attempt.origin.file, fix="keep one of the two entry points")
+
+
+def _collect(attempts: Iterable[_Attempt], manager: PluginManager) -> list[Registered]:
+    """Ask every registered plugin for its descriptors; one that fails is taken out whole."""
+    by_name = {attempt.origin.plugin: attempt for attempt in attempts if attempt.status is Status.ACTIVE}
+    collected: list[Registered] = []
+    for hook in SPEC_BY_HOOK:
+        for implementation in in_call_order(manager, hook):
+            attempt = by_name[implementation.plugin_name]
+            if attempt.status is Status.ACTIVE:
+                collected += _ask(attempt, hook, implementation)
+    for attempt in by_name.values():
+        if attempt.status is not Status.ACTIVE:
+            manager.unregister(name=attempt.origin.plugin)
+    return [registered for registered in collected if by_name[registered.origin.plugin].status is Status.ACTIVE]
+
+
+def _ask(attempt: _Attempt, hook: str, implementation: HookImpl) -> tuple[Registered, ...]:
+    begin = perf_counter()
+    try:
+        offered = collect(hook, implementation.function, attempt.origin)
+    except EsperError as error:
+        attempt.fail(Status.BROKEN, error)
+        return ()
+    attempt.seconds = (attempt.seconds or 0.0) + perf_counter() - begin
+    attempt.components += offered
+    return offered
+
+
+def _raise_problems(attempts: Iterable[_Attempt], *, strict: bool) -> None:
+    for attempt in attempts:
+        if attempt.status in FAILED_STATES and (strict or attempt.named):
+            raise attempt.problems[0]

@@ -1,0 +1,78 @@
+"""Tell plugins what happens in a run. Nothing that they raise reaches the training."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+from pluggy import HookImpl
+
+from esper_core.leyline.actions import Transition
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.evidence import Evidence
+from esper_core.plugins.collect import guarded_call
+from esper_core.plugins.records import Origin
+
+#: The hooks that are told what happens in a run.
+OBSERVER_HOOKS = ("esper_run_start", "esper_epoch_end", "esper_seed_transition", "esper_run_finish")
+
+
+@frozen
+class Listener:
+    """One plugin's implementation of one observer hook."""
+
+    implementation: HookImpl
+    origin: Origin
+
+    def hear(self, hook: str, arguments: Mapping[str, Any]) -> None:
+        """Call it with the arguments that it asks for. Raises E141 for whatever it raises."""
+        chosen = {name: arguments[name] for name in self.implementation.argnames}
+        guarded_call(hook, self.implementation.function, self.origin, **chosen)
+
+
+@frozen
+class Observers:
+    """The observer hooks of the plugins that may observe a run, in call order.
+
+    Attributes:
+        listeners: implementations by the hook's name.
+        report: is told of every failure; it may raise to end the run.
+        failures: number of failures by plugin, for the manifest.
+    """
+
+    listeners: Mapping[str, tuple[Listener, ...]]
+    report: Callable[[EsperError], None]
+    failures: Counter[str] = field(factory=Counter, init=False)
+
+    def run_start(self, manifest: Mapping[str, Any]) -> None:
+        """A run begins."""
+        self._tell("esper_run_start", manifest=manifest)
+
+    def epoch_end(self, host: str, evidence: Evidence) -> None:
+        """A host has finished an epoch."""
+        self._tell("esper_epoch_end", host=host, evidence=evidence)
+
+    def seed_transition(self, host: str, transition: Transition) -> None:
+        """A seed has changed its stage."""
+        self._tell("esper_seed_transition", host=host, transition=transition)
+
+    def run_finish(self, result: Mapping[str, Any]) -> None:
+        """A run is over. Every implementation is called.
+
+        Raises:
+            ExceptionGroup: with an E141 for each that raised.
+        """
+        if errors := list(self._failures_of("esper_run_finish", result=result)):
+            raise ExceptionGroup("plugins failed at the end of the run", errors)
+
+    def _tell(self, hook: str, **arguments: Any) -> None:
+        for error in self._failures_of(hook, **arguments):
+            self.report(error)
+
+    def _failures_of(self, hook: str, **arguments: Any) -> Iterable[EsperError]:
+        for listener in self.listeners.get(hook, ()):
+            try:
+                listener.hear(hook, arguments)
+            except EsperError as error:
+                self.failures[listener.origin.plugin] += 1
+                yield error

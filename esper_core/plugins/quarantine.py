@@ -1,0 +1,145 @@
+"""Run a plugin's code so that nothing it does can end the program, and say precisely what went wrong."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib.machinery import ModuleSpec
+from types import FrameType, ModuleType, TracebackType
+from typing import Any
+
+from esper_core.leyline.errors import EsperError
+from esper_core.plugins.discovery import Candidate
+from esper_core.plugins.records import Origin
+
+#: Libraries that a descriptor module must not pull in: each costs more than the whole command line.
+HEAVY = frozenset({"torch", "numpy", "transformers", "datasets", "sklearn", "pydantic", "jax", "tensorflow"})
+
+
+@contextmanager
+def quarantined() -> Iterator[None]:
+    """Send what a plugin prints to stderr: the output of ``--json`` belongs to the program."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def import_plugin(candidate: Candidate) -> ModuleType:
+    """Import a plugin's module.
+
+    Raises:
+        EsperError: E101 to E105, whatever the module raised but KeyboardInterrupt.
+    """
+    _check_entry_point(candidate.origin)
+    try:
+        with quarantined():
+            return candidate.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit at import is a real case
+        raise explain_import(error, candidate.origin) from error
+
+
+def explain_import(error: BaseException, origin: Origin) -> EsperError:
+    """Say why a plugin's module could not be imported."""
+    where = place(error, origin.module)
+    without = f"run without it: --no-plugin {origin.plugin}"
+    why = summary(error)
+    if isinstance(error, SystemExit):
+        what = f"{origin.title} tried to end the program while it was imported"
+        why = f"SystemExit: {error.code}" if error.code is not None else "SystemExit"
+        return EsperError("E105", what, where=where, why=why, fix=f"tell its author, or {without}")
+    if isinstance(error, SyntaxError):
+        place_in_text = f"{error.filename}:{error.lineno}"
+        what = f"{origin.title} has a syntax error"
+        return EsperError("E104", what, where=place_in_text, why=f"{type(error).__name__}: {error.msg}", fix=without)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if is_own_module(error.name, origin.module):
+            what = f"{origin.title} names a module that does not exist"
+            return EsperError("E103", what, where=where, why=why, fix=f"reinstall it, or {without}")
+        what = f'{origin.title} needs the module "{error.name}", which is not installed'
+        missing = error.name.partition(".")[0]
+        fix = f"pip install {missing} (or what else provides it), or {without}"
+        return EsperError("E102", what, where=where, why=why, fix=fix)
+    return EsperError("E101", f"{origin.title} could not be imported", where=where, why=why, fix=without)
+
+
+def is_own_module(missing: str, module: str) -> bool:
+    """Say whether a missing module belongs to the plugin's own package, so that installing cannot help."""
+    return missing.partition(".")[0] == module.partition(".")[0]
+
+
+def place(error: BaseException, module: str) -> str | None:
+    """Return file and line where an exception left the plugin's own code, else where it was raised."""
+    frames = [(f, line) for f, line in _walk(error.__traceback__) if not f.f_code.co_filename.startswith("<frozen")]
+    own = [(f, line) for f, line in frames if is_own_module(f.f_globals.get("__name__", ""), module)]
+    outside = [(f, line) for f, line in frames if not f.f_globals.get("__name__", "").startswith("esper_core.plugins.")]
+    if not (found := own or outside):
+        return None
+    frame, line = found[-1]
+    return f"{frame.f_code.co_filename}:{line}"
+
+
+def summary(error: BaseException) -> str:
+    """Return type and message of an exception on one line."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class HeavyImportWatch:
+    """While it is entered, notes the first heavy library that is imported, and the line that imports it.
+
+    It stands in front of `sys.meta_path` and finds nothing. A library that is imported already is not seen.
+
+    Attributes:
+        library: the library, None if none was imported.
+        where: file and line of the import statement.
+    """
+
+    def __init__(self) -> None:
+        self.library: str | None = None
+        self.where: str | None = None
+
+    def __enter__(self) -> "HeavyImportWatch":
+        sys.meta_path.insert(0, self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Find nothing, but look who asks."""
+        if self.library is None and name in HEAVY:
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_code.co_filename.startswith("<frozen"):
+                frame = frame.f_back
+            self.library = name
+            self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else None
+        return None
+
+
+def heavy_import_warning(watch: HeavyImportWatch, origin: Origin) -> EsperError:
+    """Say which library a plugin's descriptors pulled in, and where."""
+    return EsperError(
+        "E135",
+        f"importing {origin.title} pulls in {watch.library}",
+        where=watch.where,
+        why="descriptors are imported by every command, also by those that list plugins",
+        fix=f'import it in another module and name that: factory="{origin.module.rpartition(".")[0]}.module:build"',
+    )
+
+
+def _check_entry_point(origin: Origin) -> None:
+    if not origin.entry_point or all(part.isidentifier() for part in origin.entry_point.strip().split(".")):
+        return
+    raise EsperError(
+        "E103",
+        f"the entry point of {origin.title} is no module",
+        where=f'{origin.plugin} = "{origin.entry_point}"',
+        why="a plugin is a module with ESPER_API and @hookimpl functions",
+        fix=f'name the module alone: {origin.plugin} = "{origin.module}"',
+    )
+
+
+def _walk(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while traceback is not None:
+        yield traceback.tb_frame, traceback.tb_lineno
+        traceback = traceback.tb_next

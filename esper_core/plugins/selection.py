@@ -1,0 +1,236 @@
+"""Which plugins a run may use: from the command line, the environment and the configuration, decided before import."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from attrs import field, frozen
+
+from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.plugins.discovery import Candidate
+from esper_core.plugins.known import install_line_for_plugin
+from esper_core.plugins.records import Status
+
+AUTO, ALL, NONE = "auto", "all", "none"
+
+#: Words that stand for more than one plugin: `auto` loads every plugin, but observers run only for those that are
+#: used or named; `all` lets every observer run; `none` loads nothing.
+WORDS = frozenset({AUTO, ALL, NONE})
+
+
+@frozen(kw_only=True)
+class PluginOptions:
+    """What the command line says.
+
+    Attributes:
+        plugins: values of ``--plugins``, each a comma list of names or words; later ones add to earlier ones.
+        no_plugin: values of ``--no-plugin``.
+        plugin_path: values of ``--plugin-path``.
+        strict: any plugin that cannot be had is an error.
+        trace: show tracebacks.
+    """
+
+    plugins: tuple[str, ...] = ()
+    no_plugin: tuple[str, ...] = ()
+    plugin_path: tuple[Path, ...] = ()
+    strict: bool = False
+    trace: bool = False
+
+
+class PluginsTable(Protocol):
+    """The table ``[plugins]`` of a configuration file."""
+
+    @property
+    def enable(self) -> Sequence[str]:
+        """Names or words, as for ``--plugins``."""
+
+    @property
+    def disable(self) -> Sequence[str]:
+        """Names, as for ``--no-plugin``."""
+
+    @property
+    def requires(self) -> Sequence[str]:
+        """Distributions with versions that must be there, such as ``esper-blueprint-foo>=0.3,<0.4``."""
+
+
+@frozen
+class Block:
+    """A plugin that is switched off by name.
+
+    Attributes:
+        name: entry point, distribution, or ``distribution:plugin``.
+        unless: names in a stronger source; a plugin that answers to one of them is not blocked.
+        may_be_absent: an unknown name is no error (the environment holds for many installations).
+    """
+
+    name: str
+    unless: tuple[str, ...] = ()
+    may_be_absent: bool = False
+
+    def covers(self, candidate: Candidate) -> bool:
+        """Say whether this plugin is switched off."""
+        return candidate.answers_to(self.name) and not any(candidate.answers_to(name) for name in self.unless)
+
+
+@frozen(kw_only=True)
+class Selection:
+    """The plugins that may be used. The default is `auto`.
+
+    Attributes:
+        wanted: names and words in call order.
+        blocked: what is never imported.
+        paths: one-file plugins.
+        requires: distributions with versions that must be there.
+        strict: any plugin that cannot be had is an error.
+    """
+
+    wanted: tuple[str, ...] = (AUTO,)
+    blocked: tuple[Block, ...] = ()
+    paths: tuple[Path, ...] = ()
+    requires: tuple[str, ...] = ()
+    strict: bool = False
+
+    @property
+    def observers_of_all(self) -> bool:
+        """Every plugin may observe, not only those that are used or named."""
+        return ALL in self.wanted
+
+
+@frozen(kw_only=True)
+class Choice:
+    """What the selection says of one candidate.
+
+    Attributes:
+        candidate: the plugin.
+        status: None if it is to be loaded.
+        named: it was asked for by name, so a failure is an error.
+        problem: why it cannot be loaded.
+    """
+
+    candidate: Candidate
+    status: Status | None = None
+    named: bool = False
+    problem: EsperError | None = field(default=None, eq=False)
+
+
+def select(options: PluginOptions, environ: Mapping[str, str], table: PluginsTable | None = None) -> Selection:
+    """Merge what the command line, ``ESPER_PLUGINS`` and ``ESPER_NO_PLUGINS``, and the configuration say.
+
+    The command line goes before the environment, the environment before the configuration. Names to block add up,
+    but a plugin that a stronger source names is not blocked by a weaker one.
+
+    Raises:
+        EsperError: E151 if one source both names and blocks a plugin, or says `none` and more.
+    """
+    levels = [
+        ("--plugins", _split(options.plugins), _split(options.no_plugin)),
+        ("ESPER_PLUGINS", _split([environ.get("ESPER_PLUGINS", "")]), _split([environ.get("ESPER_NO_PLUGINS", "")])),
+        ("plugins.enable", _split(table.enable if table else ()), _split(table.disable if table else ())),
+    ]
+    wanted: tuple[str, ...] = ()
+    blocked: list[Block] = []
+    for source, names, block in levels:
+        _check_consistent(source, names, block)
+        blocked += [Block(name, wanted, source == "ESPER_PLUGINS") for name in block]
+        wanted = wanted or names
+    return Selection(
+        wanted=wanted or (AUTO,),
+        blocked=tuple(blocked),
+        paths=options.plugin_path,
+        requires=tuple(table.requires) if table else (),
+        strict=options.strict,
+    )
+
+
+def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choice, ...]:
+    """Decide about every candidate by name alone. The result is in call order, those not to be loaded last.
+
+    Raises:
+        EsperError: E150 for a name that no candidate answers to.
+    """
+    needed = [name for name in selection.wanted if name not in WORDS]
+    for name in (*needed, *(block.name for block in selection.blocked if not block.may_be_absent)):
+        require_known(name, candidates)
+    blocked = [c for c in candidates if any(block.covers(c) for block in selection.blocked)]
+    free = [c for c in candidates if c not in blocked]
+    ordered = _in_call_order(free, selection)
+    chosen = [
+        Choice(candidate=c, named=c.by_path or any(c.answers_to(name) for name in selection.wanted)) for c in ordered
+    ]
+    left_out = [Choice(candidate=c, status=Status.NOT_SELECTED) for c in free if c not in ordered]
+    refused = [Choice(candidate=c, status=Status.BLOCKED) for c in blocked]
+    return (*_mark_duplicates(chosen, selection), *left_out, *refused)
+
+
+def require_known(name: str, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates that answer to a name.
+
+    Raises:
+        EsperError: E150 if there is none, with the nearest name and the line that installs a first-party plugin.
+    """
+    if found := tuple(c for c in candidates if c.answers_to(name)):
+        return found
+    known = {c.origin.plugin for c in candidates} | {c.origin.distribution for c in candidates if c.origin.distribution}
+    install = install_line_for_plugin(name)
+    fix = install or did_you_mean(name, known)
+    raise EsperError("E150", f'plugin "{name}" is not known', why="it is not installed" if install else None, fix=fix)
+
+
+def _split(values: Sequence[str]) -> tuple[str, ...]:
+    names = [name.strip() for value in values for name in value.split(",")]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _check_consistent(source: str, names: Sequence[str], block: Sequence[str]) -> None:
+    if NONE in names and len(names) > 1:
+        rest = ", ".join(name for name in names if name != NONE)
+        raise EsperError("E151", f'{source} says "none" and also {rest}', fix='leave "none" out, or the rest')
+    if both := sorted({*names} & {*block}):
+        raise EsperError("E151", f'plugin "{both[0]}" is both asked for and switched off', where=source)
+
+
+def _in_call_order(candidates: Sequence[Candidate], selection: Selection) -> list[Candidate]:
+    """Named plugins stand where they are named; `auto` and `all` stand for the rest, in sorted order."""
+    by_path = [c for c in candidates if c.by_path]
+    found = [c for c in candidates if not c.by_path]
+    named = {c.id for c in found if any(c.answers_to(name) for name in selection.wanted)}
+    ordered: dict[str, Candidate] = {}
+    for name in selection.wanted:
+        group = [c for c in found if c.id not in named] if name in (AUTO, ALL) else found
+        ordered |= {c.id: c for c in group if name in (AUTO, ALL) or c.answers_to(name)}
+    return [*ordered.values(), *by_path]
+
+
+def _mark_duplicates(choices: Sequence[Choice], selection: Selection) -> list[Choice]:
+    """Of several plugins with one name, load the one that the user singled out, else none."""
+    by_name: dict[str, list[Choice]] = {}
+    for choice in choices:
+        by_name.setdefault(choice.candidate.origin.plugin, []).append(choice)
+    return [_unless_duplicate(choice, by_name[choice.candidate.origin.plugin], selection) for choice in choices]
+
+
+def _unless_duplicate(choice: Choice, rivals: Sequence[Choice], selection: Selection) -> Choice:
+    if len(rivals) == 1:
+        return choice
+    singled_out = [rival for rival in rivals if _is_singled_out(rival.candidate, selection)]
+    if singled_out == [choice]:
+        return choice
+    named = choice.named if not singled_out else choice in singled_out
+    return Choice(
+        candidate=choice.candidate, status=Status.DUPLICATE, named=named, problem=_duplicate_error(choice, rivals)
+    )
+
+
+def _is_singled_out(candidate: Candidate, selection: Selection) -> bool:
+    by_name = [name for name in selection.wanted if name != candidate.origin.plugin and candidate.answers_to(name)]
+    return candidate.by_path or bool(by_name)
+
+
+def _duplicate_error(choice: Choice, rivals: Sequence[Choice]) -> EsperError:
+    origins = [rival.candidate.origin for rival in rivals]
+    titles = " and ".join(f"{o.distribution} {o.version}" if o.distribution else str(o.file) for o in origins)
+    return EsperError(
+        "E110",
+        f'plugin name "{choice.candidate.origin.plugin}" is provided twice: by {titles}',
+        fix=f"uninstall one, or choose one: --plugins auto,{rivals[0].candidate.id}",
+    )

@@ -1,0 +1,119 @@
+"""Check a plugin's hook implementations against the specifications, before any of them is called."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+from pluggy import PluginManager
+
+from esper_core.hooks import PROJECT, SPECIFICATIONS
+from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.plugins.records import Origin
+
+#: Functions of a plugin with this prefix are hooks, or mistakes.
+PREFIX = f"{PROJECT}_"
+
+
+def new_manager() -> PluginManager:
+    """Return a plugin manager that knows the hook specifications and no plugin."""
+    manager = PluginManager(PROJECT)
+    for specification in SPECIFICATIONS:
+        manager.add_hookspecs(specification)
+    return manager
+
+
+def hook_arguments() -> dict[str, tuple[str, ...]]:
+    """Return the arguments of every hook by the hook's name."""
+    return {
+        name: tuple(inspect.signature(function).parameters)[1:]
+        for specification in SPECIFICATIONS
+        for name, function in vars(specification).items()
+        if name.startswith(PREFIX)
+    }
+
+
+def implemented_hooks(module: ModuleType, manager: PluginManager) -> dict[str, Callable[..., Any]]:
+    """Return what a module marks as hook implementations, by the hook's name."""
+    return {hook: function for hook, function, _ in _implementations(module, manager)}
+
+
+def verify(module: ModuleType, origin: Origin, manager: PluginManager) -> tuple[EsperError, ...]:
+    """Find everything that is wrong with a module's hooks.
+
+    Returns:
+        E131 for an unknown hook, E132 for an unknown argument, E133 for a wrapper, E134 for a function that is named
+        like a hook and not marked as one.
+    """
+    known = hook_arguments()
+    problems: list[EsperError] = []
+    for hook, function, options in _implementations(module, manager):
+        if hook not in known:
+            if not options["optionalhook"]:
+                problems.append(_unknown_hook(hook, function, origin, known))
+            continue
+        problems += _unknown_arguments(hook, function, origin, known[hook])
+        if options["wrapper"] or options["hookwrapper"]:
+            problems.append(_wrapper(hook, function, origin))
+    problems += [_unmarked(function, origin, known) for function in _unmarked_functions(module, manager)]
+    return tuple(problems)
+
+
+def _implementations(module: ModuleType, manager: PluginManager) -> Iterator[tuple[str, FunctionType, Any]]:
+    for name, value in list(vars(module).items()):
+        if isinstance(value, FunctionType) and (options := manager.parse_hookimpl_opts(module, name)) is not None:
+            yield options.get("specname") or name, value, options
+
+
+def _unmarked_functions(module: ModuleType, manager: PluginManager) -> Iterator[FunctionType]:
+    """Functions of the module's own: one that it imports is somebody else's helper."""
+    for name, value in list(vars(module).items()):
+        if (
+            name.startswith(PREFIX)
+            and isinstance(value, FunctionType)
+            and value.__module__ == module.__name__
+            and manager.parse_hookimpl_opts(module, name) is None
+        ):
+            yield value
+
+
+def _unknown_hook(hook: str, function: FunctionType, origin: Origin, known: dict[str, tuple[str, ...]]) -> EsperError:
+    what = f'{origin.title} implements the hook "{hook}", which does not exist'
+    return EsperError("E131", what, where=_line(function), fix=did_you_mean(hook, known))
+
+
+def _unknown_arguments(
+    hook: str, function: FunctionType, origin: Origin, known: tuple[str, ...]
+) -> Iterator[EsperError]:
+    for argument in inspect.signature(function).parameters:
+        if argument not in known:
+            what = f'"{hook}" in {origin.title} asks for the argument "{argument}"'
+            why = f"the hook has {', '.join(known)}" if known else "the hook has no arguments"
+            fix = did_you_mean(argument, known) if known else "take it out"
+            yield EsperError("E132", what, where=_line(function), why=why, fix=fix)
+
+
+def _wrapper(hook: str, function: FunctionType, origin: Origin) -> EsperError:
+    return EsperError(
+        "E133",
+        f'"{hook}" in {origin.title} is a wrapper',
+        where=_line(function),
+        why="what one plugin registers or observes is not for another one to change",
+        fix="use @hookimpl without wrapper=True or hookwrapper=True",
+    )
+
+
+def _unmarked(function: FunctionType, origin: Origin, known: dict[str, tuple[str, ...]]) -> EsperError:
+    name = function.__name__
+    is_hook = name in known
+    return EsperError(
+        "E134",
+        f'"{name}" in {origin.title} has no @hookimpl, so it would never be called',
+        where=_line(function),
+        why=None if is_hook else f'names that begin with "{PREFIX}" are for hooks; {did_you_mean(name, known)}',
+        fix="put @hookimpl above it" if is_hook else "put @hookimpl above it under the right name, or rename it",
+    )
+
+
+def _line(function: FunctionType) -> str:
+    return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
