@@ -58,9 +58,11 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E403": ("a lifecycle transition is not allowed", ExitCode.FAILED),
     "E404": ("a blueprint cannot be built for a site", ExitCode.USAGE),
     "E405": ("a learning-rate scheduler cannot follow growing parameter groups", ExitCode.USAGE),
+    "E406": ("a parameter group of a seed does not fit the optimizer", ExitCode.FAILED),
     # E5xx: runs
     "E501": ("the run directory cannot be written", ExitCode.USAGE),
     "E502": ("a saved state does not fit", ExitCode.FAILED),
+    "E503": ("a reward term broke its contract", ExitCode.FAILED),
 }
 
 
