@@ -176,7 +176,15 @@ class Services(Protocol):
     """What the loop takes from its surroundings."""
 
     def emit(self, event: Event) -> None:
-        """Hand an event to the sinks and observers."""
+        """Hand an event to the sinks."""
+        ...
+
+    def epoch_end(self, host: str, evidence: Evidence) -> None:
+        """Tell the observers that a host has finished an epoch."""
+        ...
+
+    def seed_transition(self, host: str, transition: Transition) -> None:
+        """Tell the observers that a seed has changed its stage."""
         ...
 
     def should_stop(self) -> bool:

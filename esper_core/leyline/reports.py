@@ -5,7 +5,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from esper_core.leyline.evidence import PairedDifference
+from esper_core.leyline.actions import GovernorMode, Transition, Verdict
+from esper_core.leyline.evidence import EpochMetrics, Evidence, PairedDifference
+from esper_core.leyline.observation import SlotState
 from esper_core.leyline.stages import Stage
 
 
@@ -62,3 +64,68 @@ class HostState:
     tensors: Mapping[str, Any]
     record: Mapping[str, Any]
     version: int = field(default=1)
+
+
+@frozen(kw_only=True)
+class ApplyReport:
+    """What came of an action: the governor's verdict and the transitions that the action made."""
+
+    verdict: Verdict
+    transitions: tuple[Transition, ...] = ()
+
+
+@frozen(kw_only=True)
+class HostReport:
+    """One growing host after an epoch, or before its first one.
+
+    Attributes:
+        host: its name in the run.
+        epoch: the next epoch, from 0.
+        states: its slots as they stand before that epoch, in site order.
+        governor: the governor's mode.
+        governor_reason: why it is not normal.
+        evidence: measured in the epoch that has just ended; None before the first.
+        transitions: what happened by itself before that epoch was trained.
+        seed_reports: of the seeds that have ended since the last report.
+        parameters: number of parameters, seeds included.
+        host_parameters: number of the host's own parameters.
+    """
+
+    host: str
+    epoch: int
+    states: tuple[SlotState, ...]
+    governor: GovernorMode = GovernorMode.NORMAL
+    governor_reason: str = ""
+    evidence: Evidence | None = None
+    transitions: tuple[Transition, ...] = ()
+    seed_reports: tuple[FieldReport, ...] = ()
+    parameters: int = 0
+    host_parameters: int = 0
+
+
+@frozen(kw_only=True)
+class FinalReport:
+    """One host at the end of a run.
+
+    Attributes:
+        host: its name in the run.
+        epochs: epochs trained.
+        test: metrics on the test split, which nothing else ever sees.
+        parameters, host_parameters: as in `Evidence`.
+        forward_flops: of one sample's forward pass, seeds included; None where it cannot be counted.
+        train_seconds: wall time of training alone.
+        measure_seconds: wall time of validation and counterfactuals.
+        seeds: every seed that ever lived, oldest first.
+        topology: the sites with what has grown there.
+    """
+
+    host: str
+    epochs: int
+    test: EpochMetrics
+    parameters: int
+    host_parameters: int
+    forward_flops: int | None
+    train_seconds: float
+    measure_seconds: float
+    seeds: tuple[FieldReport, ...] = ()
+    topology: tuple[Mapping[str, Any], ...] = ()

@@ -1,0 +1,72 @@
+"""Asking gates, and remembering how often in a row they have passed."""
+
+from collections.abc import Mapping
+
+from attrs import define
+
+from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.protocols import Gate
+from esper_core.leyline.stages import GateLevel, Stage
+
+#: The gate in front of the next stage of a seed that is being measured.
+NEXT_GATE: Mapping[Stage, GateLevel] = {
+    Stage.TRAINING: GateLevel.G2,
+    Stage.BLENDING: GateLevel.G3,
+    Stage.PROBATIONARY: GateLevel.G5,
+}
+
+
+@define
+class Standing:
+    """How a seed stands before its next gate: the last verdict, and how many in a row were passes."""
+
+    stage: Stage
+    result: GateResult
+    passes: int
+    needed: int
+
+    @property
+    def passed(self) -> bool:
+        """The gate has passed as often in a row as it must."""
+        return self.passes >= self.needed
+
+
+class GateKeeper:
+    """The gates of one run and the standing of each slot's seed before its next one."""
+
+    def __init__(self, gates: Mapping[GateLevel, Gate]) -> None:
+        self._gates = dict(gates)
+        self.standings: dict[str, Standing] = {}
+
+    def ask(self, level: GateLevel, evidence: SeedEvidence) -> GateResult:
+        """Ask one gate. A level without a gate does not pass."""
+        gate = self._gates.get(level)
+        if gate is None:
+            return GateResult(gate=level, passed=False, reason=f"the run has no gate {level}")
+        return gate.evaluate(evidence)
+
+    def judge(self, evidence: SeedEvidence) -> GateResult | None:
+        """Ask the gate in front of the seed's next stage and keep its standing; None if there is no such gate."""
+        level = NEXT_GATE.get(evidence.stage)
+        if level is None:
+            return None
+        result = self.ask(level, evidence)
+        before = self.standings.get(evidence.slot)
+        streak = before.passes if before is not None and before.stage is evidence.stage else 0
+        gate = self._gates.get(level)
+        self.standings[evidence.slot] = Standing(
+            stage=evidence.stage,
+            result=result,
+            passes=streak + 1 if result.passed else 0,
+            needed=gate.consecutive_passes if gate is not None else 1,
+        )
+        return result
+
+    def standing(self, slot: str, stage: Stage) -> Standing | None:
+        """The standing of the slot's seed, if it was judged in this stage."""
+        standing = self.standings.get(slot)
+        return standing if standing is not None and standing.stage is stage else None
+
+    def forget(self, slot: str) -> None:
+        """A slot's seed is gone."""
+        self.standings.pop(slot, None)

@@ -1,0 +1,364 @@
+"""The growth of one host: germinate, tick, fossilize, cull. Every change of a seed goes through here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from attrs import evolve
+from torch import nn
+
+from esper_core.kasmina.bed import SeedBed
+from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.config import LifecycleConfig
+from esper_core.kasmina.gatekeeper import GateKeeper
+from esper_core.kasmina.lifecycle import Life
+from esper_core.kasmina.recipes import LocalSource, ModuleSource, Recipe
+from esper_core.kasmina.schedules import alpha_at
+from esper_core.leyline.actions import Transition
+from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.observation import SlotState
+from esper_core.leyline.protocols import Gate
+from esper_core.leyline.reports import FieldReport
+from esper_core.leyline.sites import Site
+from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
+from esper_core.leyline.streams import derive_seed
+
+
+class Growth:
+    """The slots of one host and the lives of their seeds.
+
+    Time passes in `tick` only, once per host epoch. Every method that changes a stage returns the transitions.
+
+    Args:
+        model: the root, prepared by `roots.prepare_root`.
+        sites: its confirmed sites, in execution order.
+        optimizer: trains the host; seeds bring groups of their own.
+        recipes: what can be germinated, by blueprint name, in catalogue order.
+        gates: the run's gate set.
+        config: durations and switches.
+        seed: of all random streams of this host's seeds.
+        seed_learning_rate: what a new seed's optimizer group starts with.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sites: Sequence[Site],
+        optimizer: torch.optim.Optimizer,
+        recipes: Mapping[str, Recipe],
+        gates: Mapping[GateLevel, Gate],
+        config: LifecycleConfig,
+        seed: int,
+        seed_learning_rate: float,
+    ) -> None:
+        self.bed = SeedBed(model, sites, optimizer)
+        self.recipes = dict(recipes)
+        self.gatekeeper = GateKeeper(gates)
+        self.config = config
+        self.seed = seed
+        self.seed_learning_rate = seed_learning_rate
+        self.lives: dict[str, Life] = {}
+        self.reports: list[FieldReport] = []
+        self.culled: dict[str, tuple[str, ...]] = {site.id: () for site in sites}
+        self._germinations = {site.id: 0 for site in sites}
+        self._sources: dict[str, ModuleSource] = {}
+        self._accuracy: float | None = None
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All sites in execution order."""
+        return tuple(self.bed.sites.values())
+
+    def stage(self, slot: str) -> Stage:
+        """The stage of a slot."""
+        life = self.lives.get(slot)
+        return Stage.DORMANT if life is None else life.stage
+
+    def germinate(
+        self, slot: str, blueprint: str, blend: Blend, epoch: int, *, action_id: str | None = None, reason: str = ""
+    ) -> Transition:
+        """Begin a seed in a dormant slot.
+
+        Raises:
+            EsperError: E403 if the slot is not dormant, E404 if the blueprint is not known or does not fit.
+        """
+        site = self._site(slot)
+        recipe = self._recipe(blueprint, site)
+        if (stage := self.stage(slot)) is not Stage.DORMANT:
+            raise EsperError("E403", f'slot "{slot}" is {stage.name}; only a dormant slot can be germinated')
+        number = self._germinations[slot]
+        self._germinations[slot] = number + 1
+        life = Life(
+            slot=slot,
+            seed_id=f"{slot}-{number}",
+            blueprint=blueprint,
+            blend=blend,
+            germinated_epoch=epoch,
+            accuracy_at_germination=self._accuracy,
+        )
+        self.lives[slot] = life
+        self._sources[slot] = LocalSource(recipe, site, derive_seed(self.seed, life.seed_id, "build"))
+        return life.move(Stage.GERMINATED, epoch, Cause.ACTION, reason=reason, action_id=action_id)
+
+    def cull(
+        self, slot: str, epoch: int, cause: Cause = Cause.ACTION, *, action_id: str | None = None, reason: str = ""
+    ) -> Transition:
+        """End a live seed. It takes its tensors and optimizer state with it.
+
+        Raises:
+            EsperError: E403 if the slot holds no live seed.
+        """
+        site, life = self._site(slot), self._life(slot)
+        transition = life.move(Stage.CULLED, epoch, cause, reason=reason, action_id=action_id)
+        self.bed.uproot(site, life.seed_id)
+        self._sources.pop(slot, None)
+        self.gatekeeper.forget(slot)
+        self.culled[slot] = (*self.culled[slot], life.blueprint)
+        self.reports.append(life.report(epoch, accuracy=self._accuracy))
+        return transition
+
+    def fossilize(self, slot: str, epoch: int, *, action_id: str | None = None, reason: str = "") -> Transition:
+        """Make a probationary seed that has passed G5 a permanent part of the host.
+
+        Raises:
+            EsperError: E403 if it is not probationary or G5 has not passed often enough in a row.
+        """
+        life = self._life(slot)
+        standing = self.gatekeeper.standing(slot, Stage.PROBATIONARY)
+        gates = () if standing is None or not standing.passed else (standing.result,)
+        transition = life.move(Stage.FOSSILIZED, epoch, Cause.ACTION, reason=reason, action_id=action_id, gates=gates)
+        self.bed.slots[slot].enter(Regime.FOSSIL)
+        self.gatekeeper.forget(slot)
+        self.reports.append(life.report(epoch, accuracy=self._accuracy))
+        return transition
+
+    def tick(self, epoch: int) -> list[Transition]:
+        """Let time pass: everything that happens by itself before `epoch` is trained."""
+        transitions: list[Transition] = []
+        for slot in [name for name in self.bed.sites if name in self.lives]:
+            transitions += self._advance(slot, epoch)
+        self.set_alphas(epoch, 0.0)
+        return transitions
+
+    def set_alphas(self, epoch: int, fraction: float) -> None:
+        """Set the alpha of every rising seed for the point `fraction` (0 to 1) of the way through `epoch`."""
+        for slot, life in self.lives.items():
+            if life.stage is Stage.BLENDING:
+                self.bed.slots[slot].set_alpha(self._alpha(life, epoch + fraction))
+
+    def set_position(self, step: int) -> None:
+        """Tell seeds that draw random numbers which optimizer step this is."""
+        for held in self.bed.slots.values():
+            held.position = step
+
+    def judge(self, evidence: Iterable[SeedEvidence], accuracy: float | None) -> dict[str, tuple[GateResult, ...]]:
+        """Ask the gate in front of every seed's next stage; `accuracy` is the network's, on validation data."""
+        self._accuracy = accuracy
+        verdicts: dict[str, tuple[GateResult, ...]] = {}
+        for seed in evidence:
+            life = self._life(seed.slot)
+            life.ablation = seed.contribution if seed.contribution is not None else life.ablation
+            life.gain = seed.host_gain if seed.host_gain is not None else life.gain
+            result = self.gatekeeper.judge(seed)
+            if result is not None:
+                verdicts[seed.slot] = (result,)
+        return verdicts
+
+    def evidence(self, epoch: int) -> tuple[SeedEvidence, ...]:
+        """What is known of every seed without measuring, after `epoch` was trained; in site order."""
+        return tuple(
+            self._known(slot, life, epoch + 1)
+            for slot in self.bed.sites
+            if (life := self.lives.get(slot)) is not None and life.stage.holds_module
+        )
+
+    def states(self, epoch: int) -> tuple[SlotState, ...]:
+        """Every slot as it stands before `epoch`, in site order."""
+        return tuple(self._state(site, epoch) for site in self.sites)
+
+    def live_reports(self, epoch: int) -> list[FieldReport]:
+        """Field reports of the seeds whose fate is open, as of before `epoch`."""
+        return [life.report(epoch, accuracy=self._accuracy) for life in self.lives.values() if life.stage.live]
+
+    def _advance(self, slot: str, epoch: int) -> list[Transition]:
+        life = self.lives[slot]
+        if life.stage is Stage.GERMINATED:
+            return self._sprout(slot, life, epoch)
+        if life.stage.live:
+            return self._follow_verdict(slot, life, epoch)
+        if life.stage is Stage.FOSSILIZED:
+            return []
+        return self._cool_down(slot, life, epoch)
+
+    def _sprout(self, slot: str, life: Life, epoch: int) -> list[Transition]:
+        """GERMINATED: take the module in when its source delivers it, then ask G0 and G1."""
+        source_error, probe_error = self._take_in(slot, life)
+        known = evolve(
+            self._known(slot, life, epoch), source_error=source_error, probe_error=probe_error, finite=not probe_error
+        )
+        if not (known.ready or source_error or probe_error):
+            return self._wait(slot, life, epoch, self.config.training_timeout_epochs, "its module never came")
+        g0 = self.gatekeeper.ask(GateLevel.G0, known)
+        if not g0.passed:
+            return [self.cull(slot, epoch, Cause.GATE, reason=g0.reason)]
+        g1 = self.gatekeeper.ask(GateLevel.G1, known)
+        if not g1.passed:
+            return self._wait(slot, life, epoch, self.config.training_timeout_epochs, g1.reason)
+        held = self.bed.attach(self._site(slot))
+        if self.config.incubation is Incubation.STE:
+            held.enter(Regime.STRAIGHT_THROUGH)
+            return [life.move(Stage.TRAINING, epoch, Cause.GATE, reason=g1.reason, gates=(g0, g1))]
+        return [self._begin_blending(slot, life, epoch, (g0, g1))]
+
+    def _take_in(self, slot: str, life: Life) -> tuple[str | None, str | None]:
+        """Return what is wrong with the source and with the module; None means not known yet."""
+        if slot in self.bed.slots:
+            return None, ""
+        try:
+            module = self._sources[slot].poll()
+        except (
+            Exception
+        ) as error:  # a source fails in ways that only its blueprint knows; the seed bears it, not the run
+            return f"{type(error).__name__}: {error}", None
+        if module is None:
+            return None, None
+        recipe = self.recipes[life.blueprint]
+        problem = self.bed.plant(
+            self._site(slot),
+            life.seed_id,
+            module,
+            derive_seed(self.seed, life.seed_id),
+            random=recipe.draws_random_numbers,
+            learning_rate=self.seed_learning_rate,
+        )
+        life.parameters = sum(p.numel() for p in module.parameters())
+        return None, problem
+
+    def _follow_verdict(self, slot: str, life: Life, epoch: int) -> list[Transition]:
+        """TRAINING, BLENDING, PROBATIONARY: go on, give up, or wait."""
+        standing = self.gatekeeper.standing(slot, life.stage)
+        if standing is not None and standing.result.harmful:
+            return [self.cull(slot, epoch, Cause.SAFETY, reason=standing.result.reason)]
+        incubated = life.epochs_in_stage(epoch) >= self.config.incubation_epochs
+        if standing is not None and standing.passed and life.stage is Stage.TRAINING and incubated:
+            return [self._begin_blending(slot, life, epoch, (standing.result,))]
+        if standing is not None and standing.passed and life.stage is Stage.BLENDING:
+            self.bed.slots[slot].set_alpha(1.0)
+            return [
+                life.move(
+                    Stage.PROBATIONARY, epoch, Cause.GATE, reason=standing.result.reason, gates=(standing.result,)
+                )
+            ]
+        why = standing.result.reason if standing is not None else "its gate was never asked"
+        return self._wait(slot, life, epoch, self._patience(life.stage), why)
+
+    def _begin_blending(self, slot: str, life: Life, epoch: int, gates: tuple[GateResult, ...]) -> Transition:
+        isolate = self.config.isolate
+        if isolate is None:
+            isolate = not self._site(slot).causal
+        self.bed.slots[slot].enter(Regime.ISOLATED if isolate else Regime.OPEN)
+        return life.move(Stage.BLENDING, epoch, Cause.GATE, reason=gates[-1].reason, gates=gates)
+
+    def _cool_down(self, slot: str, life: Life, epoch: int) -> list[Transition]:
+        """CULLED for one epoch, EMBARGOED as configured, RESETTING for one, then free."""
+        waits = {Stage.CULLED: 1, Stage.EMBARGOED: self.config.embargo_epochs, Stage.RESETTING: 1}
+        follows = {Stage.CULLED: Stage.EMBARGOED, Stage.EMBARGOED: Stage.RESETTING, Stage.RESETTING: Stage.DORMANT}
+        if life.epochs_in_stage(epoch) < waits[life.stage]:
+            return []
+        transition = life.move(follows[life.stage], epoch, Cause.COOLDOWN)
+        if life.stage is Stage.DORMANT:
+            del self.lives[slot]
+        return [transition]
+
+    def _wait(self, slot: str, life: Life, epoch: int, patience: int, why: str) -> list[Transition]:
+        if life.epochs_in_stage(epoch) < patience:
+            return []
+        reason = f"{life.stage.name} for {life.epochs_in_stage(epoch)} epochs: {why}"
+        return [self.cull(slot, epoch, Cause.TIMEOUT, reason=reason)]
+
+    def _patience(self, stage: Stage) -> int:
+        if stage is Stage.TRAINING:
+            return self.config.training_timeout_epochs
+        if stage is Stage.BLENDING:
+            return self.config.ramp_epochs + self.config.blending_timeout_epochs
+        return self.config.probation_timeout_epochs
+
+    def _alpha(self, life: Life, time: float) -> float:
+        if life.stage in (Stage.PROBATIONARY, Stage.FOSSILIZED):
+            return 1.0
+        if life.stage is not Stage.BLENDING or life.ramp_epoch is None:
+            return 0.0
+        if self.config.ramp_epochs == 0:
+            return 1.0
+        return alpha_at(life.blend, (time - life.ramp_epoch) / self.config.ramp_epochs)
+
+    def _settled(self, life: Life, epoch: int) -> int:
+        if life.ramp_epoch is None:
+            return 0
+        return max(0, epoch - life.ramp_epoch - self.config.ramp_epochs)
+
+    def _known(self, slot: str, life: Life, epoch: int) -> SeedEvidence:
+        planted = slot in self.bed.slots
+        return SeedEvidence(
+            slot=slot,
+            seed_id=life.seed_id,
+            blueprint=life.blueprint,
+            stage=life.stage,
+            epochs_in_stage=life.epochs_in_stage(epoch),
+            age_epochs=epoch - life.germinated_epoch,
+            alpha=self._alpha(life, epoch),
+            parameters=life.parameters,
+            ready=planted,
+            probe_error="" if planted else None,
+            host_epochs=epoch,
+            group_in_place=planted,
+            ramp_done=life.stage.contributes and self._alpha(life, epoch) == 1.0,
+            settled_epochs=self._settled(life, epoch),
+        )
+
+    def _state(self, site: Site, epoch: int) -> SlotState:
+        life = self.lives.get(site.id)
+        culled = self.culled[site.id]
+        if life is None:
+            return SlotState(site=site, stage=Stage.DORMANT, culled_blueprints=culled)
+        standing = self.gatekeeper.standing(site.id, life.stage)
+        return SlotState(
+            site=site,
+            stage=life.stage,
+            epochs_in_stage=life.epochs_in_stage(epoch),
+            blueprint=life.blueprint if life.stage.holds_module else None,
+            age_epochs=epoch - life.germinated_epoch,
+            alpha=self._alpha(life, epoch),
+            parameters=life.parameters if life.stage.holds_module else 0,
+            settled_epochs=self._settled(life, epoch),
+            next_gate=standing.result if standing is not None else None,
+            may_fossilize=standing is not None and standing.passed and life.stage is Stage.PROBATIONARY,
+            harmful=standing is not None and standing.result.harmful,
+            culled_blueprints=culled,
+        )
+
+    def _site(self, slot: str) -> Site:
+        site = self.bed.sites.get(slot)
+        if site is None:
+            raise EsperError("E403", f'there is no slot "{slot}"', why=did_you_mean(slot, self.bed.sites))
+        return site
+
+    def _life(self, slot: str) -> Life:
+        life = self.lives.get(slot)
+        if life is None:
+            raise EsperError("E403", f'slot "{slot}" is dormant: it holds no seed')
+        return life
+
+    def _recipe(self, blueprint: str, site: Site) -> Recipe:
+        recipe = self.recipes.get(blueprint)
+        if recipe is None:
+            raise EsperError(
+                "E404",
+                f'blueprint "{blueprint}" is not in the catalogue',
+                why=did_you_mean(blueprint, self.recipes),
+                fix="name it in policy.blueprints",
+            )
+        if site.layout not in recipe.entry.layouts:
+            fits = ", ".join(sorted(recipe.entry.layouts))
+            raise EsperError("E404", f'blueprint "{blueprint}" fits {fits}, but site "{site.id}" is {site.layout}')
+        return recipe

@@ -1,0 +1,104 @@
+"""Where seed modules come from: recipes, and the sources that deliver a module."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from esper_core.leyline.catalogue import CatalogueEntry
+from esper_core.leyline.sites import Site
+
+
+class ModuleSource(Protocol):
+    """Delivers a seed module, now or later."""
+
+    def poll(self) -> nn.Module | None:
+        """Return the module, or None while it is not ready. Raises whatever keeps it from ever being ready."""
+        ...
+
+
+@frozen(kw_only=True)
+class Recipe:
+    """A catalogue entry that can be built.
+
+    Attributes:
+        entry: the catalogue entry.
+        build: makes the seed module for a site; picklable, so that a host can move to another process.
+        draws_random_numbers: the seed gets a random stream of its own.
+    """
+
+    entry: CatalogueEntry
+    build: Callable[[Site], nn.Module]
+    draws_random_numbers: bool = False
+
+
+class LocalSource:
+    """Builds the module in this process at the first poll, from a random stream of its own."""
+
+    def __init__(self, recipe: Recipe, site: Site, stream: int) -> None:
+        self._recipe = recipe
+        self._site = site
+        self._stream = stream
+
+    def poll(self) -> nn.Module:
+        """Build the module. The global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._stream)
+            return self._recipe.build(self._site)
+
+
+def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor) -> str:
+    """Run the module once on random input and say what is wrong with it; "" if nothing is.
+
+    Args:
+        module: the seed module.
+        site: where it shall act.
+        stream: seed of the probe's random numbers; the global random state is left as it was.
+        like: a tensor whose device and dtype the host's activations have.
+    """
+    h = _probe_input(site, stream, like)
+    training = module.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            delta = module.eval()(h.clone())
+    except Exception as error:  # whatever a third party's module raises is its probe's result
+        return f"it raised {type(error).__name__}: {error}"
+    finally:
+        module.train(training)
+    if not isinstance(delta, Tensor):
+        return f"it returned a {type(delta).__name__}, not a tensor"
+    if delta.shape != h.shape:
+        return f"it returned shape {tuple(delta.shape)} for input {tuple(h.shape)}"
+    if delta.dtype != h.dtype:
+        return f"it returned {delta.dtype} for input of {h.dtype}"
+    if not bool(delta.isfinite().all()):
+        return "it returned numbers that are not finite"
+    return ""
+
+
+def normalises_its_input(module: nn.Module, site: Site, stream: int, like: Tensor) -> bool:
+    """Say whether the module hands an input that needs no gradient straight to a group normalisation."""
+    watch = _GroupNormWatch()
+    with torch.random.fork_rng(devices=[]), watch:
+        module(_probe_input(site, stream, like))
+    return watch.seen
+
+
+def _probe_input(site: Site, stream: int, like: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(stream)
+    return torch.randn(site.shape(2), generator=generator).to(like)
+
+
+class _GroupNormWatch(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = getattr(func, "__name__", "")
+        if name in ("group_norm", "native_group_norm") and not args[0].requires_grad:
+            self.seen = True
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,64 @@
+"""Preparing a root module: what can be grown, and where live seeds are kept."""
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import nn
+
+from esper_core.leyline.errors import EsperError
+
+#: Live seeds are kept under this name on the root module, never under a site.
+SEEDS = "esper"
+
+
+class GrowableSequential(nn.Sequential):
+    """A root `nn.Sequential` that does not run its seeds' container.
+
+    It has the same children under the same names, so the keys of its ``state_dict`` are those of the original.
+    """
+
+    def forward(self, input: Any) -> Any:
+        """Run the children in order, the container of the seeds left out."""
+        for name, module in self._modules.items():
+            if name != SEEDS and module is not None:
+                input = module(input)
+        return input
+
+
+def prepare_root(model: nn.Module) -> nn.Module:
+    """Return the module to train: `model`, or its replacement if it is a `nn.Sequential`, with an empty `esper`.
+
+    A compiled model is unwrapped; the compiled object goes on working and notices every change.
+
+    Raises:
+        EsperError: E402 if the model cannot be grown.
+    """
+    root = getattr(model, "_orig_mod", model)
+    if isinstance(root, nn.DataParallel):
+        raise _refused(root, "DataParallel copies modules in every forward pass", "use one process per device")
+    if isinstance(root, nn.parallel.DistributedDataParallel):
+        raise _refused(root, "gradients of later parameters would not be reduced", "call grow() on the inner module")
+    if type(root).__name__ in {"RecursiveScriptModule", "ScriptModule", "TopLevelTracedModule"}:
+        raise _refused(root, "a scripted module has no forward hooks", "call grow() on the module before scripting")
+    if hasattr(root, SEEDS):
+        raise _refused(root, f'it has an attribute "{SEEDS}" already', "grow a model once, or rename the attribute")
+    if isinstance(root, nn.Sequential):
+        root = _growable(root)
+    root.add_module(SEEDS, nn.ModuleDict())
+    return root
+
+
+def _growable(root: nn.Sequential) -> nn.Module:
+    if type(root).forward is not nn.Sequential.forward:
+        raise _refused(
+            root, "a Sequential with a forward of its own may run every child", "hold it in a plain nn.Module"
+        )
+    if root._forward_hooks or root._forward_pre_hooks:
+        raise _refused(root, "a root Sequential is replaced and would lose its hooks", "hold it in a plain nn.Module")
+    replacement = GrowableSequential(OrderedDict(root.named_children()))
+    replacement.training = root.training
+    return replacement
+
+
+def _refused(root: nn.Module, why: str, fix: str) -> EsperError:
+    return EsperError("E402", f"{type(root).__name__} cannot be grown", why=why, fix=fix)
