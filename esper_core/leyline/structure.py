@@ -83,14 +83,9 @@ def _scalar_hook(scalar: type, accepted: tuple[type, ...], title: str) -> Callab
 
 def _guard(strict: Converter, applies: Callable[[Any], bool], accepted: Any, title: str) -> None:
     """Let cattrs build what `applies` holds for, once the value is known to be of an accepted type."""
-    building: set[Any] = set()
 
     def factory(kind: Any, _: Any) -> Callable[[Any, Any], Any]:
-        building.add(kind)
-        try:
-            build = strict.get_structure_hook(kind, cache_result=False)
-        finally:
-            building.discard(kind)
+        build = _outermost(kind, strict)
 
         def hook(value: Any, _: Any) -> Any:
             if not isinstance(value, accepted):
@@ -99,7 +94,16 @@ def _guard(strict: Converter, applies: Callable[[Any], bool], accepted: Any, tit
 
         return hook
 
-    strict.register_structure_hook_factory(lambda kind: kind not in building and applies(kind), factory)
+    strict.register_structure_hook_factory(applies, factory)
+
+
+def _outermost(kind: Any, strict: Converter) -> Callable[[Any, Any], Any]:
+    """Return cattrs' own hook for `kind`, which leaves everything inside of it to the strict converter."""
+    shell = Converter(forbid_extra_keys=True, detailed_validation=True)
+    for scalar in (*(scalar for scalar, _, _ in _SCALARS), Enum):
+        shell.register_structure_hook(scalar, strict.structure)
+    shell.register_structure_hook_func(lambda inner: inner != kind, strict.structure)
+    return shell.get_structure_hook(kind)
 
 
 def _is_optional(kind: Any) -> bool:

@@ -44,7 +44,12 @@ class PolicyConfig(ComponentConfig):
 
 @frozen(kw_only=True)
 class GatesConfig:
-    """The gate set, and the options of each of its gates by level."""
+    """The checks in front of stage transitions.
+
+    Attributes:
+        name: the gate set.
+        options: the options of each of its gates, by level.
+    """
 
     name: str = "standard"
     options: Mapping[GateLevel, Mapping[str, Any]] = field(factory=dict)
@@ -52,21 +57,36 @@ class GatesConfig:
 
 @frozen(kw_only=True)
 class RewardTermConfig(ComponentConfig):
-    """One addend of the reward, multiplied by `weight`."""
+    """One addend of the reward.
+
+    Attributes:
+        name: the term's name.
+        weight: what its value is multiplied by.
+        options: the term's options.
+    """
 
     weight: float = 1.0
 
 
 @frozen(kw_only=True)
 class RewardsConfig:
-    """The addends of the reward, in order."""
+    """The reward.
+
+    Attributes:
+        terms: its addends, in order; each a table with `name`, `weight` and the term's options.
+    """
 
     terms: tuple[RewardTermConfig, ...] = ()
 
 
 @frozen(kw_only=True)
 class SinksConfig:
-    """The telemetry sinks in the order in which they are served, and the options of each by name."""
+    """Where telemetry goes.
+
+    Attributes:
+        names: the sinks, in the order in which they are served.
+        options: the options of each, by name.
+    """
 
     names: tuple[str, ...] = field(default=("console", "jsonl"), validator=_check_unique)
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
@@ -82,7 +102,7 @@ class PluginsConfig:
         requires: distributions with versions that must be there, such as ``esper-blueprint-foo>=0.3,<0.4``.
     """
 
-    enable: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ("auto",)
     disable: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
 

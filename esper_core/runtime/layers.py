@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 
 class Origin(StrEnum):
@@ -37,29 +37,29 @@ class Merged:
 
     Attributes:
         tree: nested plain data.
-        written: the layer of each value, by dotted path.
+        values: the layer that wrote each value, by dotted path.
+        tables: the strongest layer that wrote into each table, by dotted path.
     """
 
     tree: Mapping[str, Any]
-    written: Mapping[str, Layer]
-
-    def layer_of(self, path: str) -> Layer | None:
-        """Return the layer that wrote the value at `path`, or the list or table around it."""
-        while path:
-            if path in self.written:
-                return self.written[path]
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        return None
+    values: Mapping[str, Layer]
+    tables: Mapping[str, Layer]
 
     def origin(self, path: str) -> Origin:
         """Return the origin of the value at `path`."""
-        layer = self.layer_of(path)
+        layer = self._writer(path)
         return layer.origin if layer else Origin.DEFAULT
 
     def source(self, path: str) -> str | None:
-        """Return in words where the value at `path` was written."""
-        layer = self.layer_of(path)
+        """Return in words where the value or table at `path` was written; None if nobody wrote it."""
+        layer = self._writer(path) or self.tables.get(path)
         return layer.source if layer else None
+
+    def _writer(self, path: str) -> Layer | None:
+        """The layer of a value is that of the list around it, if it is not known by itself."""
+        while path and path not in self.values:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self.values.get(path)
 
 
 #: Sections whose remaining keys belong to what the key ``name`` names; the keys listed here do not.
@@ -78,39 +78,51 @@ def merge(layers: Iterable[Layer]) -> Merged:
     Tables are merged key by key, everything else replaces. A layer that names another host (task, policy, gate set,
     optimizer, sink) discards what weaker layers said about the former one.
     """
-    tree: dict[str, Any] = {}
-    written: dict[str, Layer] = {}
+    stack = _Stack()
     for layer in layers:
-        _discard_options(tree, written, layer.data)
-        _lay(tree, written, layer.data, layer, "")
-    return Merged(tree=tree, written=written)
+        stack.discard_options(layer.data)
+        stack.lay(stack.tree, layer.data, layer, "")
+    return Merged(tree=stack.tree, values=stack.values, tables=stack.tables)
 
 
-def _discard_options(tree: dict[str, Any], written: dict[str, Layer], data: Mapping[str, Any]) -> None:
-    for section, common in COMMON_KEYS.items():
-        old, new = tree.get(section), data.get(section)
-        if isinstance(old, dict) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
-            _drop(old, written, f"{section}.", set(old) - common)
-    old, new = tree.get("sinks"), data.get("sinks")
-    if isinstance(old, dict) and isinstance(new, Mapping) and isinstance(new.get("names"), list):
-        _drop(old, written, "sinks.", set(old) - {"names", *new["names"]})
+@define
+class _Stack:
+    tree: dict[str, Any] = field(factory=dict)
+    values: dict[str, Layer] = field(factory=dict)
+    tables: dict[str, Layer] = field(factory=dict)
+
+    def discard_options(self, data: Mapping[str, Any]) -> None:
+        for section, common in COMMON_KEYS.items():
+            old, new = self.tree.get(section), data.get(section)
+            if isinstance(old, dict) and isinstance(new, Mapping) and _names_another(old, new):
+                self.drop(old, f"{section}.", set(old) - common)
+        old, new = self.tree.get("sinks"), data.get("sinks")
+        if isinstance(old, dict) and isinstance(new, Mapping) and isinstance(new.get("names"), list):
+            named = {name for name in new["names"] if isinstance(name, str)}
+            self.drop(old, "sinks.", set(old) - named - {"names"})
+
+    def lay(self, table: dict[str, Any], data: Mapping[str, Any], layer: Layer, prefix: str) -> None:
+        for key, value in data.items():
+            path = f"{prefix}{key}"
+            if not isinstance(value, Mapping):
+                self.drop(table, prefix, [key])
+                table[key] = value
+                self.values[path] = layer
+                continue
+            if not isinstance(table.get(key), dict):
+                self.drop(table, prefix, [key])
+                table[key] = {}
+            self.tables[path] = layer
+            self.lay(table[key], value, layer, f"{path}.")
+
+    def drop(self, table: dict[str, Any], prefix: str, keys: Iterable[str]) -> None:
+        for key in keys:
+            table.pop(key, None)
+            path = f"{prefix}{key}"
+            for known in (self.values, self.tables):
+                for gone in [other for other in known if other == path or other.startswith(f"{path}.")]:
+                    del known[gone]
 
 
-def _drop(table: dict[str, Any], written: dict[str, Layer], prefix: str, keys: Iterable[str]) -> None:
-    for path in [f"{prefix}{key}" for key in keys]:
-        table.pop(path.removeprefix(prefix), None)
-        for gone in [other for other in written if other == path or other.startswith(f"{path}.")]:
-            del written[gone]
-
-
-def _lay(tree: dict[str, Any], written: dict[str, Layer], data: Mapping[str, Any], layer: Layer, prefix: str) -> None:
-    for key, value in data.items():
-        if not isinstance(value, Mapping):
-            _drop(tree, written, prefix, [key])
-            tree[key] = value
-            written[f"{prefix}{key}"] = layer
-            continue
-        if not isinstance(tree.get(key), dict):
-            _drop(tree, written, prefix, [key])
-            tree[key] = {}
-        _lay(tree[key], written, value, layer, f"{prefix}{key}.")
+def _names_another(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "name" in new and new["name"] != old.get("name")
