@@ -1,6 +1,6 @@
 """Which plugins a run may use: from the command line, the environment and the configuration, decided before import."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from attrs import field, frozen
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.plugins.discovery import Candidate
 from esper_core.plugins.known import install_line_for_plugin
-from esper_core.plugins.records import Status
+from esper_core.plugins.records import Origin, Status
 
 AUTO, ALL, NONE = "auto", "all", "none"
 
@@ -27,14 +27,12 @@ class PluginOptions:
         no_plugin: values of ``--no-plugin``.
         plugin_path: values of ``--plugin-path``.
         strict: any plugin that cannot be had is an error.
-        trace: show tracebacks.
     """
 
     plugins: tuple[str, ...] = ()
     no_plugin: tuple[str, ...] = ()
     plugin_path: tuple[Path, ...] = ()
     strict: bool = False
-    trace: bool = False
 
 
 class PluginsTable(Protocol):
@@ -150,7 +148,8 @@ def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choic
     """
     needed = [name for name in selection.wanted if name not in WORDS]
     for name in (*needed, *(block.name for block in selection.blocked if not block.may_be_absent)):
-        require_known(name, candidates)
+        if not any(candidate.answers_to(name) for candidate in candidates):
+            raise unknown_plugin(name, [candidate.origin for candidate in candidates])
     blocked = [c for c in candidates if any(block.covers(c) for block in selection.blocked)]
     free = [c for c in candidates if c not in blocked]
     ordered = _in_call_order(free, selection)
@@ -162,18 +161,12 @@ def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choic
     return (*_mark_duplicates(chosen, selection), *left_out, *refused)
 
 
-def require_known(name: str, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that answer to a name.
-
-    Raises:
-        EsperError: E150 if there is none, with the nearest name and the line that installs a first-party plugin.
-    """
-    if found := tuple(c for c in candidates if c.answers_to(name)):
-        return found
-    known = {c.origin.plugin for c in candidates} | {c.origin.distribution for c in candidates if c.origin.distribution}
+def unknown_plugin(name: str, origins: Iterable[Origin]) -> EsperError:
+    """Say that no plugin answers to a name (E150), with the nearest one or the line that installs it."""
+    known = {name for origin in origins for name in (origin.plugin, origin.distribution) if name}
     install = install_line_for_plugin(name)
-    fix = install or did_you_mean(name, known)
-    raise EsperError("E150", f'plugin "{name}" is not known', why="it is not installed" if install else None, fix=fix)
+    why = "it is not installed" if install else None
+    return EsperError("E150", f'plugin "{name}" is not known', why=why, fix=install or did_you_mean(name, known))
 
 
 def _split(values: Sequence[str]) -> tuple[str, ...]:

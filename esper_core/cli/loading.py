@@ -1,0 +1,37 @@
+"""Load the selected plugins for a command, and say on stderr which ones could not be had."""
+
+import os
+import traceback
+
+import click
+
+from esper_core.cli.root import is_tracing
+from esper_core.plugins.loader import load_plugins
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import PluginRecord
+from esper_core.plugins.selection import PluginOptions, PluginsTable, select
+
+
+def load_selected(options: PluginOptions, table: PluginsTable | None = None) -> PluginSet:
+    """Load plugins as command line, environment and configuration say; warn of the others, one line each.
+
+    Raises:
+        EsperError: what is wrong with a plugin that was asked for by name, and everything else `load_plugins` raises.
+    """
+    plugins = load_plugins(select(options, os.environ, table))
+    for record in plugins.records:
+        for problem in record.problems:
+            hint = f"esper plugins info {record.origin.plugin}"
+            click.echo(f"warning[{problem.code}] {problem.what} ({record.status}; {hint})", err=True)
+    trace_problems(plugins.records)
+    return plugins
+
+
+def trace_problems(records: tuple[PluginRecord, ...]) -> None:
+    """Where tracebacks are wanted, show those of all problems that an exception caused."""
+    if not is_tracing(click.get_current_context()):
+        return
+    for record in records:
+        for problem in record.problems:
+            if problem.__cause__ is not None:
+                traceback.print_exception(problem)

@@ -1,0 +1,50 @@
+"""Subcommands that plugins add to `esper` through the hook `esper_commands`."""
+
+import os
+from collections.abc import Iterator
+
+import click
+
+from esper_core.leyline.errors import EsperError
+from esper_core.plugins.collect import guarded_call
+from esper_core.plugins.loader import load_plugins
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import Origin
+from esper_core.plugins.selection import PluginOptions, select
+
+HOOK = "esper_commands"
+
+
+def find_plugin_command(name: str) -> click.Command | None:
+    """Return the subcommand that a plugin adds under this name, None if there is none.
+
+    Only the environment (``ESPER_PLUGINS``, ``ESPER_NO_PLUGINS``) selects plugins here: options of a command cannot be
+    read before the command is known.
+
+    Raises:
+        EsperError: E111 if two plugins add it.
+    """
+    plugins = load_plugins(select(PluginOptions(), os.environ), tolerant=True)
+    found = []
+    for origin, group in plugin_groups(plugins):
+        if isinstance(group, EsperError):
+            click.echo(f"warning: {group}", err=True)
+        elif command := group.commands.get(name):
+            found.append((origin, command))
+    if len(found) > 1:
+        what = f'command "{name}" is added by {" and by ".join(origin.title for origin, _ in found)}'
+        raise EsperError("E111", what, fix=f"switch one off: ESPER_NO_PLUGINS={found[-1][0].plugin}")
+    return found[0][1] if found else None
+
+
+def plugin_groups(plugins: PluginSet) -> Iterator[tuple[Origin, click.Group | EsperError]]:
+    """Let every plugin add its commands to a group of its own, so that each is known to be whose."""
+    for implementation, origin in plugins.implementations(HOOK):
+        group = click.Group("esper")
+        arguments = {"cli": group} if implementation.argnames else {}
+        try:
+            guarded_call(HOOK, implementation.function, origin, **arguments)
+        except EsperError as error:
+            yield origin, error
+        else:
+            yield origin, group

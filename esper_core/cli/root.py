@@ -1,0 +1,70 @@
+"""The root of the `esper` command: its subcommands, plugins' subcommands, and how errors are shown."""
+
+import os
+import traceback
+from typing import Any
+
+import click
+
+from esper_core.cli import version_text
+from esper_core.cli.lazy import LazyGroup
+from esper_core.leyline.errors import EsperError, ExitCode
+
+_COMMANDS = {
+    "run": ("esper_core.cli.run:run", "Grow a network on a task, next to a twin that never grows."),
+    "show": ("esper_core.cli.show:show", "Show what a run did."),
+    "runs": ("esper_core.cli.runs:runs", "List runs."),
+    "export": ("esper_core.cli.export:export", "Export a run's network without its slots."),
+    "config": ("esper_core.cli.config:config", "Show, write and check configurations."),
+    "plugins": ("esper_core.cli.plugins:plugins", "Show the plugins and what they offer."),
+}
+
+_EPILOG = """\b
+Plugins add further commands: esper plugins list --kind command
+Completion:  eval "$(_ESPER_COMPLETE=bash_source esper)"   (or zsh_source)
+Exit codes:  0 done, 1 failed, 2 usage, 3 another plugin set than locked,
+             4 a plugin cannot be had, 5 data missing, 130 interrupted
+"""
+
+_TRACE = "esper_core.cli.trace"
+
+
+def request_trace(ctx: click.Context) -> None:
+    """Show tracebacks from here on."""
+    ctx.meta[_TRACE] = True
+
+
+def is_tracing(ctx: click.Context) -> bool:
+    """Say whether tracebacks are wanted: ``--trace-plugins`` or ``ESPER_TRACE=1``."""
+    return bool(ctx.meta.get(_TRACE)) or os.environ.get("ESPER_TRACE", "0") not in ("", "0")
+
+
+class RootGroup(LazyGroup):
+    """Looks for unknown commands among the plugins, and shows errors in four lines."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; plugins are loaded only for a name that the core does not know."""
+        if command := super().get_command(ctx, cmd_name):
+            return command
+        from esper_core.cli.plugin_commands import find_plugin_command
+
+        return find_plugin_command(cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and turn its errors into messages and exit codes."""
+        try:
+            return super().invoke(ctx)
+        except EsperError as error:
+            if is_tracing(ctx):
+                traceback.print_exception(error)
+            click.echo(str(error), err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
+
+
+@click.group(cls=RootGroup, lazy=_COMMANDS, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(message=version_text())
+def cli() -> None:
+    """Grow neural networks while they train."""
