@@ -49,6 +49,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E202": ("a configuration value is not valid", ExitCode.USAGE),
     "E203": ("a configuration file cannot be read", ExitCode.USAGE),
     "E204": ("a component name is not known", ExitCode.USAGE),
+    "E205": ("a configuration file cannot be written", ExitCode.USAGE),
     # E3xx: tasks and data
     "E301": ("the data of a task cannot be found", ExitCode.DATA),
     "E302": ("the data of a task is damaged or not as expected", ExitCode.DATA),
@@ -63,6 +64,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E501": ("the run directory cannot be written", ExitCode.USAGE),
     "E502": ("a saved state does not fit", ExitCode.FAILED),
     "E503": ("a reward term broke its contract", ExitCode.FAILED),
+    "E504": ("a telemetry sink failed", ExitCode.FAILED),
 }
 
 
