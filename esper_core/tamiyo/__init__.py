@@ -1,1 +1,1 @@
-"""Tamiyo."""
+"""Tamiyo: what a policy sees, what it may do, and the policies that know nothing."""
