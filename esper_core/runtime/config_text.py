@@ -1,7 +1,7 @@
 """A configuration as text: as it holds, with the origin of each value, or as a file to begin with."""
 
 import textwrap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from esper_core.kasmina.config import LifecycleConfig
@@ -16,10 +16,11 @@ from esper_core.runtime.config import (
     RunSettings,
     SinksConfig,
 )
+from esper_core.runtime.layers import Origin
 from esper_core.runtime.option_docs import attribute_docs
 from esper_core.runtime.resolve import ResolvedConfig
 from esper_core.runtime.sections import OptionClasses
-from esper_core.runtime.toml import to_toml, toml_key, toml_value
+from esper_core.runtime.toml import dotted, to_toml, toml_key, toml_value
 from esper_core.tolaria.config import OptimizerConfig
 
 #: Where None means "choose what suits", not "nothing".
@@ -37,6 +38,8 @@ def config_toml(resolved: ResolvedConfig) -> str:
 def template_toml(resolved: ResolvedConfig | None = None, components: OptionClasses | None = None) -> str:
     """Return a configuration file to begin with: every key described, and commented out with the value that holds.
 
+    What a file or the command line has set is not commented out.
+
     Args:
         resolved: a task's configuration; None: the core's keys alone.
         components: knows the options of the components in `resolved`.
@@ -45,7 +48,7 @@ def template_toml(resolved: ResolvedConfig | None = None, components: OptionClas
         return _template(_core_tree(), _core_docs())
     config = resolved.config
     docs = _core_docs() | _component_docs(config, components)
-    return _template(config.tree(), docs, live={"task.name"})
+    return _template(config.tree(), docs, lambda path: resolved.origin(path) in (Origin.FILE, Origin.CLI))
 
 
 def _core_tree() -> dict[str, Any]:
@@ -78,24 +81,25 @@ def _component_docs(config: RunConfig, components: OptionClasses) -> dict[str, s
     }
 
 
-def _template(tree: dict[str, Any], docs: Mapping[str, str], live: Collection[str] = ()) -> str:
-    return "\n".join(_lines(_with_words(tree), "", docs, live)).lstrip("\n") + "\n"
+def _template(tree: dict[str, Any], docs: Mapping[str, str], live: Callable[[str], bool] = lambda path: False) -> str:
+    return "\n".join(_lines(_with_words(tree), "", "", docs, live)).lstrip("\n") + "\n"
 
 
-def _lines(data: Mapping[str, Any], path: str, docs: Mapping[str, str], live: Collection[str]) -> Iterator[str]:
+def _lines(
+    data: Mapping[str, Any], path: str, header: str, docs: Mapping[str, str], live: Callable[[str], bool]
+) -> Iterator[str]:
     tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
     values = {key: value for key, value in data.items() if key not in tables}
-    if path and (values or not tables):
+    if header and (values or not tables):
         yield ""
         yield from _comment(docs.get(path, ""))
-        yield f"[{path}]"
+        yield f"[{header}]"
     for key, value in values.items():
-        full = f"{path}.{key}" if path else key
-        yield from _comment(docs.get(full, ""))
+        yield from _comment(docs.get(dotted(path, key), ""))
         line = f"{toml_key(key)} = {toml_value(value)}"
-        yield line if full in live else f"# {line}"
+        yield line if live(dotted(path, key)) else f"# {line}"
     for key, table in tables.items():
-        yield from _lines(table, f"{path}.{toml_key(key)}" if path else toml_key(key), docs, live)
+        yield from _lines(table, dotted(path, key), dotted(header, toml_key(key)), docs, live)
 
 
 def _comment(text: str) -> list[str]:

@@ -47,19 +47,20 @@ def toml_key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else toml_value(key)
 
 
-def _table(data: Mapping[str, Any], path: str, comment: Comment) -> Iterator[str]:
+def _table(data: Mapping[str, Any], path: str, comment: Comment, header: str = "") -> Iterator[str]:
     """The table's own values first, then its tables: a value after a table's header would belong to that table."""
     tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
     values = {key: value for key, value in data.items() if key not in tables}
-    if path and (values or not tables):
-        yield f"\n[{path}]"
+    if header and (values or not tables):
+        yield f"\n[{header}]"
     for key, value in values.items():
         line = f"{toml_key(key)} = {toml_value(value)}"
-        said = comment(_join(path, key))
+        said = comment(dotted(path, key))
         yield f"{line}  # {said}" if said else line
     for key, value in tables.items():
-        yield from _table(value, _join(path, toml_key(key)), comment)
+        yield from _table(value, dotted(path, key), comment, dotted(header, toml_key(key)))
 
 
-def _join(path: str, key: str) -> str:
+def dotted(path: str, key: str) -> str:
+    """Append a key to a dotted path."""
     return f"{path}.{key}" if path else key

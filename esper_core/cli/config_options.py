@@ -1,0 +1,67 @@
+"""The options that configure a run, the same for every command that needs a configuration."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import field, frozen
+
+from esper_core.leyline.specs import Kind
+
+
+@frozen(kw_only=True)
+class ConfigOptions:
+    """What the command line says about the configuration.
+
+    Attributes:
+        file: the configuration file.
+        settings: dotted key and value of each dedicated option that was given.
+        sets: the texts of ``--set``; they go before dedicated options.
+    """
+
+    file: Path | None = None
+    settings: dict[str, Any] = field(factory=dict)
+    sets: tuple[str, ...] = ()
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the configuration options to a command; it receives them as the keyword argument `config_options`."""
+
+    @click.option(
+        "--config", "-c", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="A configuration file."
+    )
+    @click.option("--host", metavar="NAME", shell_complete=complete_names(Kind.HOST), help="The network that grows.")
+    @click.option("--policy", metavar="NAME", shell_complete=complete_names(Kind.POLICY), help="What decides.")
+    @click.option(
+        "--set",
+        "-s",
+        "sets",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A setting by its dotted key, such as optimizer.lr=0.05; the value is TOML or a bare word. Repeatable. "
+        "`esper config show TASK` lists the keys.",
+    )
+    @wraps(command)
+    def with_config_options(
+        *args: Any, config_file: Path | None, host: str | None, policy: str | None, sets: tuple[str, ...], **kwargs: Any
+    ) -> Any:
+        given = {"host.name": host, "policy.name": policy}
+        settings = {key: value for key, value in given.items() if value is not None}
+        options = ConfigOptions(file=config_file, settings=settings, sets=sets)
+        return command(*args, config_options=options, **kwargs)
+
+    return with_config_options
+
+
+def complete_names(kind: Kind) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return a completion of component names of this kind."""
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+        from esper_core.plugins.loader import load_plugins
+
+        names = load_plugins(tolerant=True).registry.names(kind)
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
