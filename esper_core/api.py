@@ -35,7 +35,7 @@ from esper_core.leyline.protocols import (
     Task,
     TaskKind,
 )
-from esper_core.leyline.records import plain
+from esper_core.leyline.records import plain, to_json
 from esper_core.leyline.reports import FieldReport, HostState, RewardBreakdown
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
@@ -90,4 +90,5 @@ __all__ = [
     "did_you_mean",
     "paired_difference",
     "plain",
+    "to_json",
 ]

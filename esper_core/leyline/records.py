@@ -1,8 +1,10 @@
 """Records as plain data, for logs and files."""
 
+import json
 from array import array
 from collections.abc import Mapping
 from enum import Enum, IntEnum
+from math import isfinite, isnan
 from typing import Any
 
 import attrs
@@ -35,3 +37,27 @@ def plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(plain(item) for item in value)
     raise TypeError(f"{type(value).__name__} has no plain form")
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Return the plain form of `value` as strict JSON, non-ASCII text as it is.
+
+    JSON has no NaN and no infinity: they become the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, which
+    ``float`` reads back.
+
+    Raises:
+        TypeError: if something has no plain form.
+    """
+    data = plain(value)
+    try:
+        return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float) and not isfinite(data):
+        return "NaN" if isnan(data) else "Infinity" if data > 0 else "-Infinity"
+    if isinstance(data, dict):
+        return {key: _finite(item) for key, item in data.items()}
+    return [_finite(item) for item in data] if isinstance(data, list) else data
