@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
+from attrs import evolve
+
 from esper_core.leyline.actions import WAIT, Action, ActionMasks, Op
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.observation import Observation
@@ -23,8 +25,8 @@ class NullActor:
 class RandomActor:
     """Draws uniformly among the possible operations, then slots, then blueprints, then curves.
 
-    Every host of every round has a stream of its own, derived from the seed: what happens on one host never changes
-    what is drawn for another.
+    Every decision has a random stream of its own, named by round, host and epoch: what happens on one host never
+    changes what is drawn for another, and a resumed run draws what the uninterrupted one would have drawn.
 
     Args:
         seed: of all streams.
@@ -35,12 +37,12 @@ class RandomActor:
         self._seed = seed
         self._blueprints = catalogue.names
         self._round = 0
-        self._streams: list[Random] = []
+        self._hosts = 0
 
     def reset(self, hosts: int) -> None:
-        """Begin a round: fresh streams for this many hosts, other ones than in the rounds before."""
-        self._streams = [Random(derive_seed(self._seed, "random-actor", self._round, host)) for host in range(hosts)]
+        """Begin a round with this many hosts; it draws other numbers than the rounds before."""
         self._round += 1
+        self._hosts = hosts
 
     def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
         """Return one random possible action per host.
@@ -48,17 +50,21 @@ class RandomActor:
         Raises:
             ValueError: if there are not as many hosts as `reset` was told of.
         """
-        return [self._draw(stream, mask) for stream, mask in zip(self._streams, masks, strict=True)]
+        asked = zip(range(self._hosts), observations, masks, strict=True)
+        return [self._draw(self._stream(host, observation.host.epoch), mask) for host, observation, mask in asked]
+
+    def _stream(self, host: int, epoch: int) -> Random:
+        return Random(derive_seed(self._seed, "random-actor", self._round, host, epoch))
 
     def _draw(self, stream: Random, masks: ActionMasks) -> Action:
         op = stream.choice(sorted(masks.ops()))
+        drawn = Action(op=op, policy="random", reason="drawn at random")
         if op is Op.WAIT:
-            return Action(op=op, policy="random", reason="drawn at random")
+            return drawn
         allowed = masks.slots_for(op)
-        slot = stream.choice([name for name in masks.slots if name in allowed])
-        if op is not Op.GERMINATE:
-            return Action(op=op, slot=slot, policy="random", reason="drawn at random")
-        fitting = masks.blueprints_for(slot)
+        drawn = evolve(drawn, slot=stream.choice([name for name in masks.slots if name in allowed]))
+        if op is not Op.GERMINATE or drawn.slot is None:
+            return drawn
+        fitting = masks.blueprints_for(drawn.slot)
         blueprint = stream.choice([name for name in self._blueprints if name in fitting])
-        blend = stream.choice(masks.blends)
-        return Action(op=op, slot=slot, blueprint=blueprint, blend=blend, policy="random", reason="drawn at random")
+        return evolve(drawn, blueprint=blueprint, blend=stream.choice(masks.blends))

@@ -96,8 +96,8 @@ def _affordable(states: Sequence[SlotState], limits: GrowthLimits, sizes: Sizes 
         raise ValueError("a limit on growth (max_growth_ratio) needs the sizes of host and seeds")
     size = sizes.seed_parameters
     added = sum(_parameters(state, sizes) for state in states if state.stage.holds_module)
-    room = limits.max_growth_ratio * sizes.host_parameters - added
-    return lambda site, blueprint: size(site, blueprint) <= room
+    budget = limits.max_growth_ratio * sizes.host_parameters
+    return lambda site, blueprint: added + size(site, blueprint) <= budget
 
 
 def _parameters(state: SlotState, sizes: Sizes) -> int:

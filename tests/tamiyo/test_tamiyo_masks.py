@@ -1,0 +1,218 @@
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op
+from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
+from esper_core.leyline.observation import HostSignals, Observation, SlotState
+from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.stages import Blend, Stage
+from esper_core.tamiyo.actors import NullActor, RandomActor
+from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
+
+HOST_PARAMETERS = 100
+SEED_PARAMETERS = {"conv-light": 30, "depthwise": 10, "mlp": 60, "group-norm": 2, "noop": 0}
+CATALOGUE = Catalogue(
+    (
+        CatalogueEntry(name="conv-light", layouts=frozenset({Layout.NCHW})),
+        CatalogueEntry(name="depthwise", layouts=frozenset({Layout.NCHW})),
+        CatalogueEntry(name="mlp", layouts=frozenset({Layout.BTD, Layout.BD})),
+        CatalogueEntry(name="group-norm", layouts=frozenset(Layout)),
+        CatalogueEntry(name="noop", layouts=frozenset(Layout), learnable=False),
+    )
+)
+SIZES = Sizes(host_parameters=HOST_PARAMETERS, seed_parameters=lambda site, blueprint: SEED_PARAMETERS[blueprint])
+
+
+def make_site(name: str = "a", layout: Layout = Layout.NCHW) -> Site:
+    return Site(id=name, path=name, layout=layout, width=8, sample_shape=(8,) * (layout.rank - 1))
+
+
+def seed_in(stage: Stage, name: str = "a", blueprint: str = "conv-light", **more: object) -> SlotState:
+    parameters = SEED_PARAMETERS[blueprint]
+    return SlotState(site=make_site(name), stage=stage, blueprint=blueprint, **{"parameters": parameters, **more})
+
+
+@st.composite
+def slot_states(draw: st.DrawFn) -> tuple[SlotState, ...]:
+    states = []
+    for index in range(draw(st.integers(0, 4))):
+        stage = draw(st.sampled_from(Stage))
+        site = make_site(f"s{index}", draw(st.sampled_from(Layout)))
+        blueprint = draw(st.sampled_from(CATALOGUE.names)) if stage.holds_module else None
+        arrived = draw(st.booleans())
+        states.append(
+            SlotState(
+                site=site,
+                stage=stage,
+                blueprint=blueprint,
+                parameters=SEED_PARAMETERS[blueprint] if blueprint and arrived else 0,
+                may_fossilize=draw(st.booleans()),
+            )
+        )
+    return tuple(states)
+
+
+limits = st.builds(
+    GrowthLimits,
+    max_live_seeds=st.none() | st.integers(1, 4),
+    max_growth_ratio=st.none() | st.floats(0.01, 2.0),
+)
+
+
+def possible(action: Action, states: tuple[SlotState, ...], governor: GovernorMode, limits: GrowthLimits) -> bool:
+    """The rules, one action at a time."""
+    if action.op is Op.WAIT:
+        return True
+    state = next((s for s in states if s.site.id == action.slot), None)
+    if state is None:
+        return False
+    if action.op is Op.CULL:
+        return state.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY)
+    if action.op is Op.FOSSILIZE:
+        return state.stage is Stage.PROBATIONARY and state.may_fossilize
+    entry = CATALOGUE[action.blueprint]
+    live = [s for s in states if s.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY)]
+    grown = sum(SEED_PARAMETERS[s.blueprint] for s in states if s.blueprint) + SEED_PARAMETERS[entry.name]
+    return (
+        state.stage is Stage.DORMANT
+        and governor is GovernorMode.NORMAL
+        and entry.learnable
+        and state.site.layout in entry.layouts
+        and (limits.max_live_seeds is None or len(live) + 1 <= limits.max_live_seeds)
+        and (limits.max_growth_ratio is None or grown <= limits.max_growth_ratio * HOST_PARAMETERS)
+    )
+
+
+def every_action(states: tuple[SlotState, ...]) -> list[Action]:
+    slots = [state.site.id for state in states]
+    acting = [Action(op=op, slot=slot) for op, slot in product((Op.CULL, Op.FOSSILIZE), [*slots, "elsewhere"])]
+    growing = [
+        Action(op=Op.GERMINATE, slot=slot, blueprint=name, blend=blend)
+        for slot, name, blend in product([*slots, "elsewhere"], CATALOGUE.names, Blend)
+    ]
+    return [Action(), *acting, *growing]
+
+
+@given(slot_states(), st.sampled_from(GovernorMode), limits)
+def test_masks_allow_exactly_what_the_rules_allow(states, governor, limits):
+    masks = action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES)
+
+    for action in every_action(states):
+        assert masks.allows(action) == possible(action, states, governor, limits), action
+
+
+@given(slot_states(), st.sampled_from(GovernorMode), limits)
+def test_every_possible_operation_has_a_slot_and_every_slot_a_blueprint(states, governor, limits):
+    masks = action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES)
+
+    assert Op.WAIT in masks.ops()
+    for op in masks.ops() - {Op.WAIT}:
+        assert masks.slots_for(op)
+    assert all(masks.blueprints_for(slot) for slot in masks.slots_for(Op.GERMINATE))
+    assert masks.slots == tuple(state.site.id for state in states)
+    assert masks.blueprints == CATALOGUE.names
+
+
+def observations(epoch: int, hosts: int) -> list[Observation]:
+    return [Observation(host=HostSignals(epoch=epoch, epochs=10), slots=())] * hosts
+
+
+@given(st.lists(slot_states(), min_size=1, max_size=3), st.sampled_from(GovernorMode), limits, st.integers(0, 99))
+def test_no_random_action_is_ever_refused(hosts, governor, limits, seed):
+    masks = [action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES) for states in hosts]
+    actor = RandomActor(seed, CATALOGUE)
+    actor.reset(len(hosts))
+
+    for epoch in range(5):
+        actions = actor.decide(observations(epoch, len(hosts)), masks)
+        assert all(mask.allows(action) for mask, action in zip(masks, actions, strict=True))
+
+
+def test_a_seed_that_has_not_arrived_counts_at_the_size_that_it_will_have():
+    states = (seed_in(Stage.GERMINATED, parameters=0), SlotState(site=make_site("b")))
+
+    masks = action_masks(states, CATALOGUE, limits=GrowthLimits(max_growth_ratio=0.4), sizes=SIZES)
+
+    assert masks.blueprints_for("b") == {"depthwise", "group-norm"}
+
+
+def test_a_fossil_uses_up_the_budget_but_not_the_number_of_live_seeds():
+    states = (seed_in(Stage.FOSSILIZED), SlotState(site=make_site("b")))
+
+    assert action_masks(states, CATALOGUE, limits=GrowthLimits(max_live_seeds=1)).slots_for(Op.GERMINATE) == {"b"}
+    spent = action_masks(states, CATALOGUE, limits=GrowthLimits(max_growth_ratio=0.3), sizes=SIZES)
+    assert spent.slots_for(Op.GERMINATE) == set()
+
+
+def test_a_conservative_governor_leaves_culling_possible():
+    states = (seed_in(Stage.BLENDING), SlotState(site=make_site("b")))
+
+    masks = action_masks(states, CATALOGUE, governor=GovernorMode.CONSERVATIVE)
+
+    assert masks.ops() == {Op.WAIT, Op.CULL}
+
+
+def test_a_parameter_limit_without_sizes_is_refused():
+    with pytest.raises(ValueError, match="max_growth_ratio"):
+        action_masks((SlotState(site=make_site()),), CATALOGUE, limits=GrowthLimits(max_growth_ratio=1.0))
+
+
+@pytest.mark.parametrize("wrong", [{"max_live_seeds": 0}, {"max_growth_ratio": 0.0}])
+def test_limits_that_allow_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        GrowthLimits(**wrong)
+
+
+MANY = ActionMasks(
+    slots=("a", "b", "c"),
+    blueprints=CATALOGUE.names,
+    germinate={"a": frozenset({"conv-light", "depthwise"}), "b": frozenset({"mlp"})},
+    cull=frozenset({"c"}),
+)
+
+
+def test_random_actions_are_spread_evenly_over_operations_first():
+    actor = RandomActor(0, CATALOGUE)
+    actor.reset(1)
+    drawn = [actor.decide(observations(epoch, 1), [MANY])[0] for epoch in range(3000)]
+
+    share = {op: sum(action.op is op for action in drawn) / len(drawn) for op in Op}
+    assert share[Op.FOSSILIZE] == 0
+    assert all(abs(share[op] - 1 / 3) < 0.04 for op in (Op.WAIT, Op.GERMINATE, Op.CULL))
+    grown = [action for action in drawn if action.op is Op.GERMINATE]
+    assert abs(sum(action.slot == "a" for action in grown) / len(grown) - 1 / 2) < 0.06
+    assert {(a.slot, a.blueprint) for a in grown} == {("a", "conv-light"), ("a", "depthwise"), ("b", "mlp")}
+    assert {action.blend for action in grown} == set(Blend)
+
+
+def test_what_is_drawn_depends_on_seed_round_host_and_epoch_alone():
+    def draw(actor: RandomActor, epochs: range, hosts: int) -> list[list[Action]]:
+        return [list(actor.decide(observations(epoch, hosts), [MANY] * hosts)) for epoch in epochs]
+
+    first, second, resumed = RandomActor(1, CATALOGUE), RandomActor(1, CATALOGUE), RandomActor(1, CATALOGUE)
+    for actor, hosts in ((first, 1), (second, 2), (resumed, 1)):
+        actor.reset(hosts)
+    whole = draw(first, range(20), 1)
+
+    assert [row[:1] for row in draw(second, range(20), 2)] == whole
+    assert draw(resumed, range(10, 20), 1) == whole[10:]
+    first.reset(1)
+    assert draw(first, range(20), 1) != whole
+
+
+def test_the_random_actor_refuses_another_number_of_hosts():
+    actor = RandomActor(0, CATALOGUE)
+    actor.reset(2)
+
+    with pytest.raises(ValueError, match="shorter"):
+        actor.decide(observations(0, 1), [MANY])
+
+
+def test_the_null_actor_always_waits():
+    actor = NullActor()
+    actor.reset(2)
+
+    assert [action.op for action in actor.decide(observations(3, 2), [MANY, MANY])] == [Op.WAIT, Op.WAIT]
