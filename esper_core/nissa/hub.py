@@ -1,0 +1,131 @@
+"""The hub hands events to the sinks of one run, and keeps what sinks raise away from training."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.events import Event, EventKind, Level
+from esper_core.leyline.protocols import Sink
+from esper_core.nissa.outlet import Outlet, SinkCounts, sink_failed
+
+#: So many events wait for each other at most.
+BATCH = 64
+
+
+class Hub:
+    """Numbers events, stamps them, and delivers them in order to every sink. No threads: sinks run between steps.
+
+    Events above the wanted level are left out before they are numbered: a log whose numbers have no gap is complete.
+    A sink that raises three times is disabled; its counts say what was lost, and one PLUGIN_FAILED tells the others.
+
+    Args:
+        sinks: built sinks by name, in the order in which they are served.
+        level: how much telemetry is wanted.
+        clock: seconds since 1970.
+        strict: raise what a sink raises (E504) instead of counting it.
+    """
+
+    def __init__(
+        self,
+        sinks: Mapping[str, Sink],
+        *,
+        level: Level = Level.NORMAL,
+        clock: Callable[[], float] = time.time,
+        strict: bool = False,
+    ) -> None:
+        self._outlets = [Outlet(name=name, sink=sink, strict=strict) for name, sink in sinks.items()]
+        self._level = level
+        self._clock = clock
+        self._waiting: list[Event] = []
+        self._numbered = 0
+        self._open = False
+
+    def open(self, manifest: Mapping[str, Any]) -> None:
+        """Begin the run in every sink. This is before training, so what a sink raises is raised.
+
+        Raises:
+            EsperError: the sink's own, or E504 around anything else. The sinks that are open by then are closed.
+        """
+        for index, outlet in enumerate(self._outlets):
+            try:
+                outlet.sink.open(manifest)
+            except (Exception, SystemExit) as error:
+                for earlier in self._outlets[:index]:
+                    earlier.close()
+                if isinstance(error, EsperError):
+                    raise
+                raise sink_failed(outlet.name, "open", error) from error
+        self._open = True
+
+    def emit(self, event: Event) -> None:
+        """Take an event. It reaches the sinks at the epoch's end at the latest, a rare one at once.
+
+        Raises:
+            RuntimeError: before `open` and after `close`.
+            EsperError: E504, if strict.
+        """
+        if not self._open:
+            raise RuntimeError("the hub is not open")
+        self._take(event)
+        if event.kind is EventKind.EPOCH_COMPLETED:
+            self.flush()
+        elif event.level is Level.MINIMAL or len(self._waiting) >= BATCH:
+            self._deliver()
+
+    def flush(self) -> None:
+        """Deliver everything, and let every sink make it durable or visible."""
+        self._deliver()
+        for outlet in self._outlets:
+            outlet.flush()
+        self._report(disabled=True)
+
+    def close(self) -> None:
+        """End the run in every sink; does nothing unless the hub is open."""
+        if not self._open:
+            return
+        try:
+            self.flush()
+            self._report(disabled=False)
+            self._deliver()
+        finally:
+            self._open = False
+            for outlet in self._outlets:
+                outlet.close()
+
+    def counts(self) -> dict[str, SinkCounts]:
+        """Return what became of every sink's events so far, by the sink's name."""
+        return {outlet.name: outlet.counts for outlet in self._outlets}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take(self, event: Event) -> None:
+        if self._outlets and event.level <= self._level:
+            self._waiting.append(attrs.evolve(event, sequence=self._numbered, time=self._clock()))
+            self._numbered += 1
+
+    def _deliver(self) -> None:
+        """A sink that fails adds an event for the others, so this goes on until nothing waits."""
+        while self._waiting:
+            batch, self._waiting = tuple(self._waiting), []
+            for outlet in self._outlets:
+                outlet.emit(batch)
+            self._report(disabled=True)
+
+    def _report(self, *, disabled: bool) -> None:
+        """Tell of failing sinks, of each once: of those that are disabled, or of all that ever failed."""
+        for outlet in self._outlets:
+            if outlet.reported or not (outlet.counts.disabled if disabled else outlet.counts.errors):
+                continue
+            outlet.reported = True
+            data = {"plugin": outlet.name, "place": "sink", "error": outlet.counts.last_error}
+            self._take(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": outlet.counts.disabled}))

@@ -1,0 +1,94 @@
+"""One sink behind a guard: what it raises is counted, and too much of it disables the sink."""
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from attrs import define, field, frozen
+
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.events import Event
+from esper_core.leyline.protocols import Sink
+
+#: A sink that has raised so often is not called any more.
+MAX_ERRORS = 3
+
+
+@frozen(kw_only=True)
+class SinkCounts:
+    """What became of a sink's events.
+
+    Attributes:
+        delivered: events that the sink took without raising.
+        dropped: events of a batch at which it raised, and those that came after it was disabled.
+        errors: how often it raised.
+        disabled: it raised too often and is not called any more.
+        last_error: what it raised last, and where.
+    """
+
+    delivered: int = 0
+    dropped: int = 0
+    errors: int = 0
+    disabled: bool = False
+    last_error: str | None = None
+
+
+@define(kw_only=True)
+class Outlet:
+    """A sink with its name and counts.
+
+    Attributes:
+        name: the sink's name in the run.
+        sink: the sink.
+        strict: raise what it raises, as E504.
+        counts: what became of its events so far.
+        reported: its failure has been told to the others.
+    """
+
+    name: str
+    sink: Sink
+    strict: bool = False
+    counts: SinkCounts = field(factory=SinkCounts)
+    reported: bool = False
+
+    def emit(self, batch: Sequence[Event]) -> None:
+        """Hand events over, or drop them if the sink is disabled or raises."""
+        if not self.counts.disabled and self._guarded("emit", lambda: self.sink.emit(batch)):
+            self.counts = attrs.evolve(self.counts, delivered=self.counts.delivered + len(batch))
+        else:
+            self.counts = attrs.evolve(self.counts, dropped=self.counts.dropped + len(batch))
+
+    def flush(self) -> None:
+        """Flush the sink unless it is disabled."""
+        if not self.counts.disabled:
+            self._guarded("flush", self.sink.flush)
+
+    def close(self) -> None:
+        """Close the sink, even a disabled one: it may hold a file or a terminal."""
+        self._guarded("close", self.sink.close)
+
+    def _guarded(self, place: str, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except (Exception, SystemExit) as error:
+            if self.strict:
+                raise sink_failed(self.name, place, error) from error
+            errors = self.counts.errors + 1
+            self.counts = attrs.evolve(
+                self.counts,
+                errors=errors,
+                disabled=errors >= MAX_ERRORS,
+                last_error=f"{place}: {_summary(error)}",
+            )
+            return False
+        return True
+
+
+def sink_failed(name: str, place: str, error: BaseException) -> EsperError:
+    """Say that a sink raised, where that is an error."""
+    what = f'sink "{name}" failed in {place}()'
+    return EsperError("E504", what, why=_summary(error), fix="run without it: sinks.names in the configuration")
+
+
+def _summary(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
