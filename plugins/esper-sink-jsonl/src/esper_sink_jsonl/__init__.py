@@ -1,0 +1,1 @@
+"""The telemetry sink `jsonl`: one JSON object per line."""

@@ -1,0 +1,99 @@
+"""Write events as JSON lines, so that the file holds whole lines whatever happens."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from esper_core.api import EsperError, Event, to_json
+from esper_sink_jsonl.config import JsonlConfig
+
+
+class JsonlSink:
+    """A sink that appends one strict JSON object per event to a file.
+
+    A batch is written with one unbuffered call, so what was emitted is visible to readers at once. A batch that
+    cannot be written whole leaves nothing behind.
+
+    Args:
+        config: where and how to write.
+    """
+
+    def __init__(self, config: JsonlConfig) -> None:
+        self._config = config
+        self._file: FileIO | None = None
+
+    def open(self, manifest: Mapping[str, Any]) -> None:
+        """Open the file for appending, and make its folder where it is missing.
+
+        Raises:
+            EsperError: E504 if there is no place to write to, or the file cannot be written.
+        """
+        path = self._path(manifest)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(path, "a+")
+            self._end_torn_line()
+        except OSError as error:
+            what = f'the sink "jsonl" cannot write "{path}"'
+            raise EsperError("E504", what, why=str(error), fix="set sinks.jsonl.path") from error
+
+    def emit(self, events: Sequence[Event]) -> None:
+        """Append the events, all of them or none.
+
+        Raises:
+            RuntimeError: before `open` and after `close`.
+            OSError: if the disk is full or the file is gone.
+            TypeError: if an event has no plain form.
+        """
+        lines = "".join(f"{to_json(event)}\n" for event in events)
+        # A lone surrogate has no bytes in UTF-8; as an escape it is JSON all the same.
+        self._append(lines.encode("utf-8", errors="backslashreplace"))
+
+    def flush(self) -> None:
+        """Everything is visible already; with `fsync`, make it durable."""
+        if self._config.fsync:
+            os.fsync(self._opened().fileno())
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            with file:
+                if self._config.fsync:
+                    os.fsync(file.fileno())
+
+    def _path(self, manifest: Mapping[str, Any]) -> Path:
+        if self._config.path is not None:
+            return Path(self._config.path).expanduser()
+        if manifest.get("directory") is None:
+            what = 'the sink "jsonl" has no place to write to'
+            raise EsperError("E504", what, why="the run has no directory", fix="set sinks.jsonl.path")
+        return Path(manifest["directory"]) / "events.jsonl"
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            raise RuntimeError('the sink "jsonl" is not open')
+        return self._file
+
+    def _end_torn_line(self) -> None:
+        """A crash may have left half a line; ours must not continue it."""
+        file = self._opened()
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                self._append(b"\n")
+
+    def _append(self, data: bytes) -> None:
+        file = self._opened()
+        start = file.seek(0, os.SEEK_END)
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(start)
+            raise
