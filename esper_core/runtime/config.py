@@ -9,6 +9,8 @@ from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.events import Level
 from esper_core.leyline.records import plain
 from esper_core.leyline.stages import GateLevel
+from esper_core.tamiyo.masks import GrowthLimits
+from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
@@ -145,6 +147,8 @@ class RunConfig(RunSettings):
         blueprints: options of blueprints by name.
         gates: the checks in front of stage transitions.
         lifecycle: durations and switches of a seed's life.
+        limits: how far a host may grow.
+        limits: how far the host may grow.
         optimizer: optimizer and learning-rate schedule.
         rewards: addends of the reward, in order.
         sinks: where telemetry goes.
@@ -157,6 +161,8 @@ class RunConfig(RunSettings):
     blueprints: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     gates: GatesConfig = GatesConfig()
     lifecycle: LifecycleConfig = field(factory=LifecycleConfig)
+    limits: GrowthLimits = field(factory=GrowthLimits)
+    limits: GrowthLimits = field(factory=GrowthLimits)
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
     rewards: RewardsConfig = RewardsConfig()
     sinks: SinksConfig = SinksConfig()

@@ -21,6 +21,7 @@ from esper_core.runtime.option_docs import attribute_docs
 from esper_core.runtime.resolve import ResolvedConfig
 from esper_core.runtime.sections import OptionClasses
 from esper_core.runtime.toml import dotted, to_toml, toml_key, toml_value
+from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 
 #: Where None means "choose what suits", not "nothing".
@@ -117,6 +118,7 @@ _CORE_SECTIONS: Mapping[str, type[Any]] = {
     "policy": PolicyConfig,
     "gates": GatesConfig,
     "lifecycle": LifecycleConfig,
+    "limits": GrowthLimits,
     "optimizer": OptimizerConfig,
     "rewards": RewardsConfig,
     "sinks": SinksConfig,

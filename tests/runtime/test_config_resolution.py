@@ -210,6 +210,7 @@ def test_unknown_keys_are_refused_with_path_place_and_nearest_match(
         ({"policy": {"blueprints": ["noop", "noop"]}}, "policy.blueprints"),
         ({"gates": {"G5": 3}}, "gates.G5"),
         ({"lifecycle": {"probe_alpha": 2.0}}, "lifecycle.probe_alpha"),
+        ({"limits": {"max_live_seeds": 0}}, "limits.max_live_seeds"),
         ({"optimizer": {"lr": "fast"}}, "optimizer.lr"),
         ({"rewards": {"terms": [{"name": "rent"}, {"name": "rent", "weight": "x"}]}}, "rewards.terms[1].weight"),
         ({"rewards": {"terms": [{"weight": 1}]}}, "rewards.terms[0]"),

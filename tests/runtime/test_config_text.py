@@ -88,7 +88,8 @@ def test_a_template_describes_core_keys_and_component_options() -> None:
 
 def test_a_template_without_task_holds_the_core_keys() -> None:
     data = tomllib.loads(template_toml())
-    assert data == {name: {} for name in ("policy", "gates", "lifecycle", "optimizer", "rewards", "sinks", "plugins")}
+    sections = ("policy", "gates", "lifecycle", "limits", "optimizer", "rewards", "sinks", "plugins")
+    assert data == {name: {} for name in sections}
 
 
 def test_attribute_docs_are_read_from_the_docstring() -> None:
