@@ -10,7 +10,6 @@ from esper_core.leyline.events import Level
 from esper_core.leyline.records import plain
 from esper_core.leyline.stages import GateLevel
 from esper_core.tamiyo.masks import GrowthLimits
-from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
@@ -161,7 +160,6 @@ class RunConfig(RunSettings):
     blueprints: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     gates: GatesConfig = GatesConfig()
     lifecycle: LifecycleConfig = field(factory=LifecycleConfig)
-    limits: GrowthLimits = field(factory=GrowthLimits)
     limits: GrowthLimits = field(factory=GrowthLimits)
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
     rewards: RewardsConfig = RewardsConfig()

@@ -24,7 +24,6 @@ from esper_core.runtime.config import (
 )
 from esper_core.runtime.layers import COMMON_KEYS, Merged
 from esper_core.tamiyo.masks import GrowthLimits
-from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 
 Component = TypeVar("Component", bound=ComponentConfig)
@@ -76,7 +75,6 @@ class _Reader:
             blueprints=self.blueprints(policy.blueprints),
             gates=self.gates(),
             lifecycle=self.build(LifecycleConfig, self.table("lifecycle"), "lifecycle"),
-            limits=self.build(GrowthLimits, self.table("limits"), "limits"),
             limits=self.build(GrowthLimits, self.table("limits"), "limits"),
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
             rewards=self.rewards(),
