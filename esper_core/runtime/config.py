@@ -147,7 +147,6 @@ class RunConfig(RunSettings):
         gates: the checks in front of stage transitions.
         lifecycle: durations and switches of a seed's life.
         limits: how far a host may grow.
-        limits: how far the host may grow.
         optimizer: optimizer and learning-rate schedule.
         rewards: addends of the reward, in order.
         sinks: where telemetry goes.

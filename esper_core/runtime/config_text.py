@@ -76,6 +76,7 @@ def _component_docs(config: RunConfig, components: OptionClasses) -> dict[str, s
         "policy": components.option_class(Kind.POLICY, config.policy.name),
     }
     classes |= {f"gates.{k}": cls for k, cls in components.gate_option_classes(config.gates.name).items()}
+    classes |= {f"blueprints.{name}": components.option_class(Kind.BLUEPRINT, name) for name in config.blueprints}
     classes |= {f"sinks.{name}": components.option_class(Kind.SINK, name) for name in config.sinks.names}
     return {
         f"{path}.{name}": text for path, cls in classes.items() if cls for name, text in attribute_docs(cls).items()
