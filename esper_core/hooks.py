@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from esper_core.leyline.actions import Transition
-from esper_core.leyline.evidence import Evidence
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import (
     BlueprintSpec,
@@ -25,6 +23,10 @@ from esper_core.leyline.specs import (
 if TYPE_CHECKING:
     import click
     from torch import nn
+
+    # Every command that looks at plugins imports this module; these two would cost it more than thirty plugins do.
+    from esper_core.leyline.actions import Transition
+    from esper_core.leyline.evidence import Evidence
 
 #: The project name of pluggy's markers, and the entry-point group.
 PROJECT = "esper"
@@ -102,11 +104,11 @@ class ObserverSpecs:
         """A run begins; `manifest` is what will be written to ``manifest.json``."""
 
     @hookspec
-    def esper_epoch_end(self, host: str, evidence: Evidence) -> None:
+    def esper_epoch_end(self, host: str, evidence: "Evidence") -> None:
         """A host has finished an epoch."""
 
     @hookspec
-    def esper_seed_transition(self, host: str, transition: Transition) -> None:
+    def esper_seed_transition(self, host: str, transition: "Transition") -> None:
         """A seed has changed its stage."""
 
     @hookspec

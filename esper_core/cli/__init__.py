@@ -11,6 +11,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Answered without click, which takes three times as long to import as Python takes to start.
         print(version_text())
         return
+    import gc
+
+    # Importing makes many objects and no garbage; looking for some takes a tenth of the time of a short command. Every
+    # command that may live longer turns it on again.
+    gc.disable()
     from esper_core.cli.root import cli
 
     cli.main(given, prog_name="esper")

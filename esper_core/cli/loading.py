@@ -1,11 +1,10 @@
 """Load the selected plugins for a command, and say on stderr which ones could not be had."""
 
 import os
-import traceback
 
 import click
 
-from esper_core.cli.root import is_tracing
+from esper_core.cli.root import is_tracing, show_trace
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord
@@ -34,4 +33,4 @@ def trace_problems(records: tuple[PluginRecord, ...]) -> None:
     for record in records:
         for problem in record.problems:
             if problem.__cause__ is not None:
-                traceback.print_exception(problem)
+                show_trace(problem)

@@ -1,6 +1,5 @@
 """``esper plugins``: what is installed, what became of it, and what a run would use."""
 
-import json
 import os
 from typing import Any
 
@@ -37,7 +36,7 @@ def list_plugins(kind: str | None, status: str | None, as_json: bool, plugin_opt
     shown = [r for r in found.records if (not kind or kind in r.kinds) and (not status or r.status == status)]
     trace_problems(tuple(shown))
     if as_json:
-        click.echo(json.dumps([as_data(record) for record in shown], indent=2))
+        click.echo(_json([as_data(record) for record in shown]))
         return
     if not shown:
         click.echo("no plugins")
@@ -67,7 +66,7 @@ def info(name: str, as_json: bool, plugin_options: PluginOptions) -> None:
     trace_problems(records)
     if as_json:
         data = [as_data(record) for record in records]
-        click.echo(json.dumps(data[0] if len(data) == 1 else data, indent=2))
+        click.echo(_json(data[0] if len(data) == 1 else data))
         return
     # Imported here: the options of components need their configuration classes.
     from esper_core.cli.plugin_page import page
@@ -98,3 +97,9 @@ def as_data(record: PluginRecord) -> dict[str, Any]:
         "editable": origin.editable,
         "load_ms": record.load_ms,
     }
+
+
+def _json(data: Any) -> str:
+    import json
+
+    return json.dumps(data, indent=2)

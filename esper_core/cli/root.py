@@ -1,7 +1,7 @@
 """The root of the `esper` command: its subcommands, plugins' subcommands, and how errors are shown."""
 
+import gc
 import os
-import traceback
 from typing import Any
 
 import click
@@ -39,6 +39,13 @@ def is_tracing(ctx: click.Context) -> bool:
     return bool(ctx.meta.get(_TRACE)) or os.environ.get("ESPER_TRACE", "0") not in ("", "0")
 
 
+def show_trace(error: BaseException) -> None:
+    """Print the traceback of an error and of what caused it to stderr."""
+    import traceback
+
+    traceback.print_exception(error)
+
+
 class RootGroup(LazyGroup):
     """Looks for unknown commands among the plugins, and shows errors in four lines."""
 
@@ -50,13 +57,22 @@ class RootGroup(LazyGroup):
 
         return find_plugin_command(cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and collect garbage again for those that may live longer than a listing."""
+        resolved = super().resolve_command(ctx, args)
+        if resolved[0] != "plugins":
+            gc.enable()
+        return resolved
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and turn its errors into messages and exit codes."""
         try:
             return super().invoke(ctx)
         except EsperError as error:
             if is_tracing(ctx):
-                traceback.print_exception(error)
+                show_trace(error)
             click.echo(str(error), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from esper_core.plugins.quarantine import HeavyImportWatch, heavy_import_warning
 from esper_core.plugins.records import FAILED_STATES, Origin, PluginRecord, Registered, Status
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.selection import Choice, Selection, choose
-from esper_core.plugins.verify import implemented_hooks, new_manager, verify
+from esper_core.plugins.verify import find_hooks, new_manager, verify
 
 
 def load_plugins(
@@ -98,8 +98,9 @@ class _Attempt:
         if mismatch and mismatch.code == "E121":
             self.fail(Status.INCOMPATIBLE, mismatch)
             return
-        self.hooks = tuple(implemented_hooks(self.module, manager))
-        if wrong := verify(self.module, self.origin, manager):
+        found = find_hooks(self.module, manager)
+        self.hooks = tuple(found.implementations)
+        if wrong := verify(found, self.origin):
             self.fail(Status.BROKEN, *wrong)
         if mismatch:
             self.problems.append(mismatch)

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from pluggy import HookImpl
 
-from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.evidence import Evidence
 from esper_core.plugins.collect import guarded_call
 from esper_core.plugins.records import Origin
+
+if TYPE_CHECKING:
+    from esper_core.leyline.actions import Transition
+    from esper_core.leyline.evidence import Evidence
 
 #: The hooks that are told what happens in a run.
 OBSERVER_HOOKS = ("esper_run_start", "esper_epoch_end", "esper_seed_transition", "esper_run_finish")
@@ -48,11 +50,11 @@ class Observers:
         """A run begins."""
         self._tell("esper_run_start", manifest=manifest)
 
-    def epoch_end(self, host: str, evidence: Evidence) -> None:
+    def epoch_end(self, host: str, evidence: "Evidence") -> None:
         """A host has finished an epoch."""
         self._tell("esper_epoch_end", host=host, evidence=evidence)
 
-    def seed_transition(self, host: str, transition: Transition) -> None:
+    def seed_transition(self, host: str, transition: "Transition") -> None:
         """A seed has changed its stage."""
         self._tell("esper_seed_transition", host=host, transition=transition)
 

@@ -1,11 +1,12 @@
 """Check a plugin's hook implementations against the specifications, before any of them is called."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from types import FunctionType, ModuleType
-from typing import Any
 
-from pluggy import PluginManager
+from attrs import frozen
+from pluggy import HookimplOpts, PluginManager
 
 from esper_core.hooks import PROJECT, SPECIFICATIONS
 from esper_core.leyline.errors import EsperError, did_you_mean
@@ -23,7 +24,8 @@ def new_manager() -> PluginManager:
     return manager
 
 
-def hook_arguments() -> dict[str, tuple[str, ...]]:
+@cache
+def hook_arguments() -> Mapping[str, tuple[str, ...]]:
     """Return the arguments of every hook by the hook's name."""
     return {
         name: tuple(inspect.signature(function).parameters)[1:]
@@ -33,13 +35,35 @@ def hook_arguments() -> dict[str, tuple[str, ...]]:
     }
 
 
-def implemented_hooks(module: ModuleType, manager: PluginManager) -> dict[str, Callable[..., Any]]:
-    """Return what a module marks as hook implementations, by the hook's name."""
-    return {hook: function for hook, function, _ in _implementations(module, manager)}
+@frozen
+class Found:
+    """What a plugin's module holds.
+
+    Attributes:
+        implementations: marked functions with the options of the mark, by the name of the hook that they are for.
+        unmarked: functions of the module's own that are named like a hook and not marked.
+    """
+
+    implementations: Mapping[str, tuple[FunctionType, HookimplOpts]]
+    unmarked: tuple[FunctionType, ...]
 
 
-def verify(module: ModuleType, origin: Origin, manager: PluginManager) -> tuple[EsperError, ...]:
-    """Find everything that is wrong with a module's hooks.
+def find_hooks(module: ModuleType, manager: PluginManager) -> Found:
+    """Find a module's hook implementations, and what was probably meant to be one."""
+    implementations, unmarked = {}, []
+    for name, value in list(vars(module).items()):
+        if not isinstance(value, FunctionType):
+            continue
+        options = manager.parse_hookimpl_opts(module, name)
+        if options is not None:
+            implementations[options.get("specname") or name] = (value, options)
+        elif name.startswith(PREFIX) and value.__module__ == module.__name__:
+            unmarked.append(value)
+    return Found(implementations, tuple(unmarked))
+
+
+def verify(found: Found, origin: Origin) -> tuple[EsperError, ...]:
+    """Return everything that is wrong with a module's hooks.
 
     Returns:
         E131 for an unknown hook, E132 for an unknown argument, E133 for a wrapper, E134 for a function that is named
@@ -47,7 +71,7 @@ def verify(module: ModuleType, origin: Origin, manager: PluginManager) -> tuple[
     """
     known = hook_arguments()
     problems: list[EsperError] = []
-    for hook, function, options in _implementations(module, manager):
+    for hook, (function, options) in found.implementations.items():
         if hook not in known:
             if not options["optionalhook"]:
                 problems.append(_unknown_hook(hook, function, origin, known))
@@ -55,29 +79,13 @@ def verify(module: ModuleType, origin: Origin, manager: PluginManager) -> tuple[
         problems += _unknown_arguments(hook, function, origin, known[hook])
         if options["wrapper"] or options["hookwrapper"]:
             problems.append(_wrapper(hook, function, origin))
-    problems += [_unmarked(function, origin, known) for function in _unmarked_functions(module, manager)]
+    problems += [_unmarked(function, origin, known) for function in found.unmarked]
     return tuple(problems)
 
 
-def _implementations(module: ModuleType, manager: PluginManager) -> Iterator[tuple[str, FunctionType, Any]]:
-    for name, value in list(vars(module).items()):
-        if isinstance(value, FunctionType) and (options := manager.parse_hookimpl_opts(module, name)) is not None:
-            yield options.get("specname") or name, value, options
-
-
-def _unmarked_functions(module: ModuleType, manager: PluginManager) -> Iterator[FunctionType]:
-    """Functions of the module's own: one that it imports is somebody else's helper."""
-    for name, value in list(vars(module).items()):
-        if (
-            name.startswith(PREFIX)
-            and isinstance(value, FunctionType)
-            and value.__module__ == module.__name__
-            and manager.parse_hookimpl_opts(module, name) is None
-        ):
-            yield value
-
-
-def _unknown_hook(hook: str, function: FunctionType, origin: Origin, known: dict[str, tuple[str, ...]]) -> EsperError:
+def _unknown_hook(
+    hook: str, function: FunctionType, origin: Origin, known: Mapping[str, tuple[str, ...]]
+) -> EsperError:
     what = f'{origin.title} implements the hook "{hook}", which does not exist'
     return EsperError("E131", what, where=_line(function), fix=did_you_mean(hook, known))
 
@@ -103,7 +111,7 @@ def _wrapper(hook: str, function: FunctionType, origin: Origin) -> EsperError:
     )
 
 
-def _unmarked(function: FunctionType, origin: Origin, known: dict[str, tuple[str, ...]]) -> EsperError:
+def _unmarked(function: FunctionType, origin: Origin, known: Mapping[str, tuple[str, ...]]) -> EsperError:
     name = function.__name__
     is_hook = name in known
     return EsperError(
