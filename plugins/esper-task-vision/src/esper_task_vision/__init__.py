@@ -1,0 +1,1 @@
+"""Image classification tasks: digits, Fashion-MNIST and CIFAR-10."""

@@ -1,0 +1,48 @@
+"""Nothing here may reach a network or the user's caches; small folders of IDX files."""
+
+import gzip
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+# Both are read when the library is imported, so a fixture would come too late.
+_HUB_CACHE = TemporaryDirectory(ignore_cleanup_errors=True)
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = _HUB_CACHE.name
+
+
+@pytest.fixture(autouse=True)
+def no_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ESPER_DATA_DIR", raising=False)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def pictures() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Random images (N, H, W) or (N, H, W, C) with all ten labels."""
+
+    def make(count: int, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels = np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+        return pixels, np.arange(count, dtype=np.uint8) % 10
+
+    return make
+
+
+@pytest.fixture
+def idx_folder(tmp_path: Path, pictures: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Path:
+    """Four gzipped IDX files: 100 training and 40 test images."""
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for seed, (prefix, count) in enumerate((("train", 100), ("t10k", 40))):
+        images, labels = pictures(count, (28, 28), seed)
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images), 1))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels), 1))
+    return folder
