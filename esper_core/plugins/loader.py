@@ -12,7 +12,7 @@ from esper_core.plugins.collect import SPEC_BY_HOOK, collect
 from esper_core.plugins.compat import InstalledVersions, check_api, check_required_plugins, check_requirements
 from esper_core.plugins.discovery import Candidate, from_file, installed
 from esper_core.plugins.plugin_set import PluginSet, in_call_order
-from esper_core.plugins.quarantine import HeavyImportWatch, heavy_import_warning, import_plugin
+from esper_core.plugins.quarantine import HeavyImportWatch, import_plugin
 from esper_core.plugins.records import FAILED_STATES, Origin, PluginRecord, Registered, Status
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.selection import Choice, Selection, choose
@@ -105,8 +105,8 @@ class _Attempt:
         if mismatch:
             self.problems.append(mismatch)
         # A file that somebody wrote for this run may well be a plugin and its substance in one.
-        if watch.library and not self.candidate.by_path:
-            self.problems.append(heavy_import_warning(watch, self.origin))
+        if not self.candidate.by_path and (heavy := watch.warning(self.origin)):
+            self.problems.append(heavy)
 
     def fail(self, status: Status, *problems: EsperError) -> None:
         """Take it out: what is wrong now goes before warnings."""

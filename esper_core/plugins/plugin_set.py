@@ -54,12 +54,16 @@ class PluginSet:
                 hook: tuple(
                     Listener(implementation, origin)
                     for implementation, origin in self.implementations(hook)
-                    if self.observers_of_all or origin.plugin in used | self.named
+                    if self.may_observe(origin.plugin, used)
                 )
                 for hook in OBSERVER_HOOKS
             },
             report,
         )
+
+    def may_observe(self, plugin: str, used: Set[str]) -> bool:
+        """Say whether a plugin's observers run, given the names of the plugins that provide a used component."""
+        return self.observers_of_all or plugin in used or plugin in self.named
 
     def adapt_host(self, model: "nn.Module") -> tuple[tuple[SiteRequest, ...], Origin] | None:
         """Ask who understands a model; the first answer counts.

@@ -85,18 +85,13 @@ def summary(error: BaseException) -> str:
 
 
 class HeavyImportWatch:
-    """While it is entered, notes the first heavy library that is imported, and the line that imports it.
+    """While it is entered, notes which heavy libraries are imported, and by which lines.
 
     It stands in front of `sys.meta_path` and finds nothing. A library that is imported already is not seen.
-
-    Attributes:
-        library: the library, None if none was imported.
-        where: file and line of the import statement.
     """
 
     def __init__(self) -> None:
-        self.library: str | None = None
-        self.where: str | None = None
+        self._asked: dict[str, str] = {}
 
     def __enter__(self) -> "HeavyImportWatch":
         sys.meta_path.insert(0, self)
@@ -106,25 +101,28 @@ class HeavyImportWatch:
         sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Find nothing, but look who asks."""
-        if self.library is None and name in HEAVY:
+        """Find nothing, but note who asks."""
+        if name in HEAVY:
             frame: FrameType | None = sys._getframe(1)
             while frame is not None and frame.f_code.co_filename.startswith("<frozen"):
                 frame = frame.f_back
-            self.library = name
-            self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else None
+            self._asked.setdefault(name, f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "")
         return None
 
-
-def heavy_import_warning(watch: HeavyImportWatch, origin: Origin) -> EsperError:
-    """Say which library a plugin's descriptors pulled in, and where."""
-    return EsperError(
-        "E135",
-        f"importing {origin.title} pulls in {watch.library}",
-        where=watch.where,
-        why="descriptors are imported by every command, also by those that list plugins",
-        fix=f'import it in another module and name that: factory="{origin.module.rpartition(".")[0]}.module:build"',
-    )
+    def warning(self, origin: Origin) -> EsperError | None:
+        """Return E135 about the first library that a plugin really pulled in."""
+        pulled = [(library, where) for library, where in self._asked.items() if library in sys.modules]
+        if not pulled:
+            return None
+        library, where = pulled[0]
+        package = origin.module.rpartition(".")[0] or "package"
+        return EsperError(
+            "E135",
+            f"importing {origin.title} pulls in {library}",
+            where=where,
+            why="descriptors are imported by every command, also by those that list plugins",
+            fix=f'import it in another module and name that one: factory="{package}.module:build"',
+        )
 
 
 def _check_entry_point(origin: Origin) -> None:
