@@ -11,8 +11,8 @@ from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.gatekeeper import GateKeeper
 from esper_core.kasmina.lifecycle import Life
+from esper_core.kasmina.readings import alpha_of, seed_evidence, slot_state
 from esper_core.kasmina.recipes import LocalSource, ModuleSource, Recipe
-from esper_core.kasmina.schedules import alpha_at
 from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.evidence import GateResult, SeedEvidence
@@ -60,9 +60,9 @@ class Growth:
         self.lives: dict[str, Life] = {}
         self.reports: list[FieldReport] = []
         self.culled: dict[str, tuple[str, ...]] = {site.id: () for site in sites}
-        self._germinations = {site.id: 0 for site in sites}
+        self.germinations = {site.id: 0 for site in sites}
         self._sources: dict[str, ModuleSource] = {}
-        self._accuracy: float | None = None
+        self.accuracy: float | None = None
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -82,22 +82,20 @@ class Growth:
         Raises:
             EsperError: E403 if the slot is not dormant, E404 if the blueprint is not known or does not fit.
         """
-        site = self._site(slot)
-        recipe = self._recipe(blueprint, site)
+        self._check_fit(blueprint, self._site(slot))
         if (stage := self.stage(slot)) is not Stage.DORMANT:
             raise EsperError("E403", f'slot "{slot}" is {stage.name}; only a dormant slot can be germinated')
-        number = self._germinations[slot]
-        self._germinations[slot] = number + 1
+        number = self.germinations[slot]
+        self.germinations[slot] = number + 1
         life = Life(
             slot=slot,
             seed_id=f"{slot}-{number}",
             blueprint=blueprint,
             blend=blend,
             germinated_epoch=epoch,
-            accuracy_at_germination=self._accuracy,
+            accuracy_at_germination=self.accuracy,
         )
         self.lives[slot] = life
-        self._sources[slot] = LocalSource(recipe, site, derive_seed(self.seed, life.seed_id, "build"))
         return life.move(Stage.GERMINATED, epoch, Cause.ACTION, reason=reason, action_id=action_id)
 
     def cull(
@@ -108,13 +106,11 @@ class Growth:
         Raises:
             EsperError: E403 if the slot holds no live seed.
         """
-        site, life = self._site(slot), self._life(slot)
+        life = self._life(slot)
         transition = life.move(Stage.CULLED, epoch, cause, reason=reason, action_id=action_id)
-        self.bed.uproot(site, life.seed_id)
-        self._sources.pop(slot, None)
-        self.gatekeeper.forget(slot)
+        self.uproot(slot)
         self.culled[slot] = (*self.culled[slot], life.blueprint)
-        self.reports.append(life.report(epoch, accuracy=self._accuracy))
+        self.reports.append(life.report(epoch, accuracy=self.accuracy))
         return transition
 
     def fossilize(self, slot: str, epoch: int, *, action_id: str | None = None, reason: str = "") -> Transition:
@@ -129,7 +125,7 @@ class Growth:
         transition = life.move(Stage.FOSSILIZED, epoch, Cause.ACTION, reason=reason, action_id=action_id, gates=gates)
         self.bed.slots[slot].enter(Regime.FOSSIL)
         self.gatekeeper.forget(slot)
-        self.reports.append(life.report(epoch, accuracy=self._accuracy))
+        self.reports.append(life.report(epoch, accuracy=self.accuracy))
         return transition
 
     def tick(self, epoch: int) -> list[Transition]:
@@ -141,10 +137,10 @@ class Growth:
         return transitions
 
     def set_alphas(self, epoch: int, fraction: float) -> None:
-        """Set the alpha of every rising seed for the point `fraction` (0 to 1) of the way through `epoch`."""
+        """Set the alpha of every blended seed for the point `fraction` (0 to 1) of the way through `epoch`."""
         for slot, life in self.lives.items():
-            if life.stage is Stage.BLENDING:
-                self.bed.slots[slot].set_alpha(self._alpha(life, epoch + fraction))
+            if life.stage.contributes:
+                self.bed.slots[slot].set_alpha(alpha_of(life, self.config, epoch + fraction))
 
     def set_position(self, step: int) -> None:
         """Tell seeds that draw random numbers which optimizer step this is."""
@@ -153,7 +149,7 @@ class Growth:
 
     def judge(self, evidence: Iterable[SeedEvidence], accuracy: float | None) -> dict[str, tuple[GateResult, ...]]:
         """Ask the gate in front of every seed's next stage; `accuracy` is the network's, on validation data."""
-        self._accuracy = accuracy
+        self.accuracy = accuracy
         verdicts: dict[str, tuple[GateResult, ...]] = {}
         for seed in evidence:
             life = self._life(seed.slot)
@@ -167,18 +163,39 @@ class Growth:
     def evidence(self, epoch: int) -> tuple[SeedEvidence, ...]:
         """What is known of every seed without measuring, after `epoch` was trained; in site order."""
         return tuple(
-            self._known(slot, life, epoch + 1)
+            seed_evidence(life, self.config, epoch + 1, planted=slot in self.bed.slots)
             for slot in self.bed.sites
             if (life := self.lives.get(slot)) is not None and life.stage.holds_module
         )
 
     def states(self, epoch: int) -> tuple[SlotState, ...]:
         """Every slot as it stands before `epoch`, in site order."""
-        return tuple(self._state(site, epoch) for site in self.sites)
+        return tuple(
+            slot_state(
+                site,
+                life := self.lives.get(site.id),
+                None if life is None else self.gatekeeper.standing(site.id, life.stage),
+                self.culled[site.id],
+                self.config,
+                epoch,
+            )
+            for site in self.sites
+        )
 
     def live_reports(self, epoch: int) -> list[FieldReport]:
         """Field reports of the seeds whose fate is open, as of before `epoch`."""
-        return [life.report(epoch, accuracy=self._accuracy) for life in self.lives.values() if life.stage.live]
+        return [life.report(epoch, accuracy=self.accuracy) for life in self.lives.values() if life.stage.live]
+
+    def final_reports(self, epoch: int) -> list[FieldReport]:
+        """Field reports of every seed that ever lived, in order of birth.
+
+        What is in the network now is reported as it was last measured, not as it was when it was fossilized.
+        """
+        gone = [report for report in self.reports if report.final_stage is Stage.CULLED]
+        present = [
+            life.report(epoch, accuracy=self.accuracy) for life in self.lives.values() if life.stage.holds_module
+        ]
+        return sorted([*gone, *present], key=lambda report: (report.germinated_epoch, report.slot))
 
     def _advance(self, slot: str, epoch: int) -> list[Transition]:
         life = self.lives[slot]
@@ -192,9 +209,12 @@ class Growth:
 
     def _sprout(self, slot: str, life: Life, epoch: int) -> list[Transition]:
         """GERMINATED: take the module in when its source delivers it, then ask G0 and G1."""
-        source_error, probe_error = self._take_in(slot, life)
+        source_error, probe_error = self.take_in(slot)
         known = evolve(
-            self._known(slot, life, epoch), source_error=source_error, probe_error=probe_error, finite=not probe_error
+            seed_evidence(life, self.config, epoch, planted=slot in self.bed.slots),
+            source_error=source_error,
+            probe_error=probe_error,
+            finite=not probe_error,
         )
         if not (known.ready or source_error or probe_error):
             return self._wait(slot, life, epoch, self.config.training_timeout_epochs, "its module never came")
@@ -210,29 +230,39 @@ class Growth:
             return [life.move(Stage.TRAINING, epoch, Cause.GATE, reason=g1.reason, gates=(g0, g1))]
         return [self._begin_blending(slot, life, epoch, (g0, g1))]
 
-    def _take_in(self, slot: str, life: Life) -> tuple[str | None, str | None]:
-        """Return what is wrong with the source and with the module; None means not known yet."""
+    def take_in(self, slot: str) -> tuple[str | None, str | None]:
+        """Plant the module of a slot's seed, if its source has it.
+
+        Returns:
+            What is wrong with the source, and what is wrong with the module ("" is nothing); None is not known yet.
+        """
         if slot in self.bed.slots:
             return None, ""
+        life = self.lives[slot]
         try:
-            module = self._sources[slot].poll()
+            module = self._source(slot, life).poll()
         except (
             Exception
-        ) as error:  # a source fails in ways that only its blueprint knows; the seed bears it, not the run
+        ) as error:  # a source fails in ways that only its blueprint knows: its seed bears it, not the run
             return f"{type(error).__name__}: {error}", None
         if module is None:
             return None, None
-        recipe = self.recipes[life.blueprint]
         problem = self.bed.plant(
             self._site(slot),
             life.seed_id,
             module,
             derive_seed(self.seed, life.seed_id),
-            random=recipe.draws_random_numbers,
+            random=self.recipes[life.blueprint].draws_random_numbers,
             learning_rate=self.seed_learning_rate,
         )
         life.parameters = sum(p.numel() for p in module.parameters())
         return None, problem
+
+    def uproot(self, slot: str) -> None:
+        """Take a slot's module away without a transition; for `preserving.restore_growth` and `cull`."""
+        self.bed.uproot(self._site(slot), self._life(slot).seed_id)
+        self._sources.pop(slot, None)
+        self.gatekeeper.forget(slot)
 
     def _follow_verdict(self, slot: str, life: Life, epoch: int) -> list[Transition]:
         """TRAINING, BLENDING, PROBATIONARY: go on, give up, or wait."""
@@ -243,7 +273,6 @@ class Growth:
         if standing is not None and standing.passed and life.stage is Stage.TRAINING and incubated:
             return [self._begin_blending(slot, life, epoch, (standing.result,))]
         if standing is not None and standing.passed and life.stage is Stage.BLENDING:
-            self.bed.slots[slot].set_alpha(1.0)
             return [
                 life.move(
                     Stage.PROBATIONARY, epoch, Cause.GATE, reason=standing.result.reason, gates=(standing.result,)
@@ -283,60 +312,6 @@ class Growth:
             return self.config.ramp_epochs + self.config.blending_timeout_epochs
         return self.config.probation_timeout_epochs
 
-    def _alpha(self, life: Life, time: float) -> float:
-        if life.stage in (Stage.PROBATIONARY, Stage.FOSSILIZED):
-            return 1.0
-        if life.stage is not Stage.BLENDING or life.ramp_epoch is None:
-            return 0.0
-        if self.config.ramp_epochs == 0:
-            return 1.0
-        return alpha_at(life.blend, (time - life.ramp_epoch) / self.config.ramp_epochs)
-
-    def _settled(self, life: Life, epoch: int) -> int:
-        if life.ramp_epoch is None:
-            return 0
-        return max(0, epoch - life.ramp_epoch - self.config.ramp_epochs)
-
-    def _known(self, slot: str, life: Life, epoch: int) -> SeedEvidence:
-        planted = slot in self.bed.slots
-        return SeedEvidence(
-            slot=slot,
-            seed_id=life.seed_id,
-            blueprint=life.blueprint,
-            stage=life.stage,
-            epochs_in_stage=life.epochs_in_stage(epoch),
-            age_epochs=epoch - life.germinated_epoch,
-            alpha=self._alpha(life, epoch),
-            parameters=life.parameters,
-            ready=planted,
-            probe_error="" if planted else None,
-            host_epochs=epoch,
-            group_in_place=planted,
-            ramp_done=life.stage.contributes and self._alpha(life, epoch) == 1.0,
-            settled_epochs=self._settled(life, epoch),
-        )
-
-    def _state(self, site: Site, epoch: int) -> SlotState:
-        life = self.lives.get(site.id)
-        culled = self.culled[site.id]
-        if life is None:
-            return SlotState(site=site, stage=Stage.DORMANT, culled_blueprints=culled)
-        standing = self.gatekeeper.standing(site.id, life.stage)
-        return SlotState(
-            site=site,
-            stage=life.stage,
-            epochs_in_stage=life.epochs_in_stage(epoch),
-            blueprint=life.blueprint if life.stage.holds_module else None,
-            age_epochs=epoch - life.germinated_epoch,
-            alpha=self._alpha(life, epoch),
-            parameters=life.parameters if life.stage.holds_module else 0,
-            settled_epochs=self._settled(life, epoch),
-            next_gate=standing.result if standing is not None else None,
-            may_fossilize=standing is not None and standing.passed and life.stage is Stage.PROBATIONARY,
-            harmful=standing is not None and standing.result.harmful,
-            culled_blueprints=culled,
-        )
-
     def _site(self, slot: str) -> Site:
         site = self.bed.sites.get(slot)
         if site is None:
@@ -349,7 +324,13 @@ class Growth:
             raise EsperError("E403", f'slot "{slot}" is dormant: it holds no seed')
         return life
 
-    def _recipe(self, blueprint: str, site: Site) -> Recipe:
+    def _source(self, slot: str, life: Life) -> ModuleSource:
+        if slot not in self._sources:
+            stream = derive_seed(self.seed, life.seed_id, "build")
+            self._sources[slot] = LocalSource(self.recipes[life.blueprint], self._site(slot), stream)
+        return self._sources[slot]
+
+    def _check_fit(self, blueprint: str, site: Site) -> None:
         recipe = self.recipes.get(blueprint)
         if recipe is None:
             raise EsperError(
@@ -361,4 +342,3 @@ class Growth:
         if site.layout not in recipe.entry.layouts:
             fits = ", ".join(sorted(recipe.entry.layouts))
             raise EsperError("E404", f'blueprint "{blueprint}" fits {fits}, but site "{site.id}" is {site.layout}')
-        return recipe

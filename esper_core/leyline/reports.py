@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from esper_core.leyline.actions import GovernorMode, Transition, Verdict
+from esper_core.leyline.actions import ActionMasks, GovernorMode, Transition, Verdict
 from esper_core.leyline.evidence import EpochMetrics, Evidence, PairedDifference
 from esper_core.leyline.observation import SlotState
 from esper_core.leyline.stages import Stage
@@ -82,6 +82,7 @@ class HostReport:
         host: its name in the run.
         epoch: the next epoch, from 0.
         states: its slots as they stand before that epoch, in site order.
+        masks: what is possible before that epoch.
         governor: the governor's mode.
         governor_reason: why it is not normal.
         evidence: measured in the epoch that has just ended; None before the first.
@@ -94,6 +95,7 @@ class HostReport:
     host: str
     epoch: int
     states: tuple[SlotState, ...]
+    masks: ActionMasks
     governor: GovernorMode = GovernorMode.NORMAL
     governor_reason: str = ""
     evidence: Evidence | None = None

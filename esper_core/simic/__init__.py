@@ -1,1 +1,1 @@
-"""Simic."""
+"""Simic: the loop over epochs, and the reward."""

@@ -97,14 +97,19 @@ def test_a_training_seed_gets_the_full_gradient_and_moves(pair, batch, flavour):
 
 def test_the_seed_sees_the_gradient_that_the_host_sees(make_growth, host_class, batch):
     grown = germinate(make_growth(host_class()), blueprint="loud")
-    deltas, activations = [], []
-    grown.bed.slots["block0"].seed.register_forward_hook(
-        lambda m, a, out: (out.retain_grad(), deltas.append(out)) and None
-    )
-    block = grown.bed.model.blocks[0]
-    block.register_forward_hook(lambda m, a, out: (out.retain_grad(), activations.append(out)) and None)
+    outputs = {}
+
+    def keep(name):
+        def hook(module, args, output):
+            output.retain_grad()
+            outputs[name] = output
+
+        return hook
+
+    grown.bed.slots["block0"].seed.register_forward_hook(keep("delta"))
+    grown.bed.model.blocks[0].register_forward_hook(keep("activation"))
     cross_entropy(grown.bed.model(batch[0]), batch[1]).backward()
-    assert torch.equal(deltas[0].grad, activations[0].grad)
+    assert torch.equal(outputs["delta"].grad, outputs["activation"].grad)
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -1,0 +1,77 @@
+"""What can be said of a seed without measuring: pure functions of its life and the epoch."""
+
+from esper_core.kasmina.config import LifecycleConfig
+from esper_core.kasmina.gatekeeper import Standing
+from esper_core.kasmina.lifecycle import Life
+from esper_core.kasmina.schedules import alpha_at
+from esper_core.leyline.evidence import SeedEvidence
+from esper_core.leyline.observation import SlotState
+from esper_core.leyline.sites import Site
+from esper_core.leyline.stages import Stage
+
+
+def alpha_of(life: Life, config: LifecycleConfig, time: float) -> float:
+    """Return the seed's alpha at `time`, in host epochs (2.5 is half-way through epoch 2)."""
+    if life.stage in (Stage.PROBATIONARY, Stage.FOSSILIZED):
+        return 1.0
+    if life.stage is not Stage.BLENDING or life.ramp_epoch is None:
+        return 0.0
+    if config.ramp_epochs == 0:
+        return 1.0
+    return alpha_at(life.blend, (time - life.ramp_epoch) / config.ramp_epochs)
+
+
+def settled_epochs(life: Life, config: LifecycleConfig, epoch: int) -> int:
+    """Return the epochs completed before `epoch` since alpha reached 1."""
+    if life.ramp_epoch is None:
+        return 0
+    return max(0, epoch - life.ramp_epoch - config.ramp_epochs)
+
+
+def seed_evidence(life: Life, config: LifecycleConfig, epoch: int, *, planted: bool) -> SeedEvidence:
+    """Return what is known of a seed before `epoch`; everything that must be measured is missing."""
+    alpha = alpha_of(life, config, epoch)
+    return SeedEvidence(
+        slot=life.slot,
+        seed_id=life.seed_id,
+        blueprint=life.blueprint,
+        stage=life.stage,
+        epochs_in_stage=life.epochs_in_stage(epoch),
+        age_epochs=epoch - life.germinated_epoch,
+        alpha=alpha,
+        parameters=life.parameters,
+        ready=planted,
+        probe_error="" if planted else None,
+        host_epochs=epoch,
+        group_in_place=planted,
+        ramp_done=life.stage.contributes and alpha == 1.0,
+        settled_epochs=settled_epochs(life, config, epoch),
+    )
+
+
+def slot_state(
+    site: Site,
+    life: Life | None,
+    standing: Standing | None,
+    culled: tuple[str, ...],
+    config: LifecycleConfig,
+    epoch: int,
+) -> SlotState:
+    """Return a slot as it stands before `epoch`."""
+    if life is None:
+        return SlotState(site=site, culled_blueprints=culled)
+    holds = life.stage.holds_module
+    return SlotState(
+        site=site,
+        stage=life.stage,
+        epochs_in_stage=life.epochs_in_stage(epoch),
+        blueprint=life.blueprint if holds else None,
+        age_epochs=epoch - life.germinated_epoch,
+        alpha=alpha_of(life, config, epoch),
+        parameters=life.parameters if holds else 0,
+        settled_epochs=settled_epochs(life, config, epoch),
+        next_gate=standing.result if standing is not None else None,
+        may_fossilize=standing is not None and standing.passed and life.stage is Stage.PROBATIONARY,
+        harmful=standing is not None and standing.result.harmful,
+        culled_blueprints=culled,
+    )

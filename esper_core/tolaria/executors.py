@@ -1,0 +1,61 @@
+"""Executors: maps over growing hosts."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from esper_core.leyline.actions import Action
+from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
+from esper_core.tolaria.host import GrowingHost
+from esper_core.tolaria.state import capture
+
+
+class Executor(Protocol):
+    """Runs several growing hosts in step. Reports are in the order of the hosts."""
+
+    def open(self) -> list[HostReport]:
+        """Make the hosts ready and return how they stand."""
+        ...
+
+    def apply(self, actions: Sequence[Action]) -> list[ApplyReport]:
+        """Give each host its action."""
+        ...
+
+    def epoch(self, reference: Evidence | None = None) -> list[HostReport]:
+        """Train every host for one epoch; `reference` is the twin's evidence for it."""
+        ...
+
+    def finish(self) -> list[FinalReport]:
+        """Sum every host up."""
+        ...
+
+    def capture(self) -> list[HostState]:
+        """Return every host's state."""
+        ...
+
+
+class SerialExecutor:
+    """One host after the other, in this process and thread."""
+
+    def __init__(self, hosts: Sequence[GrowingHost]) -> None:
+        self.hosts = tuple(hosts)
+
+    def open(self) -> list[HostReport]:
+        """Return how the hosts stand."""
+        return [host.report() for host in self.hosts]
+
+    def apply(self, actions: Sequence[Action]) -> list[ApplyReport]:
+        """Give each host its action."""
+        return [host.apply(action) for host, action in zip(self.hosts, actions, strict=True)]
+
+    def epoch(self, reference: Evidence | None = None) -> list[HostReport]:
+        """Train every host for one epoch."""
+        return [host.epoch(reference) for host in self.hosts]
+
+    def finish(self) -> list[FinalReport]:
+        """Sum every host up."""
+        return [host.finish() for host in self.hosts]
+
+    def capture(self) -> list[HostState]:
+        """Return every host's state."""
+        return [capture(host) for host in self.hosts]

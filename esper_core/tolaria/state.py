@@ -1,0 +1,100 @@
+"""Everything a growing host is, in one record; and back. There is no second way to save."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from attrs import asdict
+from torch import Tensor
+
+from esper_core.kasmina.preserving import growth_record, restore_growth
+from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.reports import HostState
+from esper_core.tolaria.governor import Governor
+from esper_core.tolaria.host import GrowingHost
+
+_MODEL, _OPTIMIZER = "model/", "optimizer/"
+
+
+def capture(host: GrowingHost) -> HostState:
+    """Return the host's state as of now, between two epochs. Tensors are copies and keep their memory format."""
+    tensors = {_MODEL + name: _copy(value) for name, value in host.model.state_dict().items()}
+    saved = host.optimizer.state_dict()
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, values in saved["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{_OPTIMIZER}{index}/{name}"] = _copy(value)
+            else:
+                scalars.setdefault(str(index), {})[name] = value
+    record = {
+        "epoch": host.epoch_index,
+        "train_seconds": host.train_seconds,
+        "measure_seconds": host.measure_seconds,
+        "growth": growth_record(host.growth),
+        "governor": {**asdict(host.governor), "mode": host.governor.mode.value},
+        "optimizer": {"groups": [_plain_group(group) for group in saved["param_groups"]], "scalars": scalars},
+    }
+    return HostState(tensors=tensors, record=record)
+
+
+def restore(host: GrowingHost, state: HostState) -> None:
+    """Bring a host, made from the same plan, to a captured state: first its topology, then its tensors.
+
+    Raises:
+        EsperError: E502 if the state does not fit the host.
+    """
+    record = state.record
+    restore_growth(host.growth, record["growth"])
+    _arrange_groups(host, record["optimizer"]["groups"])
+    _load_model(host, state)
+    host.optimizer.load_state_dict(_optimizer_state(state))
+    host.epoch_index = record["epoch"]
+    host.train_seconds = record["train_seconds"]
+    host.measure_seconds = record["measure_seconds"]
+    governor = dict(record["governor"])
+    host.governor = Governor(**{**governor, "mode": GovernorMode(governor["mode"])})
+    host.growth.set_alphas(host.epoch_index, 0.0)
+    host.forget_reported()
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.preserve_format)
+
+
+def _plain_group(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in group.items()}
+
+
+def _arrange_groups(host: GrowingHost, groups: list[Mapping[str, Any]]) -> None:
+    """Seeds' groups are matched by position: bring them into the order in which they were saved."""
+    order = [group.get("esper_seed") for group in groups]
+    present = [group.get("esper_seed") for group in host.optimizer.param_groups]
+    if sorted(map(str, order)) != sorted(map(str, present)):
+        raise EsperError("E502", f"the saved optimizer has groups {order}, the host has {present}")
+    host.optimizer.param_groups.sort(key=lambda group: order.index(group.get("esper_seed")))
+
+
+def _load_model(host: GrowingHost, state: HostState) -> None:
+    saved = {name.removeprefix(_MODEL): t for name, t in state.tensors.items() if name.startswith(_MODEL)}
+    try:
+        host.model.load_state_dict(saved)
+    except RuntimeError as error:
+        raise EsperError(
+            "E502",
+            "the saved weights do not fit the host",
+            why=str(error).splitlines()[-1].strip(),
+            fix="restore into a host made from the same configuration",
+        ) from error
+
+
+def _optimizer_state(state: HostState) -> dict[str, Any]:
+    record = state.record["optimizer"]
+    values: dict[int, dict[str, Any]] = {int(index): dict(scalars) for index, scalars in record["scalars"].items()}
+    for name, tensor in state.tensors.items():
+        if name.startswith(_OPTIMIZER):
+            index, key = name.removeprefix(_OPTIMIZER).split("/")
+            values.setdefault(int(index), {})[key] = tensor
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in record["groups"]]
+    return {"state": values, "param_groups": groups}

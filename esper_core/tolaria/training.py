@@ -1,0 +1,128 @@
+"""One epoch of training: the only loop over batches that changes weights."""
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from time import perf_counter
+
+import torch
+from attrs import define, field, frozen
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from esper_core.kasmina.groups import clip_grad_norm_by_origin_, gradient_ratio
+from esper_core.kasmina.growth import Growth
+from esper_core.leyline.evidence import EpochMetrics
+from esper_core.leyline.protocols import Task
+from esper_core.tolaria.rates import LearningRates
+
+#: Gradients are looked at in every so many steps.
+GRADIENT_STRIDE = 4
+
+
+@frozen(kw_only=True)
+class GradientEvidence:
+    """Gradients of one seed over an epoch; None where none was seen."""
+
+    ratio: float | None
+    finite: bool | None
+
+
+@frozen(kw_only=True)
+class TrainedEpoch:
+    """What one epoch of training leaves behind."""
+
+    metrics: EpochMetrics
+    gradients: Mapping[str, GradientEvidence]
+
+
+def train_epoch(
+    growth: Growth,
+    optimizer: torch.optim.Optimizer,
+    rates: LearningRates,
+    task: Task,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    *,
+    epoch: int,
+    steps: int,
+    clip_norm: float | None,
+) -> TrainedEpoch:
+    """Train host and seeds for one epoch; the device is asked for numbers once, at the end."""
+    model = growth.bed.model.train()
+    began = perf_counter()
+    totals, samples = _Totals(), 0
+    watch = _GradientWatch(growth)
+    for step, (inputs, targets) in enumerate(batches):
+        rates.set(growth, epoch, step)
+        growth.set_alphas(epoch, (step + 1) / steps)
+        growth.set_position(epoch * steps + step)
+        outputs = model(inputs)
+        losses = task.losses(outputs, targets)
+        optimizer.zero_grad(set_to_none=True)
+        losses.mean().backward()  # type: ignore[no-untyped-call]
+        if step % GRADIENT_STRIDE == 0:
+            watch.look()
+        if clip_norm is not None:
+            clip_grad_norm_by_origin_(optimizer, clip_norm)
+        optimizer.step()
+        _project(growth)
+        totals.add(losses.detach(), task.correct(outputs.detach(), targets))
+        samples += len(losses)
+    loss, correct = totals.read()
+    metrics = EpochMetrics(
+        loss=loss / samples, accuracy=correct / samples, samples=samples, seconds=perf_counter() - began
+    )
+    return TrainedEpoch(metrics=metrics, gradients=watch.read())
+
+
+def _project(growth: Growth) -> None:
+    """Let seeds that keep their own bounds do so after the step."""
+    for held in growth.bed.slots.values():
+        project = getattr(held.seed, "project_", None)
+        if project is not None:
+            project()
+
+
+@define
+class _Totals:
+    """Sums that stay on the device until they are read."""
+
+    loss: Tensor | None = None
+    correct: Tensor | None = None
+
+    def add(self, losses: Tensor, correct: Tensor) -> None:
+        loss, right = losses.sum(dtype=torch.float64), correct.sum(dtype=torch.float64)
+        self.loss = loss if self.loss is None else self.loss + loss
+        self.correct = right if self.correct is None else self.correct + right
+
+    def read(self) -> tuple[float, float]:
+        if self.loss is None or self.correct is None:
+            return float("nan"), float("nan")
+        loss, correct = torch.stack([self.loss, self.correct]).tolist()
+        return loss, correct
+
+
+@define
+class _GradientWatch:
+    """Gradient ratios and norms of every seed, kept on the device."""
+
+    growth: Growth
+    _seen: dict[str, list[Tensor]] = field(factory=dict)
+
+    def look(self) -> None:
+        bed = self.growth.bed
+        for slot in bed.slots:
+            parameters: list[nn.Parameter] = bed.seed_parameters(slot)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            if gradients:
+                pair = torch.stack([gradient_ratio(bed.host_parameters, parameters), get_total_norm(gradients).float()])
+                self._seen.setdefault(slot, []).append(pair)
+
+    def read(self) -> dict[str, GradientEvidence]:
+        return {slot: _summary(torch.stack(pairs).tolist()) for slot, pairs in self._seen.items()}
+
+
+def _summary(pairs: list[list[float]]) -> GradientEvidence:
+    ratios = [ratio for ratio, _ in pairs if isfinite(ratio)]
+    return GradientEvidence(
+        ratio=sum(ratios) / len(ratios) if ratios else None, finite=all(isfinite(norm) for _, norm in pairs)
+    )
