@@ -1,7 +1,7 @@
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op
@@ -96,6 +96,7 @@ def every_action(states: tuple[SlotState, ...]) -> list[Action]:
     return [Action(), *acting, *growing]
 
 
+@settings(deadline=None)
 @given(slot_states(), st.sampled_from(GovernorMode), limits)
 def test_masks_allow_exactly_what_the_rules_allow(states, governor, limits):
     masks = action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES)
@@ -104,6 +105,7 @@ def test_masks_allow_exactly_what_the_rules_allow(states, governor, limits):
         assert masks.allows(action) == possible(action, states, governor, limits), action
 
 
+@settings(deadline=None)
 @given(slot_states(), st.sampled_from(GovernorMode), limits)
 def test_every_possible_operation_has_a_slot_and_every_slot_a_blueprint(states, governor, limits):
     masks = action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES)
@@ -120,6 +122,7 @@ def observations(epoch: int, hosts: int) -> list[Observation]:
     return [Observation(host=HostSignals(epoch=epoch, epochs=10), slots=())] * hosts
 
 
+@settings(deadline=None)
 @given(st.lists(slot_states(), min_size=1, max_size=3), st.sampled_from(GovernorMode), limits, st.integers(0, 99))
 def test_no_random_action_is_ever_refused(hosts, governor, limits, seed):
     masks = [action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES) for states in hosts]

@@ -2,7 +2,7 @@ from math import inf, isfinite, nan
 
 import attrs
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.leyline.actions import ActionMasks, GovernorMode
@@ -75,6 +75,7 @@ def numbers(value: object) -> list[float]:
     return []
 
 
+@settings(deadline=None)
 @given(
     st.lists(records, max_size=4),
     st.lists(states, max_size=3).map(tuple),
