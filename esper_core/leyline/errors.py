@@ -65,6 +65,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E502": ("a saved state does not fit", ExitCode.FAILED),
     "E503": ("a reward term broke its contract", ExitCode.FAILED),
     "E504": ("a telemetry sink failed", ExitCode.FAILED),
+    "E505": ("there is no such run", ExitCode.USAGE),
 }
 
 

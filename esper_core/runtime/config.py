@@ -1,5 +1,6 @@
 """The configuration of one run. Imports no torch."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,11 @@ _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
 def _check_unique(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
     if value is not None and len(set(value)) < len(value):
         raise ValueError(f"'{attribute.name}' must not name anything twice: {list(value)!r}")
+
+
+def _check_run_name(_: Any, attribute: "Attribute[Any]", value: str) -> None:
+    if value == "last" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", value):
+        raise ValueError(f"'{attribute.name}' must be letters, digits and . _ + -, and not \"last\": {value!r}")
 
 
 @frozen(kw_only=True)
@@ -127,7 +133,7 @@ class RunSettings:
     seed: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0), validators.lt(2**63)])
     epochs: int = field(default=20, validator=_POSITIVE)
     batch_size: int = field(default=64, validator=_POSITIVE)
-    name: str | None = None
+    name: str | None = field(default=None, validator=validators.optional(_check_run_name))
     runs: str = "runs"
     twin: bool = True
     threads: int = field(default=1, validator=_POSITIVE)

@@ -200,6 +200,8 @@ def test_unknown_keys_are_refused_with_path_place_and_nearest_match(
         ({"seed": -1}, "seed"),
         ({"seed": "one"}, "seed"),
         ({"device": "gpu"}, "device"),
+        ({"name": "last"}, "name"),
+        ({"name": "../elsewhere"}, "name"),
         ({"telemetry": "loud"}, "telemetry"),
         ({"twin": 1}, "twin"),
         ({"host": "cnn"}, "host"),

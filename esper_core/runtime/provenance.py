@@ -1,0 +1,99 @@
+"""Where installed code comes from, and a digest that tells whether it is the same code."""
+
+import base64
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from esper_core.plugins.discovery import headers
+
+
+@frozen(kw_only=True)
+class Provenance:
+    """Where code comes from.
+
+    Attributes:
+        source: the URL it was installed from, with what its installer says of it; None: from a package index, or no
+            distribution at all.
+        digest: SHA-256 over the names and contents of the Python files: the same for a wheel and for the source tree
+            that the wheel was built from.
+    """
+
+    source: dict[str, Any] | None
+    digest: str
+
+
+def provenance(name: str, module: str, file: str | None = None) -> Provenance:
+    """Return the provenance of a distribution, or of a file that belongs to none.
+
+    Args:
+        name: the distribution's name; empty for a single file.
+        module: a module of it, to find the package where the installation lists no files.
+        file: the single file.
+    """
+    if not name:
+        return Provenance(source=None, digest=_digest(_hashed([Path(file)], Path(file).parent)) if file else "")
+    found = distribution(name)
+    direct_url = found.read_text("direct_url.json")
+    source: dict[str, Any] | None = json.loads(direct_url) if direct_url else None
+    editable = bool(source and source.get("dir_info", {}).get("editable"))
+    recorded = [] if editable else list(_recorded(found))
+    return Provenance(source=source, digest=_digest(recorded or _package_files(module)))
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of these distributions and of everything that they require, sorted by name."""
+    versions: dict[str, str] = {}
+    waiting = list(names)
+    while waiting:
+        try:
+            name, version, requires = headers(distribution(waiting.pop()))
+        except PackageNotFoundError:
+            continue
+        if name not in versions:
+            versions[name] = version
+            waiting += [_required_name(requirement) for requirement in requires if "extra ==" not in requirement]
+    return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
+
+
+def _required_name(requirement: str) -> str:
+    # Imported here: commands that start no run need not pay for it.
+    from packaging.requirements import Requirement
+
+    return Requirement(requirement).name
+
+
+def _recorded(found: Distribution) -> Iterator[tuple[str, str]]:
+    """Python files with their hashes as the installer recorded them: no file is read."""
+    for path, recorded_hash, _ in csv.reader((found.read_text("RECORD") or "").splitlines()):
+        if path.endswith(".py") and recorded_hash.startswith("sha256="):
+            yield path, recorded_hash
+
+
+def _package_files(module: str) -> list[tuple[str, str]]:
+    spec = find_spec(module.partition(".")[0])
+    if spec is None or not spec.submodule_search_locations:
+        return _hashed([Path(spec.origin)], Path(spec.origin).parent) if spec and spec.origin else []
+    package = Path(next(iter(spec.submodule_search_locations)))
+    return _hashed(package.rglob("*.py"), package.parent)
+
+
+def _hashed(files: Iterable[Path], root: Path) -> list[tuple[str, str]]:
+    return [(file.relative_to(root).as_posix(), _record_hash(file.read_bytes())) for file in files]
+
+
+def _record_hash(content: bytes) -> str:
+    """The form that installers write: URL-safe base64 without padding."""
+    return f"sha256={base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()}"
+
+
+def _digest(files: Iterable[tuple[str, str]]) -> str:
+    lines = "".join(f"{path},{content_hash}\n" for path, content_hash in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
