@@ -25,7 +25,7 @@ from esper_core.leyline.protocols import Gate, HostBuild, Splits, Task
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
 from esper_core.leyline.stages import GateLevel, Stage
 from esper_core.leyline.streams import derive_seed
-from esper_core.tamiyo.masks import GrowthLimits, action_masks
+from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.data import BatchStream
 from esper_core.tolaria.governor import Governor
