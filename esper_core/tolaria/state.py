@@ -39,6 +39,11 @@ def capture(host: GrowingHost) -> HostState:
     return HostState(tensors=tensors, record=record)
 
 
+def model_tensors(state: HostState) -> dict[str, Tensor]:
+    """Return the network's own tensors under their ``state_dict`` names."""
+    return {name.removeprefix(_MODEL): t for name, t in state.tensors.items() if name.startswith(_MODEL)}
+
+
 def restore(host: GrowingHost, state: HostState) -> None:
     """Bring a host, made from the same plan, to a captured state: first its topology, then its tensors.
 
@@ -77,9 +82,8 @@ def _arrange_groups(host: GrowingHost, groups: list[Mapping[str, Any]]) -> None:
 
 
 def _load_model(host: GrowingHost, state: HostState) -> None:
-    saved = {name.removeprefix(_MODEL): t for name, t in state.tensors.items() if name.startswith(_MODEL)}
     try:
-        host.model.load_state_dict(saved)
+        host.model.load_state_dict(model_tensors(state))
     except RuntimeError as error:
         raise EsperError(
             "E502",

@@ -1,0 +1,106 @@
+"""What one run owns: its hub, its observers, and the wish to stop. Nothing of it is global."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from attrs import define, field
+
+from esper_core.leyline.actions import Transition
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.events import Event, EventKind
+from esper_core.leyline.evidence import Evidence
+from esper_core.nissa.hub import Hub
+from esper_core.plugins.observers import Observers
+from esper_core.plugins.plugin_set import PluginSet
+
+
+@define
+class RunContext:
+    """The surroundings of one run (a `Services`). Two runs in one process do not see each other.
+
+    Attributes:
+        hub: hands events to the sinks.
+        plugins: the run's plugins.
+        used: names of the plugins that provide a used component.
+        stop_requested: the run ends after the present epoch.
+    """
+
+    hub: Hub
+    plugins: PluginSet
+    used: frozenset[str]
+    stop_requested: bool = False
+    _observers: Observers = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._observers = self.plugins.observers(self.used, self._observer_failed)
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to the sinks."""
+        self.hub.emit(event)
+
+    def epoch_end(self, host: str, evidence: Evidence) -> None:
+        """Tell the observers that a host has finished an epoch."""
+        self._observers.epoch_end(host, evidence)
+
+    def seed_transition(self, host: str, transition: Transition) -> None:
+        """Tell the observers that a seed has changed its stage."""
+        self._observers.seed_transition(host, transition)
+
+    def should_stop(self) -> bool:
+        """Say whether somebody asked the run to end after this epoch."""
+        return self.stop_requested
+
+    def run_start(self, manifest: Mapping[str, Any]) -> None:
+        """Open the sinks and tell everybody that the run begins."""
+        self.hub.open(manifest)
+        self.emit(Event(kind=EventKind.RUN_STARTED, data=manifest))
+        self._observers.run_start(manifest)
+
+    def run_finish(self, result: Mapping[str, Any]) -> None:
+        """Tell everybody that the run is over, and close the sinks. What an observer raises is reported, not raised."""
+        self.emit(Event(kind=EventKind.RUN_FINISHED, data=result))
+        try:
+            self._observers.run_finish(result)
+        except* EsperError as group:
+            for error in _leaves(group):
+                self._observer_failed(error)
+        self.hub.close()
+
+    def failures(self) -> dict[str, int]:
+        """How often each plugin's observers have failed."""
+        return dict(self._observers.failures)
+
+    @contextmanager
+    def stopping_on_interrupt(self) -> Iterator[None]:
+        """Ctrl-C ends the run after the present epoch; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.stop_requested:
+            raise KeyboardInterrupt
+        self.stop_requested = True
+        message = "stopping at the end of this epoch; press Ctrl-C again to stop at once"
+        self.emit(Event(kind=EventKind.NOTICE, data={"message": message}))
+
+    def _observer_failed(self, error: EsperError) -> None:
+        data = {"plugin": error.where or "", "place": "observer", "error": str(error)}
+        self.emit(Event(kind=EventKind.PLUGIN_FAILED, data=data))
+
+
+def _leaves(group: BaseExceptionGroup[EsperError]) -> Iterator[EsperError]:
+    for error in group.exceptions:
+        if isinstance(error, EsperError):
+            yield error
+        elif isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)

@@ -1,0 +1,1 @@
+"""No code: installing `esper-standard` installs the core and the standard plugins."""
