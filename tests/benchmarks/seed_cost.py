@@ -1,0 +1,124 @@
+"""What a slot costs a training step, by what it holds: `python tests/benchmarks/seed_cost.py`.
+
+All variants are built side by side in one process and timed in turn; the figure is the ratio of medians to the bare
+host's, with the interquartile range of the rounds' ratios. One thread, channels_last, SGD with momentum.
+"""
+
+import argparse
+from collections.abc import Callable
+from statistics import median, quantiles
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from esper_core.kasmina.bed import SeedBed
+from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.sites import confirm_sites
+from esper_core.leyline.sites import Layout, SiteRequest
+from esper_core.nn import ChannelGain, group_count
+
+REGIMES: dict[str, tuple[Regime, bool] | None] = {
+    "bare host": None,
+    "3 dormant slots": None,
+    "1 straight through": (Regime.STRAIGHT_THROUGH, True),
+    "1 isolated, guarded": (Regime.ISOLATED, True),
+    "1 isolated, unguarded": (Regime.ISOLATED, False),
+    "1 open, guarded": (Regime.OPEN, True),
+    "1 open, unguarded": (Regime.OPEN, False),
+    "1 fossil": (Regime.FOSSIL, True),
+}
+
+
+class Host(nn.Module):
+    """Three blocks of convolution, group normalisation, ReLU and pooling; a linear head."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, padding=1, bias=False), nn.GroupNorm(group_count(b), b), nn.ReLU(), nn.MaxPool2d(2)
+            )
+            for a, b in zip((3, *widths), widths, strict=False)
+        )
+        self.head = nn.Linear(widths[-1], 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean(dim=(2, 3)))
+
+
+def seed_module(width: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        nn.GroupNorm(group_count(width), width),
+        nn.ReLU(),
+        ChannelGain(width, Layout.NCHW),
+    )
+
+
+def step_of(name: str, widths: tuple[int, ...], inputs: Tensor, targets: Tensor) -> Callable[[], None]:
+    torch.manual_seed(0)
+    model: nn.Module = Host(widths).to(memory_format=torch.channels_last)
+    if name != "bare host":
+        model = prepare_root(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    if name != "bare host":
+        sites = confirm_sites(
+            model, [SiteRequest(path=f"blocks.{i}", id=f"block{i}") for i in range(3)], lambda m: m(inputs)
+        )
+        plant(name, SeedBed(model, sites, optimizer))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def plant(name: str, bed: SeedBed) -> None:
+    chosen = REGIMES[name]
+    if chosen is None:
+        return
+    regime, guarded = chosen
+    site = bed.sites["block1"]
+    bed.plant(site, "seed", seed_module(site.width), 0, random=False, learning_rate=0.01)
+    slot = bed.attach(site)
+    slot.enter(regime)
+    slot.set_alpha(0.5)
+    if not guarded:
+        bare = {Regime.ISOLATED: lambda h: h + slot.alpha * slot.update(h.detach().requires_grad_())}
+        bare[Regime.OPEN] = lambda h: h + slot.alpha * slot.update(h)
+        object.__setattr__(slot, "act", bare[regime])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--widths", type=int, nargs=3, default=(8, 16, 32))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    inputs = torch.randn(128, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    targets = torch.randint(0, 10, (128,))
+    steps = {name: step_of(name, tuple(arguments.widths), inputs, targets) for name in REGIMES}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(arguments.rounds + 3):
+        for name, step in steps.items():
+            began = perf_counter()
+            step()
+            if turn >= 3:
+                times[name].append(perf_counter() - began)
+    base = times["bare host"]
+    print(f"widths {tuple(arguments.widths)}, bare step {1000 * median(base):.1f} ms, {arguments.rounds} rounds")
+    for name, spent in times.items():
+        ratios = [a / b for a, b in zip(spent, base, strict=True)]
+        low, _, high = quantiles(ratios, n=4)
+        print(f"{name:24} {median(spent) / median(base):5.2f}  (quartiles {low:.2f} to {high:.2f})")
+
+
+if __name__ == "__main__":
+    main()
