@@ -1,9 +1,10 @@
 """The result of a run: the grown network beside its twin."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+from esper_core.leyline.evidence import paired_difference
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport
 
@@ -20,6 +21,7 @@ def run_result(task: str, finals: Sequence[FinalReport], twin: FinalReport | Non
     """Return the result as plain data, as ``result.json`` and the last event hold it.
 
     Differences are those of the one grown host to its twin; they are missing where there are several, or no twin.
+    ``test_gain`` is the twin's loss minus the grown network's on the same test samples, with its standard error.
     """
     reports = [*finals, *([twin] if twin else [])]
     only = finals[0] if len(finals) == 1 else None
@@ -27,7 +29,7 @@ def run_result(task: str, finals: Sequence[FinalReport], twin: FinalReport | Non
         "task": task,
         "outcome": end.value,
         "hosts": {report.host: _host(report) for report in reports},
-        "difference": _difference(_host(only), _host(twin)) if only and twin else None,
+        "difference": _difference(only, twin) if only and twin else None,
         "seeds": [{"host": report.host, **plain(seed)} for report in reports for seed in report.seeds],
     }
 
@@ -46,6 +48,10 @@ def _host(report: FinalReport) -> dict[str, Any]:
     }
 
 
-def _difference(grown: Mapping[str, Any], twin: Mapping[str, Any]) -> dict[str, Any]:
+def _difference(grown: FinalReport, twin: FinalReport) -> dict[str, Any]:
+    ours, theirs = _host(grown), _host(twin)
     keys = ("test_accuracy", "test_loss", "parameters", "forward_flops", "train_seconds")
-    return {key: None if grown[key] is None or twin[key] is None else grown[key] - twin[key] for key in keys}
+    difference = {key: None if None in (ours[key], theirs[key]) else ours[key] - theirs[key] for key in keys}
+    without, with_seeds = twin.test.sample_losses, grown.test.sample_losses
+    measured = without is not None and with_seeds is not None
+    return difference | {"test_gain": plain(paired_difference(without, with_seeds)) if measured else None}

@@ -15,8 +15,9 @@ from esper_core.runtime.assembly import Assembly, assemble, build_sinks
 from esper_core.runtime.config_text import config_toml
 from esper_core.runtime.context import RunContext
 from esper_core.runtime.manifest import RunFacts, build_manifest
+from esper_core.runtime.network_files import write_network
 from esper_core.runtime.resolve import ResolvedConfig
-from esper_core.runtime.results import build_result, write_network
+from esper_core.runtime.result import RunEnd, run_result
 from esper_core.runtime.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
 from esper_core.simic.loop import Cohort, Outcome, run_round
 from esper_core.tamiyo.actors import NullActor
@@ -41,7 +42,7 @@ class FinishedRun:
     @property
     def interrupted(self) -> bool:
         """Somebody asked it to stop early."""
-        return bool(self.result["outcome"] == "interrupted")
+        return bool(self.result["outcome"] == RunEnd.INTERRUPTED)
 
 
 def execute(
@@ -92,7 +93,9 @@ def _run(assembly: Assembly, context: RunContext, directory: RunDirectory, manif
 def _write_results(
     assembly: Assembly, context: RunContext, directory: RunDirectory, grown: SerialExecutor, outcome: Outcome
 ) -> dict[str, Any]:
-    result = build_result(assembly.config.task.name, outcome)
+    end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
+    result = run_result(assembly.config.task.name, outcome.finals, outcome.twin, end)
+    result |= {"rewards": [sum(rewards) for rewards in outcome.rewards]}
     result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
     directory.write_json(RESULT, result)
     write_network(directory, grown.capture()[0], outcome.finals[0], assembly.catalogue)
