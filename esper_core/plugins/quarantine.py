@@ -69,10 +69,14 @@ def is_own_module(missing: str, module: str) -> bool:
 
 def place(error: BaseException, module: str) -> str | None:
     """Return file and line where an exception left the plugin's own code, else where it was raised."""
-    frames = [(f, line) for f, line in _walk(error.__traceback__) if not f.f_code.co_filename.startswith("<frozen")]
-    own = [(f, line) for f, line in frames if is_own_module(f.f_globals.get("__name__", ""), module)]
-    outside = [(f, line) for f, line in frames if not f.f_globals.get("__name__", "").startswith("esper_core.plugins.")]
-    if not (found := own or outside):
+    frames = [(str(f.f_globals.get("__name__")), f, line) for f, line in _walk(error.__traceback__)]
+    own = [(f, line) for name, f, line in frames if is_own_module(name, module)]
+    foreign = [
+        (f, line)
+        for name, f, line in frames
+        if not name.startswith(("esper_core.plugins.", "importlib", "_frozen_importlib"))
+    ]
+    if not (found := own or foreign):
         return None
     frame, line = found[-1]
     return f"{frame.f_code.co_filename}:{line}"

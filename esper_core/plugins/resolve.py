@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.plugins.quarantine import is_own_module, place, summary
 from esper_core.plugins.records import Registered
+
+if TYPE_CHECKING:
+    from esper_core.leyline.structure import Source
 
 
 def resolve(registered: Registered) -> Callable[..., Any]:
@@ -53,7 +56,7 @@ def config_class(registered: Registered) -> type | None:
 
 
 def build_config(
-    registered: Registered, options: Mapping[str, Any], *, path: str | None = None, source: str | None = None
+    registered: Registered, options: Mapping[str, Any], *, path: str | None = None, source: "str | Source | None" = None
 ) -> Any:
     """Build a component's options from plain data.
 
@@ -61,7 +64,7 @@ def build_config(
         registered: the component.
         options: what the user set, as TOML or JSON give it.
         path: dotted path of the options in what the user wrote, for messages; default ``kind.name``.
-        source: where it was written, for messages.
+        source: where it was written, or a function that tells it for a path; for messages.
 
     Returns:
         An instance of the component's options class, None if it has none.
@@ -78,8 +81,8 @@ def build_config(
         return structure(cls, options, path=path, source=source)
     if options:
         key = f"{path}.{min(options)}" if path else min(options)
-        where = f"{source}: {key}" if source else key
-        raise EsperError("E201", f'unknown key "{key}"', where=where, fix=f"{registered.title} has no options")
+        where = source(key) if callable(source) else source
+        raise EsperError("E201", f'unknown key "{key}"', where=where, why=f"{registered.title} has no options")
     return None
 
 
