@@ -1,0 +1,70 @@
+"""What the rules look at: one host before one epoch, and judgements about it."""
+
+from collections.abc import Collection
+
+from attrs import frozen
+
+from esper_core.api import ActionMasks, HostSignals, Op, SlotSignals
+from esper_policy_heuristic.config import HeuristicConfig
+
+
+@frozen(kw_only=True)
+class Situation:
+    """One host before one epoch.
+
+    Attributes:
+        host: its signals.
+        slots: its slots in site order.
+        masks: what is possible.
+        order: the blueprints by preference.
+        config: the thresholds.
+    """
+
+    host: HostSignals
+    slots: tuple[SlotSignals, ...]
+    masks: ActionMasks
+    order: tuple[str, ...]
+    config: HeuristicConfig
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is over, 0 to 1."""
+        return self.host.epoch / max(1, self.host.epochs)
+
+    @property
+    def fit_bar(self) -> float:
+        """The training accuracy that a host with room to spare would have by now."""
+        if self.progress >= self.config.fit_by:
+            return self.config.fit_accuracy
+        return self.config.fit_accuracy * self.progress / self.config.fit_by
+
+    @property
+    def accuracy_gap(self) -> float | None:
+        """Training minus validation accuracy."""
+        train, validation = self.host.train_accuracy, self.host.validation_accuracy
+        return None if train is None or validation is None else train - validation
+
+    @property
+    def live(self) -> int:
+        """How many seeds are live."""
+        return sum(slot.stage.live for slot in self.slots)
+
+    @property
+    def germinable(self) -> tuple[SlotSignals, ...]:
+        """The slots in which a blueprint of the preference may be germinated, along the curve asked for."""
+        if self.config.blend not in self.masks.blends:
+            return ()
+        possible = self.among(self.masks.slots_for(Op.GERMINATE))
+        return tuple(slot for slot in possible if self.masks.blueprints_for(slot.slot) & set(self.order))
+
+    def among(self, names: Collection[str]) -> tuple[SlotSignals, ...]:
+        """The slots with these names, in site order."""
+        return tuple(slot for slot in self.slots if slot.slot in names)
+
+    def on_plateau(self) -> bool:
+        """Say whether the training loss has hardly improved lately; no if too few losses are known."""
+        recent = [loss for loss in self.host.train_losses[-self.config.plateau_epochs :] if loss is not None]
+        before = [loss for loss in self.host.train_losses[: -self.config.plateau_epochs] if loss is not None]
+        if len(recent) < self.config.plateau_epochs or not before:
+            return False
+        return min(recent) > min(before) * (1.0 - self.config.plateau_improvement)
