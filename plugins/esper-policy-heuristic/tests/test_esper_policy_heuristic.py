@@ -345,7 +345,7 @@ def test_blueprints_are_tried_by_preference_then_in_the_catalogues_order():
     assert tried() == "conv-light"
     assert tried("conv-light") == "depthwise"
     assert tried("conv-light", "depthwise") == "conv-light"
-    assert tried("conv-light", "depthwise", "conv-light") == "depthwise"
+    assert tried("conv-light", "depthwise", "conv-light") == "group-norm"
     assert tried("conv-light", cull_penalty=0.5) == "conv-light"
     assert tried("conv-light", "depthwise", cull_penalty_decay=1.0) == "group-norm"
     assert tried(*["conv-light", "depthwise", "group-norm"] * 3, cull_penalty_decay=1.0) == "acme"

@@ -40,7 +40,12 @@ def choose(
     """
     culls = list(culled)
     candidates = [name for name in order if name in fitting]
-    return min(candidates, key=lambda name: order.index(name) + _penalty(name, culls, config), default=None)
+
+    def place(name: str) -> tuple[float, float]:
+        penalty = _penalty(name, culls, config)
+        return order.index(name) + penalty, penalty
+
+    return min(candidates, key=place, default=None)
 
 
 def _penalty(name: str, culls: list[tuple[str, ...]], config: HeuristicConfig) -> float:
