@@ -1,0 +1,71 @@
+"""The state of a run as far as it is shown: kept up to date by events, drawn by others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+
+from esper_core.api import Event, EventKind
+
+#: The host that never grows.
+TWIN = "twin"
+
+
+@define
+class HostBoard:
+    """One host.
+
+    Attributes:
+        epoch: the last epoch that it completed, from 0; None before the first.
+        evidence: what was measured in it.
+        slots: the stage of each slot, by name, in site order.
+        seeds: the evidence about each seed, by slot.
+    """
+
+    epoch: int | None = None
+    evidence: Mapping[str, Any] = field(factory=dict)
+    slots: dict[str, str] = field(factory=dict)
+    seeds: dict[str, Mapping[str, Any]] = field(factory=dict)
+
+
+@define
+class Board:
+    """A run.
+
+    Attributes:
+        title: what runs.
+        epochs: length of the run, None if it is not known.
+        hosts: its hosts by name, in order of appearance.
+    """
+
+    title: str
+    epochs: int | None
+    hosts: dict[str, HostBoard] = field(factory=dict)
+
+    @classmethod
+    def of_run(cls, manifest: Mapping[str, Any]) -> "Board":
+        """Begin with what a manifest says; anything may be missing."""
+        config = manifest.get("config") or {}
+        parts = [
+            f"{section} {config[section]['name']}" for section in ("task", "host", "policy") if config.get(section)
+        ]
+        if "seed" in config:
+            parts.append(f"seed {config['seed']}")
+        title = ": ".join(filter(None, [manifest.get("name"), ", ".join(parts)]))
+        return cls(title=title, epochs=config.get("epochs"))
+
+    def apply(self, event: Event) -> None:
+        """Take one event in."""
+        if event.kind is EventKind.EPOCH_COMPLETED:
+            board = self.hosts.setdefault(event.host, HostBoard())
+            board.epoch = event.epoch
+            board.evidence = event.data
+            board.slots = dict(event.data.get("slots", {}))
+            board.seeds = {seed["slot"]: seed for seed in event.data.get("seeds", ())}
+        elif event.kind is EventKind.SEED_TRANSITION:
+            board = self.hosts.setdefault(event.host, HostBoard())
+            board.slots[event.data["slot"]] = event.data["target"]
+
+    def growing(self) -> dict[str, HostBoard]:
+        """Return the hosts that may grow: all but the twin."""
+        return {name: board for name, board in self.hosts.items() if name != TWIN}

@@ -1,0 +1,47 @@
+"""Did growing pay? In words, from the result alone."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from esper_sink_console.board import TWIN
+from esper_sink_console.wording import number, points
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """Say plainly whether the grown network is better on the test split than its twin, and at which price."""
+    return " ".join(_sentences(result))
+
+
+def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
+    if ending := _ENDINGS.get(result.get("outcome", "")):
+        yield ending
+    difference = result.get("difference") or {}
+    gain = difference.get("test_accuracy")
+    if gain is None:
+        yield "Nothing to compare with, so this run does not tell whether growing paid."
+        return
+    if not any(seed.get("final_stage") not in ("CULLED", None) for seed in result.get("seeds", ())):
+        yield "No seed was kept."
+    yield f"{_judgement(gain)}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
+    yield "This is one run: other seeds of the random numbers give other differences."
+
+
+_ENDINGS = {
+    "interrupted": "The run was interrupted.",
+    "stopped": "The governor stopped the run.",
+}
+
+
+def _judgement(gain: float) -> str:
+    return "Growing paid" if gain > 0 else "Growing did not pay" if gain < 0 else "Growing made no difference"
+
+
+def _samples(result: Mapping[str, Any], gain: float) -> str:
+    """How many test samples the difference is: a point of a small split is a handful."""
+    count = result.get("hosts", {}).get(TWIN, {}).get("test_samples")
+    return f" ({round(abs(gain) * count)} of {number(count)} test samples)" if count else ""
+
+
+def _price(difference: Mapping[str, Any]) -> str:
+    added = difference.get("parameters")
+    return "" if added is None else f" for {number(added, signed=True)} parameters"
