@@ -63,10 +63,11 @@ def load(site: Path) -> Callable[..., PluginSet]:
 class Esper:
     """Runs the `esper` command in a process of its own."""
 
-    def __init__(self, site: Path, cwd: Path) -> None:
+    def __init__(self, site: Path, cwd: Path, bytecode: Path) -> None:
         self.cwd = cwd
-        self.environ = {key: value for key, value in os.environ.items() if not key.startswith("ESPER_")}
-        self.environ |= {"PYTHONPATH": str(site)}
+        dropped = ("ESPER_", "PYTHONDONTWRITEBYTECODE")
+        self.environ = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+        self.environ |= {"PYTHONPATH": str(site), "PYTHONPYCACHEPREFIX": str(bytecode)}
 
     def __call__(self, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "esper_core.cli", *arguments]
@@ -84,6 +85,6 @@ class Esper:
 
 
 @pytest.fixture
-def esper(site: Path, tmp_path: Path) -> Esper:
+def esper(site: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Esper:
     """The `esper` command in a process that sees `site`: ``esper("plugins", "list").stdout``."""
-    return Esper(site, tmp_path)
+    return Esper(site, tmp_path, tmp_path_factory.getbasetemp() / "bytecode")

@@ -9,7 +9,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.plugins.collect import guarded_call
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
-from esper_core.plugins.records import Origin
+from esper_core.plugins.records import Origin, as_warning
 from esper_core.plugins.selection import PluginOptions, select
 
 HOOK = "esper_commands"
@@ -28,7 +28,7 @@ def find_plugin_command(name: str) -> click.Command | None:
     found = []
     for origin, group in plugin_groups(plugins):
         if isinstance(group, EsperError):
-            click.echo(f"warning: {group}", err=True)
+            click.echo(as_warning(group), err=True)
         elif command := group.commands.get(name):
             found.append((origin, command))
     if len(found) > 1:

@@ -111,10 +111,7 @@ class PluginRecord:
         """All problems as text, None if there is none."""
         if not self.problems:
             return None
-        texts = [str(problem) for problem in self.problems]
-        if self.status is Status.ACTIVE:
-            texts = ["warning" + text.removeprefix("error") for text in texts]
-        return "\n".join(texts)
+        return "\n".join(map(as_warning if self.status is Status.ACTIVE else str, self.problems))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -123,6 +120,11 @@ class PluginRecord:
         if self.status is Status.ACTIVE:
             offered |= {role: None for hook in self.hooks if (role := ROLE_BY_HOOK.get(hook))}
         return tuple(offered)
+
+
+def as_warning(error: EsperError) -> str:
+    """Return an error's text where it stops nobody."""
+    return f"warning{str(error).removeprefix('error')}"
 
 
 #: What a plugin is by implementing a hook that registers no component.
