@@ -1,9 +1,49 @@
 """Small torch helpers for blueprints and hosts."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
-from esper_core.leyline.sites import Layout
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.sites import Layout, Site
+
+#: Takes queries, keys and values, each (B, heads, T, D / heads), and returns what the queries gather, same shape.
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def unbuildable(blueprint: str, site: Site, why: str, fix: str) -> EsperError:
+    """Return the error E404 to raise where a blueprint with these options cannot serve a site."""
+    where = f'site "{site.id}" ({site.path or "the root module"}, {site.layout}, width {site.width})'
+    return EsperError("E404", f'blueprint "{blueprint}" cannot be built', where=where, why=why, fix=fix)
+
+
+def require_divisor(blueprint: str, site: Site, option: str, value: int) -> None:
+    """Raise E404 unless the option's value divides the site's width."""
+    if site.width % value:
+        raise unbuildable(
+            blueprint,
+            site,
+            why=f"`{option}` is {value}, which does not divide the width {site.width}",
+            fix=f"set `{option}` to a divisor of the width, such as {_nearest_divisor(site.width, value)}",
+        )
+
+
+def require_features(blueprint: str, site: Site) -> None:
+    """Raise E404 if the site has a single feature: whatever is normalised over it is zero, so nothing can learn."""
+    if site.width == 1:
+        raise unbuildable(
+            blueprint,
+            site,
+            why="it normalises over the features of a position, and a single one minus its mean is always zero",
+            fix="use a wider site, or another blueprint here",
+        )
+
+
+def _nearest_divisor(width: int, value: int) -> int:
+    return min((d for d in range(1, width + 1) if width % d == 0), key=lambda d: abs(d - value))
 
 
 def group_count(channels: int, smallest_group: int = 16) -> int:
@@ -18,29 +58,87 @@ def group_count(channels: int, smallest_group: int = 16) -> int:
     return 2 if channels % 2 == 0 and channels >= 4 else 1
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int = 3, groups: int = 1) -> nn.Sequential:
-    """Return a convolution (B, inputs, H, W) -> (B, outputs, H, W) without bias, followed by a GroupNorm.
+def conv_norm(inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, last: bool = False) -> nn.Sequential:
+    """Return a convolution (B, inputs, H, W) -> (B, outputs, H, W) followed by a GroupNorm.
 
-    `kernel` must be odd; `groups` are those of the convolution.
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: side of the square kernel; odd.
+        groups: of the convolution.
+        last: it is the end of a seed's body, in front of a `BoundedGain`: the normalisation has no parameters, which
+            would undo the bound, and the convolution has a bias in their place.
     """
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.GroupNorm(group_count(outputs), outputs))
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=last)
+    return nn.Sequential(conv, nn.GroupNorm(group_count(outputs), outputs, affine=not last))
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which autocast leaves matrix products on `device` in the dtype of their operands."""
+    # Autocast does not know every device; meta is one that it refuses.
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 class ChannelGain(nn.Module):
-    """Multiplies each channel by a learnable gain that is zero at birth, and adds a learnable shift if asked.
+    """Multiplies each channel by a learnable gain that is zero at birth.
 
     Placed last in a residual update it makes the update exactly zero while the gain itself gets a non-zero first
-    gradient. Shape in = shape out; `layout` says which axis holds the `width` channels.
+    gradient. Shape in = shape out; `layout` says which axis holds the `width` channels. The gain has no limit; where
+    a seed is trained in isolation, `BoundedGain` is what keeps it in bounds.
     """
 
-    def __init__(self, width: int, layout: Layout, *, shift: bool = False) -> None:
+    def __init__(self, width: int, layout: Layout) -> None:
         super().__init__()
         self.axes = tuple(1 for _ in range(layout.rank - 1 - layout.width_axis))
         self.gain = nn.Parameter(torch.zeros(width))
-        self.shift = nn.Parameter(torch.zeros(width)) if shift else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x * gain + shift`` along the width axis, in the dtype of x."""
-        y = x * self.gain.to(x.dtype).view(-1, *self.axes)
-        return y if self.shift is None else y + self.shift.to(x.dtype).view(-1, *self.axes)
+        """Return ``x * gain`` along the width axis."""
+        return x * self.gain.to(x.dtype).view(-1, *self.axes)
+
+
+class BoundedGain(nn.Module):
+    """The end of a residual update that cannot outgrow the activation: ``rms(h) * tanh(gain) * y``.
+
+    `y` is what the seed made of `h`, normalised without parameters, so that its rms is at most 1; the gain, one per
+    channel, is zero at birth. So the update is exactly zero at birth, the gain has a non-zero first gradient, and
+    rms(update) <= rms(h) holds for every image (NCHW), position (BTD) or vector (BD) whatever the optimizer does.
+
+    A free gain does not hold: with a learnable normalisation in front of it two factors feed each other's gradients
+    and grow exponentially as long as nothing else pushes back, which is what isolated training is.
+    """
+
+    def __init__(self, width: int, layout: Layout) -> None:
+        super().__init__()
+        self.axes = tuple(range(1, layout.rank)) if layout is Layout.NCHW else (layout.width_axis,)
+        self.broadcast = tuple(1 for _ in range(layout.rank - 1 - layout.width_axis))
+        self.gain = nn.Parameter(torch.zeros(width))
+
+    def forward(self, y: Tensor, h: Tensor) -> Tensor:
+        """Return the update for `h`, in its dtype; `y` has its shape."""
+        count = prod([h.shape[axis] for axis in self.axes])
+        rms: Tensor = torch.linalg.vector_norm(h, dim=self.axes, keepdim=True) / count**0.5
+        return (y * self.gain.tanh().view(-1, *self.broadcast) * rms).to(h.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention around an `attend` function: project, split into heads, attend, join, project.
+
+    Shape (B, T, width) in and out; `heads` must divide `width`.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project_in = nn.Linear(width, 3 * width)
+        self.project_out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """Return what each position of `x` gathers from the positions that `attend` lets it see."""
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, heads, T, D / heads)
+            for part in self.project_in(x).chunk(3, dim=-1)
+        )
+        gathered: Tensor = self.project_out(attend(query, key, value).transpose(1, 2).flatten(2))
+        return gathered

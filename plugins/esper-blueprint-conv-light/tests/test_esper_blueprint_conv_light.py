@@ -13,16 +13,18 @@ SITE = Site(id="block1", path="blocks.1", layout=Layout.NCHW, width=8, sample_sh
 def test_parameters_follow_the_formula() -> None:
     for kernel in (1, 3, 5):
         seed = ConvLight(SITE, ConvLightConfig(kernel=kernel))
-        assert sum(p.numel() for p in seed.parameters()) == kernel**2 * 8**2 + 3 * 8
+        assert sum(p.numel() for p in seed.parameters()) == kernel**2 * 8**2 + 2 * 8
 
 
 def test_is_a_gained_relu_of_the_normalised_convolution() -> None:
     seed, h = ConvLight(SITE, ConvLightConfig()), torch.randn(2, 8, 6, 6)
     with torch.no_grad():
         seed.gain.gain.copy_(torch.linspace(-1, 1, 8))
-    y = torch.conv2d(h, seed.body[0][0].weight, padding=1).view(2, 2, -1)  # two groups of four channels
+    conv = seed.body[0][0]
+    y = torch.conv2d(h, conv.weight, conv.bias, padding=1).view(2, 2, -1)  # two groups of four channels
     y = (y - y.mean(-1, keepdim=True)) / (y.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
-    expected = y.view(2, 8, 6, 6).clamp(min=0) * torch.linspace(-1, 1, 8).view(1, 8, 1, 1)
+    y = y.view(2, 8, 6, 6).clamp(min=0) * torch.linspace(-1, 1, 8).tanh().view(1, 8, 1, 1)
+    expected = y * h.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     torch.testing.assert_close(seed(h), expected, atol=1e-5, rtol=1e-5)
 
 

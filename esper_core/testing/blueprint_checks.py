@@ -1,0 +1,304 @@
+"""What a blueprint's residual update must be before anything is trained: its values."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.specs import Capability, Kind
+from esper_core.testing.blueprint_subject import BlueprintSubject, rms, update
+from esper_core.testing.check import Check, CheckFailure, CheckLevel, check, collect
+
+CONTRACT = CheckLevel.CONTRACT
+
+#: Sizes that a site's own sample shape does not show: height and width, or length.
+SIZES: dict[Layout, tuple[tuple[int, ...], ...]] = {
+    Layout.NCHW: ((1, 1), (1, 7), (5, 3), (9, 9)),
+    Layout.BTD: ((1,), (2,), (7,), (33,)),
+    Layout.BD: ((),),
+}
+
+
+def expect_update(delta: object, h: Tensor, where: str) -> None:
+    """Raise a CheckFailure unless `delta` is a finite tensor of h's shape and dtype."""
+    if not isinstance(delta, Tensor):
+        raise CheckFailure(
+            f"{where}: forward returned {type(delta).__name__}",
+            cause="forward returns several things",
+            fix="return the update alone, a tensor of h's shape",
+        )
+    if delta.shape != h.shape or delta.dtype != h.dtype:
+        raise CheckFailure(
+            f"{where}: h is {tuple(h.shape)} {h.dtype}, the update {tuple(delta.shape)} {delta.dtype}",
+            cause="a stride, a missing padding or a changed width; for the dtype, a result under autocast",
+            fix="keep every axis of h, and end forward in `.to(h.dtype)`",
+        )
+    if not bool(delta.isfinite().all()):
+        raise CheckFailure(
+            f"{where}: the update holds NaN or infinity",
+            cause="a division by a spread that is zero, a logarithm or a root of what may be negative",
+            fix="add a small constant where you divide, as normalisations do",
+        )
+
+
+def _same(actual: Tensor, expected: Tensor, seen: str, *, cause: str, fix: str, tolerance: float = 1e-4) -> None:
+    if not torch.allclose(actual, expected, rtol=tolerance, atol=tolerance):
+        difference = (actual - expected).abs().max().item()
+        raise CheckFailure(f"{seen} (largest difference {difference:.3g})", cause=cause, fix=fix)
+
+
+@check("blueprint-shape", Kind.BLUEPRINT, CONTRACT)
+def shape(subject: BlueprintSubject) -> None:
+    """The update is one finite tensor of h's shape and dtype, at birth and after training.
+
+    The slot adds it to h; nothing may be broadcast or cast on the way.
+    """
+    for site in subject.sites:
+        h = subject.activation(site)
+        expect_update(update(subject.build(site), h), h, f"at birth, {site.id}")
+        expect_update(update(subject.awake(site), h), h, f"after training, {site.id}")
+
+
+@check("blueprint-any-size", Kind.BLUEPRINT, CONTRACT)
+def any_size(subject: BlueprintSubject) -> None:
+    """A seed serves every height, width and length, odd ones and 1 included, not only those of the traced batch."""
+    for site in subject.sites:
+        module = subject.awake(site)
+        for size in SIZES[site.layout]:
+            h = subject.activation(site, size=size)
+            expect_update(update(module, h), h, f"{site.id} with size {size}")
+
+
+@check("blueprint-single-sample", Kind.BLUEPRINT, CONTRACT)
+def single_sample(subject: BlueprintSubject) -> None:
+    """A batch of one sample is served like any other, in training mode too: the last batch of an epoch may be one."""
+    for site in subject.sites:
+        h = subject.activation(site, batch=1)
+        expect_update(update(subject.awake(site).train(), h), h, f"{site.id} with one sample")
+
+
+@check("blueprint-narrow-site", Kind.BLUEPRINT, CONTRACT)
+def narrow_site(subject: BlueprintSubject) -> None:
+    """A site with a single channel or feature is served, or refused with the error E404 when the seed is built."""
+    for layout in sorted(subject.spec.layouts):
+        shape = {Layout.NCHW: (1, 5, 7), Layout.BTD: (5, 1), Layout.BD: (1,)}[layout]
+        site = Site(id="narrow", path="narrow", layout=layout, width=1, sample_shape=shape)
+        try:
+            module = subject.awake(site)
+        except EsperError as error:
+            if error.code != "E404":
+                raise
+            continue
+        h = subject.activation(site)
+        expect_update(update(module, h), h, f"{layout} site of width 1")
+        if subject.spec.learnable and not update(module, h).any():
+            raise CheckFailure(
+                f"on a {layout} site of width 1 the update is zero whatever the parameters are",
+                cause="a normalisation over one feature, which always gives zero",
+                fix="refuse such a site in the constructor: esper_core.nn.require_features",
+            )
+
+
+@check("blueprint-zero-at-birth", Kind.BLUEPRINT, CONTRACT)
+def zero_at_birth(subject: BlueprintSubject) -> None:
+    """At birth the update is exactly zero, so that germination changes nothing that the host computes."""
+    for site in subject.sites:
+        for seed in range(3):
+            delta = update(subject.build(site, seed), subject.activation(site, seed=seed))
+            if not torch.equal(delta, torch.zeros_like(delta)):
+                raise CheckFailure(
+                    f"{site.id}: at birth the update has magnitudes up to {delta.abs().max().item():.3g}",
+                    cause="the last layer is initialised at random, or h itself is part of the update",
+                    fix="end in esper_core.nn.BoundedGain, and return what is added to h, not the sum",
+                )
+
+
+@check("blueprint-memory-format", Kind.BLUEPRINT, CONTRACT)
+def memory_format(subject: BlueprintSubject) -> None:
+    """The update has h's memory format, contiguous or channels_last, and the same values in both.
+
+    Another format would make the host's next convolution convert its input in every step.
+    """
+    for site in subject.sites:
+        module, h = subject.awake(site), subject.activation(site)
+        contiguous = update(module, h)
+        if not contiguous.is_contiguous():
+            raise _wrong_format(site, "contiguous")
+        if site.layout is Layout.NCHW:
+            other = update(module, h.contiguous(memory_format=torch.channels_last))
+            if not other.is_contiguous(memory_format=torch.channels_last):
+                raise _wrong_format(site, "channels_last")
+            _same(
+                other,
+                contiguous,
+                f"{site.id}: channels_last and contiguous inputs give different updates",
+                cause="a view or flatten that takes the order in memory for the order of the axes",
+                fix="use reshape, flatten and transpose on axes, never as_strided",
+            )
+
+
+def _wrong_format(site: Site, name: str) -> CheckFailure:
+    return CheckFailure(
+        f"{site.id}: h is {name}, the update is not",
+        cause="a transpose, or a reshape to a matrix and back",
+        fix="stay with operations that keep the format, or end in .contiguous(memory_format=...) of h's",
+    )
+
+
+@check("blueprint-autocast", Kind.BLUEPRINT, CONTRACT)
+def autocast(subject: BlueprintSubject) -> None:
+    """Under bfloat16 autocast the update has h's dtype, float32 or bfloat16, and about the same values."""
+    for site in subject.sites:
+        module, h = subject.awake(site), subject.activation(site)
+        exact = update(module, h)
+        for dtype in (torch.float32, torch.bfloat16):
+            with torch.autocast(subject.device, dtype=torch.bfloat16):
+                rough = update(module, h.to(dtype))
+            expect_update(rough, h.to(dtype), f"{site.id} under autocast")
+            if rms(rough.float() - exact) > 0.1 * rms(exact):
+                raise CheckFailure(
+                    f"{site.id}: under bfloat16 autocast the update is off by more than 10 %",
+                    cause="a sum or a difference of large numbers in bfloat16",
+                    fix="compute that part in float32: esper_core.nn.full_precision",
+                )
+
+
+@check("blueprint-input-untouched", Kind.BLUEPRINT, CONTRACT)
+def input_untouched(subject: BlueprintSubject) -> None:
+    """Forward leaves h as it is, and the update shares no memory with it: the host still needs h."""
+    for site in subject.sites:
+        for module in (subject.build(site), subject.awake(site)):
+            h = subject.activation(site)
+            before = h.clone()
+            delta = update(module, h)
+            delta.add_(1.0)
+            if not torch.equal(h, before):
+                raise CheckFailure(
+                    f"{site.id}: h changed in forward, or with the update",
+                    cause="an operation in place on h (`inplace=True`, `+=`), or a view of h as update",
+                    fix="work on new tensors",
+                )
+
+
+@contextmanager
+def _no_ambient_randomness(where: str) -> Iterator[None]:
+    before = random.getstate(), repr(np.random.get_state()), torch.get_rng_state()
+    yield
+    after = random.getstate(), repr(np.random.get_state()), torch.get_rng_state()
+    same = (before[0] == after[0], before[1] == after[1], torch.equal(before[2], after[2]))
+    if not all(same):
+        moved = [name for name, kept in zip(("random", "numpy.random", "torch"), same, strict=True) if not kept]
+        raise CheckFailure(
+            f"{where} moved the global generator of {', '.join(moved)}",
+            cause="a draw, such as dropout or torch.randn, or a call that sets a generator's seed",
+            fix="draw only from torch's generator and only while the seed is built, or declare Capability.RANDOM",
+        )
+
+
+@check("blueprint-forward-deterministic", Kind.BLUEPRINT, CONTRACT)
+def forward_deterministic(subject: BlueprintSubject) -> None:
+    """Forward draws no random numbers and gives the same update twice, so that a host with a seed can be replayed.
+
+    A blueprint that declares `Capability.RANDOM` may draw from torch's generator in training mode.
+    """
+    modes = (False,) if Capability.RANDOM in subject.spec.capabilities else (False, True)
+    for site in subject.sites:
+        for training in modes:
+            module, h = subject.awake(site).train(training), subject.activation(site)
+            with _no_ambient_randomness(f"{site.id}: forward"):
+                first, second = update(module, h), update(module, h)
+            if not torch.equal(first, second):
+                raise CheckFailure(
+                    f"{site.id}: two forward passes of the same h differ",
+                    cause="a counter, a cache or a generator of the module's own",
+                    fix="compute the update from h and the parameters alone",
+                )
+
+
+@check("blueprint-build-reproducible", Kind.BLUEPRINT, CONTRACT)
+def build_reproducible(subject: BlueprintSubject) -> None:
+    """Two seeds built from the same state of torch's generator are equal; no other generator is used."""
+    for site in subject.sites:
+        with _no_ambient_randomness(f"{site.id}: building a seed under a forked generator"):
+            first, second = subject.build(site, seed=5), subject.build(site, seed=5)
+        states = first.state_dict(), second.state_dict()
+        if states[0].keys() != states[1].keys() or not all(torch.equal(v, states[1][k]) for k, v in states[0].items()):
+            raise CheckFailure(
+                f"{site.id}: two seeds built with the same random state differ",
+                cause="initialisation from another source: time, hash order, a generator of its own",
+                fix="initialise with torch's functions, which use torch's generator",
+            )
+
+
+@check("blueprint-stateless", Kind.BLUEPRINT, CONTRACT)
+def stateless(subject: BlueprintSubject) -> None:
+    """Forward changes nothing in the module: no running statistics, no counters; training and evaluation agree.
+
+    Activation checkpointing runs forward twice, and measurements run it on other samples: what it remembers would
+    depend on who looked.
+    """
+    for site in subject.sites:
+        module, h = subject.awake(site).train(), subject.activation(site)
+        state = {name: value.clone() for name, value in module.state_dict().items()}
+        before = update(module, h)
+        update(module, 3 * subject.activation(site, batch=5, seed=1) + 2)
+        changed = [name for name, value in module.state_dict().items() if not torch.equal(value, state[name])]
+        later, evaluated = update(module, h), update(module.eval(), h)
+        random_in_training = Capability.RANDOM in subject.spec.capabilities
+        if changed or not (random_in_training or (torch.equal(before, later) and torch.equal(later, evaluated))):
+            raise CheckFailure(
+                f"{site.id}: forward changed {', '.join(changed) or 'what the module computes later, or in eval mode'}",
+                cause="batch normalisation or another running statistic",
+                fix="normalise within a sample: GroupNorm, LayerNorm",
+            )
+
+
+@check("blueprint-samples-independent", Kind.BLUEPRINT, CONTRACT)
+def samples_independent(subject: BlueprintSubject) -> None:
+    """The update of a sample does not depend on the other samples of its batch.
+
+    Counterfactual measurement puts variants of a sample side by side in one batch.
+    """
+    for site in subject.sites:
+        module, h = subject.awake(site).eval(), subject.activation(site, batch=4)
+        together = update(module, h)
+        for i in range(len(h)):
+            _same(
+                together[i : i + 1],
+                update(module, h[i : i + 1]),
+                f"{site.id}: sample {i} has another update alone than in a batch of {len(h)}",
+                cause="a mean, a norm or an attention that runs over the batch axis",
+                fix="reduce over the axes behind the first only",
+            )
+
+
+@check("blueprint-causal", Kind.BLUEPRINT, CONTRACT)
+def causal(subject: BlueprintSubject) -> None:
+    """Where the site is causal, position t's update does not depend on later positions.
+
+    A causal language model with a seed that looks ahead learns to copy its own targets.
+    """
+    for site in subject.sites:
+        if not site.causal:
+            continue
+        module, h = subject.awake(site).eval(), subject.activation(site)
+        before = update(module, h)
+        for t in range(1, h.shape[1]):
+            changed = h.clone()
+            changed[:, t:] = subject.activation(site, seed=t)[:, t:]
+            _same(
+                update(module, changed)[:, :t],
+                before[:, :t],
+                f"{site.id}: positions before {t} notice a change from position {t} on",
+                cause="attention without a causal mask, or a reduction over the time axis",
+                fix="honour `site.causal`",
+            )
+
+
+#: The checks of this module in order.
+VALUE_CHECKS: tuple[Check, ...] = collect(globals())

@@ -1,0 +1,122 @@
+"""What a conformance check is: a named function over a component, and the failure that explains itself."""
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from inspect import cleandoc
+from typing import Any
+
+from attrs import field, frozen
+
+from esper_core.leyline.specs import Capability, ComponentSpec, Kind
+
+
+class CheckLevel(IntEnum):
+    """How much a check needs: descriptors only, a few forward passes, some optimizer steps, or quiet hardware."""
+
+    STATIC = 1
+    CONTRACT = 2
+    TRAINING = 3
+    PERF = 4
+
+
+class CheckFailure(AssertionError):  # noqa: N818 - a failed check is a result, not an error
+    """A component does not do what its contract says.
+
+    Args:
+        seen: what happened, with the values that show it.
+        cause: the likely cause.
+        fix: what to do about it.
+    """
+
+    def __init__(self, seen: str, *, cause: str, fix: str) -> None:
+        super().__init__(f"{seen}\n  likely cause: {cause}\n  fix: {fix}")
+        self.seen = seen
+        self.cause = cause
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.seen, self.cause, self.fix))
+
+
+def _rebuild(kind: type[CheckFailure], seen: str, cause: str, fix: str) -> CheckFailure:
+    return kind(seen, cause=cause, fix=fix)
+
+
+@frozen(kw_only=True)
+class Check:
+    """One check of the conformance suite.
+
+    Attributes:
+        id: unique; its kind and what it demands, joined by '-'.
+        level: how much it needs.
+        kind: the kind of component that it is for.
+        function: takes a subject (what is checked) and raises `CheckFailure`.
+        since: plugin API version from which on components must pass.
+        requires: capabilities that a component must declare for the check to apply.
+        exempts: capabilities that excuse a component from the check.
+        slow: it takes longer than a second or so.
+    """
+
+    id: str
+    level: CheckLevel
+    kind: Kind
+    function: Callable[[Any], None] = field(repr=False)
+    since: str = "1.0"
+    requires: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
+    exempts: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
+    slow: bool = False
+
+    @property
+    def documentation(self) -> str:
+        """The function's docstring: what is demanded and why."""
+        return cleandoc(self.function.__doc__ or "")
+
+    def applies_to(self, spec: ComponentSpec) -> bool:
+        """Say whether a component has to pass this check."""
+        capabilities = spec.capabilities
+        return spec.kind is self.kind and self.requires <= capabilities and not self.exempts & capabilities
+
+    def __call__(self, subject: Any) -> None:
+        """Run the check.
+
+        Raises:
+            CheckFailure: also where the component raises anything itself.
+        """
+        try:
+            self.function(subject)
+        except CheckFailure:
+            raise
+        except Exception as error:
+            raise CheckFailure(
+                f"{type(error).__name__}: {error}",
+                cause="the component raised where its contract lets it not",
+                fix="see the traceback above, and: " + self.documentation.partition("\n")[0],
+            ) from error
+
+
+def check(id: str, kind: Kind, level: CheckLevel, **fields: Any) -> Callable[[Callable[[Any], None]], Check]:
+    """Make a function a `Check`; its docstring is the check's documentation.
+
+    Raises:
+        ValueError: if the function has no docstring.
+    """
+
+    def decorate(function: Callable[[Any], None]) -> Check:
+        if not function.__doc__:
+            raise ValueError(f"check {id} needs a docstring: it is the check's documentation")
+        return Check(id=id, kind=kind, level=level, function=function, **fields)
+
+    return decorate
+
+
+def collect(namespace: Mapping[str, Any]) -> tuple[Check, ...]:
+    """Return the checks among a module's globals in order of definition.
+
+    Raises:
+        ValueError: if two have the same id.
+    """
+    checks = tuple(value for value in namespace.values() if isinstance(value, Check))
+    ids = [check.id for check in checks]
+    if duplicates := {id for id in ids if ids.count(id) > 1}:
+        raise ValueError(f"check ids must be unique: {', '.join(sorted(duplicates))}")
+    return checks
