@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,7 +42,8 @@ class Hub:
         self._level = level
         self._clock = clock
         self._waiting: list[Event] = []
-        self._numbered = 0
+        self._numbers = count()
+        self._delivering = False
         self._open = False
 
     def open(self, manifest: Mapping[str, Any]) -> None:
@@ -110,16 +112,26 @@ class Hub:
 
     def _take(self, event: Event) -> None:
         if self._outlets and event.level <= self._level:
-            self._waiting.append(attrs.evolve(event, sequence=self._numbered, time=self._clock()))
-            self._numbered += 1
+            self._waiting.append(attrs.evolve(event, time=self._clock()))
 
     def _deliver(self) -> None:
-        """A sink that fails adds an event for the others, so this goes on until nothing waits."""
-        while self._waiting:
-            batch, self._waiting = tuple(self._waiting), []
-            for outlet in self._outlets:
-                outlet.emit(batch)
-            self._report(disabled=True)
+        """Deliver until nothing waits: a sink that fails adds an event for the others.
+
+        A signal handler may emit in the middle of this. Its event waits for its turn, and numbers are given out here
+        and nowhere else, so that every sink sees the same order.
+        """
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                batch = tuple(attrs.evolve(event, sequence=next(self._numbers)) for event in waiting)
+                for outlet in self._outlets:
+                    outlet.emit(batch)
+                self._report(disabled=True)
+        finally:
+            self._delivering = False
 
     def _report(self, *, disabled: bool) -> None:
         """Tell of failing sinks, of each once: of those that are disabled, or of all that ever failed."""

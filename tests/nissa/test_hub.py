@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -133,6 +134,27 @@ def test_whatever_a_sink_raises_stays_out_of_training(error: BaseException) -> N
     with opened(broken=Recording(ALWAYS, error)) as hub:
         hub.emit(EPOCH)
         assert hub.counts()["broken"].errors == 1
+
+
+def test_what_a_signal_handler_emits_during_delivery_waits_for_its_turn() -> None:
+    class Interrupted(Recording):
+        def emit(self, events: Sequence[Event]) -> None:
+            if not self.events:
+                signal.raise_signal(signal.SIGINT)
+            super().emit(events)
+
+    first, second = Interrupted(), Recording()
+    hub = opened(first=first, second=second)
+    before = signal.signal(signal.SIGINT, lambda *_: hub.emit(NOTICE))
+    try:
+        hub.emit(ACTION)
+        hub.emit(EPOCH)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    hub.close()
+    assert [event.kind for event in second.events] == [ACTION.kind, EPOCH.kind, NOTICE.kind]
+    assert [event.sequence for event in second.events] == [0, 1, 2]
+    assert first.events == second.events
 
 
 def test_an_interrupt_is_not_swallowed() -> None:
