@@ -194,6 +194,21 @@ def test_the_verdict_is_plain(gain: float, words: str) -> None:
     assert words in verdict(result(gain))
 
 
+@pytest.mark.parametrize(("error", "judged"), [(0.01, "more than chance"), (0.06, "which may be chance")])
+def test_the_verdict_sets_the_paired_gain_beside_chance(error: float, judged: str) -> None:
+    gain = {"mean": 0.1, "standard_error": error, "count": 360}
+    difference = result()["difference"] | {"test_gain": gain}
+    words = verdict(result(difference=difference))
+    assert f"Its gain in loss on the same samples is +0.100 ± {error:.3f} nats, {judged}." in words
+
+
+def test_the_verdict_of_a_network_that_diverged_claims_nothing() -> None:
+    difference = result()["difference"] | {"test_accuracy": math.nan}
+    assert "does not tell whether growing paid" in verdict(result(difference=difference))
+    gain = {"mean": math.nan, "standard_error": math.nan, "count": 360}
+    assert "no finite number" in verdict(result(difference=result()["difference"] | {"test_gain": gain}))
+
+
 def test_the_verdict_knows_what_a_run_cannot_tell() -> None:
     assert "does not tell whether growing paid" in verdict(result(difference=None))
     assert "No seed was kept." in verdict(result(seeds=[]))

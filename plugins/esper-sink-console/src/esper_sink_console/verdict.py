@@ -1,10 +1,11 @@
 """Did growing pay? In words, from the result alone."""
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from esper_sink_console.board import TWIN
-from esper_sink_console.wording import number, points
+from esper_sink_console.wording import number, paired, points
 
 
 def verdict(result: Mapping[str, Any]) -> str:
@@ -17,12 +18,14 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
         yield ending
     difference = result.get("difference") or {}
     gain = difference.get("test_accuracy")
-    if gain is None:
+    if gain is None or not isfinite(gain):
         yield "Nothing to compare with, so this run does not tell whether growing paid."
         return
     if not any(seed.get("final_stage") not in ("CULLED", None) for seed in result.get("seeds", ())):
         yield "No seed was kept."
     yield f"{_judgement(gain)}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
+    if loss_gain := difference.get("test_gain"):
+        yield _beside_chance(loss_gain)
     yield "This is one run: other seeds of the random numbers give other differences."
 
 
@@ -40,6 +43,13 @@ def _samples(result: Mapping[str, Any], gain: float) -> str:
     """How many test samples the difference is: a point of a small split is a handful."""
     count = result.get("hosts", {}).get(TWIN, {}).get("test_samples")
     return f" ({round(abs(gain) * count)} of {number(count)} test samples)" if count else ""
+
+
+def _beside_chance(gain: Mapping[str, Any]) -> str:
+    """The losses on the same samples tell more than counts of right answers; two standard errors are the usual bar."""
+    beyond = abs(gain["mean"]) > 2 * gain["standard_error"]
+    judged = "more than chance" if beyond else "which may be chance" if isfinite(gain["mean"]) else "no finite number"
+    return f"Its gain in loss on the same samples is {paired(gain)} nats, {judged}."
 
 
 def _price(difference: Mapping[str, Any]) -> str:
