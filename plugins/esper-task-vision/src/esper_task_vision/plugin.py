@@ -8,7 +8,7 @@ from esper_core.specs import TaskSpec
 
 ESPER_API = "1.0"
 
-#: Small networks on few images train best with plain SGD; AdamW left the same hosts up to 3 points behind.
+#: Small networks on few images train best with plain SGD; AdamW left the same hosts about 3 points behind.
 _SGD: Mapping[str, Any] = {
     "optimizer.name": "sgd",
     "optimizer.lr": 0.1,
