@@ -122,12 +122,14 @@ def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
     """Return the run's catalogue: what the configuration names, else the bundled blueprints that fit the host.
 
     Raises:
-        EsperError: E404 if nothing fits.
+        EsperError: E404 if nothing fits, or something is named that does not.
     """
-    if config.policy.blueprints is not None:
-        return config.policy.blueprints
     host = registry.get(Kind.HOST, config.host.name).spec
     assert isinstance(host, HostSpec)
+    if config.policy.blueprints is not None:
+        for name in config.policy.blueprints:
+            _check_fit(registry.get(Kind.BLUEPRINT, name, where="policy.blueprints"), host)
+        return config.policy.blueprints
     bundled = [
         registered.spec
         for registered in registry[Kind.BLUEPRINT]
@@ -144,6 +146,20 @@ def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
             fix="pip install esper-standard, or name blueprints: --set policy.blueprints='[\"…\"]'",
         )
     return tuple(fitting)
+
+
+def _check_fit(blueprint: Registered, host: HostSpec) -> None:
+    spec = blueprint.spec
+    assert isinstance(spec, BlueprintSpec)
+    if not spec.layouts & host.layouts:
+        fits, sites = ", ".join(sorted(spec.layouts)), ", ".join(sorted(host.layouts))
+        raise EsperError(
+            "E404",
+            f'blueprint "{spec.name}" fits no site of host "{host.name}"',
+            where="policy.blueprints",
+            why=f"it is for {fits}, the sites are {sites}",
+            fix="leave it out, or choose another host",
+        )
 
 
 def build_sinks(config: RunConfig, registry: Registry) -> dict[str, Sink]:

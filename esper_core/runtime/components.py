@@ -54,4 +54,5 @@ def used_components(
     }
     found = {kind: [registry.get(kind, name) for name in named] for kind, named in names.items()}
     found[Kind.GATE] = list(registry.gate_set(config.gates.name).values())
-    return tuple(dict.fromkeys(registered for kind in Kind for registered in found[kind]))
+    # A descriptor that carries a mapping cannot be hashed; its kind and id can.
+    return tuple({(kind, r.id): r for kind in Kind for r in found[kind]}.values())
