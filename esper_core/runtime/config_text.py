@@ -105,7 +105,7 @@ def _lines(
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text[:1].upper() + text[1:], 100, initial_indent="# ", subsequent_indent="# ")
+    return textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# ")
 
 
 def _with_words(tree: dict[str, Any]) -> dict[str, Any]:

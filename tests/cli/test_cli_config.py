@@ -117,7 +117,7 @@ def test_a_missing_task_is_told_with_the_known_ones(esper: Any) -> None:
 def test_init_writes_a_file_that_check_and_show_accept(esper: Any, tmp_path: Path) -> None:
     file = tmp_path / "new.toml"
     assert esper("config", "init", "dots", "-o", file).exit_code == 0
-    assert "# Channels of the stem.\n# width = 4" in file.read_text()
+    assert "# channels of the stem.\n# width = 4" in file.read_text()
     checked = esper("config", "check", file)
     assert checked.exit_code == 0, checked.output
     assert "task dots, host stem, policy heuristic" in checked.stdout

@@ -82,8 +82,8 @@ def test_everything_in_a_template_can_be_uncommented() -> None:
 
 def test_a_template_describes_core_keys_and_component_options() -> None:
     text = template_toml(resolve_config(TASK, Components()), Components())
-    assert "# Root of all random streams.\n# seed = 0" in text
-    assert "# Channels of the first block.\n# width = 4" in text
+    assert "# root of all random streams.\n# seed = 0" in text
+    assert "# channels of the first block.\n# width = 4" in text
 
 
 def test_a_template_without_task_holds_the_core_keys() -> None:
