@@ -1,0 +1,63 @@
+"""Options of the host `transformer`."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from math import isfinite
+
+from attrs import Attribute, field, frozen, validators
+
+
+class SiteKind(StrEnum):
+    """What a site stands behind."""
+
+    BLOCK = "block"
+    ATTENTION = "attention"
+    MLP = "mlp"
+
+
+def _site_kinds(names: Iterable[str]) -> tuple[SiteKind, ...]:
+    return tuple(SiteKind(name) for name in names)
+
+
+_POSITIVE = (validators.instance_of(int), validators.gt(0))
+
+
+@frozen(kw_only=True)
+class TransformerConfig:
+    """Options of the host `transformer`.
+
+    Attributes:
+        layers: number of layers, each an attention and an MLP.
+        heads: attention heads; must divide `width`.
+        width: features of each position.
+        context: longest sequence that it takes; None: the length of the task's sequences.
+        dropout: share of embeddings, attention weights and residual updates that is dropped in training.
+        mlp_ratio: hidden features of an MLP relative to `width`.
+        sites: where slots may act: ``block`` (behind each layer), ``attention`` and ``mlp`` (their outputs, before
+            they are added to the residual stream).
+    """
+
+    layers: int = field(default=2, validator=_POSITIVE)
+    heads: int = field(default=4, validator=_POSITIVE)
+    width: int = field(default=64, validator=_POSITIVE)
+    context: int | None = field(default=None, validator=validators.optional(_POSITIVE))
+    dropout: float = field(default=0.0, converter=float, validator=[validators.ge(0.0), validators.lt(1.0)])
+    mlp_ratio: float = field(default=4.0, converter=float, validator=validators.gt(0.0))
+    sites: tuple[SiteKind, ...] = field(
+        default=(SiteKind.BLOCK,), converter=_site_kinds, validator=validators.min_len(1)
+    )
+
+    @mlp_ratio.validator
+    def _has_hidden_features(self, _: "Attribute[float]", value: float) -> None:
+        if not isfinite(value) or int(value * self.width) < 1:
+            raise ValueError(f"'mlp_ratio' is {value}, which leaves an MLP of width {self.width} no hidden features")
+
+    @sites.validator
+    def _names_nothing_twice(self, _: "Attribute[tuple[SiteKind, ...]]", value: tuple[SiteKind, ...]) -> None:
+        if len(set(value)) < len(value):
+            raise ValueError(f"'sites' must not name anything twice: {[kind.value for kind in value]}")
+
+    @property
+    def hidden(self) -> int:
+        """Hidden features of an MLP."""
+        return int(self.mlp_ratio * self.width)
