@@ -30,22 +30,27 @@ FIRST_PARTY = frozenset(
         "esper-blueprint-squeeze-excite",
         "esper-gates-standard",
         "esper-host-cnn",
+        "esper-host-transformer",
         "esper-policy-heuristic",
         "esper-sink-console",
         "esper-sink-jsonl",
+        "esper-standard",
         "esper-task-vision",
     }
 )
 
-#: Components whose distribution is not named after them.
+#: Components (gate sets, for gates) whose distribution is not named after them.
 _EXCEPTIONS = {
+    (Kind.GATE, "permissive"): "esper-gates-standard",
+    (Kind.GATE, "strict"): "esper-gates-standard",
+    (Kind.TASK, "cifar10"): "esper-task-vision",
     (Kind.TASK, "digits"): "esper-task-vision",
     (Kind.TASK, "fashion-mnist"): "esper-task-vision",
 }
 
 
 def conventional_distribution(kind: Kind, name: str) -> str:
-    """Return the distribution that offers this component if its author kept to the naming convention."""
+    """Return the distribution that offers this component, or gate set, if its author kept to the naming convention."""
     return _EXCEPTIONS.get((kind, name), f"esper-{FAMILY_BY_KIND[kind]}-{name}")
 
 
