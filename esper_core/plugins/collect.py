@@ -41,7 +41,7 @@ def collect(hook: str, function: Callable[..., Any], origin: Origin) -> tuple[Re
         raise _not_descriptors(hook, origin, f"it returned {_describe(returned)}")
     specs = guarded_call(hook, lambda: list(returned), origin)
     for spec in specs:
-        if not isinstance(spec, SPEC_BY_HOOK[hook]):
+        if type(spec) is not SPEC_BY_HOOK[hook]:  # a class of its own has no kind
             raise _not_descriptors(hook, origin, f"one of its results is {_describe(spec)}")
     _check_names_differ(specs, origin)
     return tuple(Registered(spec, origin) for spec in specs)

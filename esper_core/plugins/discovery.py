@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: The entry-point group of plugins.
 GROUP = "esper"
 
+#: A distribution whose metadata are damaged.
+_UNNAMED = "(unnamed)"
+
 
 @frozen(kw_only=True)
 class Candidate:
@@ -105,20 +108,22 @@ def headers(distribution: "Distribution") -> tuple[str, str, tuple[str, ...]]:
     Reads the head of its metadata only: parsing it as an e-mail, description included, takes ten times as long.
     """
     text = distribution.read_text("METADATA")
-    if text is None:  # an egg-info folder
-        return distribution.metadata["Name"], distribution.version, tuple(distribution.requires or ())
+    requires: tuple[str, ...] = ()
+    if text is None and (text := distribution.read_text("PKG-INFO")):
+        requires = tuple(distribution.requires or ())  # an egg-info folder keeps them in another file
     fields: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in (text or "").splitlines():
         if not line:
             break
         key, _, value = line.partition(": ")
         fields.setdefault(key, []).append(value.strip())
-    return fields.get("Name", ["(unnamed)"])[0], fields.get("Version", [""])[0], tuple(fields.get("Requires-Dist", ()))
+    name, version = (fields.get(key, [default])[0] for key, default in (("Name", _UNNAMED), ("Version", "")))
+    return name, version, requires or tuple(fields.get("Requires-Dist", ()))
 
 
 def _from_entry_point(entry_point: "EntryPoint") -> Candidate:
     distribution = entry_point.dist
-    name, version, requires = headers(distribution) if distribution else ("(unnamed)", "", ())
+    name, version, requires = headers(distribution) if distribution else (_UNNAMED, "", ())
     module, _, _ = entry_point.value.partition(":")
     origin = Origin(
         plugin=entry_point.name,
@@ -137,7 +142,10 @@ def _is_editable(distribution: "Distribution") -> bool:
         return False
     import json
 
-    return bool(json.loads(text).get("dir_info", {}).get("editable", False))
+    try:
+        return bool(json.loads(text)["dir_info"]["editable"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _execute(name: str, path: Path) -> ModuleType:

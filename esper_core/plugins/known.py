@@ -1,5 +1,9 @@
 """The first-party distributions by name, so that a missing one can be suggested with its `pip install` line."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from esper_core.leyline.errors import did_you_mean
 from esper_core.leyline.specs import Kind
 
 #: The family in a distribution's name, by kind: ``esper-<family>-<name>``.
@@ -35,6 +39,7 @@ FIRST_PARTY = frozenset(
         "esper-sink-console",
         "esper-sink-jsonl",
         "esper-standard",
+        "esper-task-text",
         "esper-task-vision",
     }
 )
@@ -62,6 +67,14 @@ def install_line(kind: Kind, name: str) -> str | None:
 def install_line_for_plugin(name: str) -> str | None:
     """Return the shell line that installs a first-party plugin, given its plugin or distribution name."""
     return _pip_line(name if name.startswith("esper-") else f"esper-{name}")
+
+
+def suggest(name: str, known: Iterable[str], install: str | None) -> str:
+    """Say what to do about an unknown name: install it, take the nearest known one, or at least what is known."""
+    names = sorted(set(known))
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    meant = did_you_mean(name, names) if near or not install else None
+    return ", or ".join(text for text in (install, meant) if text)
 
 
 def _pip_line(distribution: str) -> str | None:

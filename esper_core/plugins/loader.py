@@ -12,7 +12,7 @@ from esper_core.plugins.collect import SPEC_BY_HOOK, collect
 from esper_core.plugins.compat import InstalledVersions, check_api, check_required_plugins, check_requirements
 from esper_core.plugins.discovery import Candidate, from_file, installed
 from esper_core.plugins.plugin_set import PluginSet, in_call_order
-from esper_core.plugins.quarantine import HeavyImportWatch, import_plugin
+from esper_core.plugins.quarantine import HeavyImportWatch, explain_import, import_plugin
 from esper_core.plugins.records import FAILED_STATES, Origin, PluginRecord, Registered, Status
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.selection import Choice, Selection, choose
@@ -35,7 +35,9 @@ def load_plugins(
     """
     selection = selection or Selection()
     found = installed() if sources is None else tuple(sources)
-    attempts = [_Attempt.of(choice) for choice in choose((*found, *map(from_file, selection.paths)), selection)]
+    attempts = [
+        _Attempt.of(choice) for choice in choose((*found, *map(from_file, dict.fromkeys(selection.paths))), selection)
+    ]
     versions = InstalledVersions()
     manager = new_manager()
     for attempt in attempts:
@@ -93,8 +95,8 @@ class _Attempt:
     def _import(self, manager: PluginManager) -> None:
         with HeavyImportWatch() as watch:
             self.module = import_plugin(self.candidate)
-        self.origin = evolve(self.origin, file=getattr(self.module, "__file__", None))
-        self.api, mismatch = check_api(getattr(self.module, "ESPER_API", None), self.origin)
+        self.origin = evolve(self.origin, file=vars(self.module).get("__file__"))
+        self.api, mismatch = check_api(vars(self.module).get("ESPER_API"), self.origin)
         if mismatch and mismatch.code == "E121":
             self.fail(Status.INCOMPATIBLE, mismatch)
             return
@@ -136,7 +138,10 @@ def _register(attempts: Iterable[_Attempt], manager: PluginManager) -> None:
             if owner is not attempt:
                 attempt.fail(Status.DUPLICATE, _same_module(attempt, owner))
     for attempt in reversed(owners.values()):
-        manager.register(attempt.module, attempt.origin.plugin)
+        try:
+            manager.register(attempt.module, attempt.origin.plugin)
+        except Exception as error:  # whatever was not foreseen takes this plugin out, not all
+            attempt.fail(Status.BROKEN, explain_import(error, attempt.origin))
 
 
 def _same_module(attempt: _Attempt, owner: _Attempt) -> EsperError:

@@ -84,7 +84,10 @@ def place(error: BaseException, module: str) -> str | None:
 
 def summary(error: BaseException) -> str:
     """Return type and message of an exception on one line."""
-    text = str(error).strip().partition("\n")[0]
+    try:
+        text = str(error).strip().partition("\n")[0]
+    except Exception:  # the text is the plugin's code, too
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

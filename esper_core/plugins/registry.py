@@ -1,15 +1,14 @@
 """The frozen table of components, looked up by kind and name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 
 from attrs import field, frozen
 
-from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import GateSpec, Kind
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.discovery import canonical
-from esper_core.plugins.known import conventional_distribution, install_line
+from esper_core.plugins.known import conventional_distribution, install_line, suggest
 from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered
 
 
@@ -89,17 +88,14 @@ class Registry:
         for record in self.inactive:
             if canonical(record.origin.distribution) == distribution:
                 return _missing_plugin(kind, name, record, where)
-        known = sorted(set(known))
         install = install_line(kind, name)
-        near = get_close_matches(name, known, n=1, cutoff=0.6)
-        fixes = [install, did_you_mean(name, known) if near or not install else None]
         written = f"{provider}/{name}" if provider else name
         return EsperError(
             "E204",
             f'{kind} "{written}" is not known',
             where=where,
             why="it is not installed" if install else None,
-            fix=", or ".join(fix for fix in fixes if fix),
+            fix=suggest(name, known, install),
         )
 
 

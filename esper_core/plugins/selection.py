@@ -6,9 +6,9 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.errors import EsperError
 from esper_core.plugins.discovery import Candidate
-from esper_core.plugins.known import install_line_for_plugin
+from esper_core.plugins.known import install_line_for_plugin, suggest
 from esper_core.plugins.records import Origin, Status
 
 AUTO, ALL, NONE = "auto", "all", "none"
@@ -166,7 +166,7 @@ def unknown_plugin(name: str, origins: Iterable[Origin]) -> EsperError:
     known = {name for origin in origins for name in (origin.plugin, origin.distribution) if name}
     install = install_line_for_plugin(name)
     why = "it is not installed" if install else None
-    return EsperError("E150", f'plugin "{name}" is not known', why=why, fix=install or did_you_mean(name, known))
+    return EsperError("E150", f'plugin "{name}" is not known', why=why, fix=suggest(name, known, install))
 
 
 def _split(values: Sequence[str]) -> tuple[str, ...]:
@@ -222,8 +222,7 @@ def _is_singled_out(candidate: Candidate, selection: Selection) -> bool:
 def _duplicate_error(choice: Choice, rivals: Sequence[Choice]) -> EsperError:
     origins = [rival.candidate.origin for rival in rivals]
     titles = " and ".join(f"{o.distribution} {o.version}" if o.distribution else str(o.file) for o in origins)
-    return EsperError(
-        "E110",
-        f'plugin name "{choice.candidate.origin.plugin}" is provided twice: by {titles}',
-        fix=f"uninstall one, or choose one: --plugins auto,{rivals[0].candidate.id}",
-    )
+    what = f'plugin name "{choice.candidate.origin.plugin}" is provided twice: by {titles}'
+    choosable = [rival.candidate.id for rival in rivals if not rival.candidate.by_path]
+    fix = f"uninstall one, or choose one: --plugins auto,{choosable[0]}" if choosable else "rename one of the files"
+    return EsperError("E110", what, fix=fix)

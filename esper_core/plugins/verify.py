@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from functools import cache
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, TypeAlias
 
 from attrs import frozen
 from pluggy import HookimplOpts, PluginManager
@@ -14,6 +15,9 @@ from esper_core.plugins.records import Origin
 
 #: Functions of a plugin with this prefix are hooks, or mistakes.
 PREFIX = f"{PROJECT}_"
+
+#: What pluggy takes for an implementation.
+Function: TypeAlias = "FunctionType | MethodType | staticmethod[..., Any]"
 
 
 def new_manager() -> PluginManager:
@@ -44,15 +48,16 @@ class Found:
         unmarked: functions of the module's own that are named like a hook and not marked.
     """
 
-    implementations: Mapping[str, tuple[FunctionType, HookimplOpts]]
-    unmarked: tuple[FunctionType, ...]
+    implementations: Mapping[str, tuple[Function, HookimplOpts]]
+    unmarked: tuple[Function, ...]
 
 
 def find_hooks(module: ModuleType, manager: PluginManager) -> Found:
     """Find a module's hook implementations, and what was probably meant to be one."""
-    implementations, unmarked = {}, []
+    implementations: dict[str, tuple[Function, HookimplOpts]] = {}
+    unmarked: list[Function] = []
     for name, value in list(vars(module).items()):
-        if not isinstance(value, FunctionType):
+        if not isinstance(value, FunctionType | MethodType | staticmethod):
             continue
         options = manager.parse_hookimpl_opts(module, name)
         if options is not None:
@@ -83,16 +88,12 @@ def verify(found: Found, origin: Origin) -> tuple[EsperError, ...]:
     return tuple(problems)
 
 
-def _unknown_hook(
-    hook: str, function: FunctionType, origin: Origin, known: Mapping[str, tuple[str, ...]]
-) -> EsperError:
+def _unknown_hook(hook: str, function: Function, origin: Origin, known: Mapping[str, tuple[str, ...]]) -> EsperError:
     what = f'{origin.title} implements the hook "{hook}", which does not exist'
     return EsperError("E131", what, where=_line(function), fix=did_you_mean(hook, known))
 
 
-def _unknown_arguments(
-    hook: str, function: FunctionType, origin: Origin, known: tuple[str, ...]
-) -> Iterator[EsperError]:
+def _unknown_arguments(hook: str, function: Function, origin: Origin, known: tuple[str, ...]) -> Iterator[EsperError]:
     for argument in inspect.signature(function).parameters:
         if argument not in known:
             what = f'"{hook}" in {origin.title} asks for the argument "{argument}"'
@@ -101,7 +102,7 @@ def _unknown_arguments(
             yield EsperError("E132", what, where=_line(function), why=why, fix=fix)
 
 
-def _wrapper(hook: str, function: FunctionType, origin: Origin) -> EsperError:
+def _wrapper(hook: str, function: Function, origin: Origin) -> EsperError:
     return EsperError(
         "E133",
         f'"{hook}" in {origin.title} is a wrapper',
@@ -111,7 +112,7 @@ def _wrapper(hook: str, function: FunctionType, origin: Origin) -> EsperError:
     )
 
 
-def _unmarked(function: FunctionType, origin: Origin, known: Mapping[str, tuple[str, ...]]) -> EsperError:
+def _unmarked(function: Function, origin: Origin, known: Mapping[str, tuple[str, ...]]) -> EsperError:
     name = function.__name__
     is_hook = name in known
     return EsperError(
@@ -123,5 +124,6 @@ def _unmarked(function: FunctionType, origin: Origin, known: Mapping[str, tuple[
     )
 
 
-def _line(function: FunctionType) -> str:
-    return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+def _line(function: Function) -> str:
+    code = inspect.unwrap(function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"

@@ -1,14 +1,19 @@
 """Every way in which a plugin can be broken is named precisely, and takes nothing else along."""
 
+import importlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import field, frozen
 
+import esper_core.plugins
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.specs import Kind
+from esper_core.plugins.discovery import installed
 from esper_core.plugins.records import Status
 from esper_core.plugins.selection import Block, Selection
 
@@ -147,6 +152,31 @@ WAYS = {
         "E142",
         ["one of its results is a single BlueprintSpec", "HostSpec"],
         {"code": HEAD + "@hookimpl\ndef esper_hosts():\n    return [spec()]\n"},
+    ),
+    "hook-returns-own-class": Broken(
+        "E142",
+        ["BlueprintSpec(...)"],
+        {
+            "code": HEAD
+            + "class Mine(BlueprintSpec): pass\n\n@hookimpl\ndef esper_blueprints():\n"
+            + "    yield Mine(name='mine', summary='-', layouts=(), factory='a:b')\n"
+        },
+    ),
+    "exception-without-text": Broken(
+        "E101",
+        ["because Odd"],
+        {"code": "class Odd(Exception):\n    def __str__(self): raise ValueError\n\nraise Odd\n"},
+    ),
+    "bound-method-with-unknown-argument": Broken(
+        "E132",
+        ['"log"'],
+        {
+            "code": HEAD
+            + "class Offer:\n    @hookimpl\n    def hosts(self, log): return []\n\nesper_hosts = Offer().hosts\n"
+        },
+    ),
+    "module-that-hides": Broken(
+        "E101", ["RuntimeError: no"], {"code": HEAD + "def __dir__():\n    raise RuntimeError('no')\n"}
     ),
     "one-name-twice": Broken(
         "E112",
@@ -345,3 +375,41 @@ def test_all_of_them_at_once_from_the_command_line(install, esper):
     duplicates = esper.json("plugins", "list", "--json", "--status", "duplicate")
     assert [record["distribution"] for record in duplicates] == ["acme-one", "acme-two"]
     assert all("acme-one 0.1.0 and acme-two 0.1.0" in record["problem"] for record in duplicates)
+
+
+def test_damaged_metadata_damage_nobody_else(install, load, site):
+    install("esper-blueprint-sound")
+    install("esper-odd")
+    folder = site / "esper_odd-0.1.0.dist-info"
+    (folder / "METADATA").unlink()
+    (folder / "direct_url.json").write_text("editable, or so")
+    names = {candidate.origin.plugin: candidate.origin for candidate in installed()}
+    assert names["odd"].distribution == "(unnamed)"
+    assert not names["odd"].editable
+    assert names["blueprint-sound"].distribution == "esper-blueprint-sound"
+
+
+def test_old_metadata_folders_are_read_too(install, site):
+    install("esper-old")
+    folder = site / "esper_old-0.1.0.dist-info"
+    (folder / "METADATA").rename(folder / "PKG-INFO")
+    (folder / "PKG-INFO").write_text("Metadata-Version: 1.0\nName: esper-old\nVersion: 0.1.0\n")
+    (folder / "requires.txt").write_text("attrs>=900\n")
+    folder.rename(site / "esper_old.egg-info")
+    importlib.invalidate_caches()
+    (old,) = [candidate for candidate in installed() if candidate.origin.plugin == "old"]
+    assert (old.origin.distribution, old.origin.version, old.requires) == ("esper-old", "0.1.0", ("attrs>=900",))
+
+
+def test_an_editable_installation_is_told(install, site):
+    install("esper-edited")
+    (site / "esper_edited-0.1.0.dist-info" / "direct_url.json").write_text(
+        '{"url": "file:///somewhere", "dir_info": {"editable": true}}'
+    )
+    assert [c.origin.editable for c in installed() if c.origin.plugin == "edited"] == [True]
+
+
+def test_only_public_parts_of_pluggy_are_used():
+    sources = "".join(path.read_text() for path in Path(esper_core.plugins.__file__).parent.glob("*.py"))
+    assert "from pluggy import" in sources
+    assert not re.search(r"pluggy\._|from pluggy\.|manager\._|hook\._|implementation\._", sources)
