@@ -99,14 +99,15 @@ class ChannelGain(nn.Module):
 
 
 class BoundedGain(nn.Module):
-    """The end of a residual update that cannot outgrow the activation: ``rms(h) * tanh(gain) * y``.
+    """The end of a residual update that cannot outgrow the activation: ``rms(h) * bounded(gain) * y``.
 
     `y` is what the seed made of `h`, normalised without parameters, so that its rms is at most 1; the gain, one per
     channel, is zero at birth. So the update is exactly zero at birth, the gain has a non-zero first gradient, and
     rms(update) <= rms(h) holds for every image (NCHW), position (BTD) or vector (BD) whatever the optimizer does.
 
     A free gain does not hold: with a learnable normalisation in front of it two factors feed each other's gradients
-    and grow exponentially as long as nothing else pushes back, which is what isolated training is.
+    and grow exponentially as long as nothing else pushes back, which is what isolated training is. The bound,
+    ``g / sqrt(1 + g^2)``, never rounds to a slope of zero as tanh does beyond 9: no gain is lost for good.
     """
 
     def __init__(self, width: int, layout: Layout) -> None:
@@ -119,7 +120,8 @@ class BoundedGain(nn.Module):
         """Return the update for `h`, in its dtype; `y` has its shape."""
         count = prod([h.shape[axis] for axis in self.axes])
         rms: Tensor = torch.linalg.vector_norm(h, dim=self.axes, keepdim=True) / count**0.5
-        return (y * self.gain.tanh().view(-1, *self.broadcast) * rms).to(h.dtype)
+        bounded = self.gain * (1 + self.gain.square()).rsqrt()
+        return (y * bounded.view(-1, *self.broadcast) * rms).to(h.dtype)
 
 
 class SelfAttention(nn.Module):

@@ -1,0 +1,1 @@
+"""An Esper blueprint for sequences: multi-head self-attention."""

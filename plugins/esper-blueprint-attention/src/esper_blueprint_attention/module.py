@@ -1,0 +1,56 @@
+"""Self-attention as a residual update."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from esper_blueprint_attention.config import AttentionConfig
+from esper_core.api import Site
+from esper_core.nn import BoundedGain, SelfAttention, require_divisor, require_features
+
+
+class Attention(nn.Module):
+    """Returns ``norm(attention(norm(h)))`` times a bounded gain per feature that is zero at birth.
+
+    h is (B, T, D). Where the site is causal, position t sees positions up to t only. The inner normalisation keeps
+    the attention from saturating where h is large, the outer one bounds what the gain multiplies.
+
+    Raises:
+        EsperError: E404 if `config.heads` does not divide the site's width, or the site has one feature only.
+    """
+
+    def __init__(self, site: Site, config: AttentionConfig) -> None:
+        super().__init__()
+        require_features("attention", site)
+        require_divisor("attention", site, "heads", config.heads)
+        width = site.width
+        self.causal = site.causal
+        # Neither normalisation has parameters of its own: the linear layer behind the first and the gain behind the
+        # second would only repeat them.
+        self.norm_in = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention = SelfAttention(width, config.heads)
+        self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
+        self.gain = BoundedGain(width, site.layout)
+
+    def forward(self, h: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Return the update for `h`, (B, T, D).
+
+        Args:
+            h: the activation.
+            padding: (B, T) of bool, True where a position is padding, which no other position may see.
+        """
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            if padding is None:
+                return F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=_visible(padding, self.causal))
+
+        return self.gain(self.norm_out(self.attention(self.norm_in(h), attend)), h)
+
+
+def _visible(padding: Tensor, causal: bool) -> Tensor:
+    length = padding.shape[-1]
+    everything = torch.ones(length, length, dtype=torch.bool, device=padding.device)
+    visible = ~padding[:, None, None, :] & (everything.tril() if causal else everything)  # (B, 1, T, T)
+    # A position always sees itself: a row without anything to see would be a softmax over nothing, which is NaN.
+    return visible | torch.eye(length, dtype=torch.bool, device=padding.device)

@@ -1,0 +1,20 @@
+"""What this distribution offers."""
+
+from collections.abc import Iterable
+
+from esper_core.hooks import hookimpl
+from esper_core.specs import BlueprintSpec, Layout
+
+ESPER_API = "1.0"
+
+
+@hookimpl
+def esper_blueprints() -> Iterable[BlueprintSpec]:
+    """Offer self-attention."""
+    yield BlueprintSpec(
+        name="attention",
+        summary="Multi-head self-attention, causal where the site is.",
+        layouts=(Layout.BTD,),
+        factory="esper_blueprint_attention.module:Attention",
+        config="esper_blueprint_attention.config:AttentionConfig",
+    )

@@ -1,0 +1,1 @@
+"""An Esper blueprint for sequences: self-attention through FlexAttention, with an optional window."""

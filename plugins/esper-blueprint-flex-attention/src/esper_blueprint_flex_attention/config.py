@@ -1,0 +1,18 @@
+"""Options of the flex-attention blueprint."""
+
+from attrs import field, frozen, validators
+
+
+@frozen(kw_only=True)
+class FlexAttentionConfig:
+    """Options of `flex-attention`.
+
+    Attributes:
+        heads: number of attention heads; it must divide the site's width.
+        window: a position sees positions less than this far away, itself included; None: all that it may.
+    """
+
+    heads: int = field(default=4, validator=(validators.instance_of(int), validators.ge(1)))
+    window: int | None = field(
+        default=None, validator=validators.optional((validators.instance_of(int), validators.ge(1)))
+    )

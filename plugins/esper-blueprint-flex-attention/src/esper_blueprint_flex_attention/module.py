@@ -1,0 +1,55 @@
+"""Self-attention through FlexAttention as a residual update."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+from esper_blueprint_flex_attention.config import FlexAttentionConfig
+from esper_core.api import Site
+from esper_core.nn import BoundedGain, SelfAttention, require_divisor, require_features
+
+
+class FlexAttention(nn.Module):
+    """Returns ``norm(attention(norm(h)))`` times a bounded gain per feature that is zero at birth.
+
+    h is (B, T, D). Where the site is causal, position t sees positions up to t only; `config.window` limits how far a
+    position sees. Blocks of the score matrix that nobody may see are not computed once the model is compiled (Dong
+    et al. 2024, https://arxiv.org/abs/2412.05496). No gradients on the CPU: PyTorch has no backward pass there.
+
+    Raises:
+        EsperError: E404 if `config.heads` does not divide the site's width, or the site has one feature only.
+    """
+
+    def __init__(self, site: Site, config: FlexAttentionConfig) -> None:
+        super().__init__()
+        require_features("flex-attention", site)
+        require_divisor("flex-attention", site, "heads", config.heads)
+        width = site.width
+        self.causal, self.window = site.causal, config.window
+        # Neither normalisation has parameters of its own: the linear layer behind the first and the gain behind the
+        # second would only repeat them.
+        self.norm_in = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention = SelfAttention(width, config.heads)
+        self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
+        self.gain = BoundedGain(width, site.layout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the update for `h`, (B, T, D)."""
+        return self.gain(self.norm_out(self.attention(self.norm_in(h), self._attend)), h)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if query.is_meta:  # shapes and costs only, and FlexAttention refuses meta tensors
+            return F.scaled_dot_product_attention(query, key, value)
+        causal, window = self.causal, self.window
+        if not causal and window is None:
+            return flex_attention(query, key, value)
+
+        def visible(_batch: Tensor, _head: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
+            distance = query_at - key_at
+            if window is None:
+                return distance >= 0
+            return (distance < window) & (distance >= (0 if causal else 1 - window))
+
+        length = query.shape[2]
+        mask = create_block_mask(visible, None, None, length, length, device=query.device)
+        return flex_attention(query, key, value, block_mask=mask)

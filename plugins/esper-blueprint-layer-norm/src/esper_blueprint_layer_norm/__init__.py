@@ -1,0 +1,1 @@
+"""An Esper blueprint for sequences: adds a layer normalisation of the activation."""

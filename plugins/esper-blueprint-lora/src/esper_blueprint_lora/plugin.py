@@ -1,0 +1,20 @@
+"""What this distribution offers."""
+
+from collections.abc import Iterable
+
+from esper_core.hooks import hookimpl
+from esper_core.specs import BlueprintSpec, Layout
+
+ESPER_API = "1.0"
+
+
+@hookimpl
+def esper_blueprints() -> Iterable[BlueprintSpec]:
+    """Offer the low-rank update."""
+    yield BlueprintSpec(
+        name="lora",
+        summary="A linear update of low rank and limited norm.",
+        layouts=(Layout.BTD,),
+        factory="esper_blueprint_lora.module:Lora",
+        config="esper_blueprint_lora.config:LoraConfig",
+    )

@@ -1,0 +1,1 @@
+"""An Esper blueprint for sequences and vectors: a two-layer perceptron."""

@@ -1,0 +1,73 @@
+"""Costs on the meta device against formulas worked out by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from esper_core.api import EsperError, Layout, Site
+from esper_core.kasmina.cost import count_flops, forward_flops, parameter_count, seed_cost
+from esper_core.nn import SelfAttention, require_divisor
+
+IMAGE = Site(id="block1", path="blocks.1", layout=Layout.NCHW, width=8, sample_shape=(8, 6, 5))
+TEXT = Site(id="layer1", path="layers.1", layout=Layout.BTD, width=12, sample_shape=(7, 12), causal=True)
+
+
+def convolution(site: Site) -> nn.Module:
+    return nn.Conv2d(site.width, site.width, 3, padding=1)
+
+
+class Attending(nn.Module):
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        require_divisor("attending", site, "heads", 3)
+        self.attention = SelfAttention(site.width, 3)
+
+    def forward(self, h: Tensor) -> Tensor:
+        out: Tensor = self.attention(h, nn.functional.scaled_dot_product_attention)
+        return out
+
+
+def test_a_convolution() -> None:
+    cost = seed_cost(convolution, IMAGE)
+    assert cost.parameters == 9 * 8 * 8 + 8
+    assert cost.forward_flops == 2 * 9 * 8 * 8 * 6 * 5
+
+
+def test_attention_counts_scores_and_sums_in_full() -> None:
+    cost = seed_cost(Attending, TEXT)
+    assert cost.parameters == 4 * 12**2 + 4 * 12
+    assert cost.forward_flops == 2 * 7 * (4 * 12**2) + 2 * 2 * 7 * 7 * 12
+
+
+def test_normalisation_and_pointwise_work_count_as_nothing() -> None:
+    pointwise = nn.Sequential(nn.GroupNorm(2, 8), nn.ReLU(), nn.AvgPool2d(2))
+    assert forward_flops(pointwise, (8, 6, 6)) == 0
+    assert parameter_count(pointwise) == 16
+
+
+def test_a_whole_network_of_tokens_is_left_as_it_is() -> None:
+    model = nn.Sequential(nn.Embedding(11, 12), nn.Linear(12, 12), nn.Linear(12, 11, bias=False)).train()
+    model[2].weight = model[0].weight
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert forward_flops(model, (7,), torch.int64) == 2 * 7 * (12 * 12 + 12 * 11)
+    assert parameter_count(model) == 11 * 12 + 12 * 12 + 12
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_counts_the_same_on_real_tensors() -> None:
+    assert count_flops(Attending(TEXT), torch.randn(1, 7, 12)) == seed_cost(Attending, TEXT).forward_flops
+    assert count_flops(convolution(IMAGE), torch.randn(4, 8, 6, 5)) == 4 * seed_cost(convolution, IMAGE).forward_flops
+
+
+def test_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    seed_cost(convolution, IMAGE)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_says_early_that_a_blueprint_does_not_fit() -> None:
+    site = Site(id="layer1", path="layers.1", layout=Layout.BTD, width=8, sample_shape=(7, 8))
+    with pytest.raises(EsperError, match="cannot be built") as error:
+        seed_cost(Attending, site)
+    assert error.value.code == "E404"

@@ -1,0 +1,52 @@
+"""Checks as records: what they apply to, and how they are collected."""
+
+import pytest
+
+from esper_core.leyline.specs import Kind
+from esper_core.specs import BlueprintSpec, Capability
+from esper_core.testing import CHECKS, CheckLevel
+from esper_core.testing.check import check, collect
+
+
+def spec(*capabilities: Capability) -> BlueprintSpec:
+    return BlueprintSpec(name="foo", summary="Foo.", layouts=("NCHW",), factory=dict, capabilities=capabilities)
+
+
+def test_capabilities_require_and_excuse() -> None:
+    @check("a", Kind.BLUEPRINT, CheckLevel.CONTRACT, requires={Capability.RANDOM}, exempts={Capability.NO_EXPORT})
+    def a(subject: object) -> None:
+        """A."""
+
+    assert a.applies_to(spec(Capability.RANDOM))
+    assert not a.applies_to(spec())
+    assert not a.applies_to(spec(Capability.RANDOM, Capability.NO_EXPORT))
+
+
+def test_a_check_is_for_one_kind() -> None:
+    @check("a", Kind.GATE, CheckLevel.STATIC)
+    def a(subject: object) -> None:
+        """A."""
+
+    assert not a.applies_to(spec())
+
+
+def test_a_check_needs_documentation() -> None:
+    with pytest.raises(ValueError, match="docstring"):
+
+        @check("a", Kind.BLUEPRINT, CheckLevel.STATIC)
+        def a(subject: object) -> None:
+            pass
+
+
+def test_ids_are_unique_within_a_module_and_in_the_whole_list() -> None:
+    @check("a", Kind.BLUEPRINT, CheckLevel.STATIC)
+    def a(subject: object) -> None:
+        """A."""
+
+    with pytest.raises(ValueError, match="unique: a"):
+        collect({"one": a, "two": a})
+    assert len({check.id for check in CHECKS}) == len(CHECKS)
+
+
+def test_every_check_is_named_after_its_kind() -> None:
+    assert all(item.id.startswith(f"{item.kind}-") for item in CHECKS)
