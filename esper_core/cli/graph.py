@@ -14,6 +14,7 @@ from esper_core.plugins.observers import OBSERVER_HOOKS
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord, Registered, Status
 from esper_core.plugins.selection import PluginOptions
+from esper_core.runtime.catalogue import catalogue_names
 from esper_core.runtime.components import used_components
 
 #: Where a configuration names components of each kind.
@@ -36,7 +37,8 @@ _NAMED_AT = {
 def graph(task: str | None, as_json: bool, config_options: ConfigOptions, plugin_options: PluginOptions) -> None:
     """Show what a run would use, and why; takes the options of `esper run`. Nothing is built."""
     resolved = resolve_command(task, config_options, plugin_options)
-    used = used_components(resolved.configuration.config, resolved.plugins.registry, _catalogue(resolved))
+    config, registry = resolved.configuration.config, resolved.plugins.registry
+    used = used_components(config, registry, catalogue_names(config, registry))
     components = [_component(registered, resolved) for registered in used]
     plugins = [_plugin(record, resolved.plugins, used) for record in resolved.plugins.records]
     if as_json:
@@ -48,13 +50,6 @@ def graph(task: str | None, as_json: bool, config_options: ConfigOptions, plugin
         "\n"
         + table(("PLUGIN", "ROLES", "BECAUSE"), [(p["name"], ", ".join(p["roles"]), p["because"]) for p in plugins])
     )
-
-
-def _catalogue(resolved: Resolved) -> tuple[str, ...]:
-    # Imported here: what assembles runs also imports torch, which completion and help must not wait for.
-    from esper_core.runtime.assembly import catalogue_names
-
-    return catalogue_names(resolved.configuration.config, resolved.plugins.registry)
 
 
 def _component(registered: Registered, resolved: Resolved) -> dict[str, Any]:

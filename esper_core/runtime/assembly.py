@@ -8,16 +8,15 @@ from attrs import frozen
 
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
-from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, DataShape, Gate, HostBuild, Sink, Split, Splits, Task
 from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec, Capability, HostSpec, Kind, RewardTermSpec
 from esper_core.leyline.stages import GateLevel
-from esper_core.plugins.known import FIRST_PARTY
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.resolve import build_config, resolve
+from esper_core.runtime.catalogue import catalogue_names
 from esper_core.runtime.components import used_components
 from esper_core.runtime.config import RunConfig
 from esper_core.simic.rewards import WeightedTerm
@@ -116,50 +115,6 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
         policy=f"{policy.spec.name} ({policy.origin.title})",
         terms=tuple(_term(config, registry, index) for index in range(len(config.rewards.terms))),
     )
-
-
-def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
-    """Return the run's catalogue: what the configuration names, else the bundled blueprints that fit the host.
-
-    Raises:
-        EsperError: E404 if nothing fits, or something is named that does not.
-    """
-    host = registry.get(Kind.HOST, config.host.name).spec
-    assert isinstance(host, HostSpec)
-    if config.policy.blueprints is not None:
-        for name in config.policy.blueprints:
-            _check_fit(registry.get(Kind.BLUEPRINT, name, where="policy.blueprints"), host)
-        return config.policy.blueprints
-    bundled = [
-        registered.spec
-        for registered in registry[Kind.BLUEPRINT]
-        if registered.origin.distribution in FIRST_PARTY and isinstance(registered.spec, BlueprintSpec)
-    ]
-    fitting = sorted(
-        spec.name for spec in bundled if spec.learnable and spec.unavailable is None and spec.layouts & host.layouts
-    )
-    if not fitting:
-        raise EsperError(
-            "E404",
-            f'no bundled blueprint fits host "{config.host.name}"',
-            why=f"its sites are {', '.join(sorted(host.layouts))}",
-            fix="pip install esper-standard, or name blueprints: --set policy.blueprints='[\"…\"]'",
-        )
-    return tuple(fitting)
-
-
-def _check_fit(blueprint: Registered, host: HostSpec) -> None:
-    spec = blueprint.spec
-    assert isinstance(spec, BlueprintSpec)
-    if not spec.layouts & host.layouts:
-        fits, sites = ", ".join(sorted(spec.layouts)), ", ".join(sorted(host.layouts))
-        raise EsperError(
-            "E404",
-            f'blueprint "{spec.name}" fits no site of host "{host.name}"',
-            where="policy.blueprints",
-            why=f"it is for {fits}, the sites are {sites}",
-            fix="leave it out, or choose another host",
-        )
 
 
 def build_sinks(config: RunConfig, registry: Registry) -> dict[str, Sink]:
