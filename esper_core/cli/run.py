@@ -1,8 +1,11 @@
 """``esper run``: grow a network on a task, next to a twin that never grows."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 
 from esper_core.cli.config_options import ConfigOptions, complete_names, config_options
 from esper_core.cli.options import plugin_options
@@ -10,24 +13,56 @@ from esper_core.cli.resolving import resolve_command
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import Kind
 from esper_core.plugins.selection import PluginOptions
+from esper_core.runtime.run_directory import CONFIG, find_run
+
+if TYPE_CHECKING:
+    from esper_core.runtime.run import FinishedRun
 
 
 @click.command()
 @click.argument("task", required=False, shell_complete=complete_names(Kind.TASK))
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Go on with a run that was interrupted or killed, from its newest checkpoint.",
+)
 @config_options
 @plugin_options
 @click.pass_context
-def run(ctx: click.Context, task: str | None, config_options: ConfigOptions, plugin_options: PluginOptions) -> None:
+def run(
+    ctx: click.Context,
+    task: str | None,
+    resume: Path | None,
+    config_options: ConfigOptions,
+    plugin_options: PluginOptions,
+) -> None:
     """Grow a network on TASK, next to a twin that never grows.
 
     Everything about the run is written to a directory of its own under runs/. Ctrl-C stops at the end of the epoch
     and leaves a readable run.
     """
-    resolved = resolve_command(task, config_options, plugin_options)
-    # Imported here: from this line on torch is needed.
-    from esper_core.runtime.run import execute
+    if resume is not None:
+        finished = _resume(resume, task, config_options, plugin_options)
+    else:
+        resolved = resolve_command(task, config_options, plugin_options)
+        # Imported here: from this line on torch is needed.
+        from esper_core.runtime.run import execute
 
-    finished = execute(resolved.configuration, resolved.plugins, command=sys.argv, strict=plugin_options.strict)
+        finished = execute(resolved.configuration, resolved.plugins, command=sys.argv, strict=plugin_options.strict)
     click.echo(f"run: {finished.directory.path}")
     if finished.interrupted:
         ctx.exit(ExitCode.INTERRUPTED)
+
+
+def _resume(
+    path: Path, task: str | None, config_options: ConfigOptions, plugin_options: PluginOptions
+) -> "FinishedRun":
+    if task or config_options != ConfigOptions():
+        raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
+    directory = find_run(path)
+    options = evolve(config_options, file=directory.path / CONFIG)
+    resolved = resolve_command(None, options, plugin_options)
+    from esper_core.runtime.run import resume
+
+    return resume(directory, resolved.configuration, resolved.plugins, command=sys.argv, strict=plugin_options.strict)

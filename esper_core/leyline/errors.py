@@ -66,6 +66,10 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E503": ("a reward term broke its contract", ExitCode.FAILED),
     "E504": ("a telemetry sink failed", ExitCode.FAILED),
     "E505": ("there is no such run", ExitCode.USAGE),
+    "E506": ("a run cannot be resumed", ExitCode.USAGE),
+    "E509": ("a checkpoint is damaged", ExitCode.FAILED),
+    "E510": ("a checkpoint was written by a newer Esper", ExitCode.USAGE),
+    "E511": ("a run's plugins have changed since it began", ExitCode.PLUGIN),
 }
 
 

@@ -152,11 +152,28 @@ class Actor(Protocol):
 
 
 @runtime_checkable
+class Resumable(Protocol):
+    """An actor with a memory of its own beyond the observations: it is saved with the run."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Return everything that its later decisions depend on, as plain data (JSON)."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state, after `Actor.reset`."""
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Receives telemetry events in order. What it raises is counted and never reaches the run's results."""
 
     def open(self, manifest: Mapping[str, Any]) -> None:
-        """Begin a run. `manifest["directory"]` is the run's directory, or None."""
+        """Begin a run, or go on with one.
+
+        `manifest["directory"]` is the run's directory, or None. If the run goes on, `manifest["resumed_at"]` is the
+        number of its next event: what a sink holds of this run from that number on has not happened.
+        """
         ...
 
     def emit(self, events: Sequence[Event]) -> None:

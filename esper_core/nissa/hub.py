@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +26,7 @@ class Hub:
         sinks: built sinks by name, in the order in which they are served.
         level: how much telemetry is wanted.
         clock: seconds since 1970.
+        first: number of the first event, for a run that goes on.
         strict: raise what a sink raises (E504) instead of counting it.
     """
 
@@ -37,12 +37,13 @@ class Hub:
         level: Level = Level.NORMAL,
         clock: Callable[[], float] = time.time,
         strict: bool = False,
+        first: int = 0,
     ) -> None:
         self._outlets = [Outlet(name=name, sink=sink, strict=strict) for name, sink in sinks.items()]
         self._level = level
         self._clock = clock
         self._waiting: list[Event] = []
-        self._numbers = count()
+        self._next_number = first
         self._delivering = False
         self._open = False
 
@@ -98,6 +99,11 @@ class Hub:
             for outlet in self._outlets:
                 outlet.close()
 
+    @property
+    def next_number(self) -> int:
+        """Number of the next event that is delivered."""
+        return self._next_number
+
     def counts(self) -> dict[str, SinkCounts]:
         """Return what became of every sink's events so far, by the sink's name."""
         return {outlet.name: outlet.counts for outlet in self._outlets}
@@ -126,7 +132,10 @@ class Hub:
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
-                batch = tuple(attrs.evolve(event, sequence=next(self._numbers)) for event in waiting)
+                batch = tuple(
+                    attrs.evolve(event, sequence=number) for number, event in enumerate(waiting, self._next_number)
+                )
+                self._next_number += len(batch)
                 for outlet in self._outlets:
                     outlet.emit(batch)
                 self._report(disabled=True)

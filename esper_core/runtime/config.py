@@ -115,6 +115,19 @@ class PluginsConfig:
 
 
 @frozen(kw_only=True)
+class CheckpointsConfig:
+    """How a run is saved while it goes on.
+
+    Attributes:
+        every: epochs between two checkpoints; 0 for none.
+        keep: the newest so many are kept, and always the newest one with which nothing was wrong.
+    """
+
+    every: int = field(default=1, validator=[validators.instance_of(int), validators.ge(0)])
+    keep: int = field(default=2, validator=_POSITIVE)
+
+
+@frozen(kw_only=True)
 class RunSettings:
     """What belongs to no section of the configuration.
 
@@ -156,6 +169,7 @@ class RunConfig(RunSettings):
         optimizer: optimizer and learning-rate schedule.
         rewards: addends of the reward, in order.
         sinks: where telemetry goes.
+        checkpoints: how the run is saved while it goes on.
         plugins: which plugins may take part.
     """
 
@@ -169,6 +183,7 @@ class RunConfig(RunSettings):
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
     rewards: RewardsConfig = RewardsConfig()
     sinks: SinksConfig = SinksConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
     plugins: PluginsConfig = PluginsConfig()
 
     def tree(self) -> dict[str, Any]:

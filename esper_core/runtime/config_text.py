@@ -8,6 +8,7 @@ from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.records import plain
 from esper_core.leyline.specs import Kind
 from esper_core.runtime.config import (
+    CheckpointsConfig,
     GatesConfig,
     PluginsConfig,
     PolicyConfig,
@@ -123,5 +124,6 @@ _CORE_SECTIONS: Mapping[str, type[Any]] = {
     "optimizer": OptimizerConfig,
     "rewards": RewardsConfig,
     "sinks": SinksConfig,
+    "checkpoints": CheckpointsConfig,
     "plugins": PluginsConfig,
 }

@@ -60,6 +60,11 @@ class RunContext:
         self.emit(Event(kind=EventKind.RUN_STARTED, data=manifest))
         self._observers.run_start(manifest)
 
+    def run_resume(self, manifest: Mapping[str, Any]) -> None:
+        """Open the sinks for a run that goes on, and tell the observers."""
+        self.hub.open(manifest)
+        self._observers.run_start(manifest)
+
     def run_finish(self, result: Mapping[str, Any]) -> None:
         """Tell everybody that the run is over, and close the sinks. What an observer raises is reported, not raised."""
         self.emit(Event(kind=EventKind.RUN_FINISHED, data=result))

@@ -52,6 +52,11 @@ def _difference(grown: FinalReport, twin: FinalReport) -> dict[str, Any]:
     ours, theirs = _host(grown), _host(twin)
     keys = ("test_accuracy", "test_loss", "parameters", "forward_flops", "train_seconds")
     difference = {key: None if None in (ours[key], theirs[key]) else ours[key] - theirs[key] for key in keys}
-    without, with_seeds = twin.test.sample_losses, grown.test.sample_losses
-    measured = without is not None and with_seeds is not None
-    return difference | {"test_gain": plain(paired_difference(without, with_seeds)) if measured else None}
+    return difference | {"test_gain": _test_gain(grown, twin)}
+
+
+def _test_gain(grown: FinalReport, twin: FinalReport) -> dict[str, Any] | None:
+    if grown.test.sample_losses is None or twin.test.sample_losses is None:
+        return None
+    gain: dict[str, Any] = plain(paired_difference(twin.test.sample_losses, grown.test.sample_losses))
+    return gain

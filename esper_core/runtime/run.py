@@ -8,18 +8,22 @@ from typing import Any
 import torch
 from attrs import frozen
 
+from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.records import plain
 from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.runtime.assembly import Assembly, assemble, build_sinks
+from esper_core.runtime.checkpoint import FOLDER, Checkpoint, load_checkpoint, save_checkpoint
 from esper_core.runtime.config_text import config_toml
 from esper_core.runtime.context import RunContext
 from esper_core.runtime.manifest import RunFacts, build_manifest
 from esper_core.runtime.network_files import write_network
 from esper_core.runtime.resolve import ResolvedConfig
 from esper_core.runtime.result import RunEnd, run_result
+from esper_core.runtime.resuming import read_manifest, refuse_changes, resumable
 from esper_core.runtime.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
-from esper_core.simic.loop import Cohort, Outcome, run_round
+from esper_core.simic.cohort import Cohort
+from esper_core.simic.loop import Outcome, run_round
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
@@ -62,55 +66,141 @@ def execute(
     config = resolved.config
     with _threads(config.threads):
         assembly = assemble(config, plugins)
-        sinks = build_sinks(config, plugins.registry)
+        parts = _Parts.of(assembly, plugins, first_event=0, strict=strict)
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
         manifest = build_manifest(_facts(assembly, plugins, directory, command))
         directory.write_json(MANIFEST, manifest)
         directory.write_text(CONFIG, config_toml(resolved))
+        parts.context.run_start(manifest)
+        return _run(parts, directory, first=0)
+
+
+def resume(
+    directory: RunDirectory,
+    resolved: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+) -> FinishedRun:
+    """Go on with a run from its newest checkpoint; events and weights become those of a run that never stopped.
+
+    Args:
+        directory: the run's.
+        resolved: the run's own configuration.
+        plugins: the selected plugins.
+        command: the command line, for the manifest.
+        strict: a failing sink ends the run.
+
+    Raises:
+        EsperError: E506 if there is nothing to go on from, E509, E510 for a checkpoint that cannot be read, E511 if a
+            plugin that the run uses has changed.
+    """
+    config = resolved.config
+    path = resumable(directory)
+    with _threads(config.threads):
+        checkpoint = load_checkpoint(path)
+        assembly = assemble(config, plugins)
+        now = build_manifest(_facts(assembly, plugins, directory, command))
+        manifest = read_manifest(directory)
+        refuse_changes(manifest, now)
+        parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict)
+        parts.restore(checkpoint)
+        manifest["resumed"] = [*manifest.get("resumed", []), {"epoch": checkpoint.epoch, "command": list(command)}]
+        directory.write_json(MANIFEST, manifest)
+        parts.context.run_resume({**manifest, "resumed_at": checkpoint.sequence})
+        return _run(parts, directory, first=checkpoint.epoch)
+
+
+@frozen(kw_only=True)
+class _Parts:
+    """What one run is made of, wired."""
+
+    assembly: Assembly
+    context: RunContext
+    cohort: Cohort
+    twin: Cohort | None
+
+    @classmethod
+    def of(cls, assembly: Assembly, plugins: PluginSet, *, first_event: int, strict: bool) -> "_Parts":
+        config = assembly.config
+        sinks = build_sinks(config, plugins.registry)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
-        context = RunContext(Hub(sinks, level=config.telemetry, strict=strict), plugins, used)
-        return _run(assembly, context, directory, manifest)
+        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
+        context = RunContext(hub, plugins, used)
+        return cls(
+            assembly=assembly,
+            context=context,
+            cohort=_cohort(assembly, context, GROWN),
+            twin=_cohort(assembly, context, TWIN) if config.twin else None,
+        )
+
+    @property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        return (self.cohort,) if self.twin is None else (self.cohort, self.twin)
+
+    def checkpoint(self, epoch: int) -> Checkpoint:
+        """Return the run as it stands before `epoch`."""
+        return Checkpoint(
+            epoch=epoch,
+            hosts={
+                report.host: state
+                for cohort in self.cohorts
+                for report, state in zip(cohort.reports, cohort.capture(), strict=True)
+            },
+            loop={cohort.reports[0].host: cohort.record() for cohort in self.cohorts},
+            sequence=self.context.hub.next_number,
+            healthy=all(r.governor is GovernorMode.NORMAL for cohort in self.cohorts for r in cohort.reports),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        for cohort in self.cohorts:
+            states = [checkpoint.hosts[report.host] for report in cohort.reports]
+            cohort.restore(states, checkpoint.loop[cohort.reports[0].host])
 
 
-def _run(assembly: Assembly, context: RunContext, directory: RunDirectory, manifest: dict[str, Any]) -> FinishedRun:
-    config = assembly.config
-    grown = SerialExecutor([GrowingHost(assembly.plan(GROWN))])
-    cohort = _cohort(assembly, context, grown, twin=False)
-    twin = None
-    if config.twin:
-        twin = _cohort(assembly, context, SerialExecutor([GrowingHost(assembly.plan(TWIN))]), twin=True)
-    context.run_start(manifest)
+def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
+    config, context = parts.assembly.config, parts.context
+    checkpoints = config.checkpoints
+
+    def after_epoch(epoch: int) -> None:
+        if checkpoints.every and (epoch + 1) % checkpoints.every == 0:
+            context.hub.flush()
+            save_checkpoint(directory.path / FOLDER, parts.checkpoint(epoch + 1), keep=checkpoints.keep)
+
     try:
         with context.stopping_on_interrupt():
-            outcome = run_round(cohort, twin, context, epochs=config.epochs)
-            result = _write_results(assembly, context, directory, grown, outcome)
+            outcome = run_round(
+                parts.cohort, parts.twin, context, epochs=config.epochs, first=first, after_epoch=after_epoch
+            )
+            result = _write_results(parts, directory, outcome)
         context.run_finish(result)
     finally:
         context.hub.close()
+    result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
+    directory.write_json(RESULT, result)
     return FinishedRun(directory=directory, result=result)
 
 
-def _write_results(
-    assembly: Assembly, context: RunContext, directory: RunDirectory, grown: SerialExecutor, outcome: Outcome
-) -> dict[str, Any]:
+def _write_results(parts: _Parts, directory: RunDirectory, outcome: Outcome) -> dict[str, Any]:
     end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
-    result = run_result(assembly.config.task.name, outcome.finals, outcome.twin, end)
+    result = run_result(parts.assembly.config.task.name, outcome.finals, outcome.twin, end)
     result |= {"rewards": [sum(rewards) for rewards in outcome.rewards]}
-    result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
     directory.write_json(RESULT, result)
-    write_network(directory, grown.capture()[0], outcome.finals[0], assembly.catalogue)
+    write_network(directory, parts.cohort.capture()[0], outcome.finals[0], parts.assembly.catalogue)
     return result
 
 
-def _cohort(assembly: Assembly, context: RunContext, executor: SerialExecutor, *, twin: bool) -> Cohort:
+def _cohort(assembly: Assembly, context: RunContext, name: str) -> Cohort:
+    grows = name != TWIN
     return Cohort(
-        executor,
-        NullActor() if twin else assembly.actor(),
-        policy="null" if twin else assembly.policy,
+        SerialExecutor([GrowingHost(assembly.plan(name))]),
+        assembly.actor() if grows else NullActor(),
+        policy=assembly.policy if grows else "null",
         epochs=assembly.config.epochs,
         random_guess_loss=assembly.task.random_guess_loss,
         services=context,
-        terms=() if twin else assembly.terms,
+        terms=assembly.terms if grows else (),
     )
 
 

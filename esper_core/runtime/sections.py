@@ -12,6 +12,7 @@ from esper_core.leyline.specs import Kind
 from esper_core.leyline.stages import GateLevel
 from esper_core.leyline.structure import Source, structure
 from esper_core.runtime.config import (
+    CheckpointsConfig,
     ComponentConfig,
     GatesConfig,
     PluginsConfig,
@@ -79,6 +80,7 @@ class _Reader:
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
             rewards=self.rewards(),
             sinks=self.sinks(),
+            checkpoints=self.build(CheckpointsConfig, self.table("checkpoints"), "checkpoints"),
             plugins=read_plugins(self.merged.tree, self.merged.source),
         )
 

@@ -22,6 +22,10 @@ class Recorder:
         self._services = services
         self._mode = GovernorMode.NORMAL
 
+    def resume(self, mode: GovernorMode) -> None:
+        """Go on where the governor is in this mode and has said so."""
+        self._mode = mode
+
     def decided(self, epoch: int, action: Action, applied: ApplyReport) -> None:
         """An action, the governor's answer, and what the action did."""
         if action.op is not Op.WAIT or action.reason:

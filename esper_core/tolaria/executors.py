@@ -7,7 +7,7 @@ from esper_core.leyline.actions import Action
 from esper_core.leyline.evidence import Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.tolaria.host import GrowingHost
-from esper_core.tolaria.state import capture
+from esper_core.tolaria.state import capture, restore
 
 
 class Executor(Protocol):
@@ -31,6 +31,10 @@ class Executor(Protocol):
 
     def capture(self) -> list[HostState]:
         """Return every host's state."""
+        ...
+
+    def restore(self, states: Sequence[HostState]) -> list[HostReport]:
+        """Bring every host to a captured state and return how they stand."""
         ...
 
 
@@ -59,3 +63,9 @@ class SerialExecutor:
     def capture(self) -> list[HostState]:
         """Return every host's state."""
         return [capture(host) for host in self.hosts]
+
+    def restore(self, states: Sequence[HostState]) -> list[HostReport]:
+        """Bring every host to a captured state and return how they stand."""
+        for host, state in zip(self.hosts, states, strict=True):
+            restore(host, state)
+        return self.open()

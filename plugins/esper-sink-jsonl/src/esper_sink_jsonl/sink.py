@@ -1,5 +1,6 @@
 """Write events as JSON lines, so that the file holds whole lines whatever happens."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -36,6 +37,8 @@ class JsonlSink:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = FileIO(path, "a+")
             self._end_torn_line()
+            if manifest.get("resumed_at") is not None:
+                self._forget_from(manifest["resumed_at"])
         except OSError as error:
             what = f'the sink "jsonl" cannot write "{path}"'
             raise EsperError("E504", what, why=str(error), fix="set sinks.jsonl.path") from error
@@ -85,6 +88,21 @@ class JsonlSink:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 self._append(b"\n")
+
+    def _forget_from(self, number: int) -> None:
+        """Cut off the events that a run which goes on will live through again, and a torn line at the end."""
+        file = self._opened()
+        file.seek(0)
+        kept = 0
+        for line in file.readall().splitlines(keepends=True):
+            try:
+                sequence = json.loads(line)["sequence"]
+            except (ValueError, KeyError, TypeError):
+                break
+            if sequence >= number:
+                break
+            kept += len(line)
+        file.truncate(kept)
 
     def _append(self, data: bytes) -> None:
         file = self._opened()

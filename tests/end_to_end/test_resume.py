@@ -1,0 +1,195 @@
+"""A run that is killed and goes on ends as the run that was left alone."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from esper_core.cli.root import cli
+
+#: Germinates twice, blends, fossilizes one seed and culls another, within fourteen epochs.
+SETTINGS = [
+    "epochs=14",
+    "seed=3",
+    "policy.germinate_until=0.6",
+    "policy.fit_accuracy=1.0",
+    'policy.blueprints=["conv-light", "group-norm"]',
+    "lifecycle.ramp_epochs=1",
+    "lifecycle.embargo_epochs=1",
+    "lifecycle.probation_timeout_epochs=3",
+    "gates.name=permissive",
+    "checkpoints.keep=99",
+]
+TIMES = {"time", "seconds", "train_seconds", "measure_seconds"}
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "esper_core.cli", "run", *arguments]
+
+
+def start(runs):
+    return command("digits", *(part for s in (*SETTINGS, f"runs={runs}") for part in ("--set", s)))
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, ["run", *arguments])
+
+
+def events(run):
+    return [timeless(json.loads(line)) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
+def timeless(data):
+    if isinstance(data, dict):
+        return {key: timeless(value) for key, value in data.items() if key not in TIMES}
+    return [timeless(item) for item in data] if isinstance(data, list) else data
+
+
+def assert_same_run(one, other):
+    assert events(one)[1:] == events(other)[1:]
+    assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
+    assert timeless(json.loads((one / "topology.json").read_text())) == json.loads(
+        (other / "topology.json").read_text()
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that is left alone; it keeps all of its checkpoints."""
+    runs = tmp_path_factory.mktemp("whole")
+    result = invoke(*start(runs)[4:])
+    assert result.exit_code == 0, result.output
+    return runs / "digits-1"
+
+
+def at_epoch(whole, epoch, folder):
+    """Return a copy of the run as a kill just after the checkpoint before `epoch` would have left it."""
+    run = folder / "digits-1"
+    shutil.copytree(whole, run)
+    for checkpoint in (run / "checkpoints").iterdir():
+        if int(checkpoint.stem.removeprefix("epoch-")) > epoch:
+            checkpoint.unlink()
+    for name in ("result.json", "weights.safetensors", "topology.json"):
+        (run / name).unlink()
+    return run
+
+
+def test_the_run_has_everything_that_a_resume_must_carry_over(whole):
+    targets = {e["data"]["target"] for e in events(whole) if e["kind"] == "seed_transition"}
+    assert {"GERMINATED", "TRAINING", "BLENDING", "PROBATIONARY"} <= targets
+    assert targets & {"FOSSILIZED", "CULLED"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", range(1, 15))
+def test_a_run_resumed_at_any_epoch_is_the_run_left_alone(whole, tmp_path, epoch):
+    run = at_epoch(whole, epoch, tmp_path)
+    result = invoke("--resume", str(run))
+    assert result.exit_code == 0, result.output
+    assert_same_run(whole, run)
+
+
+def test_a_run_resumed_half_way_is_the_run_left_alone(whole, tmp_path):
+    run = at_epoch(whole, 7, tmp_path)
+    with (run / "events.jsonl").open("a") as log:
+        log.write('{"kind": "epoch_comp')  # a kill in the middle of a line
+    result = invoke("--resume", str(run))
+    assert result.exit_code == 0, result.output
+    assert_same_run(whole, run)
+    assert json.loads((run / "manifest.json").read_text())["resumed"][0]["epoch"] == 7
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_at_random_is_the_run_left_alone(whole, tmp_path):
+    chance = random.Random(5)
+    run, arguments, kills = tmp_path / "digits-1", start(tmp_path), 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while kills < 3:
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            lines = chance.randint(2, 9)
+            for _ in process.stdout:
+                lines -= 1
+                if lines <= 0 and (run / "checkpoints").exists() and any((run / "checkpoints").glob("epoch-*")):
+                    process.send_signal(signal.SIGKILL)
+                    kills += 1
+                    break
+        if process.returncode == 0:
+            break
+        arguments = command("--resume", str(run))
+    assert kills > 0
+    if process.returncode != 0:
+        assert subprocess.run(arguments, env=environment, capture_output=True).returncode == 0
+    assert_same_run(whole, run)
+
+
+def damaged(run, change):
+    newest = max((run / "checkpoints").iterdir())
+    newest.write_bytes(change(newest.read_bytes()))
+    return newest
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda data: data[: len(data) // 2], "E509"),
+        (lambda data: b"", "E509"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "E509"),
+        (lambda data: b"x" * len(data), "E509"),
+        (lambda data: data.replace(b'\\"format\\": 1,', b'\\"format\\": 9,'), "E510"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_is_named(whole, tmp_path, change, code):
+    run = at_epoch(whole, 5, tmp_path)
+    newest = damaged(run, change)
+    result = invoke("--resume", str(run))
+    assert result.exit_code in (1, 2)
+    assert code in result.output
+    assert newest.name in result.output
+
+
+def test_after_a_damaged_checkpoint_is_removed_the_one_before_it_serves(whole, tmp_path):
+    run = at_epoch(whole, 5, tmp_path)
+    damaged(run, lambda data: data[:100]).unlink()
+    result = invoke("--resume", str(run))
+    assert result.exit_code == 0, result.output
+    assert_same_run(whole, run)
+
+
+def test_a_plugin_that_has_changed_or_gone_is_named(whole, tmp_path):
+    run = at_epoch(whole, 5, tmp_path)
+    manifest = json.loads((run / "manifest.json").read_text())
+    for entry in manifest["plugins"]:
+        if entry["distribution"] == "esper-blueprint-conv-light":
+            entry["digest"] = "0" * 64
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    result = invoke("--resume", str(run))
+    assert result.exit_code == 4
+    assert "E511" in result.output
+    assert "esper-blueprint-conv-light" in result.output
+    gone = invoke("--resume", str(run), "--no-plugin", "blueprint-conv-light")
+    assert gone.exit_code == 2
+    assert "conv-light" in gone.output
+
+
+def test_what_cannot_be_resumed_says_why(whole, tmp_path):
+    over = invoke("--resume", str(whole))
+    assert (over.exit_code, "E506" in over.output) == (2, True)
+    bare = at_epoch(whole, 0, tmp_path)
+    none = invoke("--resume", str(bare))
+    assert (none.exit_code, "no checkpoint" in none.output) == (2, True)
+    assert invoke("--resume", str(tmp_path / "nowhere")).exit_code == 2
+    assert invoke("digits", "--resume", str(bare)).exit_code == 2
+
+
+def test_old_checkpoints_are_pruned(tmp_path):
+    settings = ["epochs=5", "twin=false", f"runs={tmp_path}"]
+    result = invoke("digits", *(part for s in settings for part in ("--set", s)))
+    assert result.exit_code == 0, result.output
+    kept = sorted(path.name for path in (tmp_path / "digits-1" / "checkpoints").iterdir())
+    assert kept == ["epoch-000004.safetensors", "epoch-000005.safetensors"]
