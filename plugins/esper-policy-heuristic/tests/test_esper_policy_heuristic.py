@@ -227,6 +227,13 @@ def test_real_hosts_are_grown_where_growing_pays(name, pays):
     assert all(epoch <= 10 for epoch, _ in did(actions, Op.GERMINATE))
 
 
+def test_slots_follow_the_first_seed_at_once_even_where_the_bar_is_still_low():
+    seen = host(3, train=0.5, validation=0.5)
+
+    assert decide(seen, slot("a")).op is Op.WAIT
+    assert decide(seen, slot("a"), slot("b", Stage.TRAINING)).op is Op.GERMINATE
+
+
 def test_a_host_that_fits_is_left_alone_and_the_reason_says_so():
     action = decide(host(8, train=0.97, validation=0.95), slot("a"))
 

@@ -46,7 +46,8 @@ class HeuristicConfig:
         germinate_until: after it only a plateau makes a germination worth while; 0.7 at most.
         plateau_until: after it nothing is germinated; 0.5 at most, 0 for no germination on a plateau.
         fit_accuracy: a host with this training accuracy fits its data and is left alone.
-        fit_by: when a host with room to spare gets there; until then the bar rises in a straight line from 0.
+        fit_by: when a host with room to spare gets there; until then, and until a first seed is live, the bar rises
+            to `fit_accuracy` in a straight line from 0.
         max_accuracy_gap: training minus validation accuracy above which the host overfits and is left alone.
         plateau_epochs: length of a plateau in epochs.
         plateau_improvement: relative improvement of the best training loss that is too small to end a plateau.

@@ -13,11 +13,8 @@ Rule = Callable[[Situation], Action | None]
 
 
 def decide(situation: Situation) -> Action:
-    """Return the answer of the first rule that has one."""
-    for rule in RULES:
-        if (action := rule(situation)) is not None:
-            return action
-    return _wait("no rule asks for anything")
+    """Return the answer of the first rule that has one; the last rule always has."""
+    return next(action for rule in RULES if (action := rule(situation)) is not None)
 
 
 def fossilize_what_has_passed(situation: Situation) -> Action | None:
@@ -26,7 +23,10 @@ def fossilize_what_has_passed(situation: Situation) -> Action | None:
     if not ready:
         return None
     best = max(ready, key=lambda slot: slot.contribution.lower_bound() if slot.contribution else float("-inf"))
-    return _act(Op.FOSSILIZE, best, "it has passed its last gate", best.next_gate_score)
+    why = "it has passed its last gate"
+    if best.contribution is not None:
+        why += f", contribution {best.contribution.mean:+.4f} nats"
+    return _act(Op.FOSSILIZE, best, why, best.next_gate_score)
 
 
 def cull_what_does_harm(situation: Situation) -> Action | None:
@@ -118,7 +118,7 @@ def germinate_on_a_plateau(situation: Situation) -> Action | None:
     return _germinate(situation, f"on a plateau of {situation.config.plateau_epochs} epochs")
 
 
-def wait_for_a_plateau(situation: Situation) -> Action | None:
+def wait_for_a_plateau(situation: Situation) -> Action:
     """After the early part of the run only a plateau makes a germination worth while."""
     return _wait(f"after {situation.config.germinate_until:.0%} of the run only a plateau calls for a seed")
 

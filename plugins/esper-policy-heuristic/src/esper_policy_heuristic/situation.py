@@ -33,8 +33,11 @@ class Situation:
 
     @property
     def fit_bar(self) -> float:
-        """The training accuracy that a host with room to spare would have by now."""
-        if self.progress >= self.config.fit_by:
+        """The training accuracy that a host with room to spare would have by now.
+
+        Once a seed is live the question has been answered: the other slots follow at once, not as the bar rises.
+        """
+        if self.live or self.progress >= self.config.fit_by:
             return self.config.fit_accuracy
         return self.config.fit_accuracy * self.progress / self.config.fit_by
 
