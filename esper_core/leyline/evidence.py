@@ -2,11 +2,17 @@
 
 from array import array
 from math import isfinite, sqrt
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import field, frozen
 
 from esper_core.leyline.records import BULKY
 from esper_core.leyline.stages import GateLevel, Stage
+
+if TYPE_CHECKING:
+    FloatArray: TypeAlias = array[float]
+else:  # array takes no type argument before Python 3.12
+    FloatArray = array
 
 #: One-sided 95 % quantile of the standard normal distribution.
 Z_95 = 1.6448536269514722
@@ -40,7 +46,7 @@ class PairedDifference:
         return isfinite(self.mean) and isfinite(self.standard_error)
 
 
-def paired_difference(without: "array[float]", with_change: "array[float]") -> PairedDifference:
+def paired_difference(without: FloatArray, with_change: FloatArray) -> PairedDifference:
     """Compare per-sample losses ``without`` and ``with_change`` on the same samples.
 
     Raises:
@@ -94,7 +100,7 @@ class EpochMetrics:
     accuracy: float
     samples: int
     seconds: float = 0.0
-    sample_losses: "array[float] | None" = field(default=None, metadata=BULKY, eq=False)
+    sample_losses: FloatArray | None = field(default=None, metadata=BULKY, eq=False)
 
 
 @frozen(kw_only=True)
