@@ -106,6 +106,8 @@ def resume(
         refuse_changes(manifest, now)
         parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict)
         parts.restore(checkpoint)
+        # The run may have been moved or renamed since.
+        manifest |= {"directory": str(directory.path), "name": directory.name}
         manifest["resumed"] = [*manifest.get("resumed", []), {"epoch": checkpoint.epoch, "command": list(command)}]
         directory.write_json(MANIFEST, manifest)
         parts.context.run_resume({**manifest, "resumed_at": checkpoint.sequence})
