@@ -5,7 +5,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -328,7 +328,17 @@ def test_every_live_seed_is_looked_after_not_only_the_first():
     assert decide(seen, *slots).slot == "b"
     assert decide(seen, slots[0], slots[2], slots[3], slots[4]).slot == "c"
     assert decide(seen, slots[0], slots[3], slots[4]) == decide(seen, slots[4])
-    assert "2 live seeds" in decide(seen, slots[0], slots[3]).reason
+    assert "needs anything: 2" in decide(seen, slots[0], slots[3]).reason
+
+
+def test_the_reason_for_waiting_names_a_governor_that_holds_back():
+    seen = host(8, governor=GovernorMode.CONSERVATIVE)
+
+    (action,) = build().decide(
+        [Observation(host=seen, slots=(slot("a"),))], [evolve(masks_of([slot("a")]), germinate={})]
+    )
+
+    assert "the governor is conservative" in action.reason
 
 
 def test_of_several_seeds_the_one_that_contributes_most_surely_is_fossilized_first():

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 from attrs import evolve
 
-from esper_core.api import Action, Op, SlotSignals
+from esper_core.api import Action, GovernorMode, Op, SlotSignals
 from esper_policy_heuristic.preference import choose
 from esper_policy_heuristic.situation import Situation
 
@@ -56,9 +56,10 @@ def wait_where_nothing_can_be_germinated(situation: Situation) -> Action | None:
     """Leave it at that where no slot is free for a blueprint of the preference."""
     if situation.germinable:
         return None
-    if situation.live:
-        return _wait(f"{situation.live} live seeds need nothing, and nothing can be germinated")
-    return _wait("nothing can be germinated")
+    why = "nothing can be germinated"
+    if situation.host.governor is not GovernorMode.NORMAL:
+        why += f" (the governor is {situation.host.governor})"
+    return _wait(f"{why}; live seeds, none of which needs anything: {situation.live}")
 
 
 def wait_for_the_first_epochs(situation: Situation) -> Action | None:
@@ -139,7 +140,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _germinate(situation: Situation, when: str) -> Action | None:
+def _germinate(situation: Situation, when: str) -> Action:
     """Germinate in the deepest slot, slots that have lost no seed first."""
     slots = enumerate(situation.germinable)
     _, slot = max(slots, key=lambda item: (-len(item[1].culled_blueprints), item[1].depth, item[0]))
