@@ -1,6 +1,6 @@
 """From a configuration and a set of plugins to everything that a run is made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ from attrs import frozen
 
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, DataShape, Gate, HostBuild, Sink, Split, Splits, Task
 from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec, Capability, HostSpec, Kind, RewardTermSpec
@@ -94,6 +95,7 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
     host_component = registry.get(Kind.HOST, config.host.name)
     assert isinstance(host_component.spec, HostSpec)
     names = catalogue_names(config, registry)
+    _refuse_idle_options(config, names)
     policy = registry.get(Kind.POLICY, config.policy.name)
     return Assembly(
         config=config,
@@ -115,6 +117,17 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
         policy=f"{policy.spec.name} ({policy.origin.title})",
         terms=tuple(_term(config, registry, index) for index in range(len(config.rewards.terms))),
     )
+
+
+def _refuse_idle_options(config: RunConfig, names: Collection[str]) -> None:
+    for name in config.blueprints:
+        if name not in names:
+            raise EsperError(
+                "E202",
+                f'"blueprints.{name}" sets options of a blueprint that the run does not use',
+                why=f"the catalogue is {', '.join(names)}",
+                fix=f"name {name} in policy.blueprints, or leave its options out",
+            )
 
 
 def build_sinks(config: RunConfig, registry: Registry) -> dict[str, Sink]:

@@ -31,7 +31,7 @@ def final_report(result: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _seeds(result["seeds"])
         yield Text(
             "ablation: loss without the seed minus loss with it, how much the network depends on it. gain: the twin's "
-            "loss minus the network's when the seed's fate was settled, what the network as a whole has gained.",
+            "loss minus the network's as last measured, what the network as a whole has gained.",
             style="dim",
         )
     yield Padding(Text(verdict(result), style="bold"), (1, 0))
