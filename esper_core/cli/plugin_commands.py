@@ -37,9 +37,11 @@ def find_plugin_command(name: str) -> click.Command | None:
     return found[0][1] if found else None
 
 
-def plugin_groups(plugins: PluginSet) -> Iterator[tuple[Origin, click.Group | EsperError]]:
-    """Let every plugin add its commands to a group of its own, so that each is known to be whose."""
+def plugin_groups(plugins: PluginSet, plugin: str | None = None) -> Iterator[tuple[Origin, click.Group | EsperError]]:
+    """Let every plugin (or one) add its commands to a group of its own, so that each is known to be whose."""
     for implementation, origin in plugins.implementations(HOOK):
+        if plugin not in (None, origin.plugin):
+            continue
         group = click.Group("esper")
         arguments = {"cli": group} if implementation.argnames else {}
         try:

@@ -1,6 +1,7 @@
 """The page about one plugin that ``esper plugins info`` prints."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
@@ -68,18 +69,20 @@ def _options(registered: Registered) -> Iterator[str]:
     title = "options"
     for option in attrs.fields(cls) if cls else ():
         kind = option.type.__name__ if isinstance(option.type, type) else option.type
-        default = option.default
-        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            default = default.factory() if not default.takes_self else "computed"
-        yield f"  {title:13} {option.name}: {kind} = {default!r}"
+        yield f"  {title:13} {option.name}: {kind} = {_default(option)}"
         title = ""
 
 
+def _default(option: "attrs.Attribute[Any]") -> str:
+    """A default that is made anew each time is named, not made."""
+    factory = getattr(option.default, "factory", None)
+    return repr(option.default) if factory is None else f"{getattr(factory, '__name__', factory)}()"
+
+
 def _commands(record: PluginRecord, plugins: PluginSet) -> Iterator[str]:
-    for origin, group in plugin_groups(plugins):
-        if origin.plugin == record.origin.plugin:
-            if isinstance(group, EsperError):
-                yield f"\n{group}"
-                continue
-            for name, command in group.commands.items():
-                yield f'\ncommand "{name}": {command.get_short_help_str(100)}'
+    for _, group in plugin_groups(plugins, record.origin.plugin):
+        if isinstance(group, EsperError):
+            yield f"\n{group}"
+            continue
+        for name, command in group.commands.items():
+            yield f'\ncommand "{name}": {command.get_short_help_str(100)}'

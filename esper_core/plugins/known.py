@@ -51,6 +51,7 @@ _EXCEPTIONS = {
     (Kind.TASK, "cifar10"): "esper-task-vision",
     (Kind.TASK, "digits"): "esper-task-vision",
     (Kind.TASK, "fashion-mnist"): "esper-task-vision",
+    (Kind.TASK, "tinystories"): "esper-task-text",
 }
 
 

@@ -11,8 +11,27 @@ from esper_core.leyline.errors import EsperError
 from esper_core.plugins.discovery import Candidate
 from esper_core.plugins.records import Origin
 
-#: Libraries that a descriptor module must not pull in: each costs more than the whole command line.
-HEAVY = frozenset({"torch", "numpy", "transformers", "datasets", "sklearn", "pydantic", "jax", "tensorflow"})
+#: Libraries that a descriptor module must not pull in: each costs as much as the command line itself, or far more.
+HEAVY = frozenset(
+    {
+        "asyncio",
+        "datasets",
+        "jax",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "pydantic",
+        "rich",
+        "scipy",
+        "sklearn",
+        "tensorflow",
+        "torch",
+        "transformers",
+    }
+)
+
+#: Modules that stand between a plugin and what went wrong.
+_MACHINERY = ("esper_core.plugins.", "importlib", "_frozen_importlib")
 
 
 @contextmanager
@@ -71,11 +90,7 @@ def place(error: BaseException, module: str) -> str | None:
     """Return file and line where an exception left the plugin's own code, else where it was raised."""
     frames = [(str(f.f_globals.get("__name__")), f, line) for f, line in _walk(error.__traceback__)]
     own = [(f, line) for name, f, line in frames if is_own_module(name, module)]
-    foreign = [
-        (f, line)
-        for name, f, line in frames
-        if not name.startswith(("esper_core.plugins.", "importlib", "_frozen_importlib"))
-    ]
+    foreign = [(f, line) for name, f, line in frames if not name.startswith(_MACHINERY)]
     if not (found := own or foreign):
         return None
     frame, line = found[-1]
