@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: A sound plugin with one blueprint; its factory needs no torch to be resolved.
-SOUND = '''
+SOUND = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import BlueprintSpec, Layout
 
@@ -20,7 +20,7 @@ def esper_blueprints():
         factory="{package}.module:Update",
         config="{package}.config:UpdateConfig",
     )
-'''
+"""
 
 _CONFIG = '''
 from attrs import frozen
@@ -39,12 +39,12 @@ class UpdateConfig:
     gain: float = 1.0
 '''
 
-_MODULE = '''
+_MODULE = """
 class Update:
     def __init__(self, site, config):
         self.site = site
         self.config = config
-'''
+"""
 
 
 def write_distribution(
