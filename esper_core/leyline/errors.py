@@ -67,9 +67,13 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E504": ("a telemetry sink failed", ExitCode.FAILED),
     "E505": ("there is no such run", ExitCode.USAGE),
     "E506": ("a run cannot be resumed", ExitCode.USAGE),
+    "E507": ("a network with live seeds cannot be exported", ExitCode.USAGE),
+    "E508": ("a run's files are damaged or not as expected", ExitCode.FAILED),
     "E509": ("a checkpoint is damaged", ExitCode.FAILED),
     "E510": ("a checkpoint was written by a newer Esper", ExitCode.USAGE),
     "E511": ("a run's plugins have changed since it began", ExitCode.PLUGIN),
+    "E512": ("a network cannot be exported in this form", ExitCode.USAGE),
+    "E513": ("an exported file cannot be written", ExitCode.USAGE),
 }
 
 

@@ -110,6 +110,18 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class LinearUpdate(Protocol):
+    """What a seed module offers beside its forward if its update of an activation (B, T, D) or (B, D) is linear.
+
+    An exported network has such a seed merged into the linear layer before it.
+    """
+
+    def matrix(self) -> "Tensor":
+        """Return M, (D, D): ``seed(h) == h @ seed.matrix().T``."""
+        ...
+
+
+@runtime_checkable
 class Gate(Protocol):
     """A pure, deterministic check. Missing evidence never passes."""
 
