@@ -55,7 +55,8 @@ def action_masks(
     """Return what is possible now.
 
     GERMINATE: the slot is dormant, a blueprint fits its site and the limits, and the governor is in its normal mode.
-    CULL: the slot's seed is live. FOSSILIZE: the seed is probationary and has passed its last gate.
+    CULL: the slot's seed is live. FOSSILIZE: the seed is probationary and has passed its last gate, and the governor is
+    in its normal mode.
 
     Args:
         states: all slots in site order.
@@ -79,7 +80,11 @@ def action_masks(
         blueprints=catalogue.names,
         germinate={slot: names for slot, names in germinate.items() if names},
         cull=frozenset(state.site.id for state in states if state.stage.live),
-        fossilize=frozenset(s.site.id for s in states if s.stage is Stage.PROBATIONARY and s.may_fossilize),
+        fossilize=frozenset(
+            state.site.id
+            for state in states
+            if governor is GovernorMode.NORMAL and state.stage is Stage.PROBATIONARY and state.may_fossilize
+        ),
         blends=tuple(Blend),
     )
 

@@ -72,7 +72,7 @@ def possible(action: Action, states: tuple[SlotState, ...], governor: GovernorMo
     if action.op is Op.CULL:
         return state.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY)
     if action.op is Op.FOSSILIZE:
-        return state.stage is Stage.PROBATIONARY and state.may_fossilize
+        return governor is GovernorMode.NORMAL and state.stage is Stage.PROBATIONARY and state.may_fossilize
     entry = CATALOGUE[action.blueprint]
     live = [s for s in states if s.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY)]
     grown = sum(SEED_PARAMETERS[s.blueprint] for s in states if s.blueprint) + SEED_PARAMETERS[entry.name]

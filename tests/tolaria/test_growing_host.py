@@ -180,6 +180,19 @@ def test_a_host_whose_loss_turns_nan_is_stopped_and_stands_still(plan):
     assert not host.apply(SCRIPT[1]).verdict.allowed
 
 
+def test_masks_and_governor_agree_in_every_mode(plan):
+    host = GrowingHost(plan)
+    live(host, 5)
+    host.governor.reason = "as the test wants it"
+    for mode in GovernorMode:
+        host.governor.mode = mode
+        masks = host.masks()
+        for action in (SCRIPT[5], SCRIPT[4], SCRIPT[1], evolve(SCRIPT[8], slot="block1")):
+            assert host.governor.review(action, masks).allowed == masks.allows(action), (mode, action)
+    host.governor.mode = GovernorMode.NORMAL
+    assert host.masks().fossilize == {"block1"}
+
+
 def test_evidence_tells_what_was_measured_and_what_was_not(plan):
     host = GrowingHost(plan)
     stages = {}
