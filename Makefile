@@ -1,11 +1,16 @@
-# Thin: each target is one line of uv. `make demo` and `make test` prepare .venv by themselves.
+# Thin: each target is one line. `make demo` and `make test` prepare .venv by themselves; python3 and pip are enough.
 SHELL := /bin/bash
-export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-export OMP_NUM_THREADS ?= 1
+PYTHON ?= python3
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
 STAMP := .venv/.esper-ready
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+BENCHMARKS := $(filter-out tests/benchmarks/test_%,$(wildcard tests/benchmarks/*.py))
+
+# Where pip looks for wheels besides its index. uv reads none of pip's settings, and separates by commas.
+PIP_LINKS = $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+LINKS = $(or $(UV_FIND_LINKS),$(shell echo $(PIP_LINKS) | tr ' ' ,))
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-slow check format bench docs ready clean
 
@@ -24,16 +29,25 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format && $(BIN)/ruff check --fix
 
+bench: $(STAMP)
+	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit; done
+
+docs: $(STAMP)
+	$(BIN)/python tools/plugin_table.py
+
 ready: $(STAMP)
 
-# Not `uv sync`: a lock made here would name local wheels, and torch must come from UV_FIND_LINKS where that is set.
-$(STAMP): $(PROJECTS) | $(UV)
-	$(UV) venv --quiet --allow-existing .venv
-	$(UV) pip install --quiet --group dev $(patsubst %/pyproject.toml,-e %,$(patsubst pyproject.toml,-e .,$(PROJECTS)))
+# Not `uv sync`: a lock made here would name local wheels, and torch must come from LINKS where it is there.
+# The folder `plugins` is newer than the stamp after a plugin came or went; --exact removes what went.
+# --python, because uv would rather install into an environment that happens to be active.
+$(STAMP): $(PROJECTS) plugins | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	UV_FIND_LINKS=$(LINKS) $(UV) pip install --quiet --exact --python $(BIN)/python \
+	    --group dev $(PROJECTS:%pyproject.toml=-e ./%)
 	@touch $@
 
 .tools/bin/uv:
-	python3 -m pip install --quiet --target .tools uv
+	$(PYTHON) -m pip install --quiet --target .tools 'uv>=0.9'
 
 clean:
 	rm -rf .venv .tools dist build
