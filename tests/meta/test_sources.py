@@ -1,0 +1,184 @@
+"""What the sources keep to: who imports what, what is declared, and how long things are."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from packaging.requirements import Requirement
+
+#: What a plugin may import of the core.
+OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn", "testing")}
+
+#: What no description may pull in: listing plugins would import it.
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datasets", "tokenizers", "esper_core.nn"}
+
+#: Modules that are not named as the distribution that provides them.
+PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+
+#: Where code is that only development needs.
+DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/*.py")
+
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
+
+
+@frozen
+class Import:
+    """One imported module; `deferred` if it is inside a function."""
+
+    module: str
+    line: int
+    deferred: bool
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
+    def provider(self) -> str | None:
+        """The distribution that it comes from, None for the standard library."""
+        return None if self.top in sys.stdlib_module_names else PROVIDERS.get(self.top, self.top.replace("_", "-"))
+
+
+def imports(path: Path, *, for_types: bool = True) -> Iterator[Import]:
+    """Yield a file's imports; `for_types`: also those that only a type checker sees."""
+    yield from _imports(ast.parse(path.read_text()), deferred=False, for_types=for_types)
+
+
+def _imports(node: ast.AST, *, deferred: bool, for_types: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING") and not for_types:
+            continue
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, child.lineno, deferred) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from (Import(name, child.lineno, deferred) for name in _modules(child))
+        inside = deferred or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _imports(child, deferred=inside, for_types=for_types)
+
+
+def _modules(node: ast.ImportFrom) -> list[str]:
+    # "from esper_core import nn" imports esper_core.nn; "from esper_core.api import Site" imports esper_core.api.
+    module = f"{'.' * node.level}{node.module or ''}"
+    return [f"{module}.{alias.name}" for alias in node.names] if "." not in module else [module]
+
+
+def foreign_imports_of_esper(it) -> Iterator[str]:
+    """Fix: import esper_core.{hooks, specs, api, nn, testing} only, and never another plugin; absolute imports."""
+    for path in it.modules():
+        for found in imports(path):
+            ours = found.top.startswith("esper_") or found.module.startswith(".")
+            open_module = ".".join(found.module.split(".")[:2]) in OPEN_MODULES
+            if ours and found.top != it.package and not open_module:
+                yield f"{path.name}:{found.line} imports {found.module}"
+
+
+def heavy_descriptions(it) -> Iterator[str]:
+    """Fix: plugin.py and config.py name things by import strings; what computes stands in other modules."""
+    waiting = [path for path in (it.sources / "plugin.py", it.sources / "config.py") if path.is_file()]
+    seen = set(waiting)
+    while waiting:
+        path = waiting.pop()
+        for found in imports(path, for_types=False):
+            if found.top in HEAVY or ".".join(found.module.split(".")[:2]) in HEAVY:
+                yield f"{path.name}:{found.line} imports {found.module}"
+            own = it.sources.parent.joinpath(*found.module.split(".")).with_suffix(".py")
+            if found.top == it.package and own.is_file() and own not in seen:
+                seen.add(own)
+                waiting.append(own)
+
+
+def undeclared_imports(it) -> Iterator[str]:
+    """Fix: declare in `dependencies` what is imported; an extra will do for functions and for `esper_core.testing`."""
+    for path in it.modules():
+        for found in imports(path, for_types=False):
+            optional = found.deferred or path.is_relative_to(it.sources / "testing")
+            declared = {None, it.name, *it.requirements, *(it.extras if optional else ())}
+            if found.provider not in declared:
+                yield f"{path.name}:{found.line} imports {found.module}"
+
+
+def unused_dependencies(it) -> Iterator[str]:
+    """Fix: drop from `dependencies` what the package does not import."""
+    used = {found.provider for path in it.modules() for found in imports(path)}
+    if it.name != "esper-standard":
+        yield from sorted(set(it.requirements) - used)
+
+
+def long_modules(it) -> Iterator[str]:
+    """Fix: a module of 400 lines is two ideas; make two modules of it."""
+    for path in it.modules():
+        lines = len(path.read_text().splitlines())
+        if lines >= LONGEST_MODULE:
+            yield f"{path.name} has {lines} lines"
+
+
+def long_functions(it) -> Iterator[str]:
+    """Fix: a function of more than 60 lines does several things; give each a name."""
+    for path in it.modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    yield f"{path.name}:{node.lineno} {node.name} has {lines} lines"
+
+
+PLUGIN, TASKS = "src/esper_task_vision/plugin.py", "src/esper_task_vision/tasks.py"
+API, CORE = 'ESPER_API = "1.0"\n', "from esper_core.api import"
+LONG_MODULE, LONG_FUNCTION = "#\n" * 400, f"def long():\n{'    print()' + chr(10)}" + "    print()\n" * 60
+
+#: Each rule, and changes of one file of a sound plugin that break it.
+RULES = {
+    foreign_imports_of_esper: [
+        (PLUGIN, API, f"{API}import esper_core.plugins.loader\n"),
+        (PLUGIN, API, f"{API}from esper_core import runtime\n"),
+        (PLUGIN, API, f"{API}from . import tasks\n"),
+        (PLUGIN, API, f"{API}import esper_sink_jsonl.sink\n"),
+    ],
+    heavy_descriptions: [
+        (PLUGIN, API, f"{API}import torch.nn\n"),
+        (PLUGIN, API, f"{API}from esper_core import nn\n"),
+        (PLUGIN, API, f"{API}from esper_task_vision.tasks import VisionTask\n"),
+    ],
+    undeclared_imports: [
+        (TASKS, CORE, f"import pluggy\n{CORE}"),
+        (TASKS, CORE, f"import datasets\n{CORE}"),
+        ("pyproject.toml", '    "attrs>=24.2",\n', ""),
+    ],
+    unused_dependencies: [("pyproject.toml", '    "attrs>=24.2",\n', '    "attrs>=24.2",\n    "click>=8.1",\n')],
+    long_modules: [(PLUGIN, API, f"{API}{LONG_MODULE}")],
+    long_functions: [(PLUGIN, API, f"{API}{LONG_FUNCTION}")],
+}
+MUTANTS = [(rule, mutation) for rule, mutations in RULES.items() for mutation in mutations]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_distribution(rule, plugins, core):
+    checked = plugins if rule in {foreign_imports_of_esper, heavy_descriptions} else [core, *plugins]
+    broken = [f"{it.name}: {problem}" for it in checked for problem in rule(it)]
+    assert not broken, "\n".join([rule.__doc__, *broken])
+
+
+@pytest.mark.parametrize(("rule", "mutation"), MUTANTS, ids=lambda it: getattr(it, "__name__", ""))
+def test_a_mutant_breaks_its_rule(rule, mutation, mutant):
+    assert list(rule(mutant(*mutation))), f"{rule.__name__} overlooks {mutation}"
+
+
+def test_what_the_tests_import_is_installed_by_the_development_group(root, core, plugins):
+    declared = {name for it in [core, *plugins] for name in [it.name, *it.requirements]} | group(core)
+    files = [path for pattern in DEVELOPMENT for path in root.glob(pattern)]
+    beside = {path.stem.replace("_", "-") for path in files}
+    found = {it.provider: path.name for path in files for it in imports(path)}
+    missing = {name: path for name, path in found.items() if name not in {None, *declared, *beside}}
+    assert not missing, f"add to the dependency group `dev` in pyproject.toml: {missing}"
+
+
+def test_extras_are_installed_by_the_development_group(core, plugins):
+    missing = {name: it.name for it in [core, *plugins] for name in it.extras if name not in group(core)}
+    assert not missing, f"add to the dependency group `dev` in pyproject.toml, since tests use it: {missing}"
+
+
+def group(core) -> set[str]:
+    return {Requirement(line).name for line in core.pyproject["dependency-groups"]["dev"]}
