@@ -1,7 +1,7 @@
 """Component descriptors: what a plugin offers, as frozen plain data that imports nothing heavy."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -65,6 +65,14 @@ def _check_reference(_: Any, attribute: "_Attribute[Any]", value: Any) -> None:
         raise TypeError(f"{attribute.name} must be an import string or a callable, not {type(value).__name__}")
 
 
+def _layouts(values: Iterable[Layout | str]) -> frozenset[Layout]:
+    return frozenset(Layout(value) for value in values)
+
+
+def _capabilities(values: Iterable[Capability | str]) -> frozenset[Capability]:
+    return frozenset(Capability(value) for value in values)
+
+
 @frozen(kw_only=True)
 class ComponentSpec:
     """What every component declares.
@@ -84,7 +92,7 @@ class ComponentSpec:
     summary: str = field(validator=validators.instance_of(str))
     factory: ImportString | Callable[..., Any] = field(validator=_check_reference)
     config: ImportString | type | None = field(default=None, validator=validators.optional(_check_reference))
-    capabilities: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
+    capabilities: frozenset[Capability] = field(default=frozenset(), converter=_capabilities)
     since: str = "1.0"
     install_hint: str | None = None
     unavailable: str | None = None
@@ -103,7 +111,7 @@ class HostSpec(ComponentSpec):
         layouts: the layouts of its sites.
     """
 
-    layouts: frozenset[Layout] = field(converter=frozenset)
+    layouts: frozenset[Layout] = field(converter=_layouts)
 
 
 @frozen(kw_only=True)
@@ -118,7 +126,7 @@ class BlueprintSpec(ComponentSpec):
         learnable: it has parameters; False only for a control such as `noop`.
     """
 
-    layouts: frozenset[Layout] = field(converter=frozenset)
+    layouts: frozenset[Layout] = field(converter=_layouts)
     learnable: bool = True
 
 
