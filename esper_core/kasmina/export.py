@@ -1,0 +1,140 @@
+"""A grown network as a plain one: fossilized seeds become ordinary modules, and nothing of Esper is left."""
+
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Literal, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.grown import Grown, grown
+from esper_core.kasmina.linear import as_two_layers, linear_matrix, merge_into
+from esper_core.kasmina.probing import probe_activation
+from esper_core.kasmina.roots import SEEDS, GrowableSequential
+from esper_core.kasmina.slot import Slot
+from esper_core.kasmina.tracing import UntraceableError, is_torch_only, traced
+from esper_core.leyline.errors import EsperError
+
+#: What becomes of seeds whose fate is open.
+Live = Literal["refuse", "remove"]
+
+
+class NotPlainWarning(UserWarning):
+    """A part of an exported network kept a class that is not torch's: unpickling it needs the package of that class."""
+
+
+def export_network(model: nn.Module, *, live: Live = "refuse") -> nn.Module:
+    """Return a copy of a grown network without Esper: no slots, no hooks, no container of seeds.
+
+    The copy computes what the network computes. Each fossilized seed is merged into its site where the seed is linear
+    and the site a plain `nn.Linear` that shares its weight with nobody; elsewhere the site's submodule ``x`` becomes a
+    module with the children ``x.host`` and ``x.seed``. Hosts may call the submodules of their sites, but not look for
+    anything else in them. A root `nn.Sequential` is one again.
+
+    Of the seed, torch's own modules, functions and parameters are left; all of it can be trained on. So the copy can
+    be unpickled without Esper where the host's own classes can be had. Two things make an exception, and each is
+    reported by a `NotPlainWarning`: a seed whose computation cannot be traced keeps its own class, and a submodule
+    with arguments that cannot be listed (``**kwargs``) is wrapped in a class of Esper's.
+
+    Args:
+        model: the root of a grown network (`Growth.bed.model`); it is left as it is.
+        live: refuse to export while there are seeds whose fate is open, or remove them.
+
+    Raises:
+        EsperError: E507 if there are live seeds, unless they are to be removed; E512 if hooks of others run behind a
+            seed at the same submodule.
+    """
+    slots = slots_of(model)
+    fossils = {name: slot for name, slot in slots.items() if slot.regime is Regime.FOSSIL}
+    if live == "refuse" and len(fossils) < len(slots):
+        raise _has_live_seeds({name: slot for name, slot in slots.items() if name not in fossils})
+    for slot in fossils.values():
+        _refuse_hooks_behind(model.get_submodule(slot.site.path), slot)
+    network = deepcopy(model)
+    copies = slots_of(network)
+    for slot in copies.values():
+        slot.detach()
+    if hasattr(network, SEEDS):
+        delattr(network, SEEDS)
+    if isinstance(network, GrowableSequential):
+        # It differs in its forward only; everything else that it carries, hooks of others included, stays.
+        network.__class__ = nn.Sequential  # type: ignore[assignment]
+    # Inner sites first: a site may lie in the submodule of another one.
+    for name in sorted(fossils, key=lambda name: -fossils[name].site.path.count(".")):
+        _make_ordinary(network, copies[name])
+    return network
+
+
+def slots_of(model: nn.Module) -> dict[str, Slot]:
+    """Return the slots of a grown network that hold a seed, by site id."""
+    container = getattr(model, SEEDS, None)
+    return {} if container is None else {name: slot for name, slot in container.items() if isinstance(slot, Slot)}
+
+
+def _make_ordinary(network: nn.Module, slot: Slot) -> None:
+    site = slot.site
+    module = network.get_submodule(site.path)
+    probe = probe_activation(site, _like(network))
+    matrix = linear_matrix(slot.seed, probe)
+    if matrix is not None and _can_take_in(module, network):
+        merge_into(module, matrix)
+        return
+    seed = as_two_layers(matrix, _like(slot.seed)) if matrix is not None else _plain(slot, probe)
+    replacement = grown(module, seed, site.output)
+    if isinstance(replacement, Grown):
+        why = f"the arguments of {type(module).__name__} cannot be listed"
+        _report(f'"{site.path}" is wrapped in esper_core.kasmina.grown.Grown: {why}')
+    network.set_submodule(site.path, replacement)
+
+
+def _plain(slot: Slot, probe: Tensor) -> nn.Module:
+    if is_torch_only(slot.seed):
+        return slot.seed
+    try:
+        return traced(slot.seed, probe)
+    except UntraceableError as error:
+        kind = type(slot.seed)
+        _report(f'the seed in slot "{slot.site.id}" stays a {kind.__module__}.{kind.__qualname__}: {error}')
+        return slot.seed
+
+
+def _can_take_in(module: nn.Module, network: nn.Module) -> TypeGuard[nn.Linear]:
+    """A plain linear layer whose weights nobody else uses, and whose own output nobody looks at."""
+    if type(module) is not nn.Linear or module._forward_hooks:
+        return False
+    mine = {id(parameter) for parameter in module.parameters(recurse=False)}
+    uses = [id(p) for _, p in network.named_parameters(remove_duplicate=False) if id(p) in mine]
+    return len(uses) == len(mine)
+
+
+def _like(network: nn.Module) -> Tensor:
+    return next((p for p in network.parameters() if p.is_floating_point()), torch.empty(()))
+
+
+def _refuse_hooks_behind(module: nn.Module, slot: Slot) -> None:
+    hooks = [*module._forward_hooks.values()]
+    if hooks.index(slot.hook) < len(hooks) - 1:
+        raise EsperError(
+            "E512",
+            f'the seed in slot "{slot.site.id}" cannot become an ordinary module',
+            where=slot.site.path,
+            why="a forward hook that runs behind it sees the grown activation; in a plain network it would not",
+            fix="remove the hook before exporting, and add it again to what is exported",
+        )
+
+
+def _has_live_seeds(live: Mapping[str, Slot]) -> EsperError:
+    seeds = ", ".join(f"{name} ({slot.regime.value}, alpha {float(slot.alpha):.2g})" for name, slot in live.items())
+    return EsperError(
+        "E507",
+        "a network with live seeds cannot be exported",
+        where=f"slot {seeds}",
+        why="their fate is open: they are no permanent part of the network",
+        fix="fossilize or cull them first, or leave them out: live=remove",
+    )
+
+
+def _report(what: str) -> None:
+    warnings.warn(what, NotPlainWarning, stacklevel=5)

@@ -1,0 +1,98 @@
+"""A submodule together with the seed behind it, as one module that takes the submodule's place."""
+
+import inspect
+import operator
+from typing import Any
+
+from torch import fx, nn
+
+from esper_core.kasmina.outputs import replace, select
+
+_LITERALS = (bool, int, float, str, type(None))
+
+
+class Grown(nn.Module):
+    """Calls a submodule and adds the update of a seed to its output.
+
+    For submodules whose arguments cannot be listed; see `grown`. What is asked of it beyond a call is answered by the
+    submodule, as if that still stood in its place.
+
+    Args:
+        host: the submodule.
+        seed: computes the update.
+        output: tuple index or mapping key of the tensor in the submodule's output.
+    """
+
+    def __init__(self, host: nn.Module, seed: nn.Module, output: int | str | None) -> None:
+        super().__init__()
+        self.host = host
+        self.seed = seed
+        self.output = output
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the submodule's output, grown."""
+        output = self.host(*args, **kwargs)
+        h = select(output, self.output)
+        return replace(output, self.output, h + self.seed(h).type_as(h))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("host"), name)
+
+
+def grown(host: nn.Module, seed: nn.Module, output: int | str | None) -> nn.Module:
+    """Return a module that calls `host` and adds the seed's update of its output.
+
+    It is a `torch.fx.GraphModule` with the arguments of `host`, which can be unpickled where Esper is not installed;
+    a `Grown` where the arguments cannot be listed (``*args``, ``**kwargs``, defaults that are no literals). Where the
+    activation is an element of a tuple, the graph module returns a plain tuple; where it is the value of a mapping,
+    the mapping must know ``|``.
+
+    Args:
+        host: the submodule.
+        seed: computes the update.
+        output: tuple index or mapping key of the tensor in the submodule's output.
+    """
+    parameters = inspect.signature(host.forward).parameters.values()
+    if not all(map(_can_be_listed, parameters)):
+        module: nn.Module = Grown(host, seed, output)
+    else:
+        module = fx.GraphModule({"host": host, "seed": seed}, _graph([*parameters], output), class_name="Grown")
+    module.training = host.training
+    return module
+
+
+def _can_be_listed(parameter: inspect.Parameter) -> bool:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False
+    if parameter.default is parameter.empty:
+        # Behind parameters with defaults it could not be written down.
+        return parameter.kind is not parameter.KEYWORD_ONLY
+    return isinstance(parameter.default, _LITERALS)
+
+
+def _graph(parameters: list[inspect.Parameter], output: int | str | None) -> fx.Graph:
+    graph = fx.Graph()
+    given = {p.name: graph.placeholder(p.name, default_value=p.default) for p in parameters}
+    by_name = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    args = tuple(node for name, node in given.items() if name not in by_name)
+    out = graph.call_module("host", args, {name: given[name] for name in given if name in by_name})
+    h = out if output is None else graph.call_function(operator.getitem, (out, output))
+    update = graph.call_method("type_as", (graph.call_module("seed", (h,)), h))
+    graph.output(_put_back(graph, out, output, graph.call_function(operator.add, (h, update))))
+    return graph
+
+
+def _put_back(graph: fx.Graph, out: fx.Node, output: int | str | None, grown: fx.Node) -> fx.Node:
+    if output is None:
+        return grown
+    if isinstance(output, str):
+        return graph.call_function(operator.or_, (out, {output: grown}))
+    before = graph.call_function(operator.getitem, (out, slice(None, output)))
+    head = graph.call_function(operator.add, (before, (grown,)))
+    if output == -1:
+        return head
+    after = graph.call_function(operator.getitem, (out, slice(output + 1, None)))
+    return graph.call_function(operator.add, (head, after))
