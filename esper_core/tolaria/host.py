@@ -280,6 +280,7 @@ class GrowingHost:
         for site in self.sites:
             life = self.growth.lives.get(site.id)
             held = life is not None and life.stage.holds_module
+            slot = self.growth.bed.slots.get(site.id)
             rows.append(
                 {
                     "slot": site.id,
@@ -291,6 +292,9 @@ class GrowingHost:
                     "options": dict(self.plan.recipes[life.blueprint].entry.options)
                     if held and life is not None
                     else {},
+                    # How a planted seed acts, which its stage alone does not tell.
+                    "regime": slot.regime.value if slot is not None else None,
+                    "alpha": slot.alpha.item() if slot is not None else None,
                 }
             )
         return rows
