@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from time import perf_counter
 from types import ModuleType
 
-from attrs import define, evolve, field
+from attrs import evolve
 from pluggy import HookImpl, PluginManager
 
 from esper_core.leyline.errors import EsperError
@@ -12,11 +12,11 @@ from esper_core.plugins.collect import SPEC_BY_HOOK, collect
 from esper_core.plugins.compat import InstalledVersions, check_api, check_required_plugins, check_requirements
 from esper_core.plugins.discovery import Candidate, from_file, installed
 from esper_core.plugins.plugin_set import PluginSet, in_call_order
-from esper_core.plugins.quarantine import HeavyImportWatch, explain_import, import_plugin
-from esper_core.plugins.records import FAILED_STATES, Origin, PluginRecord, Registered, Status
+from esper_core.plugins.quarantine import HeavyImportWatch, import_plugin
+from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered, Status
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.selection import Choice, Selection, choose
-from esper_core.plugins.verify import find_hooks, new_manager, verify
+from esper_core.plugins.verify import Found, find_hooks, new_manager, verify
 
 
 def load_plugins(
@@ -36,7 +36,7 @@ def load_plugins(
     selection = selection or Selection()
     found = installed() if sources is None else tuple(sources)
     attempts = [
-        _Attempt.of(choice) for choice in choose((*found, *map(from_file, dict.fromkeys(selection.paths))), selection)
+        _Attempt(choice) for choice in choose((*found, *map(from_file, dict.fromkeys(selection.paths))), selection)
     ]
     versions = InstalledVersions()
     manager = new_manager()
@@ -57,26 +57,20 @@ def load_plugins(
     )
 
 
-@define
 class _Attempt:
     """A plugin on its way to a record."""
 
-    candidate: Candidate
-    origin: Origin
-    status: Status
-    named: bool
-    problems: list[EsperError]
-    module: ModuleType | None = None
-    api: str | None = None
-    hooks: tuple[str, ...] = ()
-    components: list[Registered] = field(factory=list)
-    seconds: float | None = None
-
-    @classmethod
-    def of(cls, choice: Choice) -> "_Attempt":
-        problems = [choice.problem] if choice.problem else []
-        status = choice.status or Status.ACTIVE
-        return cls(choice.candidate, choice.candidate.origin, status, choice.named, problems)
+    def __init__(self, choice: Choice) -> None:
+        self.candidate = choice.candidate
+        self.origin = choice.candidate.origin
+        self.status = choice.status or Status.ACTIVE
+        self.named = choice.named
+        self.problems = [choice.problem] if choice.problem else []
+        self.module: ModuleType | None = None
+        self.hooks = Found({}, ())
+        self.api: str | None = None
+        self.components: list[Registered] = []
+        self.seconds: float | None = None
 
     def load(self, manager: PluginManager, versions: InstalledVersions) -> None:
         """Check, import and verify it, unless it is left out."""
@@ -100,9 +94,8 @@ class _Attempt:
         if mismatch and mismatch.code == "E121":
             self.fail(Status.INCOMPATIBLE, mismatch)
             return
-        found = find_hooks(self.module, manager)
-        self.hooks = tuple(found.implementations)
-        if wrong := verify(found, self.origin):
+        self.hooks = find_hooks(self.module, manager)
+        if wrong := verify(self.hooks, self.origin):
             self.fail(Status.BROKEN, *wrong)
         if mismatch:
             self.problems.append(mismatch)
@@ -121,7 +114,7 @@ class _Attempt:
         return PluginRecord(
             status=self.status,
             origin=self.origin,
-            hooks=self.hooks,
+            hooks=tuple(self.hooks.implementations),
             components=tuple(self.components),
             problems=tuple(self.problems),
             load_ms=None if self.seconds is None else round(self.seconds * 1e3, 3),
@@ -138,10 +131,8 @@ def _register(attempts: Iterable[_Attempt], manager: PluginManager) -> None:
             if owner is not attempt:
                 attempt.fail(Status.DUPLICATE, _same_module(attempt, owner))
     for attempt in reversed(owners.values()):
-        try:
-            manager.register(attempt.module, attempt.origin.plugin)
-        except Exception as error:  # whatever was not foreseen takes this plugin out, not all
-            attempt.fail(Status.BROKEN, explain_import(error, attempt.origin))
+        name = attempt.origin.plugin
+        manager.register(attempt.hooks.as_plugin(name), name)
 
 
 def _same_module(attempt: _Attempt, owner: _Attempt) -> EsperError:

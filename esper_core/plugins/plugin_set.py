@@ -10,12 +10,13 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.sites import SiteRequest
 from esper_core.plugins.collect import guarded_call
 from esper_core.plugins.discovery import answers_to
-from esper_core.plugins.observers import OBSERVER_HOOKS, Listener, Observers
 from esper_core.plugins.records import Origin, PluginRecord, Status
 from esper_core.plugins.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from esper_core.plugins.observers import Observers
 
 
 @frozen(kw_only=True)
@@ -42,13 +43,16 @@ class PluginSet:
         for implementation in in_call_order(self.manager, hook):
             yield implementation, origins[implementation.plugin_name]
 
-    def observers(self, used: Set[str], report: Callable[[EsperError], None]) -> Observers:
+    def observers(self, used: Set[str], report: Callable[[EsperError], None]) -> "Observers":
         """Return the observers of a run. Installing a plugin changes nothing in a run that does not use it.
 
         Args:
             used: names of the plugins that provide a used component; those asked for by name are added.
             report: is told when an observer raises.
         """
+        # Imported here: only runs are observed, and this class is used by every command that looks at plugins.
+        from esper_core.plugins.observers import OBSERVER_HOOKS, Listener, Observers
+
         return Observers(
             {
                 hook: tuple(

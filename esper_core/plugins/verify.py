@@ -1,12 +1,11 @@
 """Check a plugin's hook implementations against the specifications, before any of them is called."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import FunctionType, MethodType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from attrs import frozen
 from pluggy import HookimplOpts, PluginManager
 
 from esper_core.hooks import PROJECT, SPECIFICATIONS
@@ -39,8 +38,7 @@ def hook_arguments() -> Mapping[str, tuple[str, ...]]:
     }
 
 
-@frozen
-class Found:
+class Found(NamedTuple):
     """What a plugin's module holds.
 
     Attributes:
@@ -49,7 +47,13 @@ class Found:
     """
 
     implementations: Mapping[str, tuple[Function, HookimplOpts]]
-    unmarked: tuple[Function, ...]
+    unmarked: Sequence[Function]
+
+    def as_plugin(self, name: str) -> ModuleType:
+        """Return the implementations alone, to be registered: what was verified and nothing else."""
+        plugin = ModuleType(name)
+        vars(plugin).update({hook: function for hook, (function, _) in self.implementations.items()})
+        return plugin
 
 
 def find_hooks(module: ModuleType, manager: PluginManager) -> Found:
@@ -64,7 +68,7 @@ def find_hooks(module: ModuleType, manager: PluginManager) -> Found:
             implementations[options.get("specname") or name] = (value, options)
         elif name.startswith(PREFIX) and value.__module__ == module.__name__:
             unmarked.append(value)
-    return Found(implementations, tuple(unmarked))
+    return Found(implementations, unmarked)
 
 
 def verify(found: Found, origin: Origin) -> tuple[EsperError, ...]:

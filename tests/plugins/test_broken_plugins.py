@@ -175,9 +175,6 @@ WAYS = {
             + "class Offer:\n    @hookimpl\n    def hosts(self, log): return []\n\nesper_hosts = Offer().hosts\n"
         },
     ),
-    "module-that-hides": Broken(
-        "E101", ["RuntimeError: no"], {"code": HEAD + "def __dir__():\n    raise RuntimeError('no')\n"}
-    ),
     "one-name-twice": Broken(
         "E112",
         ['blueprint "twice" twice'],
@@ -296,6 +293,14 @@ def test_helpers_that_a_plugin_imports_may_be_named_like_hooks(install, load):
     code = HEAD + "from esper_helper.deep import esper_helper_of_mine\n"
     install("esper-helper", code=code, files={"deep.py": "def esper_helper_of_mine(): pass\n"})
     assert one(load(), "helper").problems == ()
+
+
+def test_only_what_was_verified_is_registered(install, load):
+    code = (
+        HEAD + "def __dir__():\n    raise RuntimeError('no')\n\n@hookimpl\ndef esper_blueprints():\n    yield spec()\n"
+    )
+    install("esper-secretive", code=code)
+    assert load().registry.names(Kind.BLUEPRINT) == ("twice",)
 
 
 def test_hooks_of_other_plugins_may_be_optional(install, load):
