@@ -1,7 +1,7 @@
 """A slot that holds a seed: the module under ``model.esper`` and the forward hook at its site."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,9 @@ from esper_core.kasmina.compose import Regime, add_guarded, isolated_input, open
 from esper_core.kasmina.outputs import replace, select
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
+
+#: Computes a seed's update of an activation.
+Update = Callable[[Tensor], Tensor]
 
 
 class Slot(nn.Module):
@@ -40,8 +43,15 @@ class Slot(nn.Module):
         self.position = 0
         self.needs_graph = needs_graph
         self.override: float | None = None
+        #: Gets the submodule's output and returns what goes on, in place of the slot, while the network is measured.
+        self.stand_in: Callable[[Any], Any] | None = None
         self.register_buffer("alpha", torch.zeros(()), persistent=False)
         self._handle: RemovableHandle | None = None
+
+    @property
+    def attached(self) -> bool:
+        """It acts on its site."""
+        return self._handle is not None
 
     def attach(self, module: nn.Module) -> None:
         """Begin to act on the output of `module`."""
@@ -75,24 +85,33 @@ class Slot(nn.Module):
 
     def hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the site's submodule."""
+        if self.stand_in is not None:
+            return self.stand_in(output)
         h = select(output, self.site.output)
         grown = self.act(h)
         return output if grown is h else replace(output, self.site.output, grown)
 
     def act(self, h: Tensor) -> Tensor:
         """Return the activation as the present regime, alpha or override makes it."""
-        if self.override is not None:
-            return h if self.override == 0.0 else h + self.override * self.update(h)
+        return self.compose(h, self.override, self.update)
+
+    def compose(self, h: Tensor, alpha: float | None, update: Update) -> Tensor:
+        """Return the activation at another alpha, or as the slot stands where `alpha` is None.
+
+        `update` computes the seed's update; it is not called where the result does not depend on it.
+        """
+        if alpha is not None:
+            return h if alpha == 0.0 else h + alpha * update(h)
         if self.regime is Regime.STRAIGHT_THROUGH:
             if not torch.is_grad_enabled():
                 return h
             seen = isolated_input(h, needs_graph=self.needs_graph)
-            return straight_through(h, self.update(seen), copy=self.site.inplace_successor)
+            return straight_through(h, update(seen), copy=self.site.inplace_successor)
         if self.regime is Regime.ISOLATED:
-            return add_guarded(h, self.update(isolated_input(h, needs_graph=self.needs_graph)), self.alpha)
+            return add_guarded(h, update(isolated_input(h, needs_graph=self.needs_graph)), self.alpha)
         if self.regime is Regime.OPEN:
-            return add_guarded(h, self.update(open_input(h)), self.alpha)
-        return h + self.update(h)
+            return add_guarded(h, update(open_input(h)), self.alpha)
+        return h + update(h)
 
     def extra_repr(self) -> str:
         """Site and regime, for ``print(model)``."""

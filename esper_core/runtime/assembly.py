@@ -70,6 +70,7 @@ class Assembly:
         return HostPlan(
             name=name,
             build=self.host,
+            capabilities=self.registry.get(Kind.HOST, self.config.host.name).spec.capabilities,
             task=self.task,
             splits=self.splits,
             recipes=self.recipes,

@@ -4,7 +4,7 @@ It takes an action and gives back evidence. Only Leyline records cross its borde
 """
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from time import perf_counter
 
@@ -21,15 +21,18 @@ from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Transition
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.evidence import Evidence, SeedEvidence, paired_difference
-from esper_core.leyline.protocols import Gate, HostBuild, Splits, Task
+from esper_core.leyline.protocols import Gate, HostBuild, Split, Splits, Task
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
+from esper_core.leyline.specs import Capability
 from esper_core.leyline.stages import GateLevel, Stage
 from esper_core.leyline.streams import derive_seed
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
 from esper_core.tolaria.config import OptimizerConfig
+from esper_core.tolaria.counterfactuals import Setting
 from esper_core.tolaria.data import BatchStream
+from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.governor import Governor
-from esper_core.tolaria.measuring import Measured, Setting, measure
+from esper_core.tolaria.measuring import Measured, measure
 from esper_core.tolaria.rates import LearningRates, build_optimizer
 from esper_core.tolaria.training import GradientEvidence, TrainedEpoch, train_epoch
 
@@ -49,6 +52,7 @@ class HostPlan:
         optimizer: optimizer and learning rates.
         epochs, batch_size: of the training.
         seed: of initial weights, data order, and everything else that is random. Hosts of a round share it.
+        capabilities: of the network's descriptor; those of the build add to them.
     """
 
     name: str
@@ -63,6 +67,7 @@ class HostPlan:
     epochs: int
     batch_size: int
     seed: int
+    capabilities: frozenset[Capability] = frozenset()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -100,6 +105,7 @@ class GrowingHost:
             self.rates.seed_rate,
         )
         self.governor = Governor(plan.task.random_guess_loss)
+        self.forks = ForkMap(fixed_batch=Capability.FIXED_BATCH in plan.capabilities | build.capabilities)
         self._reported = 0
         self._flops: tuple[tuple[tuple[str, Regime], ...], int] | None = None
         self._host_parameters = parameter_count(self.model)
@@ -160,7 +166,7 @@ class GrowingHost:
 
     def finish(self) -> FinalReport:
         """Measure the test split and sum up. Seeds that are still live stay in the network as they stand."""
-        test = measure(self.growth.bed, self.plan.task, self.plan.splits.test).metrics
+        test = self._measured(self.plan.splits.test).metrics
         return FinalReport(
             host=self.plan.name,
             epochs=self.epoch_index,
@@ -212,7 +218,7 @@ class GrowingHost:
         known = self.growth.evidence(epoch)
         last = epoch + 1 == self.plan.epochs
         asked = {seed.slot: setting for seed in known if (setting := self._setting(seed, last)) is not None}
-        measured = measure(self.growth.bed, self.plan.task, self.plan.splits.validation, [*asked.values()])
+        measured = self._measured(self.plan.splits.validation, [*asked.values()])
         losses = dict(zip(asked, measured.losses, strict=True))
         seeds = tuple(
             self._complete(seed, measured, losses.get(seed.slot), trained.gradients.get(seed.slot), reference)
@@ -231,6 +237,11 @@ class GrowingHost:
             forward_flops=flops,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
         )
+
+    def _measured(self, split: Split, settings: Sequence[Setting] = ()) -> Measured:
+        # A host that depends on its batch is measured on batches like those that it is trained on.
+        batch_size = self.plan.batch_size if self.forks.fixed_batch else None
+        return measure(self.growth.bed, self.plan.task, split, settings, batch_size=batch_size, forks=self.forks)
 
     def _setting(self, seed: SeedEvidence, last_epoch: bool) -> Setting | None:
         """What else to measure for a seed: a trial at a small alpha, or the network without it."""

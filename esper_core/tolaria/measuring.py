@@ -1,22 +1,33 @@
 """Validation and counterfactuals: per-sample losses of the network as it stands and with other alphas."""
 
+import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from math import log2, prod
 from time import perf_counter
 from typing import Any
 
 import torch
 from attrs import define, frozen
-from torch import Tensor, nn
+from torch import Tensor
 
 from esper_core.kasmina.bed import SeedBed
+from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.slot import Slot
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Split, Task
+from esper_core.tolaria.counterfactuals import Setting
 from esper_core.tolaria.data import in_order
+from esper_core.tolaria.fork_points import ForkMap
+from esper_core.tolaria.forking import Branch, ForkingForward, ForkTree
 
-#: Other alphas for some slots; the empty setting is the network as it stands.
-Setting = Mapping[str, float]
+#: By default a batch has as many samples as the widest activation at a site, before it forks, has room for in this.
+_CACHE_BYTES, _DEVICE_BYTES = 2**20, 2**26
+_FLOAT_BYTES = 4
+#: Up to so many branches the batch is as large as without any; activations behind forks are mostly smaller ones.
+_FREE_BRANCHES = 8
+_FEWEST_SAMPLES, _MOST_SAMPLES = 8, 512
 
 
 @frozen(kw_only=True)
@@ -26,34 +37,57 @@ class Measured:
     Attributes:
         metrics: of the network as it stands, per-sample losses included.
         losses: per-sample losses for each setting, in the order asked for.
-        update_ratios: rms(delta) / rms(h) for each slot whose seed ran; NaN where it is not finite.
+        update_ratios: rms(delta) / rms(h) for each slot whose seed acted, over the network as it stands and all
+            settings together; NaN where it is not finite.
+        passes: forward passes per batch: 1 where all settings shared one, up to one for each distinct setting.
     """
 
     metrics: EpochMetrics
     losses: tuple["array[float]", ...]
     update_ratios: Mapping[str, float]
+    passes: int
 
 
 def measure(
-    bed: SeedBed, task: Task, split: Split, settings: Sequence[Setting] = (), *, batch_size: int = 512
+    bed: SeedBed,
+    task: Task,
+    split: Split,
+    settings: Sequence[Setting] = (),
+    *,
+    batch_size: int | None = None,
+    forks: ForkMap | None = None,
 ) -> Measured:
     """Measure the network on a split as it stands, and once more for every setting, on the same samples.
 
     The model is left in the mode it was in; no random number is drawn and no weight or buffer changes.
+
+    Args:
+        bed: the live slots of the network.
+        task: gives losses and metric.
+        split: what to measure on.
+        settings: other alphas for some of the slots that hold a seed.
+        batch_size: samples per batch; by default as many as suit the number of settings.
+        forks: where the host's batch may grow, as far as that is known already; by default it is found out anew.
+
+    Raises:
+        KeyError: if a setting names a slot that holds no seed.
     """
     model = bed.model
     training = model.training
     began = perf_counter()
+    meters: dict[str, _UpdateMeter] = {}
     losses: list[list[Tensor]] = [[] for _ in range(len(settings) + 1)]
     correct: list[Tensor] = []
     model.eval()
     try:
-        with torch.no_grad(), _update_meters(bed) as meters:
-            for inputs, targets in in_order(split, batch_size):
-                for index, outputs in enumerate(_forward_all(bed, inputs, settings)):
-                    losses[index].append(task.losses(outputs, targets))
-                    if index == 0:
-                        correct.append(task.correct(outputs, targets))
+        with torch.no_grad(), _eagerly():
+            passes = _passes(bed, [{}, *settings], forks or ForkMap(), split.inputs, meters)
+            with passes.forward.installed():
+                for inputs, targets in in_order(split, batch_size or passes.batch_size):
+                    for index, outputs in passes.run(inputs):
+                        losses[index].append(task.losses(outputs, targets))
+                        if index == 0:
+                            correct.append(task.correct(outputs, targets))
     finally:
         model.train(training)
     columns = [_as_array(column) for column in losses]
@@ -68,16 +102,71 @@ def measure(
     return Measured(
         metrics=metrics,
         losses=tuple(columns[1:]),
-        update_ratios={slot: meter.ratio() for slot, meter in meters.items() if meter.seen},
+        update_ratios={slot: meters[slot].ratio() for slot in bed.slots if slot in meters},
+        passes=len(passes.groups),
     )
 
 
-def _forward_all(bed: SeedBed, inputs: Tensor, settings: Sequence[Setting]) -> Iterator[Any]:
-    """Yield the outputs as the network stands, then those of every setting: one whole pass each."""
-    yield bed.model(inputs)
-    for setting in settings:
-        with bed.override(setting):
-            yield bed.model(inputs)
+@frozen(kw_only=True)
+class _Passes:
+    """The forward passes that together give every setting: the settings' indices and the tree of each."""
+
+    forward: ForkingForward
+    groups: Sequence[tuple[Sequence[int], ForkTree]]
+    batch_size: int
+
+    def run(self, inputs: Tensor) -> Iterator[tuple[int, Any]]:
+        """Yield the index and the output of each setting."""
+        for indices, tree in self.groups:
+            yield from zip(indices, self.forward(inputs, tree), strict=True)
+
+
+def _passes(
+    bed: SeedBed, settings: Sequence[Setting], forks: ForkMap, inputs: Tensor, meters: "dict[str, _UpdateMeter]"
+) -> _Passes:
+    if unknown := {name for setting in settings for name in setting} - {*bed.slots}:
+        raise KeyError(f"no seed in slot {', '.join(sorted(unknown))}")
+    slots = {name: slot for name, slot in bed.slots.items() if slot.attached}
+    branches = [_branch(slots, setting) for setting in settings]
+    differing = [name for index, name in enumerate(slots) if len({branch[index] for branch in branches}) > 1]
+    points = forks.points(bed, slots, differing, inputs)
+    # Branches that differ at a slot where the host cannot fork do not share a pass.
+    apart = max((index + 1 for index, name in enumerate(slots) if name in differing and name not in points), default=0)
+    groups: dict[Branch, list[int]] = {}
+    for index, branch in enumerate(branches):
+        groups.setdefault(branch[:apart], []).append(index)
+    trees = [ForkTree([branches[index] for index in group]) for group in groups.values()]
+
+    def observe(slot: str, h: Tensor, delta: Tensor, times: int) -> None:
+        meters.setdefault(slot, _UpdateMeter()).add(h, delta, times)
+
+    return _Passes(
+        forward=ForkingForward(bed.model, slots, points, forks.output, observe=observe),
+        groups=[*zip(groups.values(), trees, strict=True)],
+        batch_size=_batch_size(bed, inputs, max(len({*tree.branches}) for tree in trees)),
+    )
+
+
+def _batch_size(bed: SeedBed, inputs: Tensor, branches: int) -> int:
+    """Return a power of two for which the widest activation, and what it grows to, stays in cache."""
+    budget = _CACHE_BYTES if inputs.device.type == "cpu" else _DEVICE_BYTES
+    widest = max(prod(shape) for shape in (inputs.shape[1:], *(site.sample_shape for site in bed.sites.values())))
+    samples = budget / (widest * _FLOAT_BYTES) / max(1.0, branches / _FREE_BRANCHES)
+    return 1 << int(log2(min(_MOST_SAMPLES, max(_FEWEST_SAMPLES, samples))))
+
+
+def _branch(slots: Mapping[str, Slot], setting: Setting) -> Branch:
+    return tuple(_alpha(slot, setting.get(name, slot.override)) for name, slot in slots.items())
+
+
+def _alpha(slot: Slot, alpha: float | None) -> float | None:
+    """A seed in straight-through training changes no value as it stands: that is the branch without it."""
+    return 0.0 if alpha is None and slot.regime is Regime.STRAIGHT_THROUGH else alpha
+
+
+def _eagerly() -> AbstractContextManager[object]:
+    """Keep what is compiled for training from being compiled anew for batches that grow."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _as_array(column: Sequence[Tensor]) -> "array[float]":
@@ -88,27 +177,19 @@ def _as_array(column: Sequence[Tensor]) -> "array[float]":
 
 @define
 class _UpdateMeter:
-    """Sums of squares of a seed's input and output."""
+    """Sums of squares of a seed's input and update."""
 
     h: Tensor | float = 0.0
     delta: Tensor | float = 0.0
-    seen: bool = False
 
-    def hook(self, module: nn.Module, args: tuple[Tensor, ...], delta: Tensor) -> None:
-        self.h = self.h + args[0].float().square().sum()
-        self.delta = self.delta + delta.float().square().sum()
-        self.seen = True
+    def add(self, h: Tensor, delta: Tensor, times: int) -> None:
+        self.h = self.h + times * _squares(h)
+        self.delta = self.delta + times * _squares(delta)
 
     def ratio(self) -> float:
         return float((torch.as_tensor(self.delta) / torch.as_tensor(self.h)).sqrt())
 
 
-@contextmanager
-def _update_meters(bed: SeedBed) -> Iterator[dict[str, _UpdateMeter]]:
-    meters = {slot: _UpdateMeter() for slot in bed.slots}
-    handles = [held.seed.register_forward_hook(meters[slot].hook) for slot, held in bed.slots.items()]
-    try:
-        yield meters
-    finally:
-        for handle in handles:
-            handle.remove()
+def _squares(x: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dtype=torch.float32)
+    return norm.square()

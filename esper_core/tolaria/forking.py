@@ -1,0 +1,215 @@
+"""One forward pass for several settings: the batch forks where the settings first differ.
+
+A *branch* says what each live slot does. Branches share everything in front of the first slot, in execution order, at
+which they differ. There the batch grows along its first axis, a block of rows for each distinct prefix of the branches,
+and at the end the outputs are divided again. A seed runs once for each distinct input, whatever the number of alphas
+that want its update, and on each block by itself: so neither its result nor the guard against numbers that are not
+finite depends on the other branches.
+
+Growing at a slot's own output is right only if everything that comes later is made from that output. Where another
+path leads around the site (a residual connection), the batch grows at the input of an enclosing submodule instead; see
+`fork_points`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from attrs import define, frozen
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from esper_core.kasmina.outputs import replace, select
+from esper_core.kasmina.slot import Slot, Update
+
+#: What each live slot does, in execution order: another alpha, or None for the slot as it stands.
+Branch = tuple[float | None, ...]
+
+
+@frozen(kw_only=True)
+class ForkPoint:
+    """Where the batch may grow.
+
+    Attributes:
+        path: a submodule.
+        entering: the place is its input, not its output.
+        follows: for each leaf of that input or output, whether its first axis is the batch.
+    """
+
+    path: str
+    entering: bool
+    follows: tuple[bool, ...]
+
+
+class ForkTree:
+    """The distinct prefixes of some branches. A level counts the slots that are decided, from none to all."""
+
+    def __init__(self, branches: Sequence[Branch]) -> None:
+        self.branches = tuple(branches)
+        depths = range(len(self.branches[0]) + 1)
+        self._uses = [Counter(branch[:depth] for branch in self.branches) for depth in depths]
+        self._places = [{prefix: place for place, prefix in enumerate(uses)} for uses in self._uses]
+
+    def level(self, decided: int) -> Sequence[Branch]:
+        """Return the prefixes of this length: one block of rows each, in this order."""
+        return [*self._places[decided]]
+
+    def place(self, prefix: Branch) -> int:
+        """Return the place of a prefix in its level."""
+        return self._places[len(prefix)][prefix]
+
+    def uses(self, prefix: Branch) -> int:
+        """Return how many branches begin with this prefix."""
+        return self._uses[len(prefix)][prefix]
+
+
+class ForkingForward:
+    """Calls a model once for all branches of a tree.
+
+    Args:
+        model: takes one tensor whose first axis is the batch.
+        slots: its attached slots in execution order.
+        points: where the batch may grow for a slot; branches of one tree differ only at slots that have one.
+        output: for each leaf of the model's output, whether its first axis is the batch.
+        update: what computes the update of a slot's seed.
+        observe: told of each update that was computed: slot, seed's input, update, and how many branches it served.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        slots: Mapping[str, Slot],
+        points: Mapping[str, ForkPoint],
+        output: Sequence[bool],
+        *,
+        update: Callable[[Slot, Tensor], Tensor] = Slot.update,
+        observe: Callable[[str, Tensor, Tensor, int], None] | None = None,
+    ) -> None:
+        self._model = model
+        self._slots = slots
+        self._points = points
+        self._output = output
+        self._update = update
+        self._observe = observe
+        self._tree = ForkTree([()])
+        self._rows = 0
+        self._level = 0
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Let the slots act by branch, and the batch grow, while the context lasts."""
+        entrances = {
+            point.path: (index + 1, point.follows)
+            for index, name in enumerate(self._slots)
+            if (point := self._points.get(name)) is not None and point.entering
+        }
+        handles = []
+        try:
+            for path, (level, follows) in entrances.items():
+                hook = partial(self._enter, level, follows)
+                handles.append(self._model.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True))
+            for index, (name, slot) in enumerate(self._slots.items()):
+                slot.stand_in = partial(self._act, index, name)
+            yield
+        finally:
+            for slot in self._slots.values():
+                slot.stand_in = None
+            for handle in handles:
+                handle.remove()
+
+    def __call__(self, inputs: Tensor, tree: ForkTree) -> list[Any]:
+        """Return the model's output for each branch of the tree."""
+        self._tree, self._rows, self._level = tree, len(inputs), 0
+        outputs = self._model(inputs)
+        decided = self._level
+        if len(tree.level(decided)) == 1:
+            return [outputs for _ in tree.branches]
+        leaves, structure = tree_flatten(outputs)
+        divided = [
+            torch.split(leaf, self._rows) if follows else None
+            for leaf, follows in zip(leaves, self._output, strict=True)
+        ]
+        parts = [
+            tree_unflatten(
+                [leaf if blocks is None else blocks[place] for leaf, blocks in zip(leaves, divided, strict=True)],
+                structure,
+            )
+            for place in range(len(tree.level(decided)))
+        ]
+        return [parts[tree.place(branch[:decided])] for branch in tree.branches]
+
+    def _enter(self, level: int, follows: Sequence[bool], module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Forward pre-hook of an enclosing submodule."""
+        before = self._level
+        self._level = max(before, level)
+        return self._spread((args, kwargs), follows, before)
+
+    def _act(self, index: int, name: str, output: Any) -> Any:
+        """Do a slot's work in all branches; fork here, unless that was done earlier."""
+        slot, before = self._slots[name], self._level
+        self._level = max(before, index + 1)
+        h = select(output, slot.site.output)
+        acted = self._composed(index, name, h, before)
+        if len(acted) == 1:
+            return output if acted[0] is h else replace(output, slot.site.output, acted[0])
+        if self._grows(before):
+            output = self._spread(output, self._points[name].follows, before)
+        return replace(output, slot.site.output, torch.cat(acted))
+
+    def _composed(self, index: int, name: str, h: Tensor, before: int) -> list[Tensor]:
+        """Return the block of each branch behind the slot; `h` holds those of the level `before`."""
+        slot = self._slots[name]
+        blocks = [h] if len(self._tree.level(before)) == 1 else torch.split(h, self._rows)
+        # Branches that agree on all slots in front of this one have the same rows here, wherever the batch has grown.
+        known = min(before, index)
+        updates: dict[Branch, _SharedUpdate] = {}
+        acted = []
+        for branch in self._tree.level(self._level):
+            update = updates.setdefault(branch[:known], _SharedUpdate(partial(self._update, slot)))
+            block = blocks[self._tree.place(branch[:before])]
+            acted.append(slot.compose(block, branch[index], update.serving(self._tree.uses(branch))))
+        for update in updates.values():
+            if self._observe is not None and update.h is not None and update.delta is not None:
+                self._observe(name, update.h, update.delta, update.served)
+        return acted
+
+    def _grows(self, before: int) -> bool:
+        return len(self._tree.level(before)) < len(self._tree.level(self._level))
+
+    def _spread(self, tree: Any, follows: Sequence[bool], before: int) -> Any:
+        """Repeat the blocks of the level `before` for the present level, in every leaf that follows the batch."""
+        if not self._grows(before):
+            return tree
+        sources = [self._tree.place(branch[:before]) for branch in self._tree.level(self._level)]
+        leaves, structure = tree_flatten(tree)
+        grown = [
+            _repeated(leaf, self._rows, sources) if flag else leaf for leaf, flag in zip(leaves, follows, strict=True)
+        ]
+        return tree_unflatten(grown, structure)
+
+
+@define
+class _SharedUpdate:
+    """A seed's update of one input, computed when the first branch asks for it."""
+
+    compute: Update
+    h: Tensor | None = None
+    delta: Tensor | None = None
+    served: int = 0
+
+    def serving(self, branches: int) -> Update:
+        def update(h: Tensor) -> Tensor:
+            if self.delta is None:
+                self.h, self.delta = h, self.compute(h)
+            self.served += branches
+            return self.delta
+
+        return update
+
+
+def _repeated(leaf: Tensor, rows: int, sources: Sequence[int]) -> Tensor:
+    blocks = torch.split(leaf, rows)
+    return torch.cat([blocks[source] for source in sources])
