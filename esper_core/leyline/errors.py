@@ -74,6 +74,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E511": ("a run's plugins have changed since it began", ExitCode.PLUGIN),
     "E512": ("a network cannot be exported in this form", ExitCode.USAGE),
     "E513": ("an exported file cannot be written", ExitCode.USAGE),
+    "E520": ("a run has no such slot or seed", ExitCode.USAGE),
 }
 
 

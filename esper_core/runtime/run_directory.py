@@ -58,7 +58,7 @@ def create_run_directory(runs: Path, name: str | None, stem: str) -> RunDirector
     try:
         runs.mkdir(parents=True, exist_ok=True)
         path = _next_free(runs, stem) if name is None else _named(runs, name)
-        _point_last_at(path)
+        point_last_at(path)
     except OSError as error:
         raise _unwritable(runs, error) from error
     return RunDirectory(path)
@@ -78,6 +78,23 @@ def find_run(path: Path) -> RunDirectory:
         what = f'there is no run at "{path}"'
         raise EsperError("E505", what, why=f"it has no {MANIFEST}", fix=did_you_mean(path.name, beside))
     return RunDirectory(path)
+
+
+def point_last_at(path: Path) -> None:
+    """Let ``last`` lead to a run beside it: by a symbolic link, or a file with the name where there are no links.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    last = path.parent / LAST
+    link = path.parent / f".{LAST}.{os.getpid()}"
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(path.name, target_is_directory=True)
+    except (OSError, NotImplementedError):
+        write_atomically(last, f"{path.name}\n".encode())
+        return
+    link.replace(last)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -120,19 +137,6 @@ def _named(runs: Path, name: str) -> Path:
         fix = "choose another name, or leave it out for the next free one"
         raise EsperError("E501", f'there is a run "{path}" already', fix=fix) from error
     return path
-
-
-def _point_last_at(path: Path) -> None:
-    """A symbolic link, or a file with the name where there are no links."""
-    last = path.parent / LAST
-    link = path.parent / f".{LAST}.{os.getpid()}"
-    link.unlink(missing_ok=True)
-    try:
-        link.symlink_to(path.name, target_is_directory=True)
-    except (OSError, NotImplementedError):
-        write_atomically(last, f"{path.name}\n".encode())
-        return
-    link.replace(last)
 
 
 def _unwritable(path: Path, error: OSError) -> EsperError:

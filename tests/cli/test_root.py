@@ -63,7 +63,7 @@ class TestErrors:
         assert CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"]).exit_code == ExitCode.INTERRUPTED
 
     def test_an_unknown_command_comes_with_the_nearest(self):
-        done = CliRunner().invoke(cli, ["plugns"])
+        done = CliRunner().invoke(cli, ["pluginz"])
         assert done.exit_code == ExitCode.USAGE
         assert "Did you mean 'plugins'?" in done.stderr
 
