@@ -86,6 +86,7 @@ def test_what_is_switched_off_cannot_be_used(esper):
     assert not (esper.cwd / "runs").exists()
 
 
+@pytest.mark.slow
 def test_what_is_broken_and_needed_is_an_error_of_the_plugin(esper, install):
     install("acme-blueprint-foo", files={"module.py": "import nobodys_module\n"})
     done = esper("run", "digits", "--set", "policy.blueprints=['foo']", "--set", "epochs=1")
