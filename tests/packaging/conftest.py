@@ -1,0 +1,142 @@
+"""The wheels of the workspace, a clean environment that has them from pip, and each of them installed alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+ROOT = Path(__file__).parents[2]
+
+#: The environment of a user's shell: nothing that points into this workspace.
+DROPPED = ("ESPER_", "PYTHON", "UV_", "VIRTUAL_ENV")
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
+
+
+def call(*command: str | Path, cwd: Path, environ: dict[str, str] | None = None) -> str:
+    """Run a command that must succeed and return its output."""
+    done = subprocess.run(
+        command, cwd=cwd, env=ENVIRON | (environ or {}), capture_output=True, text=True, check=False, timeout=800
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel of every distribution."""
+    folder = tmp_path_factory.mktemp("wheels")
+    build = (sys.executable, "-m", "uv", "build", "--all-packages", "--wheel", "--python", sys.executable)
+    call(*build, "--out-dir", folder, cwd=ROOT)
+    return folder
+
+
+@frozen
+class Clean:
+    """A virtual environment of Python's own `venv`, filled by its pip, and an empty folder to work in."""
+
+    folder: Path
+    wheels: Path
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    def create(self) -> None:
+        self.work.mkdir()
+        constraints = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]
+        (self.folder / "constraints.txt").write_text("\n".join(constraints))
+        call(sys.executable, "-m", "venv", self.folder / "venv", cwd=self.work)
+
+    def pip(self, *arguments: str | Path) -> str:
+        return call(self.folder / "venv/bin/python", "-m", "pip", *arguments, cwd=self.work)
+
+    def install(self, distribution: str) -> None:
+        """Install one of ours from the wheels; libraries come from wherever pip is configured to look."""
+        options = ("--find-links", self.wheels, "--constraint", self.folder / "constraints.txt")
+        self.pip("install", "--quiet", "--no-compile", *options, distribution)
+
+    def esper(self, *arguments: str) -> str:
+        return call(self.folder / "venv/bin/esper", *arguments, cwd=self.work)
+
+    def plugins(self) -> dict[str, dict[str, Any]]:
+        """What `esper plugins list` says, by distribution."""
+        return {record["distribution"]: record for record in json.loads(self.esper("plugins", "list", "--json"))}
+
+
+@pytest.fixture(scope="session")
+def clean(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clean]:
+    """An environment without anything of ours."""
+    environment = Clean(tmp_path_factory.mktemp("clean"), wheels)
+    environment.create()
+    yield environment
+    # With torch in it, it takes a gigabyte; pytest would keep the last three.
+    shutil.rmtree(environment.folder)
+
+
+@pytest.fixture(scope="session")
+def with_one_plugin(clean: Clean) -> dict[str, dict[str, Any]]:
+    """The plugins that there are after nothing but one blueprint was installed."""
+    clean.install("esper-blueprint-noop")
+    return clean.plugins()
+
+
+@pytest.fixture(scope="session")
+def standard(clean: Clean, with_one_plugin: object) -> Clean:
+    """The environment with the standard distribution."""
+    clean.install("esper-standard")
+    return clean
+
+
+@frozen
+class Solo:
+    """Every distribution of ours in a folder of its own, and the libraries of this environment in another.
+
+    The libraries are linked, so that no plugin has to wait for a download. Whether each plugin declares those that it
+    imports is a rule of `tests/meta`.
+    """
+
+    folder: Path
+
+    @property
+    def libraries(self) -> Path:
+        return self.folder / "libraries"
+
+    def link_libraries(self) -> None:
+        self.libraries.mkdir()
+        for entry in Path(sysconfig.get_path("purelib")).iterdir():
+            if not entry.name.startswith("esper_") and entry.suffix != ".pth":
+                (self.libraries / entry.name).symlink_to(entry)
+
+    def seen_from(self, *folders: Path) -> list[list[dict[str, Any]]]:
+        """The plugins seen from each folder, when only it, the core and the libraries are on the path."""
+        path = os.pathsep.join(map(str, [self.folder / "esper-core", self.libraries]))
+        script = (sys.executable, "-S", Path(__file__).with_name("alone.py"), *folders)
+        seen = json.loads(call(*script, cwd=self.folder, environ={"PYTHONPATH": path}))
+        return [seen[str(folder)] for folder in folders]
+
+
+@pytest.fixture(scope="session")
+def solo(clean: Clean, tmp_path_factory: pytest.TempPathFactory) -> Solo:
+    """Every wheel installed by pip, each where it sees no other."""
+    places = Solo(tmp_path_factory.mktemp("solo"))
+    places.link_libraries()
+    for wheel in clean.wheels.glob("*.whl"):
+        target = places.folder / wheel.name.partition("-")[0].replace("_", "-")
+        clean.pip("install", "--quiet", "--no-compile", "--no-deps", "--no-index", "--target", target, wheel)
+    return places
+
+
+@pytest.fixture(scope="session")
+def alone(solo: Solo) -> dict[str, list[dict[str, Any]]]:
+    """What is seen of the plugins, by distribution, when only that distribution and the core are there."""
+    folders = [folder for folder in solo.folder.glob("esper-*") if folder.name != "esper-core"]
+    return dict(zip([folder.name for folder in folders], solo.seen_from(*folders), strict=True))
