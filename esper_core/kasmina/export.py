@@ -3,13 +3,15 @@
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, get_args
 
 import torch
 from torch import Tensor, nn
 
+from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.grown import Grown, grown
+from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.linear import as_two_layers, linear_matrix, merge_into
 from esper_core.kasmina.probing import probe_activation
 from esper_core.kasmina.roots import SEEDS, GrowableSequential
@@ -25,7 +27,7 @@ class NotPlainWarning(UserWarning):
     """A part of an exported network kept a class that is not torch's: unpickling it needs the package of that class."""
 
 
-def export_network(model: nn.Module, *, live: Live = "refuse") -> nn.Module:
+def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refuse") -> nn.Module:
     """Return a copy of a grown network without Esper: no slots, no hooks, no container of seeds.
 
     The copy computes what the network computes. Each fossilized seed is merged into its site where the seed is linear
@@ -39,38 +41,47 @@ def export_network(model: nn.Module, *, live: Live = "refuse") -> nn.Module:
     with arguments that cannot be listed (``**kwargs``) is wrapped in a class of Esper's.
 
     Args:
-        model: the root of a grown network (`Growth.bed.model`); it is left as it is.
+        network: a growth, its seed bed, or the root module itself; it is left as it is.
         live: refuse to export while there are seeds whose fate is open, or remove them.
 
     Raises:
         EsperError: E507 if there are live seeds, unless they are to be removed; E512 if hooks of others run behind a
             seed at the same submodule.
     """
+    if live not in get_args(Live):
+        raise ValueError(f"live must be one of {', '.join(get_args(Live))}, not {live!r}")
+    model = _root(network)
     slots = slots_of(model)
     fossils = {name: slot for name, slot in slots.items() if slot.regime is Regime.FOSSIL}
     if live == "refuse" and len(fossils) < len(slots):
         raise _has_live_seeds({name: slot for name, slot in slots.items() if name not in fossils})
     for slot in fossils.values():
         _refuse_hooks_behind(model.get_submodule(slot.site.path), slot)
-    network = deepcopy(model)
-    copies = slots_of(network)
+    plain = deepcopy(model)
+    copies = slots_of(plain)
     for slot in copies.values():
         slot.detach()
-    if hasattr(network, SEEDS):
-        delattr(network, SEEDS)
-    if isinstance(network, GrowableSequential):
+    if hasattr(plain, SEEDS):
+        delattr(plain, SEEDS)
+    if isinstance(plain, GrowableSequential):
         # It differs in its forward only; everything else that it carries, hooks of others included, stays.
-        network.__class__ = nn.Sequential  # type: ignore[assignment]
+        plain.__class__ = nn.Sequential  # type: ignore[assignment]
     # Inner sites first: a site may lie in the submodule of another one.
     for name in sorted(fossils, key=lambda name: -fossils[name].site.path.count(".")):
-        _make_ordinary(network, copies[name])
-    return network
+        _make_ordinary(plain, copies[name])
+    return plain
 
 
 def slots_of(model: nn.Module) -> dict[str, Slot]:
     """Return the slots of a grown network that hold a seed, by site id."""
     container = getattr(model, SEEDS, None)
     return {} if container is None else {name: slot for name, slot in container.items() if isinstance(slot, Slot)}
+
+
+def _root(network: Growth | SeedBed | nn.Module) -> nn.Module:
+    if isinstance(network, Growth):
+        return network.bed.model
+    return network.model if isinstance(network, SeedBed) else network
 
 
 def _make_ordinary(network: nn.Module, slot: Slot) -> None:

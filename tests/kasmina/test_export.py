@@ -22,6 +22,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.specs import Kind
+from esper_core.leyline.stages import Blend
 from esper_core.nn import ChannelGain
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.resolve import build_config, resolve
@@ -510,6 +511,27 @@ class TestLiveSeeds:
         exported = plain(root, live="remove")
         root.esper["stages_1"].override = 0.0
         assert_same(root, exported, images)
+
+    def test_there_is_no_third_way(self, images):
+        with pytest.raises(ValueError, match="'keep'"):
+            export_network(prepare_root(Images()), live="keep")
+
+
+def test_a_growth_is_exported_as_its_root_is(make_growth, host_class, batch):
+    growth = make_growth(host_class("group"), ramp_epochs=1)
+    growth.germinate("block0", "loud", Blend.LINEAR, 0)
+    growth.germinate("block1", "conv", Blend.LINEAR, 0)
+    for epoch in range(4):
+        growth.tick(epoch)
+        growth.judge(growth.evidence(epoch), accuracy=0.5)
+    growth.fossilize("block0", 4)
+    growth.cull("block1", 4)
+    growth.bed.model.eval()
+    for network in (growth, growth.bed, growth.bed.model):
+        exported = plain(network)
+        assert_same(growth.bed.model, exported, batch[0])
+        assert "blocks.0.seed.gain.gain" in exported.state_dict()
+        assert "blocks.1.0.weight" in exported.state_dict()
 
 
 def test_a_hook_behind_a_seed_is_refused_by_name(images):
