@@ -1,8 +1,22 @@
 """Esper: neural networks that grow while they train."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from esper_core.runtime.grow import grow
+
 __version__ = "0.1.0"
 
 #: The plugin API that this core speaks, as (major, minor). Independent of the package version.
 API: tuple[int, int] = (1, 0)
 
-__all__ = ["API", "__version__"]
+__all__ = ["API", "__version__", "grow"]
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve ``grow`` on first use, so that ``import esper_core`` brings no torch."""
+    if name == "grow":
+        from importlib import import_module
+
+        return import_module("esper_core.runtime.grow").grow
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -123,6 +123,7 @@ class SeedEvidence:
         group_in_place: the seed's parameters are in the optimizer.
         gradient_ratio: (|g_seed| / |g_host|) * sqrt(n_host / n_seed), mean over the epoch.
         gradients_finite: all of the seed's gradients were finite.
+        isolated: the host's gradients on one batch were bit for bit those without the seed; TRAINING only.
         update_ratio: rms(delta) / rms(h) on validation samples.
         finite: the seed's update and parameters are finite.
         probe: loss without the seed minus loss at the small probe alpha; TRAINING only.
@@ -148,6 +149,7 @@ class SeedEvidence:
     group_in_place: bool = False
     gradient_ratio: float | None = None
     gradients_finite: bool | None = None
+    isolated: bool | None = None
     update_ratio: float | None = None
     finite: bool | None = None
     probe: PairedDifference | None = None

@@ -78,6 +78,18 @@ class Splits:
     test: Split
 
 
+class Criterion(Protocol):
+    """Loss and metric of single samples: what measuring a network takes. Every `Task` is one."""
+
+    def losses(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """Return the loss of each sample, (B,), in nats."""
+        ...
+
+    def correct(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """Return how right each sample is, (B,), floats from 0 to 1."""
+        ...
+
+
 @runtime_checkable
 class Task(Protocol):
     """Data, loss and metric.

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from esper_core.kasmina.recipes import Recipe
-from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
+from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, DataShape, Gate, HostBuild, Sink, Split, Splits, Task
-from esper_core.leyline.sites import Site
-from esper_core.leyline.specs import BlueprintSpec, Capability, HostSpec, Kind, RewardTermSpec
+from esper_core.leyline.specs import HostSpec, Kind, RewardTermSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
@@ -20,11 +19,12 @@ from esper_core.plugins.resolve import build_config, resolve
 from esper_core.runtime.catalogue import catalogue_names
 from esper_core.runtime.components import used_components
 from esper_core.runtime.config import RunConfig
+from esper_core.runtime.recipes import recipe
 from esper_core.simic.rewards import WeightedTerm
 from esper_core.tolaria.host import HostPlan
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 
 @frozen(kw_only=True)
@@ -110,7 +110,7 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
             build_config(host_component, config.host.options, path="host"),
             task.shape,
         ),
-        recipes={name: _recipe(config, registry, name) for name in names},
+        recipes={name: recipe(registry, name, config.blueprints.get(name, {})) for name in names},
         gates={
             level: resolve(gate)(build_config(gate, config.gates.options.get(level, {}), path=f"gates.{level}"))
             for level, gate in registry.gate_set(config.gates.name).items()
@@ -143,29 +143,6 @@ def build_sinks(config: RunConfig, registry: Registry) -> dict[str, Sink]:
 
 def _build_host(factory: Callable[..., HostBuild], options: Any, shape: DataShape) -> HostBuild:
     return factory(options, shape)
-
-
-def _build_seed(factory: Callable[..., "nn.Module"], options: Any, site: Site) -> "nn.Module":
-    return factory(site, options)
-
-
-def _recipe(config: RunConfig, registry: Registry, name: str) -> Recipe:
-    registered = registry.get(Kind.BLUEPRINT, name, where="policy.blueprints")
-    spec = registered.spec
-    assert isinstance(spec, BlueprintSpec)
-    options = config.blueprints.get(name, {})
-    return Recipe(
-        entry=CatalogueEntry(
-            name=name,
-            layouts=spec.layouts,
-            options=dict(options),
-            distribution=registered.origin.distribution or "",
-            version=registered.origin.version or "",
-            learnable=spec.learnable,
-        ),
-        build=partial(_build_seed, resolve(registered), build_config(registered, options, path=f"blueprints.{name}")),
-        draws_random_numbers=Capability.RANDOM in spec.capabilities,
-    )
 
 
 def _term(config: RunConfig, registry: Registry, index: int) -> WeightedTerm:

@@ -3,8 +3,7 @@
 It takes an action and gives back evidence. Only Leyline records cross its border, so it may live in another process.
 """
 
-from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from time import perf_counter
 
@@ -18,23 +17,24 @@ from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.recipes import Recipe
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
-from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Transition
+from esper_core.leyline.actions import Action, ActionMasks, GovernorMode
 from esper_core.leyline.catalogue import Catalogue
-from esper_core.leyline.evidence import Evidence, SeedEvidence, paired_difference
-from esper_core.leyline.protocols import Gate, HostBuild, Split, Splits, Task
+from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.protocols import Gate, HostBuild, Splits, Task
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
 from esper_core.leyline.specs import Capability
-from esper_core.leyline.stages import GateLevel, Stage
+from esper_core.leyline.stages import GateLevel
 from esper_core.leyline.streams import derive_seed
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
+from esper_core.tolaria.acting import execute
 from esper_core.tolaria.config import OptimizerConfig
-from esper_core.tolaria.counterfactuals import Setting
 from esper_core.tolaria.data import BatchStream
 from esper_core.tolaria.fork_points import ForkMap
+from esper_core.tolaria.gathering import gather
 from esper_core.tolaria.governor import Governor
-from esper_core.tolaria.measuring import Measured, measure
+from esper_core.tolaria.measuring import measure
 from esper_core.tolaria.rates import LearningRates, build_optimizer
-from esper_core.tolaria.training import GradientEvidence, TrainedEpoch, train_epoch
+from esper_core.tolaria.training import TrainedEpoch, train_epoch
 
 
 @frozen(kw_only=True)
@@ -124,7 +124,7 @@ class GrowingHost:
     def apply(self, action: Action) -> ApplyReport:
         """Let the governor review the action, and execute it if allowed."""
         verdict = self.governor.review(action, self.masks())
-        transitions = self._execute(action) if verdict.allowed else ()
+        transitions = execute(self.growth, action, self.epoch_index) if verdict.allowed else ()
         return ApplyReport(verdict=verdict, transitions=transitions)
 
     def report(self) -> HostReport:
@@ -166,7 +166,9 @@ class GrowingHost:
 
     def finish(self) -> FinalReport:
         """Measure the test split and sum up. Seeds that are still live stay in the network as they stand."""
-        test = self._measured(self.plan.splits.test).metrics
+        test = measure(
+            self.growth.bed, self.plan.task, self.plan.splits.test, batch_size=self._measured_batch, forks=self.forks
+        ).metrics
         return FinalReport(
             host=self.plan.name,
             epochs=self.epoch_index,
@@ -184,17 +186,6 @@ class GrowingHost:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.plan.seed, "weights"))
             return self.plan.build()
-
-    def _execute(self, action: Action) -> tuple[Transition, ...]:
-        if action.op is Op.WAIT or action.slot is None:
-            return ()
-        slot, epoch, why = action.slot, self.epoch_index, action.reason
-        if action.op is Op.GERMINATE and action.blueprint is not None and action.blend is not None:
-            grown = self.growth.germinate(slot, action.blueprint, action.blend, epoch, action_id=action.id, reason=why)
-            return (grown,)
-        if action.op is Op.CULL:
-            return (self.growth.cull(slot, epoch, action_id=action.id, reason=why),)
-        return (self.growth.fossilize(slot, epoch, action_id=action.id, reason=why),)
 
     def _train(self, epoch: int) -> TrainedEpoch:
         # The host's own random numbers (dropout) come from a stream of the epoch's, untouched by seeds or other hosts.
@@ -215,14 +206,16 @@ class GrowingHost:
 
     def _measure(self, epoch: int, trained: TrainedEpoch, reference: Evidence | None) -> Evidence:
         began = perf_counter()
-        known = self.growth.evidence(epoch)
-        last = epoch + 1 == self.plan.epochs
-        asked = {seed.slot: setting for seed in known if (setting := self._setting(seed, last)) is not None}
-        measured = self._measured(self.plan.splits.validation, [*asked.values()])
-        losses = dict(zip(asked, measured.losses, strict=True))
-        seeds = tuple(
-            self._complete(seed, measured, losses.get(seed.slot), trained.gradients.get(seed.slot), reference)
-            for seed in known
+        gathered = gather(
+            self.growth,
+            self.plan.task,
+            self.plan.splits.validation,
+            self.forks,
+            epoch=epoch,
+            fossils=epoch + 1 == self.plan.epochs,
+            gradients=trained.gradients,
+            twin_losses=reference.validation.sample_losses if reference is not None else None,
+            batch_size=self._measured_batch,
         )
         flops = self._forward_flops()
         self.measure_seconds += perf_counter() - began
@@ -230,52 +223,18 @@ class GrowingHost:
             host=self.plan.name,
             epoch=epoch,
             train=trained.metrics,
-            validation=measured.metrics,
-            seeds=seeds,
+            validation=gathered.metrics,
+            seeds=gathered.seeds,
             parameters=parameter_count(self.model),
             host_parameters=self._host_parameters,
             forward_flops=flops,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
         )
 
-    def _measured(self, split: Split, settings: Sequence[Setting] = ()) -> Measured:
-        # A host that depends on its batch is measured on batches like those that it is trained on.
-        batch_size = self.plan.batch_size if self.forks.fixed_batch else None
-        return measure(self.growth.bed, self.plan.task, split, settings, batch_size=batch_size, forks=self.forks)
-
-    def _setting(self, seed: SeedEvidence, last_epoch: bool) -> Setting | None:
-        """What else to measure for a seed: a trial at a small alpha, or the network without it."""
-        if seed.stage is Stage.TRAINING:
-            return {seed.slot: self.plan.lifecycle.probe_alpha}
-        if seed.stage in (Stage.BLENDING, Stage.PROBATIONARY) or (last_epoch and seed.stage is Stage.FOSSILIZED):
-            return {seed.slot: 0.0}
-        return None
-
-    def _complete(
-        self,
-        seed: SeedEvidence,
-        measured: Measured,
-        other: "array[float] | None",
-        gradients: GradientEvidence | None,
-        reference: Evidence | None,
-    ) -> SeedEvidence:
-        own = measured.metrics.sample_losses
-        assert own is not None
-        ratio = measured.update_ratios.get(seed.slot)
-        parameters = self.growth.bed.seed_parameters(seed.slot)
-        finite = all(bool(p.isfinite().all()) for p in parameters) and (ratio is None or ratio == ratio)
-        trial = other is not None and seed.stage is Stage.TRAINING
-        twin = reference.validation.sample_losses if reference is not None else None
-        return evolve(
-            seed,
-            gradient_ratio=gradients.ratio if gradients is not None else None,
-            gradients_finite=gradients.finite if gradients is not None else None,
-            update_ratio=ratio,
-            finite=finite,
-            probe=paired_difference(own, other) if trial and other is not None else None,
-            contribution=paired_difference(other, own) if not trial and other is not None else None,
-            host_gain=paired_difference(twin, own) if twin is not None else None,
-        )
+    @property
+    def _measured_batch(self) -> int | None:
+        """A host that depends on its batch is measured on batches like those that it is trained on."""
+        return self.plan.batch_size if self.forks.fixed_batch else None
 
     def _forward_flops(self) -> int:
         """Count anew only when something has changed that the forward pass notices."""

@@ -16,7 +16,7 @@ from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.slot import Slot
 from esper_core.leyline.evidence import EpochMetrics
-from esper_core.leyline.protocols import Split, Task
+from esper_core.leyline.protocols import Criterion, Split
 from esper_core.tolaria.counterfactuals import Setting
 from esper_core.tolaria.data import in_order
 from esper_core.tolaria.fork_points import ForkMap
@@ -50,7 +50,7 @@ class Measured:
 
 def measure(
     bed: SeedBed,
-    task: Task,
+    criterion: Criterion,
     split: Split,
     settings: Sequence[Setting] = (),
     *,
@@ -63,7 +63,7 @@ def measure(
 
     Args:
         bed: the live slots of the network.
-        task: gives losses and metric.
+        criterion: loss and metric of a sample; a task is one.
         split: what to measure on.
         settings: other alphas for some of the slots that hold a seed.
         batch_size: samples per batch; by default as many as suit the number of settings.
@@ -85,9 +85,9 @@ def measure(
             with passes.forward.installed():
                 for inputs, targets in in_order(split, batch_size or passes.batch_size):
                     for index, outputs in passes.run(inputs):
-                        losses[index].append(task.losses(outputs, targets))
+                        losses[index].append(criterion.losses(outputs, targets))
                         if index == 0:
-                            correct.append(task.correct(outputs, targets))
+                            correct.append(criterion.correct(outputs, targets))
     finally:
         model.train(training)
     columns = [_as_array(column) for column in losses]
@@ -151,8 +151,8 @@ def _batch_size(bed: SeedBed, inputs: Tensor, branches: int) -> int:
     """Return a power of two for which the widest activation, and what it grows to, stays in cache."""
     budget = _CACHE_BYTES if inputs.device.type == "cpu" else _DEVICE_BYTES
     widest = max(prod(shape) for shape in (inputs.shape[1:], *(site.sample_shape for site in bed.sites.values())))
-    samples = budget / (widest * _FLOAT_BYTES) / max(1.0, branches / _FREE_BRANCHES)
-    return 1 << int(log2(min(_MOST_SAMPLES, max(_FEWEST_SAMPLES, samples))))
+    samples = min(_MOST_SAMPLES, budget / (widest * _FLOAT_BYTES)) / max(1.0, branches / _FREE_BRANCHES)
+    return 1 << int(log2(max(_FEWEST_SAMPLES, samples)))
 
 
 def _branch(slots: Mapping[str, Slot], setting: Setting) -> Branch:

@@ -9,10 +9,12 @@ from attrs import define, field, frozen
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_, gradient_ratio
 from esper_core.kasmina.growth import Growth
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Task
+from esper_core.tolaria.isolation import prove_isolation
 from esper_core.tolaria.rates import LearningRates
 
 #: Gradients are looked at in every so many steps.
@@ -21,10 +23,17 @@ GRADIENT_STRIDE = 4
 
 @frozen(kw_only=True)
 class GradientEvidence:
-    """Gradients of one seed over an epoch; None where none was seen."""
+    """Gradients of one seed over an epoch; None where nothing was seen.
+
+    Attributes:
+        ratio: mean of `groups.gradient_ratio` over the steps looked at.
+        finite: every gradient looked at was finite.
+        isolated: the seed leaves the host's gradients alone, as proved on one batch; TRAINING only.
+    """
 
     ratio: float | None
     finite: bool | None
+    isolated: bool | None = None
 
 
 @frozen(kw_only=True)
@@ -50,8 +59,10 @@ def train_epoch(
     model = growth.bed.model.train()
     began = perf_counter()
     totals, samples = _Totals(), 0
-    watch = _GradientWatch(growth)
+    watch = GradientWatch(growth)
     for step, (inputs, targets) in enumerate(batches):
+        if step == 0:
+            watch.prove_isolation(task, inputs, targets)
         rates.set(growth, epoch, step)
         growth.set_alphas(epoch, (step + 1) / steps)
         growth.set_position(epoch * steps + step)
@@ -64,7 +75,6 @@ def train_epoch(
         if clip_norm is not None:
             clip_grad_norm_by_origin_(optimizer, clip_norm)
         optimizer.step()
-        _project(growth)
         totals.add(losses.detach(), task.correct(outputs.detach(), targets))
         samples += len(losses)
     loss, correct = totals.read()
@@ -72,14 +82,6 @@ def train_epoch(
         loss=loss / samples, accuracy=correct / samples, samples=samples, seconds=perf_counter() - began
     )
     return TrainedEpoch(metrics=metrics, gradients=watch.read())
-
-
-def _project(growth: Growth) -> None:
-    """Let seeds that keep their own bounds do so after the step."""
-    for held in growth.bed.slots.values():
-        project = getattr(held.seed, "project_", None)
-        if project is not None:
-            project()
 
 
 @define
@@ -102,13 +104,22 @@ class _Totals:
 
 
 @define
-class _GradientWatch:
-    """Gradient ratios and norms of every seed, kept on the device."""
+class GradientWatch:
+    """Gradient ratios and norms of every seed over an epoch, kept on the device until they are read."""
 
     growth: Growth
     _seen: dict[str, list[Tensor]] = field(factory=dict)
+    _isolated: dict[str, bool] = field(factory=dict)
+
+    def prove_isolation(self, task: Task, inputs: Tensor, targets: Tensor) -> None:
+        """Prove on one batch that straight-through seeds leave the host alone; call it before ``zero_grad``."""
+        bed = self.growth.bed
+        slots = [name for name, held in bed.slots.items() if held.regime is Regime.STRAIGHT_THROUGH and held.attached]
+        if slots:
+            self._isolated = prove_isolation(bed, task, inputs, targets, slots)
 
     def look(self) -> None:
+        """Take in the gradients as they are now, between backward and step."""
         bed = self.growth.bed
         for slot in bed.slots:
             parameters: list[nn.Parameter] = bed.seed_parameters(slot)
@@ -118,11 +129,16 @@ class _GradientWatch:
                 self._seen.setdefault(slot, []).append(pair)
 
     def read(self) -> dict[str, GradientEvidence]:
-        return {slot: _summary(torch.stack(pairs).tolist()) for slot, pairs in self._seen.items()}
+        """Return what was seen of each slot's seed; synchronises with the device."""
+        return {
+            slot: _summary(torch.stack(pairs).tolist(), self._isolated.get(slot)) for slot, pairs in self._seen.items()
+        }
 
 
-def _summary(pairs: list[list[float]]) -> GradientEvidence:
+def _summary(pairs: list[list[float]], isolated: bool | None) -> GradientEvidence:
     ratios = [ratio for ratio, _ in pairs if isfinite(ratio)]
     return GradientEvidence(
-        ratio=sum(ratios) / len(ratios) if ratios else None, finite=all(isfinite(norm) for _, norm in pairs)
+        ratio=sum(ratios) / len(ratios) if ratios else None,
+        finite=all(isfinite(norm) for _, norm in pairs),
+        isolated=isolated,
     )

@@ -90,6 +90,7 @@ class TrialGate:
                     bad="its gradients are not finite",
                 ),
                 _finite(evidence),
+                *_isolated(evidence),
                 not_surely_below(
                     "probe", evidence.probe, -config.harm_margin_nats, config.harm_confidence, hopeless=True
                 ),
@@ -168,6 +169,14 @@ def _finite(evidence: SeedEvidence) -> Check:
         bad="the seed's update or parameters are not finite",
         hopeless=True,
     )
+
+
+def _isolated(evidence: SeedEvidence) -> list[Check]:
+    """The proof is made by Esper's own loop only; where it was made it must hold."""
+    if evidence.isolated is None:
+        return []
+    good, bad = "it leaves the host's gradients alone", "it disturbs the host's gradients"
+    return [fact("isolated", evidence.isolated, good=good, bad=bad, hopeless=True)]
 
 
 def _probed(probe_error: str | None) -> Check:

@@ -1,0 +1,187 @@
+"""`esper_core.grow`: let seeds grow in a network of the user's own, in the user's own training loop."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from attrs import evolve
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from esper_core.kasmina.config import LifecycleConfig
+from esper_core.kasmina.growth import Growth
+from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.schedulers import follow, peak_lr
+from esper_core.kasmina.sites import confirm_sites, find_sites
+from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.protocols import Actor, Gate
+from esper_core.leyline.sites import SiteRequest
+from esper_core.leyline.specs import BlueprintSpec, Kind
+from esper_core.leyline.stages import GateLevel
+from esper_core.plugins.known import FIRST_PARTY
+from esper_core.plugins.loader import load_plugins
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.resolve import build_config, resolve
+from esper_core.runtime.handle import GrowthHandle
+from esper_core.runtime.recipes import recipe
+from esper_core.tamiyo.masks import GrowthLimits
+
+Options = Mapping[str, Any]
+
+
+def grow(
+    model: nn.Module,
+    *,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    sites: Iterable[str | SiteRequest] | None = None,
+    sample: Any = None,
+    scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+    policy: str | Actor = "heuristic",
+    policy_options: Options | None = None,
+    blueprints: Sequence[str] | None = None,
+    blueprint_options: Mapping[str, Options] | None = None,
+    gates: str = "standard",
+    gate_options: Mapping[str, Options] | None = None,
+    lifecycle: LifecycleConfig | None = None,
+    limits: GrowthLimits | None = None,
+    seed: int = 0,
+    seed_lr_multiplier: float = 1.0,
+    causal: bool = False,
+    plugins: PluginSet | None = None,
+) -> GrowthHandle:
+    """Make a network growable. The model, the loop and the optimizer stay the caller's.
+
+    Args:
+        model: the network. A root `nn.Sequential` is replaced: go on with ``handle.model``.
+        optimizer: trains it; seeds bring parameter groups of their own and leave with them.
+        epochs: length of the training.
+        sites: names or globs of submodules (``layer*``), or site requests; None: ask the plugins who knows the model.
+        sample: one batch of inputs for tracing; None: the first batch that the model sees.
+        scheduler: the caller's; it goes on seeing the host's groups only.
+        policy: a policy's name, or an actor.
+        policy_options: the policy's options.
+        blueprints: the catalogue, in order; None: the bundled ones.
+        blueprint_options: options of blueprints, by name.
+        gates: the gate set.
+        gate_options: options of its gates, by level.
+        lifecycle: durations and switches of seeds.
+        limits: how far the network may grow.
+        seed: of everything random about the seeds.
+        seed_lr_multiplier: a seed's peak learning rate relative to the optimizer's.
+        causal: at the sites, position t may see positions up to t only.
+        plugins: loaded plugins; None: all that are installed.
+
+    Raises:
+        EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E405 for a
+            scheduler that cannot be followed.
+    """
+    plugins = load_plugins() if plugins is None else plugins
+    requests = [evolve(request, causal=request.causal or causal) for request in _requests(model, sites, plugins)]
+    root = prepare_root(model)
+    if scheduler is not None:
+        follow(scheduler, optimizer)
+    recipes = _recipes(plugins, blueprints, blueprint_options or {})
+    catalogue = Catalogue(tuple(made.entry for made in recipes.values()))
+    rate = peak_lr(optimizer, scheduler) * seed_lr_multiplier
+    handle = GrowthHandle(
+        model=root,
+        optimizer=optimizer,
+        epochs=epochs,
+        catalogue=catalogue,
+        actor=_actor(plugins, policy, policy_options or {}, catalogue),
+        limits=limits or GrowthLimits(),
+        seed_rate=rate,
+    )
+    begin = partial(
+        _begin, root, requests, optimizer, recipes, _gates(plugins, gates, gate_options or {}), lifecycle, seed, rate
+    )
+    _begin_with(handle, root, sample, begin)
+    return handle
+
+
+def _begin(
+    root: nn.Module,
+    requests: Sequence[SiteRequest],
+    optimizer: torch.optim.Optimizer,
+    recipes: Mapping[str, Recipe],
+    gates: Mapping[GateLevel, Gate],
+    lifecycle: LifecycleConfig | None,
+    seed: int,
+    rate: float,
+    forward: Callable[[nn.Module], Any],
+) -> Growth:
+    sites = confirm_sites(root, requests, forward)
+    return Growth(root, sites, optimizer, recipes, gates, lifecycle or LifecycleConfig(), seed, rate)
+
+
+def _begin_with(
+    handle: GrowthHandle, root: nn.Module, sample: Any, begin: Callable[[Callable[[nn.Module], Any]], Growth]
+) -> None:
+    """Trace now if there is a sample, else in front of the model's first forward pass."""
+    if sample is not None:
+        handle.begin(begin(partial(_call, sample)))
+        return
+
+    def at_first_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        waiting.remove()
+        handle.begin(begin(lambda model: model(*args, **kwargs)))
+
+    waiting = root.register_forward_pre_hook(at_first_batch, with_kwargs=True)
+
+
+def _call(sample: Any, model: nn.Module) -> Any:
+    if isinstance(sample, Mapping):
+        return model(**sample)
+    return model(*sample) if isinstance(sample, tuple) else model(sample)
+
+
+def _requests(model: nn.Module, sites: Iterable[str | SiteRequest] | None, plugins: PluginSet) -> list[SiteRequest]:
+    if sites is None:
+        known = plugins.adapt_host(getattr(model, "_orig_mod", model))
+        if known is None:
+            raise EsperError(
+                "E401",
+                f"no plugin knows where {type(model).__name__} can grow",
+                why="sites were not given",
+                fix='name submodules: grow(model, sites=["layer*"], ...)',
+            )
+        return list(known[0])
+    asked = [sites] if isinstance(sites, str) else list(sites)
+    requests: list[SiteRequest] = []
+    for item in asked:
+        requests += [item] if isinstance(item, SiteRequest) else find_sites(getattr(model, "_orig_mod", model), [item])
+    return requests
+
+
+def _recipes(plugins: PluginSet, names: Sequence[str] | None, options: Mapping[str, Options]) -> dict[str, Recipe]:
+    registry = plugins.registry
+    if names is None:
+        names = sorted(
+            registered.spec.name
+            for registered in registry[Kind.BLUEPRINT]
+            if registered.origin.distribution in FIRST_PARTY
+            and isinstance(registered.spec, BlueprintSpec)
+            and registered.spec.learnable
+            and registered.spec.unavailable is None
+        )
+    return {name: recipe(registry, name, options.get(name, {})) for name in names}
+
+
+def _gates(plugins: PluginSet, name: str, options: Mapping[str, Options]) -> dict[GateLevel, Gate]:
+    found = plugins.registry.gate_set(name)
+    return {
+        level: resolve(gate)(build_config(gate, options.get(level.value, {}), path=f"gate_options.{level.value}"))
+        for level, gate in found.items()
+    }
+
+
+def _actor(plugins: PluginSet, policy: str | Actor, options: Options, catalogue: Catalogue) -> Actor:
+    if not isinstance(policy, str):
+        return policy
+    registered = plugins.registry.get(Kind.POLICY, policy)
+    actor: Actor = resolve(registered)(build_config(registered, options, path="policy_options"), catalogue)
+    return actor

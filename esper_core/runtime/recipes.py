@@ -1,0 +1,42 @@
+"""From a registered blueprint to a recipe that can be built."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from esper_core.kasmina.recipes import Recipe
+from esper_core.leyline.catalogue import CatalogueEntry
+from esper_core.leyline.sites import Site
+from esper_core.leyline.specs import BlueprintSpec, Capability, Kind
+from esper_core.plugins.registry import Registry
+from esper_core.plugins.resolve import build_config, resolve
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def recipe(registry: Registry, name: str, options: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a blueprint with these options.
+
+    Raises:
+        EsperError: E204 for an unknown name, E160, E161 if it cannot be had, E201, E202 for wrong options.
+    """
+    registered = registry.get(Kind.BLUEPRINT, name, where="policy.blueprints")
+    spec = registered.spec
+    assert isinstance(spec, BlueprintSpec)
+    return Recipe(
+        entry=CatalogueEntry(
+            name=name,
+            layouts=spec.layouts,
+            options=dict(options),
+            distribution=registered.origin.distribution or "",
+            version=registered.origin.version or "",
+            learnable=spec.learnable,
+        ),
+        build=partial(_build_seed, resolve(registered), build_config(registered, options, path=f"blueprints.{name}")),
+        draws_random_numbers=Capability.RANDOM in spec.capabilities,
+    )
+
+
+def _build_seed(factory: Callable[..., "nn.Module"], options: Any, site: Site) -> "nn.Module":
+    return factory(site, options)
