@@ -82,6 +82,7 @@ def test_a_run_leaves_everything_about_itself(finished):
         "result.json",
         "weights.safetensors",
         "topology.json",
+        "checkpoints",
     }
     manifest = json.loads((run / "manifest.json").read_text())
     used = {item["name"] for plugin in manifest["plugins"] for item in plugin["used"]}
