@@ -1,0 +1,1 @@
+"""Language-modelling tasks: any local files byte by byte, and TinyStories."""

@@ -1,0 +1,177 @@
+"""TinyStories (Eldan and Li 2023, https://arxiv.org/abs/2305.07759): where it is looked for, and its stories."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from esper_core.api import EsperError
+from esper_task_text.config import TinyStoriesConfig
+
+#: Names a folder with one folder for each data set.
+DATA_DIRECTORY_VARIABLE = "ESPER_DATA_DIR"
+
+HOW_TO_GET = (
+    "pip install 'esper-task-text[hub,tokenizers]', which downloads them; or --set task.directory=FOLDER with text "
+    "files (TinyStories-train.txt, TinyStories-valid.txt), or with parquet or arrow files"
+)
+
+_HUB = "roneneldan/TinyStories"
+_COLUMN = "text"
+#: Between the stories of a text file.
+_MARK = "<|endoftext|>"
+#: Formats of local files: suffix, and name of the `datasets` builder where one reads it.
+_FORMATS = ("parquet", "arrow", "txt")
+#: The published splits, each with the words by which file names speak of it.
+_WORDS = {"train": "train", "validation": "valid|validation"}
+
+
+@frozen(kw_only=True)
+class StorySplits:
+    """Stories, no two alike."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+
+
+def read_stories(config: TinyStoriesConfig) -> StorySplits:
+    """Return the stories of each split.
+
+    Validation comes first among the published training stories, so that it stays the same when more or fewer are
+    trained on. Blank stories and repeated ones are left out, and so is the white space around them.
+
+    Raises:
+        EsperError: E301 if they are nowhere, E302 if they are damaged, E202 if there are too few.
+    """
+    folder = _folder(config.directory)
+    known: set[str] = set()
+    training = _published(folder, "train")
+    validation = _take(training, known, "validation", config.validation_stories)
+    train = _take(training, known, "train", config.train_stories)
+    test = _take(_published(folder, "validation"), known, "test", config.test_stories)
+    return StorySplits(train=train, validation=validation, test=test)
+
+
+def _folder(directory: str | None) -> Path | None:
+    """The first folder that exists; None: the hub."""
+    if directory is not None:
+        folder = Path(directory).expanduser()
+        if not folder.is_dir():
+            raise _missing(f"task.directory={directory}", "there is no such folder")
+        return folder
+    own = os.environ.get(DATA_DIRECTORY_VARIABLE)
+    folder = Path(own).expanduser() / "tinystories" if own else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _take(stories: Iterator[str], known: set[str], name: str, count: int) -> list[str]:
+    """The next `count` stories that are not yet known; from then on they are."""
+    taken: list[str] = []
+    for story in stories:
+        text = story.strip()
+        if text and text not in known:
+            known.add(text)
+            taken.append(text)
+            if len(taken) == count:
+                return taken
+    raise EsperError(
+        "E202",
+        f"there are too few stories for the {name} split",
+        where=f"task.{name}_stories={count}",
+        why=f"{len(taken)} that differ from each other and from those of other splits are left",
+        fix="set it lower, or get more stories",
+    )
+
+
+def _published(folder: Path | None, split: str) -> Iterator[str]:
+    if folder is None:
+        return _from_hub(split)
+    for kind in _FORMATS:
+        if files := [path for path in sorted(folder.rglob(f"*.{kind}")) if _names(split, path.relative_to(folder))]:
+            return _from_texts(files) if kind == "txt" else _from_tables(kind, files, split)
+    kinds = ", ".join(_FORMATS)
+    raise _missing(str(folder), f"no {kinds} file below it has '{split}' in its name")
+
+
+def _names(split: str, path: Path) -> bool:
+    return re.search(rf"(?<![a-z])({_WORDS[split]})(?![a-z])", path.as_posix().lower()) is not None
+
+
+def _from_texts(files: Iterable[Path]) -> Iterator[str]:
+    """Stories between marks, read as far as they are asked for: the published file is 2 GB long."""
+    for path in files:
+        try:
+            with path.open(encoding="utf-8") as lines:
+                story = ""
+                for line in lines:
+                    *ended, rest = line.split(_MARK)
+                    for part in ended:
+                        yield story + part
+                        story = ""
+                    story += rest
+                yield story
+        except UnicodeDecodeError as error:
+            raise _damaged(str(path), f"it is no UTF-8 text: {error}") from error
+        except OSError as error:
+            raise _missing(str(path), f"it cannot be read: {error.strerror}") from error
+
+
+def _from_tables(kind: str, files: Iterable[Path], split: str) -> Iterator[str]:
+    where = ", ".join(map(str, files))
+    datasets = _import_datasets(where)
+    try:
+        # Streamed: only as much is read as there are stories asked for, and nothing goes to the library's cache.
+        table = datasets.load_dataset(kind, data_files={split: [*map(str, files)]}, split=split, streaming=True)
+        yield from _texts(table, where)
+    except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
+        raise _damaged(where, f"the {kind} files cannot be read: {_first_line(error)}") from error
+
+
+def _from_hub(split: str) -> Iterator[str]:
+    where = f"${DATA_DIRECTORY_VARIABLE}/tinystories, {_HUB} on the hub"
+    datasets = _import_datasets(where)
+    try:
+        table = datasets.load_dataset(_HUB, split=split)
+    # What a failed download raises is up to a chain of libraries and has changed with them.
+    except Exception as error:
+        raise _missing(where, f"the hub gave nothing: {_first_line(error)}") from error
+    yield from _texts(table, f"{_HUB} on the hub, split {split}")
+
+
+def _texts(table: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
+    for number, row in enumerate(table):
+        if not isinstance(row.get(_COLUMN), str):
+            why = f"row {number} has no text in the column '{_COLUMN}'; its columns are {', '.join(row)}"
+            raise _damaged(where, why)
+        yield row[_COLUMN]
+
+
+def _import_datasets(where: str) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise EsperError(
+            "E301",
+            "the data of tinystories cannot be read",
+            where=where,
+            why=f"the Python package {error.name} is not installed",
+            fix=HOW_TO_GET,
+        ) from error
+    return datasets
+
+
+def _missing(where: str, why: str) -> EsperError:
+    return EsperError("E301", "the data of tinystories are not here", where=where, why=why, fix=HOW_TO_GET)
+
+
+def _damaged(where: str, why: str) -> EsperError:
+    fix = f"get them again: {HOW_TO_GET}"
+    return EsperError("E302", "the data of tinystories are damaged", where=where, why=why, fix=fix)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
