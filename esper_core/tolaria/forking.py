@@ -155,7 +155,7 @@ class ForkingForward:
         acted = self._composed(index, name, h, before)
         if len(acted) == 1:
             return output if acted[0] is h else replace(output, slot.site.output, acted[0])
-        if self._grows(before):
+        if slot.site.output is not None and self._grows(before):
             output = self._spread(output, self._points[name].follows, before)
         return replace(output, slot.site.output, torch.cat(acted))
 
