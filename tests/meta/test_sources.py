@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,14 @@ class Import:
         return None if self.top in sys.stdlib_module_names else PROVIDERS.get(self.top, self.top.replace("_", "-"))
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path, *, for_types: bool = True) -> Iterator[Import]:
     """Yield a file's imports; `for_types`: also those that only a type checker sees."""
-    yield from _imports(ast.parse(path.read_text()), deferred=False, for_types=for_types)
+    yield from _imports(parse(path), deferred=False, for_types=for_types)
 
 
 def _imports(node: ast.AST, *, deferred: bool, for_types: bool) -> Iterator[Import]:
@@ -116,13 +122,17 @@ def long_modules(it) -> Iterator[str]:
 
 
 def long_functions(it) -> Iterator[str]:
-    """Fix: a function of more than 60 lines does several things; give each a name."""
+    """Fix: a function of more than 60 lines, docstring aside, does several things; give each a name."""
     for path in it.modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                lines = extent(node) - (extent(node.body[0]) if ast.get_docstring(node) else 0)
                 if lines > LONGEST_FUNCTION:
                     yield f"{path.name}:{node.lineno} {node.name} has {lines} lines"
+
+
+def extent(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 PLUGIN, TASKS = "src/esper_task_vision/plugin.py", "src/esper_task_vision/tasks.py"
