@@ -5,13 +5,14 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.api import EsperError
-from esper_task_text.documents import Corpus, find, read
+from esper_task_text.documents import find, read
 
 NO_LIMIT = 1_000_000
 
@@ -90,35 +91,16 @@ def test_the_order_is_mixed_and_does_not_depend_on_the_place(tmp_path: Path) -> 
     assert [name for name in contents(tmp_path / "here") if name != "new.txt"] == here
 
 
-@given(st.lists(st.binary(max_size=8), min_size=1, max_size=6), st.integers(1, 30))
-def test_no_more_is_read_than_allowed_and_no_less(pieces: list[bytes], max_bytes: int) -> None:
-    different = {piece for piece in pieces if piece}
-    if not different:
-        return
-    corpus = in_memory(pieces)
-    everything, limited = read(corpus, NO_LIMIT), read(corpus, max_bytes)
-    assert sum(len(document.content) for document in everything) == sum(map(len, different))
-    total = sum(len(document.content) for document in limited)
-    assert total <= max_bytes
-    assert all(document.content == other.content for document, other in zip(limited[:-1], everything, strict=False))
-    if total < max_bytes:
-        assert total >= min(map(len, different))
-
-
-class Held:
-    """Stands for a path whose content is held in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def open(self, mode: str) -> object:
-        import io
-
-        return io.BytesIO(self.content)
-
-
-def in_memory(pieces: list[bytes]) -> Corpus:
-    return Corpus(name="files", where="memory", files={str(i): Held(piece) for i, piece in enumerate(pieces)})  # type: ignore[dict-item]
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any), st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_as_much_is_read_as_allowed(lengths: list[int], max_bytes: int) -> None:
+    with TemporaryDirectory() as folder:
+        for index, length in enumerate(lengths):
+            (Path(folder) / str(index)).write_bytes(bytes([index]) * length)
+        documents, everything = (list(contents(folder, limit).items()) for limit in (max_bytes, NO_LIMIT))
+    assert sum(len(content) for _, content in everything) == sum(lengths)
+    assert sum(len(content) for _, content in documents) == min(max_bytes, sum(lengths))
+    assert documents[:-1] == everything[: len(documents) - 1]
 
 
 def test_the_file_that_crosses_the_limit_is_cut(folder: Path) -> None:
