@@ -155,9 +155,16 @@ class ForkingForward:
         acted = self._composed(index, name, h, before)
         if len(acted) == 1:
             return output if acted[0] is h else replace(output, slot.site.output, acted[0])
-        if slot.site.output is not None and self._grows(before):
-            output = self._spread(output, self._points[name].follows, before)
+        if self._grows(before):
+            output = self._spread_beside(name, output, before)
         return replace(output, slot.site.output, torch.cat(acted))
+
+    def _spread_beside(self, name: str, output: Any, before: int) -> Any:
+        """Let everything grow that a slot's submodule returns beside the activation."""
+        point = self._points[name]
+        if point.entering:
+            raise RuntimeError(f'"{point.path}" was not entered in front of slot "{name}", as it had been when tried')
+        return output if self._slots[name].site.output is None else self._spread(output, point.follows, before)
 
     def _composed(self, index: int, name: str, h: Tensor, before: int) -> list[Tensor]:
         """Return the block of each branch behind the slot; `h` holds those of the level `before`."""
