@@ -98,7 +98,8 @@ class Gpt(nn.Module):
         for layer in self.layers:
             x = layer(x)
         # The head is the token embedding itself, so the weights are stored once.
-        return F.linear(self.norm(x), self.tokens.weight)
+        logits: Tensor = F.linear(self.norm(x), self.tokens.weight)
+        return logits
 
     def _initialise(self, layers: int) -> None:
         for name, module in self.named_modules():

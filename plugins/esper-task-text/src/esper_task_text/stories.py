@@ -64,8 +64,8 @@ def _folder(directory: str | None) -> Path | None:
             raise _missing(f"task.directory={directory}", "there is no such folder")
         return folder
     own = os.environ.get(DATA_DIRECTORY_VARIABLE)
-    folder = Path(own).expanduser() / "tinystories" if own else None
-    return folder if folder is not None and folder.is_dir() else None
+    usual = Path(own).expanduser() / "tinystories" if own else None
+    return usual if usual is not None and usual.is_dir() else None
 
 
 def _take(stories: Iterator[str], known: set[str], name: str, count: int) -> list[str]:

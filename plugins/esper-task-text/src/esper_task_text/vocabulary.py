@@ -32,7 +32,8 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """One more than the largest id; a vocabulary may have holes."""
-        return max(self.tokenizer.get_vocab().values()) + 1
+        largest: int = max(self.tokenizer.get_vocab().values())
+        return largest + 1
 
     @property
     def digest(self) -> str:
