@@ -17,7 +17,13 @@ from esper_core.plugins.selection import PluginOptions, select, unknown_plugin
 _KINDS = [kind.value for kind in Kind] + sorted(set(ROLE_BY_HOOK.values()))
 
 
-@click.group(cls=LazyGroup, lazy={"graph": ("esper_core.cli.graph:graph", "Show what a run would use, and why.")})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "graph": ("esper_core.cli.graph:graph", "Show what a run would use, and why."),
+        "check": ("esper_core.cli.check:check", "Check that a plugin does what plugins must do."),
+    },
+)
 def plugins() -> None:
     """Show the plugins and what they offer."""
 

@@ -1,12 +1,63 @@
-"""The conformance suite: checks that any component can be run against, and what they need."""
+"""The conformance suite: checks that any plugin or component can be run against, and what they need.
 
-from esper_core.testing.blueprint_checks import VALUE_CHECKS
-from esper_core.testing.blueprint_subject import BlueprintSubject
-from esper_core.testing.blueprint_tools import TOOL_CHECKS
-from esper_core.testing.blueprint_training import TRAINING_CHECKS
-from esper_core.testing.check import Check, CheckFailure, CheckLevel
+What is named here is imported on first use: the module that pytest imports at every start lies in this package.
+"""
 
-#: All checks that there are.
-CHECKS: tuple[Check, ...] = (*VALUE_CHECKS, *TRAINING_CHECKS, *TOOL_CHECKS)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["CHECKS", "BlueprintSubject", "Check", "CheckFailure", "CheckLevel"]
+if TYPE_CHECKING:
+    from esper_core.testing.all_checks import CHECKS
+    from esper_core.testing.blueprint_subject import BlueprintSubject
+    from esper_core.testing.check import Check, CheckFailure, CheckLevel, NotApplicable
+    from esper_core.testing.gate_checks import GateSubject
+    from esper_core.testing.host_subject import HostSubject
+    from esper_core.testing.plugin_subject import PluginSubject, find_plugins
+    from esper_core.testing.policy_checks import PolicySubject
+    from esper_core.testing.reward_checks import RewardTermSubject
+    from esper_core.testing.runner import run_checks
+    from esper_core.testing.sink_subject import SinkSubject
+    from esper_core.testing.task_checks import TaskSubject
+
+_MODULES = {
+    "CHECKS": "all_checks",
+    "BlueprintSubject": "blueprint_subject",
+    "Check": "check",
+    "CheckFailure": "check",
+    "CheckLevel": "check",
+    "GateSubject": "gate_checks",
+    "HostSubject": "host_subject",
+    "NotApplicable": "check",
+    "PluginSubject": "plugin_subject",
+    "PolicySubject": "policy_checks",
+    "RewardTermSubject": "reward_checks",
+    "SinkSubject": "sink_subject",
+    "TaskSubject": "task_checks",
+    "find_plugins": "plugin_subject",
+    "run_checks": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+__all__ = [
+    "CHECKS",
+    "BlueprintSubject",
+    "Check",
+    "CheckFailure",
+    "CheckLevel",
+    "GateSubject",
+    "HostSubject",
+    "NotApplicable",
+    "PluginSubject",
+    "PolicySubject",
+    "RewardTermSubject",
+    "SinkSubject",
+    "TaskSubject",
+    "find_plugins",
+    "run_checks",
+]

@@ -1,14 +1,12 @@
 """A blueprint under test: how it is built, at which sites, and what is fed to it."""
 
-from pkgutil import resolve_name
-from typing import Any
-
 import torch
 from attrs import field, frozen
 from torch import Tensor, nn
 
 from esper_core.leyline.sites import Layout, Site
 from esper_core.leyline.specs import BlueprintSpec
+from esper_core.testing.subject import Subject
 
 #: Sites of each layout: small, widths without a large power of two, height and width that differ.
 SITES: dict[Layout, tuple[Site, ...]] = {
@@ -28,7 +26,7 @@ SITES: dict[Layout, tuple[Site, ...]] = {
 
 
 @frozen(kw_only=True)
-class BlueprintSubject:
+class BlueprintSubject(Subject[BlueprintSpec]):
     """What the blueprint checks look at.
 
     Attributes:
@@ -39,16 +37,9 @@ class BlueprintSubject:
         device: where seeds are run.
     """
 
-    spec: BlueprintSpec
-    config: Any = field()
     sites: tuple[Site, ...] = field(converter=tuple)
     rms_limit: float = 2.0
     device: str = "cpu"
-
-    @config.default
-    def _default_config(self) -> Any:
-        config = _resolve(self.spec.config)
-        return None if config is None else config()
 
     @sites.default
     def _default_sites(self) -> tuple[Site, ...]:
@@ -66,8 +57,12 @@ class BlueprintSubject:
 
     def make(self, site: Site) -> nn.Module:
         """Return what the factory builds, on the default device and from torch's generator as it stands."""
-        module: nn.Module = _resolve(self.spec.factory)(site, self.config)
+        module: nn.Module = self.factory(site, self.config)
         return module
+
+    def build_any(self) -> None:
+        """Build one seed."""
+        self.make(self.sites[0])
 
     def build(self, site: Site, seed: int = 0) -> nn.Module:
         """Return a seed module at birth, from a random stream of its own."""
@@ -98,10 +93,6 @@ class BlueprintSubject:
         if size is not None:
             shape = (site.width, *size) if site.layout is Layout.NCHW else (*size, site.width)
         return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
-
-
-def _resolve(reference: Any) -> Any:
-    return resolve_name(reference) if isinstance(reference, str) else reference
 
 
 def update(module: nn.Module, h: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What a conformance check is: a named function over a component, and the failure that explains itself."""
 
 from collections.abc import Callable, Mapping
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from inspect import cleandoc
 from typing import Any
 
@@ -17,6 +17,17 @@ class CheckLevel(IntEnum):
     CONTRACT = 2
     TRAINING = 3
     PERF = 4
+
+
+class Scope(StrEnum):
+    """What a check is for that is not about one kind of component: a plugin as a whole, or every component."""
+
+    PLUGIN = "plugin"
+    COMPONENT = "component"
+
+
+class NotApplicable(Exception):  # noqa: N818 - it says that there is nothing to judge
+    """A check finds nothing that it could judge here; the message says why."""
 
 
 class CheckFailure(AssertionError):  # noqa: N818 - a failed check is a result, not an error
@@ -49,22 +60,24 @@ class Check:
     Attributes:
         id: unique; its kind and what it demands, joined by '-'.
         level: how much it needs.
-        kind: the kind of component that it is for.
+        kind: the kind of component that it is for, or a wider scope.
         function: takes a subject (what is checked) and raises `CheckFailure`.
         since: plugin API version from which on components must pass.
         requires: capabilities that a component must declare for the check to apply.
         exempts: capabilities that excuse a component from the check.
         slow: it takes longer than a second or so.
+        only: says why a component with this descriptor need not pass, None if it must.
     """
 
     id: str
     level: CheckLevel
-    kind: Kind
+    kind: Kind | Scope
     function: Callable[[Any], None] = field(repr=False)
     since: str = "1.0"
     requires: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
     exempts: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
     slow: bool = False
+    only: Callable[[Any], str | None] = field(default=lambda spec: None, repr=False)
 
     @property
     def documentation(self) -> str:
@@ -73,18 +86,32 @@ class Check:
 
     def applies_to(self, spec: ComponentSpec) -> bool:
         """Say whether a component has to pass this check."""
-        capabilities = spec.capabilities
-        return spec.kind is self.kind and self.requires <= capabilities and not self.exempts & capabilities
+        return self.concerns(spec) and self.excuse(spec) is None
+
+    def concerns(self, spec: ComponentSpec) -> bool:
+        """Say whether the check is about components of this kind."""
+        return self.kind in (spec.kind, Scope.COMPONENT)
+
+    def excuse(self, spec: ComponentSpec, api: str | None = None) -> str | None:
+        """Say why a component need not pass this check: by a capability, or by the API version that it was made for."""
+        if api is not None and _version(api) < _version(self.since):
+            return f"new in plugin API {self.since}; this plugin was made for {api}"
+        if missing := self.requires - spec.capabilities:
+            return f"for components that declare {', '.join(sorted(missing))}"
+        if exempting := self.exempts & spec.capabilities:
+            return f"it declares {', '.join(sorted(exempting))}"
+        return self.only(spec)
 
     def __call__(self, subject: Any) -> None:
         """Run the check.
 
         Raises:
             CheckFailure: also where the component raises anything itself.
+            NotApplicable: if there is nothing to judge.
         """
         try:
             self.function(subject)
-        except CheckFailure:
+        except (CheckFailure, NotApplicable):
             raise
         except Exception as error:
             raise CheckFailure(
@@ -94,7 +121,11 @@ class Check:
             ) from error
 
 
-def check(id: str, kind: Kind, level: CheckLevel, **fields: Any) -> Callable[[Callable[[Any], None]], Check]:
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+def check(id: str, kind: Kind | Scope, level: CheckLevel, **fields: Any) -> Callable[[Callable[[Any], None]], Check]:
     """Make a function a `Check`; its docstring is the check's documentation.
 
     Raises:

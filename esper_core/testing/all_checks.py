@@ -1,0 +1,50 @@
+"""The one list of checks, and the subject that each kind's checks look at."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from esper_core.leyline.specs import Kind
+from esper_core.testing.blueprint_checks import VALUE_CHECKS
+from esper_core.testing.blueprint_subject import BlueprintSubject
+from esper_core.testing.blueprint_tools import TOOL_CHECKS
+from esper_core.testing.blueprint_training import TRAINING_CHECKS
+from esper_core.testing.check import Check
+from esper_core.testing.component_checks import COMPONENT_CHECKS
+from esper_core.testing.gate_checks import GATE_CHECKS, GateSubject
+from esper_core.testing.host_checks import HOST_CHECKS
+from esper_core.testing.host_subject import HostSubject
+from esper_core.testing.host_tools import TOOL_CHECKS as HOST_TOOL_CHECKS
+from esper_core.testing.plugin_checks import PLUGIN_CHECKS
+from esper_core.testing.policy_checks import POLICY_CHECKS, PolicySubject
+from esper_core.testing.reward_checks import REWARD_CHECKS, RewardTermSubject
+from esper_core.testing.sink_checks import SINK_CHECKS
+from esper_core.testing.sink_subject import SinkSubject
+from esper_core.testing.subject import Subject
+from esper_core.testing.task_checks import TASK_CHECKS, TaskSubject
+
+#: All checks that there are.
+CHECKS: tuple[Check, ...] = (
+    *PLUGIN_CHECKS,
+    *COMPONENT_CHECKS,
+    *HOST_CHECKS,
+    *HOST_TOOL_CHECKS,
+    *VALUE_CHECKS,
+    *TRAINING_CHECKS,
+    *TOOL_CHECKS,
+    *GATE_CHECKS,
+    *REWARD_CHECKS,
+    *POLICY_CHECKS,
+    *SINK_CHECKS,
+    *TASK_CHECKS,
+)
+
+#: What makes the subject of a component from its descriptor.
+SUBJECTS: Mapping[Kind, Callable[..., Subject[Any]]] = {
+    Kind.HOST: HostSubject,
+    Kind.BLUEPRINT: BlueprintSubject,
+    Kind.GATE: GateSubject,
+    Kind.REWARD_TERM: RewardTermSubject,
+    Kind.POLICY: PolicySubject,
+    Kind.SINK: SinkSubject,
+    Kind.TASK: TaskSubject,
+}
