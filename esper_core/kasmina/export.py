@@ -1,7 +1,6 @@
 """A grown network as a plain one: fossilized seeds become ordinary modules, and nothing of Esper is left."""
 
 import warnings
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Literal, TypeGuard, get_args
 
@@ -51,15 +50,14 @@ def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refus
     if live not in get_args(Live):
         raise ValueError(f"live must be one of {', '.join(get_args(Live))}, not {live!r}")
     model = _root(network)
-    slots = slots_of(model)
-    fossils = {name: slot for name, slot in slots.items() if slot.regime is Regime.FOSSIL}
-    if live == "refuse" and len(fossils) < len(slots):
-        raise _has_live_seeds({name: slot for name, slot in slots.items() if name not in fossils})
-    for slot in fossils.values():
+    if live == "refuse":
+        refuse_live_seeds(model)
+    for slot in slots_of(model).values():
         _refuse_hooks_behind(model.get_submodule(slot.site.path), slot)
     plain = deepcopy(model)
-    copies = slots_of(plain)
-    for slot in copies.values():
+    remove_live_seeds(plain)
+    fossils = slots_of(plain)
+    for slot in fossils.values():
         slot.detach()
     if hasattr(plain, SEEDS):
         delattr(plain, SEEDS)
@@ -67,8 +65,8 @@ def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refus
         # It differs in its forward only; everything else that it carries, hooks of others included, stays.
         plain.__class__ = nn.Sequential  # type: ignore[assignment]
     # Inner sites first: a site may lie in the submodule of another one.
-    for name in sorted(fossils, key=lambda name: -fossils[name].site.path.count(".")):
-        _make_ordinary(plain, copies[name])
+    for slot in sorted(fossils.values(), key=lambda slot: -slot.site.path.count(".")):
+        _make_ordinary(plain, slot)
     return plain
 
 
@@ -76,6 +74,29 @@ def slots_of(model: nn.Module) -> dict[str, Slot]:
     """Return the slots of a grown network that hold a seed, by site id."""
     container = getattr(model, SEEDS, None)
     return {} if container is None else {name: slot for name, slot in container.items() if isinstance(slot, Slot)}
+
+
+def refuse_live_seeds(model: nn.Module) -> None:
+    """Raise EsperError E507, naming them, if a network holds seeds whose fate is open."""
+    live = [slot for slot in slots_of(model).values() if slot.regime is not Regime.FOSSIL]
+    if live:
+        seeds = ", ".join(f"{slot.site.id} ({slot.regime.value}, alpha {slot.alpha.item():.2g})" for slot in live)
+        raise EsperError(
+            "E507",
+            "a network with live seeds cannot be exported",
+            where=f"slot {seeds}",
+            why="their fate is open: they are no permanent part of the network",
+            fix='fossilize or cull them first, or leave them out: live="remove" (--live remove)',
+        )
+
+
+def remove_live_seeds(model: nn.Module) -> tuple[str, ...]:
+    """Take the seeds whose fate is open out of a network, and return their slots. Optimizers are not looked after."""
+    live = [name for name, slot in slots_of(model).items() if slot.regime is not Regime.FOSSIL]
+    for name in live:
+        slots_of(model)[name].detach()
+        del getattr(model, SEEDS)[name]
+    return tuple(live)
 
 
 def _root(network: Growth | SeedBed | nn.Module) -> nn.Module:
@@ -126,7 +147,7 @@ def _like(network: nn.Module) -> Tensor:
 
 def _refuse_hooks_behind(module: nn.Module, slot: Slot) -> None:
     hooks = [*module._forward_hooks.values()]
-    if hooks.index(slot.hook) < len(hooks) - 1:
+    if slot.regime is Regime.FOSSIL and hooks[-1] != slot.hook:
         raise EsperError(
             "E512",
             f'the seed in slot "{slot.site.id}" cannot become an ordinary module',
@@ -134,17 +155,6 @@ def _refuse_hooks_behind(module: nn.Module, slot: Slot) -> None:
             why="a forward hook that runs behind it sees the grown activation; in a plain network it would not",
             fix="remove the hook before exporting, and add it again to what is exported",
         )
-
-
-def _has_live_seeds(live: Mapping[str, Slot]) -> EsperError:
-    seeds = ", ".join(f"{name} ({slot.regime.value}, alpha {float(slot.alpha):.2g})" for name, slot in live.items())
-    return EsperError(
-        "E507",
-        "a network with live seeds cannot be exported",
-        where=f"slot {seeds}",
-        why="their fate is open: they are no permanent part of the network",
-        fix="fossilize or cull them first, or leave them out: live=remove",
-    )
 
 
 def _report(what: str) -> None:

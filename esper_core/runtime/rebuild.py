@@ -1,6 +1,6 @@
 """The network that a run has grown, rebuilt from the run's files."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -40,14 +40,14 @@ class RebuiltRun:
         network: in evaluation mode, on the CPU.
         shape: what it takes and gives.
         topology: what has grown where.
-        not_exportable: titles of the components of the network that say they cannot be exported.
+        no_export: the components that declare that they cannot be exported: titles by the slot of the seed, or "host".
         changed: what comes in another version than when the run began, each as a phrase.
     """
 
     network: nn.Module
     shape: DataShape
     topology: Topology
-    not_exportable: tuple[str, ...]
+    no_export: Mapping[str, str]
     changed: tuple[str, ...]
 
 
@@ -67,7 +67,7 @@ def rebuild_network(directory: RunDirectory, plugins: PluginSet) -> nn.Module:
 def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
     """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors."""
     topology, weights = read_topology(directory), read_weights(directory)
-    parts = _Parts(directory, plugins, _read_config(directory), read_object(directory, MANIFEST))
+    parts = _Parts(directory, plugins, read_config(directory), read_object(directory, MANIFEST))
     task, host = parts.section(Kind.TASK), parts.section(Kind.HOST)
     grown = {row.slot: parts.blueprint(row, topology) for row in topology.slots if row.blueprint and row.regime}
     # Whatever is drawn here is overwritten by the weights; nobody else's random numbers change for it.
@@ -84,7 +84,7 @@ def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
         network=bed.model.eval(),
         shape=shape,
         topology=topology,
-        not_exportable=tuple(_not_exportable(host, build, grown.values())),
+        no_export=_no_export(host, build, grown),
         changed=tuple(parts.changes([task, host, *grown.values()])),
     )
 
@@ -95,6 +95,14 @@ def sample_inputs(shape: DataShape, samples: int) -> Tensor:
     if shape.kind is TaskKind.TOKENS:
         return torch.randint(0, shape.outputs, (samples, *shape.input_shape), generator=stream)
     return torch.randn(samples, *shape.input_shape, generator=stream)
+
+
+def read_config(directory: RunDirectory) -> dict[str, Any]:
+    """Return the content of a run's configuration file. Raises EsperError E508 if it is missing or damaged."""
+    try:
+        return read_config_file(directory.path / CONFIG)
+    except EsperError as error:
+        raise damaged(directory, CONFIG, error.why or error.what) from error
 
 
 @frozen
@@ -172,13 +180,6 @@ class _Parts:
         return found
 
 
-def _read_config(directory: RunDirectory) -> dict[str, Any]:
-    try:
-        return read_config_file(directory.path / CONFIG)
-    except EsperError as error:
-        raise damaged(directory, CONFIG, error.why or error.what) from error
-
-
 def _bed(build: HostBuild, shape: DataShape) -> SeedBed:
     root = prepare_root(build.module)
     sample = sample_inputs(shape, 2)
@@ -217,7 +218,8 @@ def _load(directory: RunDirectory, network: nn.Module, weights: Mapping[str, Ten
         raise damaged(directory, WEIGHTS, str(error).splitlines()[-1].strip()) from error
 
 
-def _not_exportable(host: Registered, build: HostBuild, grown: Iterable[Registered]) -> Iterator[str]:
+def _no_export(host: Registered, build: HostBuild, grown: Mapping[str, Registered]) -> dict[str, str]:
+    silent = {slot: r.title for slot, r in grown.items() if Capability.NO_EXPORT in r.spec.capabilities}
     if Capability.NO_EXPORT in host.spec.capabilities | build.capabilities:
-        yield host.title
-    yield from dict.fromkeys(r.title for r in grown if Capability.NO_EXPORT in r.spec.capabilities)
+        silent["host"] = host.title
+    return silent

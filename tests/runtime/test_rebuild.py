@@ -259,4 +259,4 @@ def test_sample_inputs_are_what_a_network_takes(finished, plugins):
     assert inputs.shape == (3, 1, 8, 8)
     assert torch.equal(inputs, sample_inputs(rebuilt.shape, 3))
     assert rebuilt.network(inputs).shape == (3, rebuilt.shape.outputs)
-    assert rebuilt.not_exportable == ()
+    assert rebuilt.no_export == {}
