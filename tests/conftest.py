@@ -17,9 +17,22 @@ from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.selection import Selection
 
-_spec = importlib.util.spec_from_file_location("esper_test_distributions", Path(__file__).with_name("distributions.py"))
-distributions = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(distributions)
+
+def _helper(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"esper_test_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+distributions = _helper("distributions")
+run_files = _helper("run_files")
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Any]:
+    """Begin the files of a run in ``tmp_path/runs``: ``make_run("digits-2").short_life().write()``."""
+    return lambda name="digits-1": run_files.RunFiles(tmp_path / "runs", name)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def course(story: Story, host: str, pen: Pen, slots: Sequence[str] | None = None
     lines = [
         pen.wrap(label) if drawing is None else f"{label:>{gutter}} | {drawing}".rstrip() for label, drawing in rows
     ]
-    return "\n".join([pen.paint(heading, "title"), *lines])
+    return "\n".join([pen.paint(pen.wrap(heading), "title"), *lines])
 
 
 def _stages(epochs: Epochs, slots: Sequence[str], columns: Columns, pen: Pen) -> Iterator[Row]:

@@ -44,7 +44,7 @@ class Pen:
 
     def paint(self, text: str, style: str) -> str:
         """Return the text in a style; an unknown style is a colour's name. Styled text is as wide as it was."""
-        if not self.colour or not text:
+        if not (self.colour and text and style):
             return text
         return click.style(text, **_STYLES.get(style, {"fg": style}))  # type: ignore[arg-type]
 
@@ -54,10 +54,12 @@ class Pen:
         return blocks[min(len(blocks) - 1, max(0, int(share * len(blocks))))]
 
     def wrap(self, text: str, indent: int = 0, hanging: int = 0) -> str:
-        """Break text into lines: the first one begins at `indent`, the others `hanging` further to the right."""
+        """Break text into lines between words: the first begins at `indent`, the others `hanging` further right."""
         first, others = " " * indent, " " * (indent + hanging)
         width = max(self.width, indent + hanging + 20)
-        return textwrap.fill(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+        # Paths and names stay whole, so that they can be copied.
+        breaks = {"break_on_hyphens": False, "break_long_words": False}
+        return textwrap.fill(text, width, initial_indent=first, subsequent_indent=others, **breaks)
 
     def finish(self, text: str) -> str:
         """Return the text as the output can take it."""

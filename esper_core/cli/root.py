@@ -13,7 +13,7 @@ from esper_core.leyline.errors import EsperError, ExitCode
 _COMMANDS = {
     "run": ("esper_core.cli.run:run", "Grow a network on a task, next to a twin that never grows."),
     "show": ("esper_core.cli.show:show", "Show what a run did."),
-    "runs": ("esper_core.cli.runs:runs", "List runs."),
+    "runs": ("esper_core.cli.runs:runs", "List runs, and clean up."),
     "export": ("esper_core.cli.export:export", "Export a run's network without its slots."),
     "config": ("esper_core.cli.config:config", "Show, write and check configurations."),
     "plugins": ("esper_core.cli.plugins:plugins", "Show the plugins and what they offer."),

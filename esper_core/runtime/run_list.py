@@ -98,7 +98,7 @@ def summary(path: Path, *, last: bool = False) -> RunSummary:
         manifest = _object(path / MANIFEST)
         result = _object(path / RESULT) if (path / RESULT).is_file() else None
         epochs, over = _progress(path / EVENTS)
-        if result and manifest.get("resumed") and epochs is not None and not over:
+        if result is not None and manifest.get("resumed") and epochs is not None and not over:
             # The result is that of before the run was resumed.
             result = None
         return RunSummary(**facts, **_planned(manifest), **_reached(result, epochs))

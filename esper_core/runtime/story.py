@@ -171,8 +171,15 @@ def _result(folder: Path, manifest: Mapping[str, Any], log: EventLog | None) -> 
     finished = [e["data"] for e in (log.events if log else ()) if e["kind"] == EventKind.RUN_FINISHED]
     goes_on = bool(manifest.get("resumed")) and log is not None and bool(log.events) and not finished
     if (folder / RESULT).is_file() and not goes_on:
-        return _object(folder / RESULT)
+        return _checked(_object(folder / RESULT), folder / RESULT)
     return finished[-1] if finished else None
+
+
+def _checked(result: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    if missing := {"outcome", "hosts", "seeds"} - result.keys():
+        why = f"it lacks {', '.join(sorted(missing))}"
+        raise EsperError("E508", f'"{path.name}" is not that of a run', where=str(path), why=why)
+    return result
 
 
 def _epochs(events: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Mapping[str, Any], ...]]:
