@@ -41,6 +41,7 @@ LEVELS: Mapping[EventKind, Level] = {
     EventKind.GOVERNOR_INTERVENED: Level.MINIMAL,
     EventKind.PLUGIN_FAILED: Level.MINIMAL,
     EventKind.NOTICE: Level.MINIMAL,
+    # EPOCH_COMPLETED holds every verdict already; these would add a tenth to a log.
     EventKind.GATES_EVALUATED: Level.DEBUG,
 }
 

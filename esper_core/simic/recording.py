@@ -40,8 +40,10 @@ class Recorder:
         for ended in report.seed_reports:
             self._emit(EventKind.SEED_FINISHED, epoch, ended)
         if report.evidence is not None:
+            seed_ids = {seed.slot: seed.seed_id for seed in report.evidence.seeds}
             for slot, results in report.evidence.gates.items():
-                self._emit(EventKind.GATES_EVALUATED, epoch, {"slot": slot, "results": results})
+                judged = {"slot": slot, "seed_id": seed_ids.get(slot), "results": results}
+                self._emit(EventKind.GATES_EVALUATED, epoch, judged)
             slots = {state.site.id: state.stage for state in report.states}
             self._emit(EventKind.EPOCH_COMPLETED, epoch, {**plain(report.evidence), "slots": slots})
             self._services.epoch_end(self._host, report.evidence)
