@@ -17,7 +17,8 @@ def linear_matrix(seed: nn.Module, probe: Tensor) -> Tensor | None:
         seed: a seed module.
         probe: an activation with D features in its last axis, to hold the declaration against.
     """
-    if not isinstance(seed, LinearUpdate):
+    # A method of the class: a parameter or submodule of that name declares nothing.
+    if not (isinstance(seed, LinearUpdate) and callable(getattr(type(seed), "matrix", None))):
         return None
     with torch.no_grad():
         matrix = seed.matrix().double()

@@ -37,7 +37,10 @@ def traced(seed: nn.Module, probe: Tensor) -> fx.GraphModule:
     """
     flags = [(module, module.training) for module in seed.modules()]
     try:
-        training, evaluating = _trace(seed.train()), _trace(seed.eval())
+        seed.train()
+        training = _trace(seed)
+        seed.eval()
+        evaluating = _trace(seed)
         if training.code != evaluating.code:
             raise UntraceableError("it computes something else in training than in evaluation")
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -46,7 +49,8 @@ def traced(seed: nn.Module, probe: Tensor) -> fx.GraphModule:
     finally:
         for module, flag in flags:
             module.training = flag
-    return evaluating.train(seed.training)
+    evaluating.train(seed.training)
+    return evaluating
 
 
 class _Tracer(fx.Tracer):

@@ -17,7 +17,7 @@ from esper_core.leyline.reports import FinalReport, HostState
 from esper_core.leyline.sites import Layout
 from esper_core.leyline.stages import Stage
 from esper_core.leyline.structure import structure
-from esper_core.runtime.run_directory import RESULT, RunDirectory, write_atomically
+from esper_core.runtime.run_directory import CONFIG, RESULT, RunDirectory, write_atomically
 from esper_core.tolaria.state import model_tensors
 
 WEIGHTS, TOPOLOGY = "weights.safetensors", "topology.json"
@@ -119,13 +119,13 @@ def read_object(directory: RunDirectory, name: str) -> dict[str, Any]:
 
 def damaged(directory: RunDirectory, name: str, why: str) -> EsperError:
     """Return the error E508 for one of the run's files."""
+    again = "" if name == CONFIG else f", or run it again: esper run --config {directory.path / CONFIG}"
     return EsperError(
         "E508",
         f'"{name}" of run "{directory.name}" is not as it was written',
         where=str(directory.path / name),
         why=why,
-        fix="bring the run's files back as they were, or run it again: esper run --config "
-        + str(directory.path / "config.toml"),
+        fix=f"bring the run's files back as they were{again}",
     )
 
 

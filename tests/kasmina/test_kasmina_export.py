@@ -334,6 +334,20 @@ class TestLora:
         root = grow(nn.Sequential(nn.Linear(8, 8), nn.GELU()), sequences, {"0": Liar})
         assert_same(root, plain(root), sequences)
 
+    def test_a_parameter_of_the_name_declares_nothing(self, sequences):
+        class Mixing(nn.Module):
+            def __init__(self, site):
+                super().__init__()
+                self.matrix = nn.Parameter(torch.full((8, 8), 0.1))
+
+            def forward(self, h):
+                return (h @ self.matrix).tanh()
+
+        root = grow(nn.Sequential(nn.Linear(8, 8), nn.GELU()), sequences, {"0": Mixing})
+        exported = plain(root)
+        assert_same(root, exported, sequences)
+        assert exported[0].seed.matrix.requires_grad
+
 
 class TestOutputs:
     """The activation may be an element of a tuple or the value of a mapping."""
