@@ -11,6 +11,9 @@ from esper_core.kasmina.probing import agree
 
 _SEED = "seed"
 
+#: Functions from elsewhere would have to be imported where the trace is unpickled.
+_EVERYWHERE = ("torch", "math", "_operator", "operator", "builtins")
+
 
 class UntraceableError(Exception):
     """A module's computation cannot be written down as one sequence of operations; the message says why."""
@@ -88,12 +91,19 @@ def _trace(seed: nn.Module) -> fx.GraphModule:
     graph.output(graph.graph_copy(found, {}))
     parts: dict[str, Any] = {}
     for node in graph.nodes:
+        if node.op == "call_function" and _home(node.target) not in _EVERYWHERE:
+            raise UntraceableError(f"it calls {node.target.__module__}.{node.target.__name__}")
         if node.op in ("get_attr", "call_module"):
             part = operator.attrgetter(node.target)(shell)
             node.target = node.target.removeprefix(f"{_SEED}.")
             parts[node.target] = part
     graph.lint()
     return fx.GraphModule(parts, graph, class_name="Seed")
+
+
+def _home(function: Any) -> str:
+    # Torch's own built-in functions say of no module that it is theirs.
+    return (getattr(function, "__module__", None) or "torch").partition(".")[0]
 
 
 def _first_line(error: Exception) -> str:

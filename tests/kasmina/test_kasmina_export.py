@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from esper_core.kasmina.bed import SeedBed
@@ -453,6 +453,11 @@ class TestArguments:
             _ = exported.block.nowhere
 
 
+@fx.wrap
+def weigh(delta):
+    return delta * 0.5
+
+
 class Stateful(nn.Module):
     """Its computation depends on the training flag, on values, or on shapes: no trace can tell."""
 
@@ -467,12 +472,14 @@ class Stateful(nn.Module):
             return F.dropout(delta, 0.5, self.training)
         if self.kind == "noise":
             return delta + torch.rand(8) if self.training else delta
+        if self.kind == "wrapped":
+            return weigh(delta)
         if self.kind == "values":
             return delta if h.sum() > 1e9 else delta.tanh()
         return delta if h.shape[1] > 2 else delta.tanh()
 
 
-@pytest.mark.parametrize("kind", ["training", "noise", "values", "shapes"])
+@pytest.mark.parametrize("kind", ["training", "noise", "values", "shapes", "wrapped"])
 def test_a_seed_that_cannot_be_traced_keeps_its_class_and_says_so(kind, sequences):
     model = nn.Sequential(nn.LayerNorm(8), nn.Tanh())
     root = grow(model, sequences, {"1": lambda site: Stateful(site, kind)})
