@@ -10,6 +10,8 @@ BENCHMARKS := $(filter-out tests/benchmarks/test_%,$(wildcard tests/benchmarks/*
 # Where pip looks for wheels besides its index. uv reads none of pip's settings, and separates by commas.
 PIP_LINKS = $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 LINKS = $(or $(UV_FIND_LINKS),$(shell echo $(PIP_LINKS) | tr ' ' ,))
+# By file, because the fixtures that cost most, such as an environment with torch in it, serve a whole file.
+SHARED := -q -n 2 --dist loadfile
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-slow check format bench docs ready clean
@@ -18,10 +20,10 @@ demo: $(STAMP)
 	$(BIN)/esper run digits
 
 test: $(STAMP)
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest $(SHARED)
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest $(SHARED) -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
