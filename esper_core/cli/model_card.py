@@ -83,11 +83,7 @@ def _loading(facts: CardFacts) -> Iterator[str]:
     yield f"Inputs are {_inputs(shape)}, prepared as the task does it; outputs are {_outputs(shape)}."
     for form, name in facts.files.items():
         yield ""
-        yield from (
-            _LOADING[form]
-            .format(name=name, topology=Path(name).stem + TOPOLOGY_SUFFIX)
-            .splitlines()
-        )
+        yield from _LOADING[form].format(name=name, topology=Path(name).stem + TOPOLOGY_SUFFIX).splitlines()
     for sentence in _checked(facts.exported):
         yield ""
         yield sentence
@@ -150,9 +146,7 @@ def _topology(facts: CardFacts) -> Iterator[str]:
             f"`{row.slot}`",
             f"`{row.path}`",
             f"{row.layout}, {row.width}",
-            _seed(row.blueprint, row.options)
-            if row.regime and row.slot not in facts.exported.removed
-            else "-",
+            _seed(row.blueprint, row.options) if row.regime and row.slot not in facts.exported.removed else "-",
         )
         for row in facts.exported.run.topology.slots
     ]
@@ -208,11 +202,7 @@ def _versions(facts: CardFacts) -> Iterator[str]:
     manifest = facts.manifest
     yield "## Made with"
     yield ""
-    packages = {
-        name: v
-        for name, v in manifest["packages"].items()
-        if name.startswith("esper-") or name == "torch"
-    }
+    packages = {name: v for name, v in manifest["packages"].items() if name.startswith("esper-") or name == "torch"}
     versions = {"python": manifest["machine"]["python"], **packages}
     yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
     if changed := facts.exported.run.changed:
@@ -231,11 +221,7 @@ def _seed(blueprint: str | None, options: Mapping[str, Any]) -> str:
 
 def _inputs(shape: DataShape) -> str:
     sizes = ", ".join(["batch", *map(str, shape.input_shape)])
-    kind = (
-        f"int64 tokens below {shape.outputs}"
-        if shape.kind is TaskKind.TOKENS
-        else f"float32 {shape.kind}"
-    )
+    kind = f"int64 tokens below {shape.outputs}" if shape.kind is TaskKind.TOKENS else f"float32 {shape.kind}"
     return f"{kind} of shape ({sizes})"
 
 
@@ -260,7 +246,9 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-_TWIN = "The twin is the same host with the same initial weights and data order, trained as long, in which nothing grew."
+_TWIN = (
+    "The twin is the same host with the same initial weights and data order, trained as long, in which nothing grew."
+)
 
 #: Title, key, how to write a value, how to write a difference.
 _ACCURACY: tuple[tuple[str, str, Callable[[Any], str], Callable[[Any], str]], ...] = (
