@@ -45,16 +45,7 @@ def signature(manifest: Mapping[str, Any]) -> str:
 
 def model_card(facts: CardFacts) -> str:
     """Return the model card as Markdown."""
-    sections = (
-        _what,
-        _loading,
-        _accuracy,
-        _size,
-        _topology,
-        _history,
-        _data,
-        _versions,
-    )
+    sections = (_what, _loading, _accuracy, _size, _topology, _history, _data, _versions)
     parts = [line for section in sections for line in (*section(facts), "")]
     return "\n".join([*parts, signature(facts.manifest)]) + "\n"
 
@@ -108,12 +99,7 @@ def _accuracy(facts: CardFacts) -> Iterator[str]:
     yield _TWIN if twin else "No twin was trained."
     yield ""
     rows = [
-        (
-            title,
-            write(grown.get(key)),
-            write(twin.get(key)),
-            write_difference(difference.get(key)),
-        )
+        (title, write(grown.get(key)), write(twin.get(key)), write_difference(difference.get(key)))
         for title, key, write, write_difference in _ACCURACY
     ]
     yield from _table(("", "grown", "twin", "difference"), rows)
