@@ -161,19 +161,7 @@ def _history(facts: CardFacts) -> Iterator[str]:
         )
         for seed in seeds
     ]
-    yield from _table(
-        (
-            "seed",
-            "blueprint",
-            "parameters",
-            "epochs",
-            "end",
-            "reason",
-            "ablation",
-            "gain",
-        ),
-        rows,
-    )
+    yield from _table(("seed", "blueprint", "parameters", "epochs", "end", "reason", "ablation", "gain"), rows)
 
 
 def _data(facts: CardFacts) -> Iterator[str]:
