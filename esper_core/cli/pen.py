@@ -58,8 +58,10 @@ class Pen:
         first, others = " " * indent, " " * (indent + hanging)
         width = max(self.width, indent + hanging + 20)
         # Paths and names stay whole, so that they can be copied.
-        breaks = {"break_on_hyphens": False, "break_long_words": False}
-        return textwrap.fill(text, width, initial_indent=first, subsequent_indent=others, **breaks)
+        wrapper = textwrap.TextWrapper(
+            width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+        )
+        return wrapper.fill(text)
 
     def finish(self, text: str) -> str:
         """Return the text as the output can take it."""

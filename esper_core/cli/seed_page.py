@@ -8,7 +8,7 @@ from esper_core.cli.course import course
 from esper_core.cli.figures import figure, loss, paired, percent, value_in_words, whole
 from esper_core.cli.pen import Pen
 from esper_core.cli.seed_table import ABLATION_AND_GAIN, ending, lifetime
-from esper_core.cli.story_page import header, section, told
+from esper_core.cli.story_page import header, history, section
 from esper_core.cli.tables import table
 from esper_core.runtime.story import Story
 
@@ -49,7 +49,7 @@ def _life(story: Story, seed: Mapping[str, Any], pen: Pen) -> Iterator[str]:
         yield table(_HEADERS, rows, right=(0, *range(2, len(_HEADERS))))
     of_seed = [h for h in story.happenings if (h.host, h.seed_id) == (seed["host"], seed["seed_id"])]
     if of_seed:
-        yield told(chronicle(of_seed, every_verdict=True), pen)
+        yield history(chronicle(of_seed, every_verdict=True), pen)
 
 
 def _rows(story: Story, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

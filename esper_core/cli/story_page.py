@@ -12,7 +12,7 @@ from esper_core.cli.figures import duration
 from esper_core.cli.pen import Pen
 from esper_core.cli.seed_table import ABLATION_AND_GAIN, ending, seed_table
 from esper_core.cli.verdict import accuracies, comparison, verdict
-from esper_core.runtime.story import UNFINISHED, Story
+from esper_core.runtime.story import TWIN, UNFINISHED, Story
 
 _OUTCOMES = {"completed": "good", "interrupted": "warning", "stopped": "bad", UNFINISHED: "warning"}
 #: Sections of a configuration whose options are told with the component's name.
@@ -25,7 +25,7 @@ def story_page(story: Story, part: Story, pen: Pen) -> str:
     parts = [header(story, pen)]
     parts += [course(part, host, pen) for host in story.growing if part.epochs.get(host)]
     if entries := chronicle(part.happenings):
-        parts.append(section("what happened", told(entries, pen, several_hosts=several), pen))
+        parts.append(section("what happened", history(entries, pen, several_hosts=several), pen))
     if story.seeds:
         explained = pen.paint(pen.wrap(ABLATION_AND_GAIN), "dim")
         parts.append(section("seeds", f"{seed_table(story.seeds, several_hosts=several)}\n\n{explained}", pen))
@@ -51,7 +51,11 @@ def in_short(story: Story) -> str:
     ends = Counter(ending(seed) for seed in story.seeds)
     grown = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
     number = len(story.seeds)
-    seeds = f"{number} {'seed' if number == 1 else 'seeds'} germinated ({grown})" if number else "no seed germinated"
+    if number:
+        seeds = f"{number} {'seed' if number == 1 else 'seeds'} germinated ({grown})"
+    else:
+        told = story.result is not None or story.epochs
+        seeds = "no seed germinated" if told else "whether seeds were germinated is not known"
     return f"{seeds}; {accuracies(story.result)}" if story.result is not None else f"{seeds}; no result yet"
 
 
@@ -92,7 +96,8 @@ def _times(story: Story) -> Iterator[str]:
     if began is not None:
         yield f"started {began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     if resumed := story.manifest.get("resumed"):
-        yield f"resumed {len(resumed)} times, the last time before epoch {resumed[-1]['epoch'] + 1}"
+        times = "once" if len(resumed) == 1 else f"{len(resumed)} times, at last"
+        yield f"resumed {times} before epoch {resumed[-1]['epoch'] + 1}"
     if began is not None and story.last_event is not None:
         yield f"last event {duration(max(0.0, story.last_event - began.timestamp()))} later"
         if story.outcome == UNFINISHED:
@@ -104,7 +109,7 @@ def section(title: str, text: str, pen: Pen) -> str:
     return f"{pen.paint(title, 'title')}\n{text}"
 
 
-def told(entries: Iterable[Entry], pen: Pen, *, several_hosts: bool = False) -> str:
+def history(entries: Iterable[Entry], pen: Pen, *, several_hosts: bool = False) -> str:
     """Return the lines of a chronicle; `several_hosts` names the hosts too."""
     return "\n".join(_entry(entry, pen, several_hosts) for entry in entries)
 
@@ -112,7 +117,8 @@ def told(entries: Iterable[Entry], pen: Pen, *, several_hosts: bool = False) -> 
 def _entry(entry: Entry, pen: Pen, several_hosts: bool) -> str:
     """Figures stand below what rests on them."""
     lead = f"{_epochs(entry):>11}  "
-    who = " ".join(filter(None, (entry.host if several_hosts else "", entry.about)))
+    host = entry.host if several_hosts or entry.host == TWIN else ""
+    who = " ".join(filter(None, (host, entry.about)))
     lines = [pen.paint(pen.wrap(f"{lead}{who + '  ' if who else ''}{entry.text}", 0, len(lead)), entry.style)]
     lines += [pen.paint(pen.wrap(detail, len(lead) + 2, 2), "dim") for detail in entry.details]
     return "\n".join(lines)

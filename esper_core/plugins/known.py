@@ -39,6 +39,7 @@ FIRST_PARTY = frozenset(
         "esper-sink-console",
         "esper-sink-jsonl",
         "esper-standard",
+        "esper-task-teacher",
         "esper-task-text",
         "esper-task-vision",
     }

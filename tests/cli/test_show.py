@@ -323,6 +323,27 @@ def test_an_output_that_knows_ascii_alone_gets_nothing_else(files, monkeypatch):
     assert "1-2  waits: only 0 epochs are over ... only 1" in text
 
 
+def test_what_happens_to_the_twin_is_told_as_the_twins(files, show):
+    intervention = {"mode": GovernorMode.STOPPED, "reason": "its loss is not finite"}
+    files.event(EventKind.GOVERNOR_INTERVENED, intervention, host="twin", epoch=9)
+    files.write()
+    assert "epoch 10 twin the governor is stopped: its loss is not finite" in flat(show("digits-1"))
+
+
+def test_what_is_not_known_is_not_denied(make_run, show):
+    files = make_run()
+    files.write(manifest=files.manifest(config={"telemetry": "off"}))
+    text = flat(show("digits-1"))
+    assert "whether seeds were germinated is not known; no result yet" in text
+    assert "no seed germinated" not in text
+
+
+def test_resumptions_are_told(files, show):
+    resumed = [{"epoch": 2, "command": []}, {"epoch": 5, "command": []}]
+    files.write(manifest=files.manifest(resumed=resumed))
+    assert "resumed 2 times, at last before epoch 6" in flat(show("digits-1"))
+
+
 def test_slots_of_two_hosts_are_told_apart(files):
     files.epoch(0, {"a": Stage.DORMANT}, host="grown-1")
     story = read_story(RunDirectory(files.write()))
