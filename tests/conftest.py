@@ -88,7 +88,7 @@ class Esper:
 
     def run(self, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.cwd, env=self.environ | environ, capture_output=True, text=True, timeout=120
+            command, cwd=self.cwd, env=self.environ | environ, capture_output=True, text=True, timeout=280
         )
 
     def json(self, *arguments: str, environ: dict[str, str] | None = None) -> Any:

@@ -106,6 +106,7 @@ def test_a_run_resumed_half_way_is_the_run_left_alone(whole, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five processes that each import torch, on a machine that may be busy
 def test_a_run_killed_three_times_at_random_is_the_run_left_alone(whole, tmp_path):
     chance = random.Random(5)
     run, arguments, kills = tmp_path / "digits-1", start(tmp_path), 0
