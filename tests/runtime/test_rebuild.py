@@ -141,7 +141,7 @@ class TestDamage:
         if how == "missing":
             path.unlink()
         else:
-            path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "noise": b"\x00\xff" * 99}[how])
+            path.write_bytes({"empty": b"", "cut": _cut(content), "noise": b"\x00\xff" * 99}[how])
         assert name in refused(damaged, plugins)
 
     def test_a_run_that_never_ended_is_to_be_resumed(self, damaged, plugins):
@@ -260,3 +260,8 @@ def test_sample_inputs_are_what_a_network_takes(finished, plugins):
     assert torch.equal(inputs, sample_inputs(rebuilt.shape, 3))
     assert rebuilt.network(inputs).shape == (3, rebuilt.shape.outputs)
     assert rebuilt.no_export == {}
+
+
+def _cut(content: bytes) -> bytes:
+    """Half of it, up to the middle of a value: TOML that ends between two lines is whole again."""
+    return content[: content.index(b"= ", len(content) // 2) + 2] if b"= " in content else content[: len(content) // 2]

@@ -165,7 +165,10 @@ def test_notices_failures_and_the_governor_are_told(open_sink: Any, capsys: Any)
     ]
 
 
-def test_the_final_table_sets_the_grown_network_beside_the_twin(open_sink: Any, capsys: Any) -> None:
+def test_the_final_table_sets_the_grown_network_beside_the_twin(
+    open_sink: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     sink = open_sink()
     sink.emit([finished(result())])
     text = capsys.readouterr().out
