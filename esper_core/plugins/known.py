@@ -34,6 +34,7 @@ FIRST_PARTY = frozenset(
         "esper-blueprint-squeeze-excite",
         "esper-gates-standard",
         "esper-host-cnn",
+        "esper-host-hf",
         "esper-host-transformer",
         "esper-policy-heuristic",
         "esper-sink-console",

@@ -1,0 +1,1 @@
+"""Any model of the transformers library as host network, with a site behind each of its blocks."""

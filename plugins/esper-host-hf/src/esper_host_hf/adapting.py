@@ -1,0 +1,56 @@
+"""Sites for a model of transformers that somebody else has made."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from esper_core.api import SiteRequest
+from esper_host_hf.blocks import find_blocks
+from esper_host_hf.configuring import text_config
+from esper_host_hf.probing import Probe, draw_images, draw_tokens
+
+#: Length of made-up sequences.
+_LENGTH = 8
+
+
+def adapt(model: PreTrainedModel) -> tuple[SiteRequest, ...] | None:
+    """Return a site behind each block of a model; None if it cannot be told how to call it, or it has no such list.
+
+    The model is called on two small batches and left as it is. Of a model with encoder and decoder the larger list of
+    blocks counts, which is the decoder's.
+    """
+    try:
+        probe = _probe(model)
+        return None if probe is None else find_blocks(model, lambda inputs: model(**inputs), probe)
+    except Exception:  # a model that made-up inputs do not suit is one that somebody else has to name the sites of
+        return None
+
+
+def _probe(model: PreTrainedModel) -> Probe | None:
+    if model.main_input_name == "input_ids":
+        return _token_probe(model)
+    if model.main_input_name == "pixel_values":
+        return _image_probe(model)
+    return None
+
+
+def _token_probe(model: PreTrainedModel) -> Probe:
+    text, size = text_config(model.config), 2
+    tokens, altered, split = draw_tokens(size, _LENGTH, text.vocab_size, getattr(text, "pad_token_id", None))
+    tokens, altered = tokens.to(model.device), altered.to(model.device)
+    inputs: dict[str, Any] = {"input_ids": tokens}
+    # What looks back only is the decoder; the encoder sees all of what it is given.
+    changed = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
+    inputs[changed] = tokens
+    return Probe(inputs=inputs, altered=inputs | {changed: altered}, size=size, split=split)
+
+
+def _image_probe(model: PreTrainedModel) -> Probe:
+    config, size = model.config, 2
+    side = getattr(config, "image_size", None) or 224
+    height, width = side if isinstance(side, list | tuple) else (side, side)
+    images: Tensor = draw_images(size, (getattr(config, "num_channels", 3), height, width))
+    floating = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return Probe(inputs={"pixel_values": images.to(model.device, floating)}, size=size)

@@ -1,0 +1,218 @@
+"""Where a model of transformers can grow: its list of blocks, found by structure and confirmed by running the model.
+
+The list of blocks is the `nn.ModuleList` of modules of one class that holds most of the model's parameters, among those
+that are in no other list, and whose members each run once per forward pass, in their order, and give one activation
+(batch, positions, features). So neither experts inside of a block nor lists beside the main path are mistaken for it,
+and nothing depends on how a model names its parts. What a block returns (a tensor, a tuple, a mapping) and whether it
+looks ahead is seen in these runs.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from esper_core.api import EsperError, Layout, SiteRequest
+from esper_host_hf.probing import Call, Probe, undisturbed
+
+#: Differences of so many units in the last place, of the largest number, are none.
+_ROUNDING = 64
+
+
+@frozen(kw_only=True)
+class _Run:
+    """One time that a submodule ran: its path, and the activation in its output."""
+
+    path: str
+    key: int | str | None
+    activation: Tensor | None
+
+
+def find_blocks(model: nn.Module, call: Call, probe: Probe) -> tuple[SiteRequest, ...]:
+    """Return a site ``block0``, ``block1``, … behind each of the model's blocks.
+
+    Args:
+        model: any network.
+        call: calls it on a batch.
+        probe: batches to try.
+
+    Raises:
+        EsperError: E402 if the model has no list of blocks.
+    """
+    lists = _lists(model)
+    runs = _observe(model, [path for paths in lists for path in paths], call, probe.inputs)
+    problems = [_problem(paths, runs, probe.size) for paths in lists]
+    if all(problems):
+        raise EsperError(
+            "E402",
+            f"{type(model).__name__} has no list of blocks behind which something could grow",
+            why=problems[0] if problems else "it has no list of modules of one class",
+            fix="name the submodules behind which slots may act, such as host.blocks='encoder.layers.*'",
+        )
+    paths = lists[problems.index("")]
+    blocks = {run.path: run for run in runs if run.path in set(paths)}
+    causal = _is_causal(model, [*blocks.values()], call, probe)
+    return tuple(
+        SiteRequest(path=path, id=f"block{index}", output=blocks[path].key, layout=Layout.BTD, causal=causal)
+        for index, path in enumerate(paths)
+    )
+
+
+def named_blocks(model: nn.Module, pattern: str, call: Call, probe: Probe) -> tuple[SiteRequest, ...]:
+    """Return a site behind each submodule whose name matches a glob pattern, in the order in which they run.
+
+    A ``*`` stops at a dot, and a list stands for its members.
+
+    Raises:
+        EsperError: E401 if the pattern matches nothing, or an activation whose first axis is not the batch.
+    """
+    paths = _matching(model, pattern)
+    # The lists tell as well: in front of its first attention, an encoder looks no more ahead than a decoder.
+    watched = dict.fromkeys([*paths, *(path for members in _lists(model) for path in members)])
+    runs = _observe(model, watched, call, probe.inputs)
+    causal = _is_causal(model, runs, call, probe)
+    named: dict[str, _Run] = {}
+    for run in runs:
+        if run.path in set(paths):
+            _check_batch(run, probe.size)
+            named.setdefault(run.path, run)
+    sites = [
+        SiteRequest(path=path, output=run.key, layout=_layout(run.activation), causal=causal)
+        for path, run in named.items()
+    ]
+    # What never runs is requested as well, to be refused by name when the sites are confirmed.
+    return (*sites, *(SiteRequest(path=path) for path in paths if path not in named))
+
+
+def _lists(model: nn.Module) -> list[list[str]]:
+    """Return the paths of the members of each list of modules of one class, those with most parameters first.
+
+    What lies inside of a member of a list is a part of a block, whatever becomes of that list.
+    """
+    found: list[tuple[str, nn.ModuleList]] = []
+    for path, part in model.named_modules():
+        if isinstance(part, nn.ModuleList) and not any(path.startswith(f"{outer}.") for outer, _ in found):
+            found.append((path, part))
+    of_one_class = [(path, part) for path, part in found if len({type(member) for member in part}) == 1]
+    of_one_class.sort(key=lambda entry: -sum(parameter.numel() for parameter in entry[1].parameters()))
+    return [[f"{path}.{name}" for name, _ in part.named_children()] for path, part in of_one_class]
+
+
+def _matching(model: nn.Module, pattern: str) -> list[str]:
+    modules = {path: module for path, module in model.named_modules() if path}
+    matching = [path for path in modules if _matches(path, pattern)]
+    if not matching:
+        lists = [path for path, module in modules.items() if isinstance(module, nn.ModuleList)]
+        raise EsperError(
+            "E401",
+            f'no submodule is named "{pattern}"',
+            where="host.blocks",
+            why=f"the lists in this model are {', '.join(lists) or 'none'}",
+            fix="give the name of a list of blocks, or a glob pattern for names of submodules",
+        )
+    members = (
+        [f"{path}.{name}" for name, _ in modules[path].named_children()]
+        if isinstance(modules[path], nn.ModuleList)
+        else [path]
+        for path in matching
+    )
+    return [*dict.fromkeys(path for paths in members for path in paths)]
+
+
+def _matches(path: str, pattern: str) -> bool:
+    parts, patterns = path.split("."), pattern.split(".")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _observe(model: nn.Module, paths: Iterable[str], call: Call, inputs: Any) -> list[_Run]:
+    """Call the model and return every run of the submodules at these paths, in order."""
+    runs: list[_Run] = []
+
+    def record(path: str, module: nn.Module, args: Any, output: Any) -> None:
+        key, activation = _activation(output)
+        runs.append(_Run(path=path, key=key, activation=activation))
+
+    handles = [model.get_submodule(path).register_forward_hook(partial(record, path)) for path in paths]
+    try:
+        with undisturbed(model):
+            call(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return runs
+
+
+def _activation(output: Any) -> tuple[int | str | None, Tensor | None]:
+    """Return the first floating-point tensor in an output, and where it is."""
+    parts: Iterable[tuple[int | str | None, Any]] = [(None, output)]
+    if isinstance(output, Mapping):
+        parts = output.items()
+    elif isinstance(output, tuple | list):
+        parts = enumerate(output)
+    tensors = ((key, part) for key, part in parts if isinstance(part, Tensor) and part.is_floating_point())
+    return next(tensors, (None, None))
+
+
+def _problem(paths: Sequence[str], runs: Sequence[_Run], samples: int) -> str:
+    """Say why these are not the model's blocks; "" if they are."""
+    mine = [run for run in runs if run.path in set(paths)]
+    counts = Counter(run.path for run in mine)
+    for path in paths:
+        if counts[path] != 1:
+            return f"{path} runs {counts[path]} times in a forward pass"
+    if [run.path for run in mine] != [*paths]:
+        return f"{paths[0]} and the members after it run in another order"
+    for run in mine:
+        if run.activation is None or run.activation.ndim != 3 or run.activation.shape[0] != samples:
+            shape = "nothing of the kind" if run.activation is None else f"shape {tuple(run.activation.shape)}"
+            return f"{run.path} gives {shape} for {samples} samples, not (batch, positions, features)"
+    return ""
+
+
+def _check_batch(run: _Run, samples: int) -> None:
+    if run.activation is not None and run.activation.shape[:1] != (samples,):
+        raise EsperError(
+            "E401",
+            f'"{run.path}" cannot carry a slot',
+            where="host.blocks",
+            why=f"it gives shape {tuple(run.activation.shape)} for {samples} samples: its first axis is no batch",
+            fix="name other submodules",
+        )
+
+
+def _is_causal(model: nn.Module, runs: Sequence[_Run], call: Call, probe: Probe) -> bool:
+    """Say whether other tokens in the second half of a sequence change nothing in the first, in any of these runs."""
+    if probe.altered is None:
+        return False
+    paths = dict.fromkeys(run.path for run in runs)
+    before, after = _sequences(runs), _sequences(_observe(model, paths, call, probe.altered))
+    pairs = [(one, after[run]) for run, one in before.items() if run in after and after[run].shape == one.shape]
+    return bool(pairs) and all(_looks_back(one, other, probe.split) for one, other in pairs)
+
+
+def _sequences(runs: Iterable[_Run]) -> dict[tuple[str, int], Tensor]:
+    """Return the activations (batch, positions, features) by path and by how often that has run before."""
+    seen: Counter[str] = Counter()
+    found: dict[tuple[str, int], Tensor] = {}
+    for run in runs:
+        if run.activation is not None and run.activation.ndim == 3:
+            found[run.path, seen[run.path]] = run.activation
+        seen[run.path] += 1
+    return found
+
+
+def _looks_back(one: Tensor, other: Tensor, split: int) -> bool:
+    change = (one - other).abs()
+    # Experts work on as many rows as are sent to them, and other shapes round in another way. In half precision this
+    # leans towards causal, which keeps seeds from looking ahead where they might have.
+    rounding = min(_ROUNDING * torch.finfo(one.dtype).eps, 0.1) * float(one.abs().max())
+    return bool((change[:, :split] <= rounding).all() and (change[:, split:] > rounding).any())
+
+
+def _layout(activation: Tensor | None) -> Layout | None:
+    return Layout.BTD if activation is not None and activation.ndim == 3 else None

@@ -1,0 +1,48 @@
+"""Options of the host `hf`."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from attrs import Attribute, converters, field, frozen, validators
+
+
+class Attention(StrEnum):
+    """Which implementation of attention a model uses."""
+
+    SDPA = "sdpa"
+    EAGER = "eager"
+
+
+@frozen(kw_only=True)
+class HfConfig:
+    """Options of the host `hf`. Either `path` or `architecture` says which model it is.
+
+    With neither it is a GPT-2 of two layers, four heads and 64 features.
+
+    Attributes:
+        path: a local directory with a ``config.json``, and with weights where `pretrained`.
+        architecture: a model type of transformers: ``gpt2``, ``llama``, ``vit``, ``bert``, …
+        settings: values of the model's own config that replace those of `path`, or the defaults of `architecture`.
+        pretrained: load the weights in `path`; otherwise all weights are random.
+        blocks: where slots may act: a glob pattern for names of submodules of the model, in which a ``*`` stops at a
+            dot, and a list stands for its members. None: the model's list of blocks.
+        attention: ``sdpa`` (torch's fused attention) or ``eager``. None: the first one that the model has.
+    """
+
+    path: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
+    architecture: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
+    settings: Mapping[str, Any] = field(factory=dict)
+    pretrained: bool = field(default=False, validator=validators.instance_of(bool))
+    blocks: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
+    attention: Attention | None = field(default=None, converter=converters.optional(Attention))
+
+    @architecture.validator
+    def _is_the_only_source(self, _: "Attribute[str | None]", value: str | None) -> None:
+        if value is not None and self.path is not None:
+            raise ValueError("'architecture' and 'path' both say which model it is; give one of them")
+
+    @pretrained.validator
+    def _has_weights(self, _: "Attribute[bool]", value: bool) -> None:
+        if value and self.path is None:
+            raise ValueError("'pretrained' is true, but there is no 'path' to load weights from")

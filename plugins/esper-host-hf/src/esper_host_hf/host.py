@@ -1,0 +1,150 @@
+"""The host: a model of transformers behind a call that takes a task's inputs and gives logits."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from attrs import evolve
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
+
+from esper_core.api import DataShape, EsperError, HostBuild, SiteRequest
+from esper_core.specs import Capability
+from esper_host_hf.blocks import find_blocks, named_blocks
+from esper_host_hf.config import HfConfig
+from esper_host_hf.configuring import configure, describe, text_config
+from esper_host_hf.heads import Head
+from esper_host_hf.loading import make_model
+from esper_host_hf.probing import Call, Probe, draw_images, draw_tokens, draws_random_numbers, probe_size
+from esper_host_hf.tied import save_tied_weights_once
+
+
+class HfHost(nn.Module):
+    """The host: images (B, C, H, W) or tokens (B, T) -> logits (B, classes), or (B, T, vocabulary).
+
+    Args:
+        model: a model of transformers, kept under the name `model`.
+        head: what it puts out. A model that classifies tokens is told by a mask which of them are padding. For one that
+            predicts the next token every token counts; padding behind a sequence changes nothing in it.
+    """
+
+    def __init__(self, model: PreTrainedModel, head: Head) -> None:
+        super().__init__()
+        self.model = model
+        save_tied_weights_once(self)
+        self.head = head
+        padding: int | None = getattr(text_config(model.config), "pad_token_id", None)
+        self.padding = padding if head is Head.TOKENS_CLASS else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits."""
+        with _Imagined() if inputs.is_meta else nullcontext():
+            logits: Tensor = self.model(**self._arguments(inputs)).logits
+        return logits
+
+    def _arguments(self, inputs: Tensor) -> dict[str, Tensor]:
+        if self.head is Head.IMAGE_CLASS:
+            return {"pixel_values": inputs}
+        if self.padding is None:
+            return {"input_ids": inputs}
+        return {"input_ids": inputs, "attention_mask": inputs != self.padding}
+
+
+class _Imagined(TorchFunctionMode):
+    """Lets models run on the meta device that ask a mask whether it hides anything: what has no values hides nothing.
+
+    The answer is the same to any question, since none of them changes which matrix products are to be done.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__bool__ and args[0].is_meta:
+            return True
+        return func(*args, **(kwargs or {}))
+
+
+def build(config: HfConfig, data: DataShape) -> HostBuild:
+    """Build the host for this data, with a site ``block0``, ``block1``, … behind each block of the model.
+
+    Raises:
+        EsperError: E201, E202, E301, E302 if there is no such model, E401 if `blocks` names nothing, E402 if the model
+            does not fit the data or cannot be grown.
+    """
+    model_config, head = configure(config, data)
+    # What blocks return and see is found out by running them, which takes numbers: the meta device has none.
+    with torch.device("cpu"):
+        host = HfHost(make_model(config, model_config, head), head)
+        call, probe = _checked(host, data), _probe(host, data)
+        sites = _sites(host, config.blocks, call, probe)
+        capabilities = frozenset(_capabilities(host, call, probe))
+    host.to(torch.get_default_device())
+    host.model.tie_weights()  # a move to the meta device unties them
+    return HostBuild(module=host, sites=sites, capabilities=capabilities)
+
+
+def _sites(host: HfHost, blocks: str | None, call: Call, probe: Probe) -> tuple[SiteRequest, ...]:
+    """Return the sites, with the names that the submodules have in the host; ids stay those of the model."""
+    found = find_blocks(host.model, call, probe) if blocks is None else named_blocks(host.model, blocks, call, probe)
+    if host.head is Head.NEXT_TOKEN:
+        _check_causal(found)
+    return tuple(evolve(site, path=f"model.{site.path}", id=site.id or site.path.replace(".", "_")) for site in found)
+
+
+def _probe(host: HfHost, data: DataShape) -> Probe:
+    size = probe_size(data.input_shape[0])
+    if host.head is Head.IMAGE_CLASS:
+        return Probe(inputs=draw_images(size, data.input_shape), size=size)
+    vocabulary = text_config(host.model.config).vocab_size
+    inputs, altered, split = draw_tokens(size, data.input_shape[0], vocabulary, host.padding)
+    return Probe(inputs=inputs, altered=altered, size=size, split=split)
+
+
+def _checked(host: HfHost, data: DataShape) -> Call:
+    """Return a call of the host that raises E402 where it cannot run on the data, or gives something else."""
+
+    def call(inputs: Tensor) -> Tensor:
+        try:
+            logits: Tensor = host(inputs)
+        except Exception as error:  # whatever one of hundreds of models raises on inputs that it cannot take
+            raise _unfit(host, data, describe(error)) from error
+        positions = data.input_shape if host.head is Head.NEXT_TOKEN else ()
+        if logits.shape != (len(inputs), *positions, data.outputs):
+            raise _unfit(host, data, f"its logits have the shape {tuple(logits.shape)}")
+        return logits
+
+    return call
+
+
+def _unfit(host: HfHost, data: DataShape, why: str) -> EsperError:
+    positions = getattr(text_config(host.model.config), "max_position_embeddings", None) or 0
+    short = host.head is not Head.IMAGE_CLASS and 0 < positions < data.input_shape[0]
+    return EsperError(
+        "E402",
+        f"{type(host.model).__name__} cannot run on {data.kind} of shape {data.input_shape}",
+        where="host hf",
+        why=f"it has positions for {positions} tokens" if short else why,
+        fix=f"set host.settings.max_position_embeddings to {data.input_shape[0]} or more, or give shorter sequences"
+        if short
+        else "correct host.settings, or choose another model",
+    )
+
+
+def _check_causal(sites: Iterable[SiteRequest]) -> None:
+    for site in sites:
+        if not site.causal:
+            raise EsperError(
+                "E402",
+                "a model that predicts the next token must not see it",
+                where=site.path,
+                why="other tokens in the second half of a sequence change what is there in the first",
+                fix="choose a decoder, such as host.architecture=gpt2, or other host.blocks",
+            )
+
+
+def _capabilities(host: HfHost, call: Call, probe: Probe) -> Iterator[Capability]:
+    if draws_random_numbers(host, call, probe):
+        yield Capability.RANDOM
+    if any(isinstance(part, _NormBase) and part.track_running_stats for part in host.modules()):
+        yield Capability.BATCH_STATISTICS

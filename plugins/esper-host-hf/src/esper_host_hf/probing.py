@@ -1,0 +1,79 @@
+"""Running a network on a few made-up samples, without leaving a trace in it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+#: Calls the network on a batch.
+Call = Callable[[Any], Any]
+
+
+@frozen(kw_only=True)
+class Probe:
+    """Made-up samples.
+
+    Attributes:
+        inputs: what the network is called with.
+        altered: the same with other tokens from position `split` on; None if the inputs are no tokens.
+        size: number of samples.
+        split: first position that is altered.
+    """
+
+    inputs: Any
+    altered: Any = None
+    size: int
+    split: int = 0
+
+
+def probe_size(length: int) -> int:
+    """Return a small number of samples that cannot be mistaken for the number of positions."""
+    return 2 if length != 2 else 3
+
+
+def draw_tokens(size: int, length: int, vocabulary: int, padding: int | None) -> tuple[Tensor, Tensor, int]:
+    """Return tokens (size, length) without padding, the same with another second half, and where that begins.
+
+    The other half is one token that is nowhere else, so that whoever averages over it sees a difference at any length.
+    """
+    first, *others = [token for token in range(vocabulary) if token != padding] or [0]
+    ids, split = torch.tensor(others or [first]), length // 2
+    tokens = ids[torch.randint(len(ids), (size, length), generator=torch.Generator().manual_seed(0))]
+    altered = tokens.clone()
+    altered[:, split:] = first
+    return tokens, altered, split
+
+
+def draw_images(size: int, shape: tuple[int, ...]) -> Tensor:
+    """Return images (size, channels, height, width) of normally distributed numbers."""
+    return torch.randn((size, *shape), generator=torch.Generator().manual_seed(0))
+
+
+def draws_random_numbers(network: nn.Module, call: Call, probe: Probe) -> bool:
+    """Say whether the network draws random numbers in training: dropout, in whatever form."""
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    with undisturbed(network):
+        network.train()
+        before = torch.get_rng_state()
+        call(probe.inputs)
+        drawn = not torch.equal(torch.get_rng_state(), before)
+        for buffer, value in buffers:
+            buffer.copy_(value)
+    return drawn
+
+
+@contextmanager
+def undisturbed(network: nn.Module) -> Iterator[None]:
+    """Eval mode, no gradients; every module's training flag and the random state are put back."""
+    flags = [(module, module.training) for module in network.modules()]
+    cuda = [device for device in {p.device for p in network.parameters()} if device.type == "cuda"]
+    try:
+        network.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=cuda):
+            yield
+    finally:
+        for module, training in flags:
+            module.training = training
