@@ -153,7 +153,7 @@ OTHER = {
     "classes": 4,
     "channels": 2,
     "size": 12,
-    "grid": 2,
+    "grid": 3,
     "clear_share": 0.9,
     "label_noise": 0.5,
     "train_samples": 200,

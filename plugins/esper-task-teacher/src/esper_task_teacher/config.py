@@ -38,12 +38,12 @@ class TeacherConfig:
     classes: int = field(default=5, validator=[validators.instance_of(int), validators.ge(2), validators.le(100)])
     channels: int = field(default=1, validator=_POSITIVE)
     size: int = field(default=8, validator=_POSITIVE)
-    grid: int = field(default=3, validator=[validators.instance_of(int), validators.ge(2)])
+    grid: int = field(default=2, validator=[validators.instance_of(int), validators.ge(2)])
     clear_share: float = field(
-        default=0.25, validator=[validators.instance_of(float), validators.gt(0), validators.le(1)]
+        default=0.7, validator=[validators.instance_of(float), validators.gt(0), validators.le(1)]
     )
     label_noise: float = field(default=0.0, validator=[*_SHARE, validators.le(1)])
-    train_samples: int = field(default=4000, validator=_POSITIVE)
+    train_samples: int = field(default=3000, validator=_POSITIVE)
     validation_samples: int = field(default=1000, validator=_POSITIVE)
     test_samples: int = field(default=2000, validator=_POSITIVE)
     data_seed: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0)])
