@@ -1,19 +1,12 @@
-"""Nothing here may reach a network or the user's caches; small folders of IDX files."""
+"""Nothing here may find the user's own data; small folders of IDX files."""
 
 import gzip
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-
-# Both are read when the library is imported, so a fixture would come too late.
-_HUB_CACHE = TemporaryDirectory(ignore_cleanup_errors=True)
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_HOME"] = _HUB_CACHE.name
 
 
 @pytest.fixture(autouse=True)
