@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.sites import Layout, Site
 
+#: Models hide with -10000, the dtype's minimum or -inf; -10000 in half precision is a little more.
+_HIDDEN = -9000.0
+
 #: Takes queries, keys and values, each (B, heads, T, D / heads), and returns what the queries gather, same shape.
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -44,6 +47,38 @@ def require_features(blueprint: str, site: Site) -> None:
 
 def _nearest_divisor(width: int, value: int) -> int:
     return min((d for d in range(1, width + 1) if width % d == 0), key=lambda d: abs(d - value))
+
+
+def real_positions(mask: Tensor, batch: int, length: int) -> Tensor:
+    """Return which positions are real, (batch, length) of bool: what a mask of attention says in any usual form.
+
+    Args:
+        mask: (B, T), (B, T, T), (B, 1, 1, T), (B, 1, T, T) or (B, heads, T, T), where B may be 1: booleans or integers,
+            true where a position may be seen; floats that are added to scores: about 0 there, and the dtype's minimum,
+            -inf or -10000 elsewhere; floats 1 and 0, if (B, T). In a mask for pairs, a position is real if any other
+            sees it.
+        batch, length: of the activation.
+
+    Raises:
+        ValueError: if the mask has another shape.
+    """
+    if mask.ndim not in (2, 3, 4) or mask.shape[0] not in (1, batch) or mask.shape[-1] != length:
+        raise ValueError(f"a mask of shape {tuple(mask.shape)} says nothing of {batch} samples of {length} positions")
+    seen = _seen(mask)
+    while seen.ndim > 2:
+        seen = seen.any(dim=1)
+    return seen.expand(batch, length)
+
+
+def _seen(mask: Tensor) -> Tensor:
+    if not mask.is_floating_point():
+        return mask > 0
+    added = mask > _HIDDEN
+    if mask.ndim > 2:
+        return added
+    # Nothing positive is ever added; and a batch without a single real position is none. No branch: it would have to
+    # wait for the device.
+    return torch.where((mask > 0).any(), mask > 0, added)
 
 
 def group_count(channels: int, smallest_group: int = 16) -> int:

@@ -39,7 +39,15 @@ class SeedBed:
         return {name: container[name] for name in self.sites if name in container}  # type: ignore[misc]
 
     def plant(
-        self, site: Site, seed_id: str, module: nn.Module, stream: int, *, random: bool, learning_rate: float
+        self,
+        site: Site,
+        seed_id: str,
+        module: nn.Module,
+        stream: int,
+        *,
+        random: bool,
+        learning_rate: float,
+        masked: bool = False,
     ) -> str:
         """Take a module in, without letting it act. Return what is wrong with it instead, if anything is.
 
@@ -50,16 +58,19 @@ class SeedBed:
             stream: seed of all random numbers that this seed may draw.
             random: it draws random numbers in its forward.
             learning_rate: of its optimizer group.
+            masked: it takes a padding mask beside the activation, where the site has one.
         """
         like = self._like()
         module = module.to(device=like.device, dtype=like.dtype)
-        if problem := probe_module(module, site, derive_seed(stream, "probe"), like):
+        masked = masked and site.mask is not None
+        if problem := probe_module(module, site, derive_seed(stream, "probe"), like, masked=masked):
             return problem
         slot = Slot(
             site,
             module,
             stream=derive_seed(stream, "forward") if random else None,
             needs_graph=normalises_its_input(module, site, derive_seed(stream, "probe"), like),
+            masked=masked,
         ).to(like.device)
         slot.train(self.model.training)
         self._container[site.id] = slot

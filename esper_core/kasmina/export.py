@@ -36,8 +36,9 @@ def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refus
 
     Of the seed, torch's own modules, functions and parameters are left; all of it can be trained on. So the copy can
     be unpickled without Esper where the host's own classes can be had. Two things make an exception, and each is
-    reported by a `NotPlainWarning`: a seed whose computation cannot be traced keeps its own class, and a submodule
-    with arguments that cannot be listed (``**kwargs``) is wrapped in a class of Esper's.
+    reported by a `NotPlainWarning`: a seed whose computation cannot be traced, or that takes a padding mask, keeps its
+    own class; and a submodule with arguments that cannot be listed (``**kwargs``), or in front of a seed that takes a
+    mask, is wrapped in a class of Esper's.
 
     Args:
         network: a growth, its seed bed, or the root module itself; it is left as it is.
@@ -109,14 +110,15 @@ def _make_ordinary(network: nn.Module, slot: Slot) -> None:
     site = slot.site
     module = network.get_submodule(site.path)
     probe = probe_activation(site, _like(network))
-    matrix = linear_matrix(slot.seed, probe)
+    matrix = None if slot.masked else linear_matrix(slot.seed, probe)
     if matrix is not None and _can_take_in(module, network):
         merge_into(module, matrix)
         return
     seed = as_two_layers(matrix, _like(slot.seed)) if matrix is not None else _plain(slot, probe)
-    replacement = grown(module, seed, site.output)
+    replacement = grown(module, seed, site.output, site.mask if slot.masked else None)
     if isinstance(replacement, Grown):
-        why = f"the arguments of {type(module).__name__} cannot be listed"
+        listed = f"the arguments of {type(module).__name__} cannot be listed"
+        why = "its seed takes a padding mask" if slot.masked else listed
         _report(f'"{site.path}" is wrapped in esper_core.kasmina.grown.Grown: {why}')
     network.set_submodule(site.path, replacement)
 
@@ -125,6 +127,8 @@ def _plain(slot: Slot, probe: Tensor) -> nn.Module:
     if is_torch_only(slot.seed):
         return slot.seed
     try:
+        if slot.masked:
+            raise UntraceableError("it takes a padding mask")
         return traced(slot.seed, probe)
     except UntraceableError as error:
         kind = type(slot.seed)
@@ -147,7 +151,7 @@ def _like(network: nn.Module) -> Tensor:
 
 def _refuse_hooks_behind(module: nn.Module, slot: Slot) -> None:
     hooks = [*module._forward_hooks.values()]
-    if slot.regime is Regime.FOSSIL and hooks[-1] != slot.hook:
+    if slot.regime is Regime.FOSSIL and hooks[-1] not in (slot.hook, slot.masked_hook):
         raise EsperError(
             "E512",
             f'the seed in slot "{slot.site.id}" cannot become an ordinary module',

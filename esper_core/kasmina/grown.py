@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import fx, nn
 
+from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
 
 _LITERALS = (bool, int, float, str, type(None))
@@ -14,26 +15,32 @@ _LITERALS = (bool, int, float, str, type(None))
 class Grown(nn.Module):
     """Calls a submodule and adds the update of a seed to its output.
 
-    For submodules whose arguments cannot be listed; see `grown`. What is asked of it beyond a call is answered by the
-    submodule, as if that still stood in its place.
+    For submodules whose arguments cannot be listed, and for seeds that take a padding mask; see `grown`. What is asked
+    of it beyond a call is answered by the submodule, as if that still stood in its place.
 
     Args:
         host: the submodule.
         seed: computes the update.
         output: tuple index or mapping key of the tensor in the submodule's output.
+        mask: name or position of the submodule's argument with the mask that the seed takes; None: it takes none.
     """
 
-    def __init__(self, host: nn.Module, seed: nn.Module, output: int | str | None) -> None:
+    def __init__(
+        self, host: nn.Module, seed: nn.Module, output: int | str | None, mask: int | str | None = None
+    ) -> None:
         super().__init__()
         self.host = host
         self.seed = seed
         self.output = output
+        self.mask = mask
+        self.mask_position = None if mask is None else mask_position(host, mask)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the submodule's output, grown."""
         output = self.host(*args, **kwargs)
         h = select(output, self.output)
-        return replace(output, self.output, h + self.seed(h).type_as(h))
+        given = (h,) if self.mask is None else (h, given_mask(self.mask, self.mask_position, args, kwargs, h))
+        return replace(output, self.output, h + self.seed(*given).type_as(h))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -42,11 +49,12 @@ class Grown(nn.Module):
             return getattr(super().__getattr__("host"), name)
 
 
-def grown(host: nn.Module, seed: nn.Module, output: int | str | None) -> nn.Module:
+def grown(host: nn.Module, seed: nn.Module, output: int | str | None, mask: int | str | None = None) -> nn.Module:
     """Return a module that calls `host` and adds the seed's update of its output.
 
     It is a `torch.fx.GraphModule` with the arguments of `host`, which can be unpickled where Esper is not installed;
-    a `Grown` where the arguments cannot be listed (``*args``, ``**kwargs``, defaults that are no literals). Where the
+    a `Grown` where the arguments cannot be listed (``*args``, ``**kwargs``, defaults that are no literals), or where
+    the seed takes a mask, which comes in several forms and may be missing: no graph branches on that. Where the
     activation is an element of a tuple, the graph module returns a plain tuple; where it is the value of a mapping,
     the mapping must know ``|``.
 
@@ -54,10 +62,11 @@ def grown(host: nn.Module, seed: nn.Module, output: int | str | None) -> nn.Modu
         host: the submodule.
         seed: computes the update.
         output: tuple index or mapping key of the tensor in the submodule's output.
+        mask: name or position of the argument with the mask that the seed takes; None: it takes none.
     """
     parameters = inspect.signature(host.forward).parameters.values()
-    if not all(map(_can_be_listed, parameters)):
-        module: nn.Module = Grown(host, seed, output)
+    if mask is not None or not all(map(_can_be_listed, parameters)):
+        module: nn.Module = Grown(host, seed, output, mask)
     else:
         module = fx.GraphModule({"host": host, "seed": seed}, _graph([*parameters], output), class_name="Grown")
     module.training = host.training

@@ -253,6 +253,7 @@ class Growth:
             module,
             derive_seed(self.seed, life.seed_id),
             random=self.recipes[life.blueprint].draws_random_numbers,
+            masked=self.recipes[life.blueprint].takes_mask,
             learning_rate=self.seed_learning_rate,
         )
         life.parameters = sum(p.numel() for p in module.parameters())

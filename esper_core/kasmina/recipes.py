@@ -28,11 +28,13 @@ class Recipe:
         entry: the catalogue entry.
         build: makes the seed module for a site; picklable, so that a host can move to another process.
         draws_random_numbers: the seed gets a random stream of its own.
+        takes_mask: the seed takes a padding mask, where the site has one.
     """
 
     entry: CatalogueEntry
     build: Callable[[Site], nn.Module]
     draws_random_numbers: bool = False
+    takes_mask: bool = False
 
 
 class LocalSource:
@@ -50,7 +52,7 @@ class LocalSource:
             return self._recipe.build(self._site)
 
 
-def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor) -> str:
+def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, masked: bool = False) -> str:
     """Run the module once on random input and say what is wrong with it; "" if nothing is.
 
     Args:
@@ -58,12 +60,14 @@ def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor) -> st
         site: where it shall act.
         stream: seed of the probe's random numbers; the global random state is left as it was.
         like: a tensor whose device and dtype the host's activations have.
+        masked: run it with a padding mask.
     """
     h = _probe_input(site, stream, like)
+    given = (_probe_mask(h),) if masked else ()
     training = module.training
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            delta = module.eval()(h.clone())
+            delta = module.eval()(h.clone(), *given)
     except Exception as error:  # whatever a third party's module raises is its probe's result
         return f"it raised {type(error).__name__}: {error}"
     finally:
@@ -90,6 +94,12 @@ def normalises_its_input(module: nn.Module, site: Site, stream: int, like: Tenso
 def _probe_input(site: Site, stream: int, like: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(stream)
     return torch.randn(site.shape(2), generator=generator).to(like)
+
+
+def _probe_mask(h: Tensor) -> Tensor:
+    mask = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
+    mask[1, -1] = False
+    return mask
 
 
 class _GroupNormWatch(TorchFunctionMode):

@@ -10,12 +10,15 @@ import torch
 from attrs import define
 from torch import Tensor, nn
 
+from esper_core.kasmina.masking import given_mask, mask_position, takes_argument
 from esper_core.kasmina.outputs import select
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.sites import LAYOUT_BY_RANK, Layout, Site, SiteRequest
 
 #: Runs the model on the traced batch, for models that are not called as ``model(*batch)``.
 ForwardCall = Callable[[nn.Module], Any]
+
+_CHOOSE = "choose a submodule that runs once per forward pass and returns one floating-point tensor"
 
 
 def find_sites(model: nn.Module, patterns: Iterable[str]) -> tuple[SiteRequest, ...]:
@@ -74,6 +77,7 @@ class _Firing:
     tensor: Tensor | None = None
     version: int = 0
     problem: str = ""
+    mask_problem: str = ""
 
     @property
     def overwritten(self) -> bool:
@@ -94,6 +98,8 @@ def _trace(model: nn.Module, requests: Sequence[SiteRequest], forward: ForwardCa
             if uses[id(module)] > 1:
                 raise _refused(request.path, "the module is shared: it stands under more than one name")
             handles.append(module.register_forward_hook(_recorder(request, firing, clock)))
+            if request.mask is not None:
+                handles.append(module.register_forward_hook(_mask_reader(request, firing), with_kwargs=True))
         with _undisturbed(model):
             forward(model)
     finally:
@@ -122,6 +128,23 @@ def _recorder(request: SiteRequest, firing: _Firing, clock: Iterator[int]) -> Ca
     return record
 
 
+def _mask_reader(request: SiteRequest, firing: _Firing) -> Callable[[Any, Any, Any, Any], None]:
+    def read(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if request.mask is None or firing.tensor is None:
+            return
+        if firing.tensor.ndim != Layout.BTD.rank or request.layout not in (None, Layout.BTD):
+            firing.mask_problem = f"a padding mask is for positions, but its output is {tuple(firing.tensor.shape)}"
+        elif not takes_argument(module, request.mask):
+            firing.mask_problem = f"its forward has no argument {request.mask!r} to take a padding mask from"
+        else:
+            try:
+                given_mask(request.mask, mask_position(module, request.mask), args, kwargs, firing.tensor)
+            except ValueError as error:
+                firing.mask_problem = f"its argument {request.mask!r} is no padding mask: {error}"
+
+    return read
+
+
 def _confirmed(request: SiteRequest, name: str, names: Sequence[str], firing: _Firing, order: int, count: int) -> Site:
     if firing.count != 1:
         how_often = "never fires" if firing.count == 0 else f"fires {firing.count} times"
@@ -135,6 +158,12 @@ def _confirmed(request: SiteRequest, name: str, names: Sequence[str], firing: _F
     if layout is None or layout.rank != tensor.ndim:
         known = ", ".join(Layout)
         raise _refused(request.path, f"its output of shape {tuple(tensor.shape)} fits none of the layouts {known}")
+    if firing.mask_problem:
+        raise _refused(
+            request.path,
+            firing.mask_problem,
+            fix="declare as mask the argument of its forward that carries the mask of attention, or leave it out",
+        )
     if names.count(name) > 1 or hasattr(nn.ModuleDict, name):
         raise _refused(request.path, f'the site id "{name}" is taken; give the site another id')
     return Site(
@@ -145,19 +174,15 @@ def _confirmed(request: SiteRequest, name: str, names: Sequence[str], firing: _F
         sample_shape=tuple(tensor.shape[1:]),
         output=request.output,
         causal=request.causal,
+        mask=request.mask,
         order=order,
         depth=(order + 1) / count,
         inplace_successor=firing.overwritten,
     )
 
 
-def _refused(path: str, why: str) -> EsperError:
-    return EsperError(
-        "E401",
-        f'"{path}" cannot carry a slot',
-        why=why,
-        fix="choose a submodule that runs once per forward pass and returns one floating-point tensor",
-    )
+def _refused(path: str, why: str, fix: str = _CHOOSE) -> EsperError:
+    return EsperError("E401", f'"{path}" cannot carry a slot', why=why, fix=fix)
 
 
 def _matches(name: str, pattern: str) -> bool:

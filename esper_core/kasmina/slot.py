@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from esper_core.kasmina.compose import Regime, add_guarded, isolated_input, open_input, straight_through
+from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
@@ -30,11 +32,20 @@ class Slot(nn.Module):
         seed: module computing the residual update.
         stream: seed of the random stream of a seed that draws random numbers; None for one that does not.
         needs_graph: see `compose.isolated_input`.
+        masked: the seed takes the mask that the site's submodule is called with; the site must have one.
     """
 
     alpha: Tensor
 
-    def __init__(self, site: Site, seed: nn.Module, *, stream: int | None = None, needs_graph: bool = False) -> None:
+    def __init__(
+        self,
+        site: Site,
+        seed: nn.Module,
+        *,
+        stream: int | None = None,
+        needs_graph: bool = False,
+        masked: bool = False,
+    ) -> None:
         super().__init__()
         self.site = site
         self.seed = seed
@@ -43,8 +54,10 @@ class Slot(nn.Module):
         self.position = 0
         self.needs_graph = needs_graph
         self.override: float | None = None
-        #: Gets the submodule's output and returns what goes on, in place of the slot, while the network is measured.
-        self.stand_in: Callable[[Any], Any] | None = None
+        self.masked = masked
+        self._mask_position: int | None = None
+        #: Gets the submodule's output and the mask; returns what goes on, in place of the slot, in measuring.
+        self.stand_in: Callable[[Any, Tensor | None], Any] | None = None
         self.register_buffer("alpha", torch.zeros(()), persistent=False)
         self._handle: RemovableHandle | None = None
 
@@ -55,7 +68,11 @@ class Slot(nn.Module):
 
     def attach(self, module: nn.Module) -> None:
         """Begin to act on the output of `module`."""
-        self._handle = module.register_forward_hook(self.hook)
+        if self.masked and self.site.mask is not None:
+            self._mask_position = mask_position(module, self.site.mask)
+            self._handle = module.register_forward_hook(self.masked_hook, with_kwargs=True)
+        else:
+            self._handle = module.register_forward_hook(self.hook)
         invalidate_compiled_code()
 
     def detach(self) -> None:
@@ -74,26 +91,36 @@ class Slot(nn.Module):
         """Set alpha, 0 to 1, in place: compiled code goes on using the same tensor."""
         self.alpha.fill_(alpha)
 
-    def update(self, h: Tensor) -> Tensor:
-        """Return the seed's update of `h`, in `h`'s dtype."""
+    def update(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the seed's update of `h`, in `h`'s dtype; `mask`, (B, T), goes to seeds that take one."""
+        given = (h, mask) if self.masked else (h,)
         if self.stream is not None and self.training:
             with _random_stream(derive_seed(self.stream, self.position), h.device):
-                delta: Tensor = self.seed(h)
+                delta: Tensor = self.seed(*given)
         else:
-            delta = self.seed(h)
+            delta = self.seed(*given)
         return delta if delta.dtype == h.dtype else delta.to(h.dtype)
 
     def hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the site's submodule."""
-        if self.stand_in is not None:
-            return self.stand_in(output)
+        return self._grown(output, None)
+
+    def masked_hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """Forward hook of the site's submodule for a seed that takes a mask."""
+        assert self.site.mask is not None
         h = select(output, self.site.output)
-        grown = self.act(h)
+        return self._grown(output, given_mask(self.site.mask, self._mask_position, args, kwargs, h))
+
+    def _grown(self, output: Any, mask: Tensor | None) -> Any:
+        if self.stand_in is not None:
+            return self.stand_in(output, mask)
+        h = select(output, self.site.output)
+        grown = self.act(h, mask)
         return output if grown is h else replace(output, self.site.output, grown)
 
-    def act(self, h: Tensor) -> Tensor:
+    def act(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the activation as the present regime, alpha or override makes it."""
-        return self.compose(h, self.override, self.update)
+        return self.compose(h, self.override, partial(self.update, mask=mask))
 
     def compose(self, h: Tensor, alpha: float | None, update: Update) -> Tensor:
         """Return the activation at another alpha, or as the slot stands where `alpha` is None.

@@ -38,6 +38,8 @@ class SiteRequest:
         output: tuple index or mapping key, if the submodule's output is no plain tensor.
         layout: axes of the activation; default is read off its rank.
         causal: position t may see positions up to t only.
+        mask: name, or position, of the argument in which the submodule is told which positions are padding; None: it
+            is not told. For the layout `BTD`.
     """
 
     path: str
@@ -45,6 +47,7 @@ class SiteRequest:
     output: int | str | None = None
     layout: Layout | None = None
     causal: bool = False
+    mask: int | str | None = None
 
 
 @frozen(kw_only=True)
@@ -59,6 +62,7 @@ class Site:
         sample_shape: shape of one sample's activation in the traced batch (batch axis left out).
         output: tuple index or mapping key of the tensor in the submodule's output.
         causal: position t may see positions up to t only.
+        mask: name or position of the submodule's argument that says which positions are padding.
         order: position among the host's sites in execution order, from 0.
         depth: relative depth in the host, 0 to 1.
         inplace_successor: the next operation overwrites the activation, so a slot must hand out a copy.
@@ -71,6 +75,7 @@ class Site:
     sample_shape: tuple[int, ...]
     output: int | str | None = None
     causal: bool = False
+    mask: int | str | None = None
     order: int = 0
     depth: float = 0.0
     inplace_successor: bool = False

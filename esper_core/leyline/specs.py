@@ -29,6 +29,7 @@ class Capability(StrEnum):
 
     Attributes:
         RANDOM: draws random numbers in its forward (dropout); it gets a stream of its own.
+        PADDING_MASK: the blueprint's seeds take a mask beside the activation; see `BlueprintSpec`.
         NO_EXPORT: cannot be exported (torch.export, ONNX).
         FIXED_BATCH: the host's forward depends on the batch's size or composition.
         BATCH_STATISTICS: the host keeps running statistics (BatchNorm).
@@ -38,6 +39,7 @@ class Capability(StrEnum):
     """
 
     RANDOM = "random"
+    PADDING_MASK = "padding-mask"
     NO_EXPORT = "no-export"
     FIXED_BATCH = "fixed-batch"
     BATCH_STATISTICS = "batch-statistics"
@@ -120,6 +122,9 @@ class BlueprintSpec(ComponentSpec):
 
     The module computes a residual update: ``forward(h) -> delta`` of h's shape and dtype, exactly zero at birth
     with a non-zero first gradient.
+
+    With `Capability.PADDING_MASK` it is ``forward(h, mask) -> delta``. `mask` is (B, T) of bool, True where a position
+    is real, or None where all are; it can be left out. What stands in padding must change nothing at real positions.
 
     Attributes:
         layouts: the layouts that it fits.

@@ -51,6 +51,7 @@ def grow(
     seed: int = 0,
     seed_lr_multiplier: float = 1.0,
     causal: bool = False,
+    mask: int | str | None = None,
     plugins: PluginSet | None = None,
 ) -> GrowthHandle:
     """Make a network growable. The model, the loop and the optimizer stay the caller's.
@@ -73,6 +74,8 @@ def grow(
         seed: of everything random about the seeds.
         seed_lr_multiplier: a seed's peak learning rate relative to the optimizer's.
         causal: at the sites, position t may see positions up to t only.
+        mask: name or position of the argument in which the sites' submodules are told what is padding, for sites that
+            do not declare one; seeds that mix positions are told as well.
         plugins: loaded plugins; None: all that are installed.
 
     Raises:
@@ -80,7 +83,10 @@ def grow(
             scheduler that cannot be followed.
     """
     plugins = load_plugins() if plugins is None else plugins
-    requests = [evolve(request, causal=request.causal or causal) for request in _requests(model, sites, plugins)]
+    requests = [
+        evolve(request, causal=request.causal or causal, mask=mask if request.mask is None else request.mask)
+        for request in _requests(model, sites, plugins)
+    ]
     root = prepare_root(model)
     if scheduler is not None:
         follow(scheduler, optimizer)

@@ -200,8 +200,8 @@ def _refuse_another_site(directory: RunDirectory, row: GrownSlot, bed: SeedBed) 
 def _plant(parts: _Parts, bed: SeedBed, row: GrownSlot, blueprint: Registered) -> None:
     site = bed.sites[row.slot]
     seed = resolve(blueprint)(site, parts.options(blueprint, row))
-    random = Capability.RANDOM in blueprint.spec.capabilities
-    if problem := bed.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0):
+    random, masked = (one in blueprint.spec.capabilities for one in (Capability.RANDOM, Capability.PADDING_MASK))
+    if problem := bed.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0, masked=masked):
         raise damaged(
             parts.directory, TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not what it was: {problem}'
         )

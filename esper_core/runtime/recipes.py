@@ -35,6 +35,7 @@ def recipe(registry: Registry, name: str, options: Mapping[str, Any]) -> Recipe:
         ),
         build=partial(_build_seed, resolve(registered), build_config(registered, options, path=f"blueprints.{name}")),
         draws_random_numbers=Capability.RANDOM in spec.capabilities,
+        takes_mask=Capability.PADDING_MASK in spec.capabilities,
     )
 
 

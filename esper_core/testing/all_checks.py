@@ -5,6 +5,7 @@ from typing import Any
 
 from esper_core.leyline.specs import Kind
 from esper_core.testing.blueprint_checks import VALUE_CHECKS
+from esper_core.testing.blueprint_masks import MASK_CHECKS
 from esper_core.testing.blueprint_subject import BlueprintSubject
 from esper_core.testing.blueprint_tools import TOOL_CHECKS
 from esper_core.testing.blueprint_training import TRAINING_CHECKS
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     *HOST_CHECKS,
     *HOST_TOOL_CHECKS,
     *VALUE_CHECKS,
+    *MASK_CHECKS,
     *TRAINING_CHECKS,
     *TOOL_CHECKS,
     *GATE_CHECKS,

@@ -46,7 +46,8 @@ def expect_update(delta: object, h: Tensor, where: str) -> None:
         )
 
 
-def _same(actual: Tensor, expected: Tensor, seen: str, *, cause: str, fix: str, tolerance: float = 1e-4) -> None:
+def expect_same(actual: Tensor, expected: Tensor, seen: str, *, cause: str, fix: str, tolerance: float = 1e-4) -> None:
+    """Raise a CheckFailure unless two tensors are the same but for rounding."""
     if not torch.allclose(actual, expected, rtol=tolerance, atol=tolerance):
         difference = (actual - expected).abs().max().item()
         raise CheckFailure(f"{seen} (largest difference {difference:.3g})", cause=cause, fix=fix)
@@ -133,7 +134,7 @@ def memory_format(subject: BlueprintSubject) -> None:
             other = update(module, h.contiguous(memory_format=torch.channels_last))
             if not other.is_contiguous(memory_format=torch.channels_last):
                 raise _wrong_format(site, "channels_last")
-            _same(
+            expect_same(
                 other,
                 contiguous,
                 f"{site.id}: channels_last and contiguous inputs give different updates",
@@ -268,7 +269,7 @@ def samples_independent(subject: BlueprintSubject) -> None:
         module, h = subject.awake(site).eval(), subject.activation(site, batch=4)
         together = update(module, h)
         for i in range(len(h)):
-            _same(
+            expect_same(
                 together[i : i + 1],
                 update(module, h[i : i + 1]),
                 f"{site.id}: sample {i} has another update alone than in a batch of {len(h)}",
@@ -291,7 +292,7 @@ def causal(subject: BlueprintSubject) -> None:
         for t in range(1, h.shape[1]):
             changed = h.clone()
             changed[:, t:] = subject.activation(site, seed=t)[:, t:]
-            _same(
+            expect_same(
                 update(module, changed)[:, :t],
                 before[:, :t],
                 f"{site.id}: positions before {t} notice a change from position {t} on",

@@ -10,7 +10,8 @@ take passes of their own. Thus correctness does not rest on the host's structure
 What is tried is the host, with an update that stands in for the seed's and is never zero: the seeds are run on each
 branch by itself anyway. One slot at a time is enough: if all that follows a place is made from what grew there, it does
 not matter how many blocks of rows had come into it. A host whose forward depends on the batch's composition in a way
-that three samples do not show declares `Capability.FIXED_BATCH`.
+that three samples do not show declares `Capability.FIXED_BATCH`. So does in effect one whose sites have padding masks:
+models leave out masks that hide nothing, and no trial tells what they do in the next batch. It is not forked at all.
 """
 
 from collections import defaultdict
@@ -68,6 +69,9 @@ class ForkMap:
         """
         if not wanted or self.fixed_batch or len(inputs) < SAMPLES:
             return {}
+        # A host with masks may leave out those that hide nothing, which depends on the batch.
+        if any(site.mask is not None for site in bed.sites.values()):
+            return {}
         if self._places is None:
             self._places = _batch_places(bed, inputs)
         if not any(self.output):  # then there is nothing to compare, nor to divide
@@ -121,7 +125,7 @@ def _close(a: Any, b: Any) -> bool:
     return bool((a - b).abs().max() <= tolerance * b.abs().max())
 
 
-def _stand_in(slot: Slot, h: Tensor) -> Tensor:
+def _stand_in(slot: Slot, h: Tensor, mask: Tensor | None = None) -> Tensor:
     """An update that no normalisation takes away, and as large as the activation."""
     generator = torch.Generator().manual_seed(0)
     pattern = torch.randn(h.shape[1:], generator=generator).to(h)

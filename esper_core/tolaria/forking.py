@@ -85,7 +85,7 @@ class ForkingForward:
         points: Mapping[str, ForkPoint],
         output: Sequence[bool],
         *,
-        update: Callable[[Slot, Tensor], Tensor] = Slot.update,
+        update: Callable[[Slot, Tensor, Tensor | None], Tensor] = Slot.update,
         observe: Callable[[str, Tensor, Tensor, int], None] | None = None,
     ) -> None:
         self._model = model
@@ -147,12 +147,15 @@ class ForkingForward:
         self._level = max(before, level)
         return self._spread((args, kwargs), follows, before)
 
-    def _act(self, index: int, name: str, output: Any) -> Any:
-        """Do a slot's work in all branches; fork here, unless that was done earlier."""
+    def _act(self, index: int, name: str, output: Any, mask: Tensor | None) -> Any:
+        """Do a slot's work in all branches; fork here, unless that was done earlier.
+
+        There is a mask only in hosts that do not fork: it is that of the one block of rows.
+        """
         slot, before = self._slots[name], self._level
         self._level = max(before, index + 1)
         h = select(output, slot.site.output)
-        acted = self._composed(index, name, h, before)
+        acted = self._composed(index, name, h, mask, before)
         if len(acted) == 1:
             return output if acted[0] is h else replace(output, slot.site.output, acted[0])
         if self._grows(before):
@@ -166,7 +169,7 @@ class ForkingForward:
             raise RuntimeError(f'"{point.path}" was not entered in front of slot "{name}", as it had been when tried')
         return output if self._slots[name].site.output is None else self._spread(output, point.follows, before)
 
-    def _composed(self, index: int, name: str, h: Tensor, before: int) -> list[Tensor]:
+    def _composed(self, index: int, name: str, h: Tensor, mask: Tensor | None, before: int) -> list[Tensor]:
         """Return the block of each branch behind the slot; `h` holds those of the level `before`."""
         slot = self._slots[name]
         blocks = [h] if len(self._tree.level(before)) == 1 else torch.split(h, self._rows)
@@ -175,7 +178,7 @@ class ForkingForward:
         updates: dict[Branch, _SharedUpdate] = {}
         acted = []
         for branch in self._tree.level(self._level):
-            update = updates.setdefault(branch[:known], _SharedUpdate(partial(self._update, slot)))
+            update = updates.setdefault(branch[:known], _SharedUpdate(partial(self._update, slot, mask=mask)))
             block = blocks[self._tree.place(branch[:before])]
             acted.append(slot.compose(block, branch[index], update.serving(self._tree.uses(branch))))
         for update in updates.values():

@@ -13,6 +13,7 @@ from esper_core.nn import (
     conv_norm,
     full_precision,
     group_count,
+    real_positions,
     require_divisor,
     require_features,
 )
@@ -120,3 +121,37 @@ def test_dividing_options_and_several_features_are_accepted() -> None:
     require_features("foo", site(2))
     with pytest.raises(EsperError, match="cannot be built"):
         require_features("foo", site(1))
+
+
+REAL = torch.tensor([[True, True, False], [True, False, False], [False, True, True]])
+PAIRS = REAL[:, None, None, :].expand(3, 2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        REAL,
+        REAL.int(),
+        REAL.bfloat16(),
+        (~REAL).bfloat16() * -10000,
+        torch.zeros(3, 3).masked_fill(~REAL, float("-inf")),
+        PAIRS,
+        PAIRS[:, 0],
+        PAIRS & torch.ones(3, 3, dtype=torch.bool).tril(),
+        (~PAIRS).half() * torch.finfo(torch.float16).min,
+        # A position's distance is added to the score, beside what hides.
+        (~PAIRS) * -1e9 - torch.rand(3, 2, 3, 3),
+    ],
+)
+def test_a_mask_says_the_same_in_any_form(mask: torch.Tensor) -> None:
+    assert torch.equal(real_positions(mask, 3, 3), REAL)
+
+
+def test_an_added_mask_that_hides_nothing_hides_nothing() -> None:
+    assert real_positions(torch.zeros(1, 4), 3, 4).equal(torch.ones(3, 4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (3, 4), (6, 3, 3), (3, 1, 1, 4)])
+def test_a_mask_of_another_batch_or_length_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="says nothing of 3 samples of 3 positions"):
+        real_positions(torch.ones(shape), 3, 3)

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from esper_core.api import Layout, Site
 from esper_core.nn import BoundedGain, group_count
-from esper_core.specs import BlueprintSpec, Kind
+from esper_core.specs import BlueprintSpec, Capability, Kind
 from esper_core.testing import CHECKS, BlueprintSubject, Check, CheckFailure
-from esper_core.testing.parametrize import conformance
 
 
 class Right(nn.Module):
@@ -106,6 +105,22 @@ class MixesSamples(Right):
 class LooksAhead(Right):
     def forward(self, h: Tensor) -> Any:
         return super().forward(h + h.mean(dim=1, keepdim=True))
+
+
+class HidesNothing(Right):
+    def forward(self, h: Tensor, mask: Tensor | None = None) -> Any:
+        return super().forward(h + h.mean(dim=1, keepdim=True))
+
+
+class TakesPaddingForReal(Right):
+    def forward(self, h: Tensor, mask: Tensor | None = None) -> Any:
+        return super().forward(h if mask is None else h.masked_fill(mask.unsqueeze(-1), 1.0))
+
+
+class DividesByNothing(Right):
+    def forward(self, h: Tensor, mask: Tensor | None = None) -> Any:
+        real = torch.ones_like(h[:, :, :1]) if mask is None else mask.unsqueeze(-1).float()
+        return super().forward(h + (h * real).sum(1, keepdim=True) / real.sum(1, keepdim=True))
 
 
 class ZeroTwice(Right):
@@ -207,6 +222,11 @@ class Mutant:
 
 TEXT = (Layout.BTD,)
 
+
+def masked(factory: Callable[..., nn.Module]) -> Any:
+    return subject(factory, TEXT, capabilities={Capability.PADDING_MASK})
+
+
 MUTANTS: dict[str, list[Mutant]] = {
     "blueprint-shape": [Mutant(subject(ReturnsTwo), "forward returned tuple")],
     "blueprint-any-size": [Mutant(subject(HalvesAndDoubles), r"with size \(1, 1\): h is")],
@@ -221,6 +241,11 @@ MUTANTS: dict[str, list[Mutant]] = {
     "blueprint-stateless": [Mutant(subject(KeepsRunningStatistics), "norm.running_mean")],
     "blueprint-samples-independent": [Mutant(subject(MixesSamples), "another update alone than in a batch")],
     "blueprint-causal": [Mutant(subject(LooksAhead, TEXT), "notice a change from position 1 on")],
+    "blueprint-padding-mask": [
+        Mutant(masked(HidesNothing), "real positions notice what stands in padding"),
+        Mutant(masked(TakesPaddingForReal), "the update is another one than without a mask"),
+        Mutant(masked(DividesByNothing), "nothing but padding: the update holds NaN"),
+    ],
     "blueprint-first-gradient": [Mutant(subject(ZeroTwice), "no parameter has a non-zero, finite gradient")],
     "blueprint-every-parameter-learns": [Mutant(subject(HasUnusedParameter), "no gradient for unused")],
     "blueprint-finite-gradients": [Mutant(subject(TakesRoots), "with h zero the gradient is NaN or infinite for h")],
@@ -261,7 +286,14 @@ def test_the_check_catches_its_mutant(check: Check, mutant: Mutant) -> None:
 RIGHT = subject(Right)
 
 
-@conformance(RIGHT.spec)
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, id=check.id, marks=[pytest.mark.slow] if check.slow else [])
+        for check in CHECKS
+        if check.applies_to(RIGHT.spec)
+    ],
+)
 def test_a_right_blueprint_passes(check: Check) -> None:
     check(RIGHT)
 

@@ -60,14 +60,14 @@ def test_parameters_follow_the_formula() -> None:
 @pytest.mark.parametrize("causal", [True, False])
 def test_padding_is_not_seen(causal: bool) -> None:
     seed, h = awake(causal=causal), torch.randn(2, 6, 12)
-    padding = torch.tensor([[False, False, False, False, True, True], [True, True, False, False, False, False]])
-    delta = seed(h, padding)
+    mask = torch.tensor([[True, True, True, True, False, False], [False, False, True, True, True, True]])
+    delta = seed(h, mask)
     torch.testing.assert_close(delta[0, :4], seed(h[:1, :4])[0])
     torch.testing.assert_close(delta[1, 2:], seed(h[1:, 2:])[0])
 
 
 def test_a_sample_of_nothing_but_padding_stays_finite() -> None:
-    assert awake()(torch.randn(1, 6, 12), torch.ones(1, 6, dtype=torch.bool)).isfinite().all()
+    assert awake()(torch.randn(1, 6, 12), torch.zeros(1, 6, dtype=torch.bool)).isfinite().all()
 
 
 def test_refuses_heads_that_do_not_divide_the_width() -> None:

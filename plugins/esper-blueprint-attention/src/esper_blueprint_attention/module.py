@@ -32,25 +32,25 @@ class Attention(nn.Module):
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
         self.gain = BoundedGain(width, site.layout)
 
-    def forward(self, h: Tensor, padding: Tensor | None = None) -> Tensor:
+    def forward(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the update for `h`, (B, T, D).
 
         Args:
             h: the activation.
-            padding: (B, T) of bool, True where a position is padding, which no other position may see.
+            mask: (B, T) of bool, False where a position is padding, which no other position may see.
         """
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            if padding is None:
+            if mask is None:
                 return F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=_visible(padding, self.causal))
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=_visible(mask, self.causal))
 
         return self.gain(self.norm_out(self.attention(self.norm_in(h), attend)), h)
 
 
-def _visible(padding: Tensor, causal: bool) -> Tensor:
-    length = padding.shape[-1]
-    everything = torch.ones(length, length, dtype=torch.bool, device=padding.device)
-    visible = ~padding[:, None, None, :] & (everything.tril() if causal else everything)  # (B, 1, T, T)
+def _visible(mask: Tensor, causal: bool) -> Tensor:
+    length = mask.shape[-1]
+    everything = torch.ones(length, length, dtype=torch.bool, device=mask.device)
+    visible = mask[:, None, None, :] & (everything.tril() if causal else everything)  # (B, 1, T, T)
     # A position always sees itself: a row without anything to see would be a softmax over nothing, which is NaN.
-    return visible | torch.eye(length, dtype=torch.bool, device=padding.device)
+    return visible | torch.eye(length, dtype=torch.bool, device=mask.device)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from esper_core.hooks import hookimpl
-from esper_core.specs import BlueprintSpec, Layout
+from esper_core.specs import BlueprintSpec, Capability, Layout
 
 ESPER_API = "1.0"
 
@@ -15,6 +15,7 @@ def esper_blueprints() -> Iterable[BlueprintSpec]:
         name="attention",
         summary="Multi-head self-attention, causal where the site is.",
         layouts=(Layout.BTD,),
+        capabilities=(Capability.PADDING_MASK,),
         factory="esper_blueprint_attention.module:Attention",
         config="esper_blueprint_attention.config:AttentionConfig",
     )

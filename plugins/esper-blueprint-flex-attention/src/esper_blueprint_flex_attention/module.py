@@ -1,5 +1,7 @@
 """Self-attention through FlexAttention as a residual update."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -33,23 +35,30 @@ class FlexAttention(nn.Module):
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
         self.gain = BoundedGain(width, site.layout)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Return the update for `h`, (B, T, D)."""
-        return self.gain(self.norm_out(self.attention(self.norm_in(h), self._attend)), h)
+    def forward(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the update for `h`, (B, T, D).
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        Args:
+            h: the activation.
+            mask: (B, T) of bool, False where a position is padding, which no other position may see.
+        """
+        return self.gain(self.norm_out(self.attention(self.norm_in(h), partial(self._attend, mask))), h)
+
+    def _attend(self, mask: Tensor | None, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if query.is_meta:  # shapes and costs only, and FlexAttention refuses meta tensors
             return F.scaled_dot_product_attention(query, key, value)
         causal, window = self.causal, self.window
-        if not causal and window is None:
+        if not causal and window is None and mask is None:
             return flex_attention(query, key, value)
 
-        def visible(_batch: Tensor, _head: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
+        def visible(batch: Tensor, _head: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
             distance = query_at - key_at
-            if window is None:
-                return distance >= 0
-            return (distance < window) & (distance >= (0 if causal else 1 - window))
+            seen = distance >= (0 if causal else -length if window is None else 1 - window)
+            if window is not None:
+                seen = seen & (distance < window)
+            # A position always sees itself: a softmax over nothing is NaN.
+            return seen if mask is None else seen & (mask[batch, key_at] | (distance == 0))
 
-        length = query.shape[2]
-        mask = create_block_mask(visible, None, None, length, length, device=query.device)
-        return flex_attention(query, key, value, block_mask=mask)
+        batch, _, length, _ = query.shape
+        blocks = create_block_mask(visible, None if mask is None else batch, None, length, length, device=query.device)
+        return flex_attention(query, key, value, block_mask=blocks)

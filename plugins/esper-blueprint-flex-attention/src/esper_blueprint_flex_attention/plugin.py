@@ -16,7 +16,7 @@ def esper_blueprints() -> Iterable[BlueprintSpec]:
         name="flex-attention",
         summary="Multi-head self-attention through FlexAttention, with an optional window; needs an accelerator.",
         layouts=(Layout.BTD,),
-        capabilities=(Capability.NO_EXPORT,),
+        capabilities=(Capability.NO_EXPORT, Capability.PADDING_MASK),
         unavailable=unavailable(),
         factory="esper_blueprint_flex_attention.module:FlexAttention",
         config="esper_blueprint_flex_attention.config:FlexAttentionConfig",
