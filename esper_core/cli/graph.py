@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from esper_core.cli.config_options import ConfigOptions, complete_names, config_options
-from esper_core.cli.options import plugin_options
+from esper_core.cli.options import locked_option, plugin_options
 from esper_core.cli.resolving import Resolved, resolve_command
 from esper_core.cli.tables import table
 from esper_core.leyline.specs import Kind
@@ -34,6 +34,7 @@ _NAMED_AT = {
 @click.option("--json", "as_json", is_flag=True, help="Print a record.")
 @config_options
 @plugin_options
+@locked_option
 def graph(task: str | None, as_json: bool, config_options: ConfigOptions, plugin_options: PluginOptions) -> None:
     """Show what a run would use, and why; takes the options of `esper run`. Nothing is built."""
     resolved = resolve_command(task, config_options, plugin_options)

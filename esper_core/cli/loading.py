@@ -15,15 +15,27 @@ def load_selected(options: PluginOptions, table: PluginsTable | None = None) -> 
     """Load plugins as command line, environment and configuration say; warn of the others, one line each.
 
     Raises:
-        EsperError: what is wrong with a plugin that was asked for by name, and everything else `load_plugins` raises.
+        EsperError: E170 if they are locked, and others than those that are installed; what is wrong with a plugin that
+            was asked for by name, and everything else `load_plugins` raises.
     """
-    plugins = load_plugins(select(options, os.environ, table))
-    for record in plugins.records:
+    selection = select(options, os.environ, table)
+    if selection.lock is not None:
+        # Imported here: only a locked run compares code.
+        from esper_core.cli.locks import locked_selection
+
+        selection = locked_selection(selection)
+    plugins = load_plugins(selection)
+    warn_of_problems(plugins.records)
+    trace_problems(plugins.records)
+    return plugins
+
+
+def warn_of_problems(records: tuple[PluginRecord, ...]) -> None:
+    """Say on stderr what is wrong with plugins that nobody needs so far, one line each."""
+    for record in records:
         for problem in record.problems:
             hint = f"esper plugins info {record.origin.plugin}"
             click.echo(f"warning[{problem.code}] {problem.what} ({record.status}; {hint})", err=True)
-    trace_problems(plugins.records)
-    return plugins
 
 
 def trace_problems(records: tuple[PluginRecord, ...]) -> None:

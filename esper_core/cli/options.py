@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from attrs import evolve
 
 from esper_core.cli.root import request_trace
 from esper_core.plugins.selection import WORDS, PluginOptions
@@ -66,6 +67,23 @@ def plugin_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, plugin_options=options, **kwargs)
 
     return with_plugin_options
+
+
+def locked_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--locked`` to a command with plugin options, which come before it."""
+
+    @click.option(
+        "--locked",
+        metavar="LOCK",
+        type=click.Path(path_type=Path),
+        help="Use exactly the plugins of a lock, or of a run (its manifest or directory); exit code 3 where others are "
+        "installed. Excludes --plugins and --no-plugin; --plugin-path says where its files are now.",
+    )
+    @wraps(command)
+    def with_lock(*args: Any, locked: Path | None, plugin_options: PluginOptions, **kwargs: Any) -> Any:
+        return command(*args, plugin_options=evolve(plugin_options, locked=locked), **kwargs)
+
+    return with_lock
 
 
 def complete_plugin_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:

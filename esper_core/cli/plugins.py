@@ -21,6 +21,8 @@ _KINDS = [kind.value for kind in Kind] + sorted(set(ROLE_BY_HOOK.values()))
     cls=LazyGroup,
     lazy={
         "graph": ("esper_core.cli.graph:graph", "Show what a run would use, and why."),
+        "lock": ("esper_core.cli.locks:lock", "Write down the plugins that a run would have now."),
+        "diff": ("esper_core.cli.locks:diff", "Show in what two plugin sets differ."),
         "check": ("esper_core.cli.check:check", "Check that a plugin does what plugins must do."),
     },
 )

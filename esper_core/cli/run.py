@@ -8,7 +8,7 @@ import click
 from attrs import evolve
 
 from esper_core.cli.config_options import ConfigOptions, complete_names, config_options
-from esper_core.cli.options import plugin_options
+from esper_core.cli.options import locked_option, plugin_options
 from esper_core.cli.resolving import resolve_command
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import Kind
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @config_options
 @plugin_options
+@locked_option
 @click.pass_context
 def run(
     ctx: click.Context,

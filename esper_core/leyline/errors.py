@@ -44,6 +44,10 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E151": ("the plugin selection contradicts itself", ExitCode.USAGE),
     "E160": ("a component's factory or options class cannot be loaded", ExitCode.PLUGIN),
     "E161": ("a component cannot run here", ExitCode.PLUGIN),
+    "E170": ("the plugins are not those that are locked", ExitCode.LOCK_MISMATCH),
+    "E171": ("a plugin lock cannot be read", ExitCode.USAGE),
+    "E172": ("a plugin lock has another format", ExitCode.USAGE),
+    "E173": ("a plugin lock cannot be written", ExitCode.USAGE),
     # E2xx: configuration and command line
     "E201": ("a configuration key is not known", ExitCode.USAGE),
     "E202": ("a configuration value is not valid", ExitCode.USAGE),

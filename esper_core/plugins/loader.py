@@ -51,7 +51,7 @@ def load_plugins(
     return PluginSet(
         records=records,
         registry=Registry.of_components(components, [r for r in records if r.status is not Status.ACTIVE]),
-        named=frozenset(attempt.origin.plugin for attempt in attempts if attempt.named),
+        named=frozenset(attempt.origin.plugin for attempt in attempts if _observes(attempt, selection)),
         observers_of_all=selection.observers_of_all,
         manager=manager,
     )
@@ -165,6 +165,10 @@ def _ask(attempt: _Attempt, hook: str, implementation: HookImpl) -> tuple[Regist
     attempt.seconds = (attempt.seconds or 0.0) + perf_counter() - begin
     attempt.components += offered
     return offered
+
+
+def _observes(attempt: _Attempt, selection: Selection) -> bool:
+    return attempt.named and (selection.observing is None or attempt.origin.plugin in selection.observing)
 
 
 def _raise_problems(attempts: Iterable[_Attempt], *, strict: bool) -> None:

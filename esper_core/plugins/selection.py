@@ -27,12 +27,14 @@ class PluginOptions:
         no_plugin: values of ``--no-plugin``.
         plugin_path: values of ``--plugin-path``.
         strict: any plugin that cannot be had is an error.
+        locked: value of ``--locked``.
     """
 
     plugins: tuple[str, ...] = ()
     no_plugin: tuple[str, ...] = ()
     plugin_path: tuple[Path, ...] = ()
     strict: bool = False
+    locked: Path | None = None
 
 
 class PluginsTable(Protocol):
@@ -49,6 +51,10 @@ class PluginsTable(Protocol):
     @property
     def requires(self) -> Sequence[str]:
         """Distributions with versions that must be there, such as ``esper-blueprint-foo>=0.3,<0.4``."""
+
+    @property
+    def locked(self) -> str | None:
+        """A lock, as for ``--locked``."""
 
 
 @frozen
@@ -80,6 +86,8 @@ class Selection:
         paths: one-file plugins.
         requires: distributions with versions that must be there.
         strict: any plugin that cannot be had is an error.
+        lock: the file that says which plugins a run is bound to; whoever runs something puts them into `wanted`.
+        observing: names of the plugins that observe even where they are not used; None: those in `wanted`.
     """
 
     wanted: tuple[str, ...] = (AUTO,)
@@ -87,6 +95,8 @@ class Selection:
     paths: tuple[Path, ...] = ()
     requires: tuple[str, ...] = ()
     strict: bool = False
+    lock: Path | None = None
+    observing: frozenset[str] | None = None
 
     @property
     def observers_of_all(self) -> bool:
@@ -112,31 +122,33 @@ class Choice:
 
 
 def select(options: PluginOptions, environ: Mapping[str, str], table: PluginsTable | None = None) -> Selection:
-    """Merge what the command line, ``ESPER_PLUGINS`` and ``ESPER_NO_PLUGINS``, and the configuration say.
+    """Merge what the command line, the environment (``ESPER_PLUGINS`` and the like) and the configuration say.
 
     The command line goes before the environment, the environment before the configuration. Names to block add up,
-    but a plugin that a stronger source names is not blocked by a weaker one.
+    but a plugin that a stronger source names is not blocked by a weaker one. A lock decides alone: what weaker sources
+    say does not count, and the same or a stronger one must not select plugins as well.
 
     Raises:
-        EsperError: E151 if one source both names and blocks a plugin, or says `none` and more.
+        EsperError: E151 if one source both names and blocks a plugin, says `none` and more, or selects beside a lock.
     """
-    levels = [
-        ("--plugins", _split(options.plugins), _split(options.no_plugin)),
-        ("ESPER_PLUGINS", _split([environ.get("ESPER_PLUGINS", "")]), _split([environ.get("ESPER_NO_PLUGINS", "")])),
-        ("plugins.enable", _split(table.enable if table else ()), _split(table.disable if table else ())),
-    ]
     wanted: tuple[str, ...] = ()
     blocked: list[Block] = []
-    for source, names, block in levels:
-        _check_consistent(source, names, block)
-        blocked += [Block(name, wanted, source == "ESPER_PLUGINS") for name in block]
-        wanted = wanted or names
+    lock: Path | None = None
+    for level in _levels(options, environ, table):
+        level.check_consistent()
+        if level.lock:
+            _check_lock_alone(level, wanted, blocked)
+            lock, wanted, blocked = Path(level.lock), (), []
+            break
+        blocked += [Block(name, wanted, level.source == "ESPER_PLUGINS") for name in level.block]
+        wanted = wanted or level.names
     return Selection(
         wanted=wanted or (AUTO,),
         blocked=tuple(blocked),
         paths=options.plugin_path,
         requires=tuple(table.requires) if table else (),
         strict=options.strict,
+        lock=lock,
     )
 
 
@@ -174,12 +186,45 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _check_consistent(source: str, names: Sequence[str], block: Sequence[str]) -> None:
-    if NONE in names and len(names) > 1:
-        rest = ", ".join(name for name in names if name != NONE)
-        raise EsperError("E151", f'{source} says "none" and also {rest}', fix='leave "none" out, or the rest')
-    if both := sorted({*names} & {*block}):
-        raise EsperError("E151", f'plugin "{both[0]}" is both asked for and switched off', where=source)
+@frozen
+class _Level:
+    """What one source says."""
+
+    source: str
+    names: tuple[str, ...]
+    block: tuple[str, ...]
+    lock: str | Path | None
+    lock_source: str
+
+    def check_consistent(self) -> None:
+        if NONE in self.names and len(self.names) > 1:
+            rest = ", ".join(name for name in self.names if name != NONE)
+            raise EsperError("E151", f'{self.source} says "none" and also {rest}', fix='leave "none" out, or the rest')
+        if both := sorted({*self.names} & {*self.block}):
+            raise EsperError("E151", f'plugin "{both[0]}" is both asked for and switched off', where=self.source)
+
+
+def _levels(options: PluginOptions, environ: Mapping[str, str], table: PluginsTable | None) -> tuple[_Level, ...]:
+    names, block, lock = environ.get("ESPER_PLUGINS", ""), environ.get("ESPER_NO_PLUGINS", ""), "ESPER_LOCKED"
+    said = (table.enable, table.disable, table.locked) if table else ((), (), None)
+    return (
+        _Level("--plugins", _split(options.plugins), _split(options.no_plugin), options.locked, "--locked"),
+        _Level("ESPER_PLUGINS", _split([names]), _split([block]), environ.get(lock), lock),
+        _Level("plugins.enable", _split(said[0]), _split(said[1]), said[2], "plugins.locked"),
+    )
+
+
+def _check_lock_alone(level: _Level, wanted: Sequence[str], blocked: Sequence[Block]) -> None:
+    """`auto` selects nothing in particular, and is what configurations say that say nothing."""
+    named = [*wanted, *level.names, *(block.name for block in blocked), *level.block]
+    if others := [name for name in named if name != AUTO]:
+        raise EsperError(
+            "E151",
+            f"the plugins are locked, and selected by name as well: {', '.join(dict.fromkeys(others))}",
+            where=level.lock_source,
+            why="a lock says which plugins a run has, all of them",
+            fix="leave out the lock, or what selects plugins",
+        )
 
 
 def _in_call_order(candidates: Sequence[Candidate], selection: Selection) -> list[Candidate]:

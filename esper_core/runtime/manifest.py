@@ -1,24 +1,23 @@
 """The manifest of a run: everything that would have to be the same for the same result."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 from attrs import frozen
 
 import esper_core
 from esper_core.leyline.records import plain
+from esper_core.plugins.compat import CORE
 from esper_core.plugins.records import PluginRecord, Registered, Status
 from esper_core.runtime.config import RunConfig
+from esper_core.runtime.lock import LockedPlugin, current_core, locked_in_run
 from esper_core.runtime.machine import machine_facts
 from esper_core.runtime.provenance import installed_versions, provenance
 
 #: Version of the manifest's format.
 FORMAT = 1
-
-_CORE = "esper-core"
 
 
 @frozen(kw_only=True)
@@ -31,6 +30,7 @@ class RunFacts:
         config: the run's configuration.
         plugins: every plugin that was found, in call order.
         used: the components that the run uses.
+        observing: names of the plugins that observe even where nothing of them is used.
         blueprints: the catalogue's names and options, in order.
         data: what tells the task's data apart from any other.
         command: the command line.
@@ -41,68 +41,129 @@ class RunFacts:
     config: RunConfig
     plugins: Sequence[PluginRecord]
     used: Sequence[Registered]
+    observing: Collection[str] = ()
     blueprints: Sequence[Mapping[str, Any]] = ()
     data: Mapping[str, Any]
     command: Sequence[str] = ()
 
 
+@frozen(kw_only=True)
+class CoreEntry(LockedPlugin):
+    """The core in a manifest; what it shares with plugins is described there.
+
+    Attributes:
+        api: the plugin API that it speaks.
+        source: the URL it was installed from, with what its installer says of it; None: from a package index.
+    """
+
+    api: str
+    source: Mapping[str, Any] | None
+
+
+@frozen(kw_only=True)
+class PluginEntry(LockedPlugin):
+    """A plugin in a manifest. Code that was never imported has no digest, for it can have changed nothing.
+
+    Attributes:
+        api: the plugin API that it was written for.
+        status: what became of it, such as ``active`` or ``not-selected``.
+        problem: what is wrong with it, None if nothing is.
+        editable: it is installed in editable mode.
+        source: the URL it was installed from, with what its installer says of it; None: from a package index.
+        hooks: the hooks that it implements.
+        used: kind and name of each of its components that the run uses.
+    """
+
+    api: str | None
+    status: Status
+    problem: str | None
+    editable: bool
+    source: Mapping[str, Any] | None
+    hooks: tuple[str, ...]
+    used: tuple[Mapping[str, str], ...]
+
+
+@frozen(kw_only=True)
+class Manifest:
+    """What is in ``manifest.json``.
+
+    Attributes:
+        format: version of the manifest's format.
+        name: the run's name.
+        directory: the run's directory, None if it has none.
+        started: when it began, ISO 8601 in UTC.
+        command: the command line.
+        seed: root of all random streams.
+        config: the complete configuration, in the shape of a configuration file.
+        catalogue: the catalogue's names and options, in order.
+        core: the core.
+        plugins: every plugin that was found, in call order, those that were left out last.
+        plugins_digest: SHA-256 over the core and the plugins that took part, in call order.
+        packages: versions of the distributions that took part and of everything that they require, by name.
+        machine: system, processors, Python, torch and the variables of the environment that decide about bits.
+        data: what tells the task's data apart from any other.
+    """
+
+    format: int
+    name: str
+    directory: str | None
+    started: str
+    command: tuple[str, ...]
+    seed: int
+    config: Mapping[str, Any]
+    catalogue: tuple[Mapping[str, Any], ...]
+    core: CoreEntry
+    plugins: tuple[PluginEntry, ...]
+    plugins_digest: str
+    packages: Mapping[str, str]
+    machine: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
 def build_manifest(facts: RunFacts) -> dict[str, Any]:
-    """Return the manifest as plain data. Imports torch, for its version and thread counts."""
-    plugins = [plugin_entry(record, facts.used) for record in facts.plugins]
-    distributions = [_CORE, *(entry["distribution"] for entry in plugins if entry["used"] and entry["distribution"])]
-    return {
-        "format": FORMAT,
-        "name": facts.name,
-        "directory": facts.directory,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": list(facts.command),
-        "seed": facts.config.seed,
-        "config": facts.config.tree(),
-        "catalogue": plain(list(facts.blueprints)),
-        "core": _core_entry(),
-        "plugins": plugins,
-        "plugins_digest": plugins_digest(plugins),
-        "packages": installed_versions(distributions),
-        "machine": machine_facts(),
-        "data": plain(dict(facts.data)),
-    }
+    """Return the manifest as plain data (see `Manifest`). Imports torch, for its version and thread counts."""
+    plugins = tuple(plugin_entry(record, facts.used, facts.observing) for record in facts.plugins)
+    core = _core_entry()
+    manifest = Manifest(
+        format=FORMAT,
+        name=facts.name,
+        directory=facts.directory,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=tuple(facts.command),
+        seed=facts.config.seed,
+        config=facts.config.tree(),
+        catalogue=tuple(facts.blueprints),
+        core=core,
+        plugins=plugins,
+        plugins_digest=locked_in_run(core, plugins, {entry.id for entry in plugins if entry.used}).digest,
+        packages=installed_versions([CORE, *(it.distribution for it in plugins if it.used and it.distribution)]),
+        machine=machine_facts(),
+        data=facts.data,
+    )
+    data: dict[str, Any] = plain(manifest)
+    return data
 
 
-def plugin_entry(record: PluginRecord, used: Iterable[Registered]) -> dict[str, Any]:
-    """Describe one plugin; code that was never imported has no digest, for it can have changed nothing."""
+def plugin_entry(record: PluginRecord, used: Sequence[Registered], observing: Collection[str] = ()) -> PluginEntry:
+    """Describe one plugin."""
     origin = record.origin
     active = record.status is Status.ACTIVE
     came_from = provenance(origin.distribution, origin.module, origin.file) if active else None
-    return {
-        "plugin": origin.plugin,
-        "distribution": origin.distribution or None,
-        "version": origin.version or None,
-        "entry_point": origin.entry_point or None,
-        "file": None if origin.distribution else origin.file,
-        "api": record.api,
-        "status": record.status.value,
-        "problem": record.problem,
-        "editable": origin.editable,
-        "source": came_from.source if came_from else None,
-        "digest": came_from.digest if came_from else None,
-        "hooks": list(record.hooks),
-        "used": [{"kind": r.spec.kind.value, "name": r.spec.name} for r in used if r.origin == origin],
-    }
+    locked = LockedPlugin.at(
+        origin, digest=came_from.digest if came_from else None, observes=active and origin.plugin in observing
+    )
+    return PluginEntry(
+        **attrs.asdict(locked),
+        api=record.api,
+        status=record.status,
+        problem=record.problem,
+        editable=origin.editable,
+        source=came_from.source if came_from else None,
+        hooks=tuple(record.hooks),
+        used=tuple({"kind": r.spec.kind.value, "name": r.spec.name} for r in used if r.origin == origin),
+    )
 
 
-def plugins_digest(plugins: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 over the plugins that a run used, in call order: names, versions, code and what was used of each."""
-    keys = ("plugin", "distribution", "version", "digest", "used")
-    content = [[entry[key] for key in keys] for entry in plugins if entry["used"]]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _core_entry() -> dict[str, Any]:
-    came_from = provenance(_CORE, esper_core.__name__)
-    return {
-        "distribution": _CORE,
-        "version": esper_core.__version__,
-        "api": ".".join(map(str, esper_core.API)),
-        "source": came_from.source,
-        "digest": came_from.digest,
-    }
+def _core_entry() -> CoreEntry:
+    source = provenance(CORE, esper_core.__name__).source
+    return CoreEntry(**attrs.asdict(current_core()), api=".".join(map(str, esper_core.API)), source=source)

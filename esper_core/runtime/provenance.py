@@ -71,10 +71,11 @@ def _required_name(requirement: str) -> str:
 
 
 def _recorded(found: Distribution) -> Iterator[tuple[str, str]]:
-    """Python files with their hashes as the installer recorded them: no file is read."""
-    for path, recorded_hash, _ in csv.reader((found.read_text("RECORD") or "").splitlines()):
-        if path.endswith(".py") and recorded_hash.startswith("sha256="):
-            yield path, recorded_hash
+    """The Python files that an installer laid down, as they are now: somebody may have edited or removed one."""
+    for path, _, _ in csv.reader((found.read_text("RECORD") or "").splitlines()):
+        if path.endswith(".py"):
+            file = Path(str(found.locate_file(path)))
+            yield path, _record_hash(file.read_bytes()) if file.is_file() else "gone"
 
 
 def _package_files(module: str) -> list[tuple[str, str]]:

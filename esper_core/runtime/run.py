@@ -213,6 +213,7 @@ def _facts(assembly: Assembly, plugins: PluginSet, directory: RunDirectory, comm
         config=assembly.config,
         plugins=plugins.records,
         used=assembly.used,
+        observing=[name for r in plugins.records if plugins.may_observe(name := r.origin.plugin, frozenset())],
         blueprints=[{"name": entry.name, "options": dict(entry.options)} for entry in assembly.catalogue],
         data=assembly.task.identity,
         command=command,

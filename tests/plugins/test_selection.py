@@ -19,6 +19,7 @@ class Table:
     enable: tuple[str, ...] = ()
     disable: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    locked: str | None = None
 
 
 def candidate(plugin, distribution=None):
@@ -169,6 +170,48 @@ class TestContradictions:
             select(options, {})
         assert raised.value.code == "E151"
         assert raised.value.exit_code is ExitCode.USAGE
+
+
+class TestLocks:
+    LOCKED = {"ESPER_LOCKED": "b.lock"}
+
+    def test_the_strongest_lock_counts(self):
+        table = Table(locked="c.lock")
+        assert select(PluginOptions(locked=Path("a.lock")), self.LOCKED, table).lock == Path("a.lock")
+        assert select(PluginOptions(), self.LOCKED, table).lock == Path("b.lock")
+        assert select(PluginOptions(), {"ESPER_LOCKED": ""}, table).lock == Path("c.lock")
+        assert select(PluginOptions(), {}, Table()).lock is None
+
+    def test_a_lock_decides_alone_over_weaker_sources(self):
+        environ, table = {"ESPER_PLUGINS": "b", "ESPER_NO_PLUGINS": "c"}, Table(enable=("d",), disable=("e",))
+        selection = select(PluginOptions(locked=Path("a.lock")), environ, table)
+        assert (selection.wanted, selection.blocked) == (("auto",), ())
+
+    def test_what_belongs_to_no_selection_stays(self):
+        options = PluginOptions(locked=Path("a.lock"), plugin_path=(Path("x.py"),), strict=True)
+        selection = select(options, {}, Table(requires=("a>=1",)))
+        assert (selection.paths, selection.strict, selection.requires) == ((Path("x.py"),), True, ("a>=1",))
+
+    @pytest.mark.parametrize(
+        ("options", "environ", "table", "where"),
+        [
+            (PluginOptions(locked=Path("a.lock"), plugins=("a",)), {}, None, "--locked"),
+            (PluginOptions(locked=Path("a.lock"), no_plugin=("a",)), {}, None, "--locked"),
+            (PluginOptions(), LOCKED | {"ESPER_PLUGINS": "a"}, None, "ESPER_LOCKED"),
+            (PluginOptions(no_plugin=("a",)), LOCKED, None, "ESPER_LOCKED"),
+            (PluginOptions(plugins=("a",)), {}, Table(locked="c.lock"), "plugins.locked"),
+            (PluginOptions(), {"ESPER_NO_PLUGINS": "a"}, Table(locked="c.lock"), "plugins.locked"),
+        ],
+    )
+    def test_nothing_as_strong_may_select_beside_it(self, options, environ, table, where):
+        with pytest.raises(EsperError) as raised:
+            select(options, environ, table)
+        assert (raised.value.code, raised.value.where) == ("E151", where)
+        assert raised.value.what.endswith(": a")
+
+    def test_auto_selects_nothing_in_particular(self):
+        options = PluginOptions(locked=Path("a.lock"), plugins=("auto",))
+        assert select(options, {}, Table(enable=("auto",))).lock == Path("a.lock")
 
 
 class TestBlocked:

@@ -13,7 +13,7 @@ from esper_core.leyline.specs import SinkSpec
 from esper_core.plugins.records import Origin, PluginRecord, Registered, Status
 from esper_core.runtime.config import ComponentConfig, RunConfig
 from esper_core.runtime.machine import machine_facts
-from esper_core.runtime.manifest import RunFacts, build_manifest, plugin_entry, plugins_digest
+from esper_core.runtime.manifest import RunFacts, build_manifest, plugin_entry
 from esper_core.runtime.provenance import installed_versions, provenance
 
 SOURCE = {"acme_sink/__init__.py": "", "acme_sink/plugin.py": "x = 1\n", "acme_sink/sub/deep.py": "y = 2\n"}
@@ -48,12 +48,24 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_wheel_is_known_by_its_record_without_reading_the_files(site: Path) -> None:
+def test_a_wheel_comes_from_an_index_unless_its_installer_says_otherwise(site: Path) -> None:
     install(site, editable=False)
-    before = provenance("acme-sink", "acme_sink.plugin")
-    assert before.source is None
-    (site / "acme_sink" / "plugin.py").unlink()
-    assert provenance("acme-sink", "acme_sink.plugin") == before
+    assert provenance("acme-sink", "acme_sink.plugin").source is None
+
+
+def test_a_wheel_has_the_digest_that_its_record_gives(site: Path) -> None:
+    install(site, editable=False)
+    expected = "".join(f"{path},{record_hash(text)}\n" for path, text in sorted(SOURCE.items()))
+    digest = provenance("acme-sink", "acme_sink.plugin").digest
+    assert digest == hashlib.sha256(expected.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("change", [lambda file: file.write_text("x = 2\n"), lambda file: file.unlink()])
+def test_an_installed_file_that_somebody_changes_changes_the_digest(site: Path, change: Any) -> None:
+    install(site, editable=False)
+    before = provenance("acme-sink", "acme_sink.plugin").digest
+    change(site / "acme_sink" / "plugin.py")
+    assert provenance("acme-sink", "acme_sink.plugin").digest != before
 
 
 def test_sources_and_the_wheel_made_of_them_have_the_same_digest(site: Path, tmp_path: Path) -> None:
@@ -107,19 +119,33 @@ def test_an_entry_tells_what_was_used_and_nothing_of_code_that_never_ran(site: P
     component = registered(ORIGIN)
     active = PluginRecord(status=Status.ACTIVE, origin=ORIGIN, components=(component,), api="1.0")
     entry = plugin_entry(active, [component])
-    assert entry["used"] == [{"kind": "sink", "name": "acme"}]
-    assert (entry["version"], entry["entry_point"], entry["status"]) == ("1.2", "acme_sink.plugin", "active")
-    assert len(entry["digest"]) == 64
-    blocked = plugin_entry(PluginRecord(status=Status.BLOCKED, origin=ORIGIN), [])
-    assert (blocked["digest"], blocked["used"]) == (None, [])
+    assert entry.used == ({"kind": "sink", "name": "acme"},)
+    assert (entry.version, entry.entry_point, entry.status) == ("1.2", "acme_sink.plugin", Status.ACTIVE)
+    assert len(entry.digest or "") == 64
+    blocked = plugin_entry(PluginRecord(status=Status.BLOCKED, origin=ORIGIN), [], ["sink-acme"])
+    assert (blocked.digest, blocked.used, blocked.observes) == (None, (), False)
 
 
-def test_the_plugin_digest_depends_on_what_was_used_alone() -> None:
-    used = {"plugin": "a", "distribution": "d", "version": "1", "digest": "x", "used": [{"kind": "sink", "name": "s"}]}
-    idle = {"plugin": "b", "distribution": "e", "version": "1", "digest": "y", "used": []}
-    assert plugins_digest([used, idle]) == plugins_digest([used])
-    assert plugins_digest([used | {"digest": "z"}]) != plugins_digest([used])
-    assert plugins_digest([used, idle | {"used": used["used"]}]) != plugins_digest([used])
+@pytest.mark.parametrize(
+    ("used", "observing", "binds"), [(True, [], True), (False, ["sink-acme"], True), (False, [], False)]
+)
+def test_the_digest_of_the_plugins_is_over_those_that_take_part(
+    site: Path, used: bool, observing: list[str], binds: bool
+) -> None:
+    install(site, editable=True)
+    component = registered(ORIGIN)
+    facts = RunFacts(
+        name="digits-1",
+        directory=None,
+        config=RunConfig(task=ComponentConfig(name="digits"), host=ComponentConfig(name="cnn")),
+        plugins=[PluginRecord(status=Status.ACTIVE, origin=ORIGIN, components=(component,))],
+        used=[component] if used else [],
+        observing=observing,
+        data={},
+    )
+    before = build_manifest(facts)["plugins_digest"]
+    (site / "acme_sink" / "plugin.py").write_text("x = 3\n")
+    assert (build_manifest(facts)["plugins_digest"] != before) is binds
 
 
 def test_a_manifest_is_complete_plain_data(site: Path) -> None:
