@@ -17,22 +17,38 @@ if TYPE_CHECKING:
     from esper_core.testing.reward_checks import RewardTermSubject
     from esper_core.testing.runner import run_checks
     from esper_core.testing.sink_subject import SinkSubject
+    from esper_core.testing.suites import (
+        BlueprintSuite,
+        GateSuite,
+        HostSuite,
+        PolicySuite,
+        RewardTermSuite,
+        SinkSuite,
+        TaskSuite,
+    )
     from esper_core.testing.task_checks import TaskSubject
 
 _MODULES = {
     "CHECKS": "all_checks",
     "BlueprintSubject": "blueprint_subject",
+    "BlueprintSuite": "suites",
     "Check": "check",
     "CheckFailure": "check",
     "CheckLevel": "check",
     "GateSubject": "gate_checks",
+    "GateSuite": "suites",
     "HostSubject": "host_subject",
+    "HostSuite": "suites",
     "NotApplicable": "check",
     "PluginSubject": "plugin_subject",
     "PolicySubject": "policy_checks",
+    "PolicySuite": "suites",
     "RewardTermSubject": "reward_checks",
+    "RewardTermSuite": "suites",
     "SinkSubject": "sink_subject",
+    "SinkSuite": "suites",
     "TaskSubject": "task_checks",
+    "TaskSuite": "suites",
     "find_plugins": "plugin_subject",
     "run_checks": "runner",
 }
@@ -47,17 +63,24 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "CHECKS",
     "BlueprintSubject",
+    "BlueprintSuite",
     "Check",
     "CheckFailure",
     "CheckLevel",
     "GateSubject",
+    "GateSuite",
     "HostSubject",
+    "HostSuite",
     "NotApplicable",
     "PluginSubject",
     "PolicySubject",
+    "PolicySuite",
     "RewardTermSubject",
+    "RewardTermSuite",
     "SinkSubject",
+    "SinkSuite",
     "TaskSubject",
+    "TaskSuite",
     "find_plugins",
     "run_checks",
 ]

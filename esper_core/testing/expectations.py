@@ -37,14 +37,20 @@ class Expectations:
             raise EsperError(
                 "E203", "the file of expected failures cannot be read", where=str(path), why=str(error)
             ) from error
-        tables = {name: value for name, value in data.items() if isinstance(value, dict)}
-        for name, reasons in {"": {k: v for k, v in data.items() if k not in tables}, **tables}.items():
-            _require_text(reasons, name, path)
-        return cls(
-            reasons={key: value for key, value in data.items() if key not in tables},
-            of_component=tables,
-            file=str(path),
-        )
+        return cls._from_data(data, str(path))
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any] | Path) -> "Expectations":
+        """Return what a file, or a mapping with what such a file holds, expects. Raises as `read`."""
+        return cls.read(written) if isinstance(written, Path) else cls._from_data(written, None)
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, Any], file: str | None) -> "Expectations":
+        tables = {name: value for name, value in data.items() if isinstance(value, Mapping)}
+        reasons = {key: value for key, value in data.items() if key not in tables}
+        for name, table in {"": reasons, **tables}.items():
+            _require_text(table, name, file)
+        return cls(reasons=reasons, of_component=tables, file=file)
 
     def reason(self, check: str, component: str | None) -> str | None:
         """Return why this check is expected to fail, None if it is not."""
@@ -69,10 +75,10 @@ class Expectations:
         raise EsperError("E202", what, where=self.file, fix=fix)
 
 
-def _require_text(reasons: Mapping[str, Any], table: str, path: Path) -> None:
+def _require_text(reasons: Mapping[str, Any], table: str, file: str | None) -> None:
     for key, value in reasons.items():
         if not isinstance(value, str) or not value.strip():
             name = f"{table}.{key}" if table else key
             raise EsperError(
-                "E202", f'the value of "{name}" is not valid', where=str(path), fix=f'{key} = "why it is expected"'
+                "E202", f'the value of "{name}" is not valid', where=file, fix=f'{key} = "why it is expected"'
             )

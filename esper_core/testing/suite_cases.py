@@ -8,7 +8,7 @@ import pytest
 from esper_core.leyline.errors import EsperError
 from esper_core.testing.check import CheckLevel
 from esper_core.testing.expectations import Expectations
-from esper_core.testing.parametrize import marks
+from esper_core.testing.marks import marks
 from esper_core.testing.plugin_subject import find_plugins
 from esper_core.testing.runner import cases
 

@@ -21,13 +21,18 @@ class Aspect:
     restore: Callable[[Any], object]
 
 
+#: Variables that torch sets by itself while some of its modules are imported, whoever asks for them.
+_SET_BY_TORCH = frozenset({"TORCHINDUCTOR_CACHE_DIR"})
+
+
 def _environ() -> dict[str, str]:
-    return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if name not in _SET_BY_TORCH}
 
 
 def _restore_environ(before: dict[str, str]) -> None:
+    by_torch = {name: os.environ[name] for name in _SET_BY_TORCH & os.environ.keys()}
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(before | by_torch)
 
 
 def _restore_filters(before: list[Any]) -> None:

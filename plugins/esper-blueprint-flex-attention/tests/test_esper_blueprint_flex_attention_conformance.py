@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from esper_blueprint_flex_attention.plugin import esper_blueprints
-from esper_core.testing import BlueprintSubject, Check, CheckLevel
-from esper_core.testing.parametrize import conformance
+from esper_core.testing import BlueprintSuite
 
 (SPEC,) = esper_blueprints()
 TRAINS = SPEC.unavailable is None and torch.cuda.is_available()
-SUBJECT = BlueprintSubject(spec=SPEC, rms_limit=1.0, device="cuda" if TRAINS else "cpu")
+
 
 # On the CPU every call goes through PyTorch's tracer.
-pytestmark = pytest.mark.slow
-
-
-@conformance(SPEC, CheckLevel.TRAINING if TRAINS else CheckLevel.CONTRACT)
-def test_conformance(check: Check) -> None:
-    check(SUBJECT)
+@pytest.mark.slow
+class TestFlexAttention(BlueprintSuite):
+    plugin = "esper-blueprint-flex-attention"
+    rms_limit = 1.0
+    unavailable_too = True
+    device = "cuda" if TRAINS else "cpu"
+    level = "training" if TRAINS else "contract"

@@ -1,13 +1,8 @@
 """noop against the conformance suite."""
 
-from esper_blueprint_noop.plugin import esper_blueprints
-from esper_core.testing import BlueprintSubject, Check
-from esper_core.testing.parametrize import conformance
-
-(SPEC,) = esper_blueprints()
-SUBJECT = BlueprintSubject(spec=SPEC, rms_limit=1.0)
+from esper_core.testing import BlueprintSuite
 
 
-@conformance(SPEC)
-def test_conformance(check: Check) -> None:
-    check(SUBJECT)
+class TestNoop(BlueprintSuite):
+    plugin = "esper-blueprint-noop"
+    rms_limit = 1.0

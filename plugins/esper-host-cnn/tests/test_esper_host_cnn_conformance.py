@@ -1,18 +1,8 @@
 """host-cnn against the conformance suite."""
 
-from esper_core.testing import Check, HostSubject, find_plugins
-from esper_core.testing.parametrize import conformance
-from esper_host_cnn.plugin import esper_hosts
-
-(PLUGIN,) = find_plugins("esper-host-cnn")
-(SPEC,) = esper_hosts()
+from esper_core.testing import HostSuite
 
 
-@conformance(PLUGIN)
-def test_plugin(check: Check) -> None:
-    check(PLUGIN)
-
-
-@conformance(SPEC, leave_out={"host-causal"})
-def test_component(check: Check) -> None:
-    check(HostSubject(spec=SPEC))
+class TestCnn(HostSuite):
+    plugin = "esper-host-cnn"
+    leave_out = {"host-causal"}

@@ -1,20 +1,29 @@
 """task-text against the conformance suite."""
 
-from esper_core.testing import Check, TaskSubject, find_plugins
-from esper_core.testing.parametrize import conformance
-from esper_task_text.config import TextConfig
-from esper_task_text.plugin import esper_tasks
+from pathlib import Path
 
-(PLUGIN,) = find_plugins("esper-task-text")
-SPECS = {spec.name: spec for spec in esper_tasks()}
+import pytest
 
-
-@conformance(PLUGIN)
-def test_plugin(check: Check) -> None:
-    check(PLUGIN)
+from esper_core.testing import TaskSuite
+from esper_task_text.config import TextConfig, TinyStoriesConfig
 
 
-@conformance(SPECS["text"])
-def test_text(check: Check) -> None:
-    config = TextConfig(max_bytes=400_000, context=32, train_sequences=64, validation_sequences=16, test_sequences=16)
-    check(TaskSubject(spec=SPECS["text"], config=config))
+class TestText(TaskSuite):
+    plugin = "esper-task-text"
+    component = "text"
+
+    @pytest.fixture
+    def config(self) -> TextConfig:
+        sizes = {"train_sequences": 64, "validation_sequences": 16, "test_sequences": 16}
+        return TextConfig(max_bytes=400_000, context=32, **sizes)
+
+
+class TestTinyStories(TaskSuite):
+    plugin = "esper-task-text"
+    component = "tinystories"
+    test_plugin = None  # the plugin as a whole is checked above
+
+    @pytest.fixture
+    def config(self, text_folder: Path) -> TinyStoriesConfig:
+        sizes = {"train_stories": 40, "validation_stories": 20, "test_stories": 20}
+        return TinyStoriesConfig(directory=str(text_folder), vocab_size=300, context=40, **sizes)

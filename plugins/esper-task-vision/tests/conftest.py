@@ -4,6 +4,7 @@ import gzip
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,3 +40,35 @@ def idx_folder(tmp_path: Path, pictures: Callable[..., tuple[np.ndarray, np.ndar
         (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images), 1))
         (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels), 1))
     return folder
+
+
+@pytest.fixture
+def table() -> Callable[..., Any]:
+    """Make a table as the hub has it: PNG files in one column, class labels in the other."""
+
+    def make(pixels: np.ndarray, labels: np.ndarray, image: str = "img", label: str = "label") -> Any:
+        # Imported here: it takes seconds.
+        import datasets
+        from PIL import Image
+
+        features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(num_classes=10)})
+        images = [Image.fromarray(picture) for picture in pixels]
+        return datasets.Dataset.from_dict({image: images, label: labels.tolist()}, features=features)
+
+    return make
+
+
+@pytest.fixture
+def tables(pictures: Callable[..., tuple[np.ndarray, np.ndarray]], table: Callable[..., Any]) -> dict[str, Any]:
+    return {"train": table(*pictures(60, (32, 32, 3), 0)), "test": table(*pictures(20, (32, 32, 3), 1))}
+
+
+@pytest.fixture
+def parquet_folder(tmp_path: Path, tables: dict[str, Any]) -> Path:
+    """Parquet files as the hub has them: 60 training images in two files, 20 test images."""
+    folder = tmp_path / "cifar10" / "plain_text"
+    folder.mkdir(parents=True)
+    tables["train"].select(range(30)).to_parquet(str(folder / "train-00000-of-00002.parquet"))
+    tables["train"].select(range(30, 60)).to_parquet(str(folder / "train-00001-of-00002.parquet"))
+    tables["test"].to_parquet(str(folder / "test-00000-of-00001.parquet"))
+    return folder.parent

@@ -2,26 +2,36 @@
 
 from pathlib import Path
 
-from esper_core.testing import Check, TaskSubject, find_plugins
-from esper_core.testing.parametrize import conformance
-from esper_task_vision.config import FashionMnistConfig
-from esper_task_vision.plugin import esper_tasks
+import pytest
 
-(PLUGIN,) = find_plugins("esper-task-vision")
-SPECS = {spec.name: spec for spec in esper_tasks()}
+from esper_core.testing import TaskSuite
+from esper_task_vision.config import Cifar10Config, FashionMnistConfig
 
-
-@conformance(PLUGIN)
-def test_plugin(check: Check) -> None:
-    check(PLUGIN)
+FEW = {"train_samples": 40, "validation_samples": 20}
 
 
-@conformance(SPECS["digits"])
-def test_digits(check: Check) -> None:
-    check(TaskSubject(spec=SPECS["digits"]))
+class TestDigits(TaskSuite):
+    plugin = "esper-task-vision"
+    component = "digits"
 
 
-@conformance(SPECS["fashion-mnist"])
-def test_fashion_mnist(check: Check, idx_folder: Path) -> None:
-    config = FashionMnistConfig(directory=str(idx_folder), train_samples=60, validation_samples=20)
-    check(TaskSubject(spec=SPECS["fashion-mnist"], config=config))
+class TestFashionMnist(TaskSuite):
+    plugin = "esper-task-vision"
+    component = "fashion-mnist"
+    test_plugin = None  # the plugin as a whole is checked above
+
+    @pytest.fixture
+    def config(self, idx_folder: Path) -> FashionMnistConfig:
+        return FashionMnistConfig(directory=str(idx_folder), **FEW)
+
+
+# Its files are read by a library whose import alone takes seconds.
+@pytest.mark.slow
+class TestCifar10(TaskSuite):
+    plugin = "esper-task-vision"
+    component = "cifar10"
+    test_plugin = None
+
+    @pytest.fixture
+    def config(self, parquet_folder: Path) -> Cifar10Config:
+        return Cifar10Config(directory=str(parquet_folder), **FEW)

@@ -15,31 +15,7 @@ from esper_task_vision.tasks import ImageTask, cifar10, fashion_mnist
 pytestmark = pytest.mark.slow
 
 Pictures = Callable[..., tuple[np.ndarray, np.ndarray]]
-
-
-def table(pixels: np.ndarray, labels: np.ndarray, image: str = "img", label: str = "label") -> Any:
-    """A table as the hub has it: PNG files in one column, class labels in the other."""
-    import datasets
-    from PIL import Image
-
-    features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(num_classes=10)})
-    images = [Image.fromarray(picture) for picture in pixels]
-    return datasets.Dataset.from_dict({image: images, label: labels.tolist()}, features=features)
-
-
-@pytest.fixture
-def tables(pictures: Pictures) -> dict[str, Any]:
-    return {"train": table(*pictures(60, (32, 32, 3), 0)), "test": table(*pictures(20, (32, 32, 3), 1))}
-
-
-@pytest.fixture
-def parquet_folder(tmp_path: Path, tables: dict[str, Any]) -> Path:
-    folder = tmp_path / "cifar10" / "plain_text"
-    folder.mkdir(parents=True)
-    tables["train"].select(range(30)).to_parquet(str(folder / "train-00000-of-00002.parquet"))
-    tables["train"].select(range(30, 60)).to_parquet(str(folder / "train-00001-of-00002.parquet"))
-    tables["test"].to_parquet(str(folder / "test-00000-of-00001.parquet"))
-    return folder.parent
+Table = Callable[..., Any]
 
 
 def small_cifar10(folder: Path | None = None) -> ImageTask:
@@ -78,7 +54,9 @@ def test_the_data_directory_may_hold_parquet_files(parquet_folder: Path, monkeyp
     assert small_cifar10().identity == small_cifar10(parquet_folder).identity
 
 
-def test_idx_and_parquet_files_are_the_same_data(idx_folder: Path, tmp_path: Path, pictures: Pictures) -> None:
+def test_idx_and_parquet_files_are_the_same_data(
+    idx_folder: Path, tmp_path: Path, pictures: Pictures, table: Table
+) -> None:
     folder = tmp_path / "parquet"
     folder.mkdir()
     for seed, (split, count) in enumerate((("train", 100), ("test", 40))):
@@ -140,7 +118,7 @@ def test_a_damaged_image_is_refused(parquet_folder: Path, tables: dict[str, Any]
     assert "cannot be decoded" in (error.why or "")
 
 
-def test_images_of_another_shape_are_counted_and_named(parquet_folder: Path, pictures: Pictures) -> None:
+def test_images_of_another_shape_are_counted_and_named(parquet_folder: Path, pictures: Pictures, table: Table) -> None:
     table(*pictures(20, (32, 32), 1)).to_parquet(str(next(parquet_folder.rglob("test-*"))))
     error = refusal(small_cifar10(parquet_folder))
     assert error.code == "E302"
@@ -148,14 +126,14 @@ def test_images_of_another_shape_are_counted_and_named(parquet_folder: Path, pic
     assert "(1, 32, 32) of uint8, not (3, 32, 32)" in (error.why or "")
 
 
-def test_missing_labels_are_refused(parquet_folder: Path, pictures: Pictures) -> None:
+def test_missing_labels_are_refused(parquet_folder: Path, pictures: Pictures, table: Table) -> None:
     hidden = table(*pictures(20, (32, 32, 3), 1)).remove_columns("label").add_column("label", [None] * 20)
     hidden.to_parquet(str(next(parquet_folder.rglob("test-*"))))
     error = refusal(small_cifar10(parquet_folder))
     assert error.code == "E302"
 
 
-def test_other_columns_are_told(parquet_folder: Path, pictures: Pictures) -> None:
+def test_other_columns_are_told(parquet_folder: Path, pictures: Pictures, table: Table) -> None:
     for path in parquet_folder.rglob("*.parquet"):
         table(*pictures(20, (32, 32, 3), 1), image="picture", label="fine_label").to_parquet(str(path))
     error = refusal(small_cifar10(parquet_folder))

@@ -1,0 +1,7 @@
+"""task-teacher against the conformance suite."""
+
+from esper_core.testing import TaskSuite
+
+
+class TestTeacher(TaskSuite):
+    plugin = "esper-task-teacher"
