@@ -1,6 +1,6 @@
 """`esper_core.grow`: let seeds grow in a network of the user's own, in the user's own training loop."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from esper_core.kasmina.sites import confirm_sites, find_sites
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Gate
-from esper_core.leyline.sites import SiteRequest
+from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.specs import BlueprintSpec, Kind
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.known import FIRST_PARTY
@@ -28,6 +28,7 @@ from esper_core.plugins.resolve import build_config, resolve
 from esper_core.runtime.handle import GrowthHandle
 from esper_core.runtime.recipes import recipe
 from esper_core.tamiyo.masks import GrowthLimits
+from esper_core.tolaria.data import call
 
 Options = Mapping[str, Any]
 
@@ -101,48 +102,27 @@ def grow(
         actor=_actor(plugins, policy, policy_options or {}, catalogue),
         limits=limits or GrowthLimits(),
         seed_rate=rate,
+        requests=tuple(requests),
+        build=partial(
+            _growth,
+            root,
+            optimizer=optimizer,
+            recipes=recipes,
+            gates=_gates(plugins, gates, gate_options or {}),
+            config=lifecycle or LifecycleConfig(),
+            seed=seed,
+            seed_learning_rate=rate,
+        ),
     )
-    begin = partial(
-        _begin, root, requests, optimizer, recipes, _gates(plugins, gates, gate_options or {}), lifecycle, seed, rate
-    )
-    _begin_with(handle, root, sample, begin)
+    if sample is not None:
+        handle.begin(confirm_sites(root, requests, lambda model: call(model, sample)))
+    else:
+        handle.begin_at_first_batch()
     return handle
 
 
-def _begin(
-    root: nn.Module,
-    requests: Sequence[SiteRequest],
-    optimizer: torch.optim.Optimizer,
-    recipes: Mapping[str, Recipe],
-    gates: Mapping[GateLevel, Gate],
-    lifecycle: LifecycleConfig | None,
-    seed: int,
-    rate: float,
-    forward: Callable[[nn.Module], Any],
-) -> Growth:
-    sites = confirm_sites(root, requests, forward)
-    return Growth(root, sites, optimizer, recipes, gates, lifecycle or LifecycleConfig(), seed, rate)
-
-
-def _begin_with(
-    handle: GrowthHandle, root: nn.Module, sample: Any, begin: Callable[[Callable[[nn.Module], Any]], Growth]
-) -> None:
-    """Trace now if there is a sample, else in front of the model's first forward pass."""
-    if sample is not None:
-        handle.begin(begin(partial(_call, sample)))
-        return
-
-    def at_first_batch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        waiting.remove()
-        handle.begin(begin(lambda model: model(*args, **kwargs)))
-
-    waiting = root.register_forward_pre_hook(at_first_batch, with_kwargs=True)
-
-
-def _call(sample: Any, model: nn.Module) -> Any:
-    if isinstance(sample, Mapping):
-        return model(**sample)
-    return model(*sample) if isinstance(sample, tuple) else model(sample)
+def _growth(root: nn.Module, sites: Sequence[Site], **settings: Any) -> Growth:
+    return Growth(root, sites, **settings)
 
 
 def _requests(model: nn.Module, sites: Iterable[str | SiteRequest] | None, plugins: PluginSet) -> list[SiteRequest]:

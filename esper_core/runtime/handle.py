@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 from torch import Tensor, nn
 
 from esper_core.kasmina.cost import parameter_count, seed_cost
@@ -14,15 +14,19 @@ from esper_core.kasmina.groups import clip_grad_norm_by_origin_, set_seed_lr
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.preserving import growth_record, restore_growth
 from esper_core.kasmina.schedules import restarted_cosine
-from esper_core.leyline.actions import Action, Op, Transition, Verdict
+from esper_core.kasmina.sites import confirm_sites
+from esper_core.leyline.actions import Action, GovernorMode, Op, Transition, Verdict
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import EpochMetrics, Evidence, SeedEvidence
 from esper_core.leyline.observation import SlotState
-from esper_core.leyline.protocols import Actor
+from esper_core.leyline.protocols import Actor, Resumable
+from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FieldReport, HostReport
+from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.stages import Stage
-from esper_core.runtime.user_data import Batches, Loss, UserCriterion, as_split, per_sample
+from esper_core.leyline.structure import structure
+from esper_core.runtime.user_data import Batches, Loss, UserCriterion, as_samples, per_sample
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
 from esper_core.tamiyo.sense import observe
 from esper_core.tolaria.acting import execute
@@ -60,6 +64,8 @@ class GrowthHandle:
         optimizer: the user's.
         epochs: length of the training.
         epoch: epochs that are over.
+        requests: the sites that were asked for.
+        build: makes the growth, once the sites are confirmed.
     """
 
     model: nn.Module
@@ -69,6 +75,8 @@ class GrowthHandle:
     actor: Actor
     limits: GrowthLimits
     seed_rate: float
+    requests: tuple[SiteRequest, ...]
+    build: Callable[[Sequence[Site]], Growth]
     epoch: int = 0
     _growth: Growth | None = None
     _steps: int = 0
@@ -78,6 +86,7 @@ class GrowthHandle:
     _watch: GradientWatch | None = None
     _forks: ForkMap = field(factory=ForkMap)
     _handles: list[Any] = field(factory=list)
+    _waiting: Any = None
     _warned: set[str] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
@@ -125,7 +134,8 @@ class GrowthHandle:
         """Measure, decide, grow, cull. Call it after every epoch of training.
 
         Args:
-            validation: pairs (inputs, targets) of held-out data, the same every time. Without it nothing is measured
+            validation: pairs (inputs, targets) of held-out data, the same every time. The model is called with the
+                inputs: a tensor, several in a tuple, or several by name in a mapping. Without it nothing is measured
                 per sample, and no seed leaves TRAINING.
             loss: ``loss(outputs, targets)``, the one that the model is trained with.
             train_loss: mean training loss of the epoch, in nats.
@@ -161,29 +171,77 @@ class GrowthHandle:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the handle knows, as plain data. Save it beside the model's and the optimizer's own states."""
-        return {"epoch": self.epoch, "steps_per_epoch": self._steps_per_epoch, "growth": growth_record(self.growth)}
+        return {
+            "epoch": self.epoch,
+            "steps": self._steps,
+            "steps_per_epoch": self._steps_per_epoch,
+            "sites": [plain(site) for site in self.growth.sites],
+            "growth": growth_record(self.growth),
+            "governor": {**asdict(self._governor), "mode": self._governor.mode.value},
+            "history": [plain(evidence) for evidence in self._history],
+            "actor": dict(self.actor.state()) if isinstance(self.actor, Resumable) else None,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Rebuild the topology of a saved state; load the model's and the optimizer's states *afterwards*.
 
+        Where the sites are not confirmed yet, those of the state are taken. In the middle of an epoch, what was seen
+        of gradients in its first part is not part of the state.
+
         Raises:
-            EsperError: E502 if the state does not fit the model or the catalogue.
+            EsperError: E502 if the state does not fit the model, the sites that were asked for, or the catalogue.
         """
+        if self._growth is None:
+            self.begin(self._recorded_sites(state["sites"]))
         restore_growth(self.growth, state["growth"])
-        self.epoch = state["epoch"]
-        self._steps_per_epoch = state["steps_per_epoch"]
-        self.growth.set_alphas(self.epoch, 0.0)
+        self.epoch, self._steps, self._steps_per_epoch = state["epoch"], state["steps"], state["steps_per_epoch"]
+        self._governor = Governor(**{**state["governor"], "mode": GovernorMode(state["governor"]["mode"])})
+        self._history = [structure(Evidence, dict(evidence)) for evidence in state["history"]]
+        if isinstance(self.actor, Resumable):
+            self.actor.restore(state["actor"])
+        self._watch = GradientWatch(self.growth)
+        self.growth.set_alphas(self.epoch, self._reached(1) if self._steps else 0.0)
 
     def close(self) -> None:
         """Let go of the optimizer; the model stays as it is."""
+        self._stop_waiting()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
-    def begin(self, growth: Growth) -> None:
-        """Take the growth over, once the sites are confirmed."""
-        self._growth = growth
-        self._watch = GradientWatch(growth)
+    def begin(self, sites: Sequence[Site]) -> None:
+        """Make the slots, once the sites are confirmed."""
+        self._stop_waiting()
+        self._growth = self.build(sites)
+        self._watch = GradientWatch(self._growth)
+
+    def begin_at_first_batch(self) -> None:
+        """Confirm the sites in front of the model's first forward pass, and begin."""
+
+        def confirm(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            # In inference mode tensors do not tell whether they are overwritten.
+            if not torch.is_inference_mode_enabled():
+                self._stop_waiting()
+                self.begin(confirm_sites(self.model, self.requests, lambda model: model(*args, **kwargs)))
+
+        self._waiting = self.model.register_forward_pre_hook(confirm, with_kwargs=True)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.remove()
+            self._waiting = None
+
+    def _recorded_sites(self, record: Sequence[Mapping[str, Any]]) -> list[Site]:
+        sites = [structure(Site, dict(site)) for site in record]
+        saved, asked = {site.path for site in sites}, {request.path for request in self.requests}
+        if saved != asked:
+            raise EsperError(
+                "E502",
+                "the saved state has other sites than were asked for",
+                why=f"saved {', '.join(sorted(saved))}; asked for {', '.join(sorted(asked))}",
+                fix="ask for the same sites as when the state was saved",
+            )
+        return sites
 
     def _measure(
         self, growth: Growth, validation: Batches | None, loss: Loss | None, metric: Any
@@ -196,7 +254,7 @@ class GrowthHandle:
         gathered = gather(
             growth,
             UserCriterion(loss=per_sample(loss), metric=metric),
-            as_split(validation, next(self.model.parameters()).device),
+            as_samples(validation, next(self.model.parameters()).device),
             self._forks,
             epoch=self.epoch,
             fossils=self.epoch + 1 == self.epochs,
@@ -256,13 +314,17 @@ class GrowthHandle:
         growth = self._growth
         if growth is None or self._steps_per_epoch is None:
             return
-        fraction = min(1.0, self._steps / self._steps_per_epoch)
+        fraction = self._reached()
         growth.set_position(self.epoch * self._steps_per_epoch + self._steps)
-        growth.set_alphas(self.epoch, min(1.0, fraction + 1.0 / self._steps_per_epoch))
+        growth.set_alphas(self.epoch, self._reached(1))
         for slot, life in growth.lives.items():
             if growth.bed.seed_parameters(slot) and life.stage is not Stage.CULLED:
                 factor = restarted_cosine(self.epoch + fraction, life.germinated_epoch, self.epochs)
                 set_seed_lr(self.optimizer, life.seed_id, self.seed_rate * factor)
+
+    def _reached(self, more: int = 0) -> float:
+        """How much of the epoch is over, 0 to 1, after so many more steps; 0 where its length is not known."""
+        return min(1.0, (self._steps + more) / self._steps_per_epoch) if self._steps_per_epoch else 0.0
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:

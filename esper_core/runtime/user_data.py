@@ -1,7 +1,7 @@
 """A user's data and loss in the shape in which a growing host measures."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import partial
 from typing import Any
@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from attrs import frozen
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Split
+from esper_core.tolaria.data import Inputs, Samples, each, tensors
 
 #: ``loss(outputs, targets)``: a mean over the batch, or one loss per sample.
 Loss = Callable[[Any, Tensor], Tensor]
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Inputs, Tensor]]
 
 
 @frozen(kw_only=True)
@@ -65,25 +67,59 @@ def per_sample(loss: Loss) -> Callable[[Any, Tensor], Tensor]:
         whole = loss(outputs, targets)
         if whole.ndim > 0:
             return whole
-        return torch.stack([loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(targets))])
+        return torch.stack([loss(_sample(outputs, i), targets[i : i + 1]) for i in range(len(targets))])
 
     return one_by_one
 
 
-def as_split(batches: Batches | Split, device: torch.device) -> Split:
-    """Return all batches of a loader as resident tensors on `device`.
+def as_samples(batches: Batches | Split, device: torch.device) -> Samples:
+    """Return all batches of a loader as resident tensors on `device`; neighbours of one shape become one batch.
 
     Raises:
-        EsperError: E302 if there are none, or they are not pairs of tensors.
+        EsperError: E302 if there are none, or they are not pairs of inputs and targets.
     """
-    if isinstance(batches, Split):
-        return Split(inputs=batches.inputs.to(device), targets=batches.targets.to(device))
-    pairs = [(inputs, targets) for inputs, targets in batches]
-    if not pairs or not all(isinstance(part, Tensor) for pair in pairs for part in pair):
-        why = "it gave no batch" if not pairs else "a batch is not a pair of tensors (inputs, targets)"
-        raise EsperError("E302", "the validation data cannot be measured on", why=why, fix="give a DataLoader of pairs")
-    inputs, targets = (torch.cat([pair[part] for pair in pairs]) for part in (0, 1))
-    return Split(inputs=inputs.to(device), targets=targets.to(device))
+    pairs = [(batches.inputs, batches.targets)] if isinstance(batches, Split) else [_pair(batch) for batch in batches]
+    if not pairs:
+        raise _unmeasurable("it gave no batch")
+    groups: list[list[tuple[Inputs, Tensor]]] = []
+    for pair in pairs:
+        if groups and _shapes(groups[-1][0]) == _shapes(pair):
+            groups[-1].append(pair)
+        else:
+            groups.append([pair])
+    return Samples(batches=tuple(_joined(group, device) for group in groups))
+
+
+def _pair(batch: Any) -> tuple[Inputs, Tensor]:
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        inputs, targets = batch
+        inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+        parts = [*inputs.values()] if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else [inputs]
+        if parts and all(isinstance(part, Tensor) for part in (*parts, targets)):
+            return inputs, targets
+    raise _unmeasurable("a batch is not a pair (inputs, targets) of tensors, or of several input tensors and a target")
+
+
+def _unmeasurable(why: str) -> EsperError:
+    return EsperError("E302", "the validation data cannot be measured on", why=why, fix="give a DataLoader of pairs")
+
+
+def _shapes(pair: tuple[Inputs, Tensor]) -> Any:
+    inputs, targets = pair
+    names = tuple(inputs) if isinstance(inputs, Mapping) else type(inputs)
+    return names, [tensor.shape[1:] for tensor in (*tensors(inputs), targets)]
+
+
+def _joined(group: list[tuple[Inputs, Tensor]], device: torch.device) -> tuple[Inputs, Tensor]:
+    columns = zip(*(tensors(inputs) for inputs, _ in group), strict=True)
+    joined = iter([torch.cat(column).to(device) for column in columns])
+    inputs = each(group[0][0], lambda _: next(joined))
+    return inputs, torch.cat([targets for _, targets in group]).to(device)
+
+
+def _sample(outputs: Any, index: int) -> Any:
+    """One sample of whatever a network gives out."""
+    return tree_map(lambda leaf: leaf[index : index + 1] if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
 
 
 def _called(loss: Callable[..., Tensor], outputs: Any, targets: Tensor) -> Tensor:

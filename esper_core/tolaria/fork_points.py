@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.slot import Slot
+from esper_core.tolaria.data import Inputs, call, part, rows, tensors
 from esper_core.tolaria.forking import Branch, ForkingForward, ForkPoint, ForkTree
 
 #: Samples on which a place is tried. Not one: a single row would broadcast where it must not.
@@ -57,7 +58,7 @@ class ForkMap:
         return (self._places or {}).get(("", False), ())
 
     def points(
-        self, bed: SeedBed, slots: Mapping[str, Slot], wanted: Sequence[str], inputs: Tensor
+        self, bed: SeedBed, slots: Mapping[str, Slot], wanted: Sequence[str], inputs: Inputs
     ) -> Mapping[str, ForkPoint]:
         """Return the fork point of every wanted slot that has one.
 
@@ -65,9 +66,12 @@ class ForkMap:
             bed: the host, in eval mode and under `no_grad`.
             slots: its attached slots in execution order.
             wanted: names of the slots that are asked for.
-            inputs: samples to try a slot on that was not asked for before; with less than `SAMPLES` nothing forks.
+            inputs: samples to try a slot on that was not asked for before; with less than `SAMPLES`, or with
+                several tensors for each, nothing forks.
         """
-        if not wanted or self.fixed_batch or len(inputs) < SAMPLES:
+        if not wanted or self.fixed_batch or rows(inputs) < SAMPLES:
+            return {}
+        if len(tensors(inputs)) > 1:  # one may be a mask that hides nothing here, and something in the next batch
             return {}
         # A host with masks may leave out those that hide nothing, which depends on the batch.
         if any(site.mask is not None for site in bed.sites.values()):
@@ -78,11 +82,11 @@ class ForkMap:
             return {}
         for name in wanted:
             if name not in self._points:
-                self._points[name] = self._first_right_point(bed.model, slots, name, inputs[:SAMPLES])
+                self._points[name] = self._first_right_point(bed.model, slots, name, part(inputs, 0, SAMPLES))
         return {name: point for name in wanted if (point := self._points[name]) is not None}
 
     def _first_right_point(
-        self, model: nn.Module, slots: Mapping[str, Slot], name: str, inputs: Tensor
+        self, model: nn.Module, slots: Mapping[str, Slot], name: str, inputs: Inputs
     ) -> ForkPoint | None:
         assert self._places is not None
         for path, entering in _candidates(slots[name].site.path):
@@ -102,7 +106,7 @@ def _candidates(site: str) -> Iterator[_Place]:
         yield ".".join(parts[:length]), True
 
 
-def _agrees(forward: ForkingForward, slots: Mapping[str, Slot], name: str, inputs: Tensor) -> bool:
+def _agrees(forward: ForkingForward, slots: Mapping[str, Slot], name: str, inputs: Inputs) -> bool:
     """Say whether a forked pass gives what separate passes give: without any seed, and with this slot's stand-in."""
     branches: list[Branch] = [tuple(alpha if slot == name else 0.0 for slot in slots) for alpha in (0.0, 1.0)]
     with forward.installed():
@@ -139,7 +143,7 @@ def _batch_places(bed: SeedBed, inputs: Tensor) -> dict[_Place, tuple[bool, ...]
     """
     wanted = {("", False)} | {place for site in bed.sites.values() for place in _candidates(site.path)}
     try:
-        fewer, more = (_leaf_sizes(bed.model, wanted, inputs[:size]) for size in (SAMPLES - 1, SAMPLES))
+        fewer, more = (_leaf_sizes(bed.model, wanted, part(inputs, 0, size)) for size in (SAMPLES - 1, SAMPLES))
     except Exception:  # a host that raises on a small batch declares nothing, but it cannot be tried either
         return {}
     return {
@@ -152,7 +156,7 @@ def _batch_places(bed: SeedBed, inputs: Tensor) -> dict[_Place, tuple[bool, ...]
 _Sizes = list[int | None]
 
 
-def _leaf_sizes(model: nn.Module, places: set[_Place], inputs: Tensor) -> Mapping[_Place, Sequence[_Sizes]]:
+def _leaf_sizes(model: nn.Module, places: set[_Place], inputs: Inputs) -> Mapping[_Place, Sequence[_Sizes]]:
     """Run the model and return, for every time a place is passed, the length of each leaf's first axis."""
     passed: defaultdict[_Place, list[_Sizes]] = defaultdict(list)
     with ExitStack() as stack:
@@ -165,7 +169,7 @@ def _leaf_sizes(model: nn.Module, places: set[_Place], inputs: Tensor) -> Mappin
                 else module.register_forward_hook(_on_exit(record))
             )
             stack.callback(handle.remove)
-        model(inputs)
+        call(model, inputs)
     return passed
 
 

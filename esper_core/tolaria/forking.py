@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from esper_core.kasmina.outputs import replace, select
 from esper_core.kasmina.slot import Slot, Update
+from esper_core.tolaria.data import Inputs, call, rows
 
 #: What each live slot does, in execution order: another alpha, or None for the slot as it stands.
 Branch = tuple[float | None, ...]
@@ -70,7 +71,7 @@ class ForkingForward:
     """Calls a model once for all branches of a tree.
 
     Args:
-        model: takes one tensor whose first axis is the batch.
+        model: the first axis of whatever it takes is the batch.
         slots: its attached slots in execution order.
         points: where the batch may grow for a slot; branches of one tree differ only at slots that have one.
         output: for each leaf of the model's output, whether its first axis is the batch.
@@ -120,10 +121,10 @@ class ForkingForward:
             for handle in handles:
                 handle.remove()
 
-    def __call__(self, inputs: Tensor, tree: ForkTree) -> list[Any]:
+    def __call__(self, inputs: Inputs, tree: ForkTree) -> list[Any]:
         """Return the model's output for each branch of the tree."""
-        self._tree, self._rows, self._level = tree, len(inputs), 0
-        outputs = self._model(inputs)
+        self._tree, self._rows, self._level = tree, rows(inputs), 0
+        outputs = call(self._model, inputs)
         decided = self._level
         if len(tree.level(decided)) == 1:
             return [outputs for _ in tree.branches]

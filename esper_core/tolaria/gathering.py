@@ -11,6 +11,7 @@ from esper_core.leyline.evidence import EpochMetrics, FloatArray, SeedEvidence, 
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.leyline.stages import Stage
 from esper_core.tolaria.counterfactuals import Setting
+from esper_core.tolaria.data import Samples
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.measuring import Measured, measure
 from esper_core.tolaria.training import GradientEvidence
@@ -32,7 +33,7 @@ class Gathered:
 def gather(
     growth: Growth,
     criterion: Criterion,
-    split: Split,
+    split: Split | Samples,
     forks: ForkMap,
     *,
     epoch: int,

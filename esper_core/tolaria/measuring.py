@@ -18,7 +18,7 @@ from esper_core.kasmina.slot import Slot
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.tolaria.counterfactuals import Setting
-from esper_core.tolaria.data import in_order
+from esper_core.tolaria.data import Inputs, Samples, batches_of, in_order, tensors
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.forking import Branch, ForkingForward, ForkTree
 
@@ -51,7 +51,7 @@ class Measured:
 def measure(
     bed: SeedBed,
     criterion: Criterion,
-    split: Split,
+    split: Split | Samples,
     settings: Sequence[Setting] = (),
     *,
     batch_size: int | None = None,
@@ -64,7 +64,7 @@ def measure(
     Args:
         bed: the live slots of the network.
         criterion: loss and metric of a sample; a task is one.
-        split: what to measure on.
+        split: what to measure on: a split, or batches of inputs that are no single tensor.
         settings: other alphas for some of the slots that hold a seed.
         batch_size: samples per batch; by default as many as suit the number of settings.
         forks: where the host's batch may grow, as far as that is known already; by default it is found out anew.
@@ -81,7 +81,7 @@ def measure(
     model.eval()
     try:
         with torch.no_grad(), _eagerly():
-            passes = _passes(bed, [{}, *settings], forks or ForkMap(), split.inputs, meters)
+            passes = _passes(bed, [{}, *settings], forks or ForkMap(), batches_of(split), meters)
             with passes.forward.installed():
                 for inputs, targets in in_order(split, batch_size or passes.batch_size):
                     for index, outputs in passes.run(inputs):
@@ -115,21 +115,25 @@ class _Passes:
     groups: Sequence[tuple[Sequence[int], ForkTree]]
     batch_size: int
 
-    def run(self, inputs: Tensor) -> Iterator[tuple[int, Any]]:
+    def run(self, inputs: Inputs) -> Iterator[tuple[int, Any]]:
         """Yield the index and the output of each setting."""
         for indices, tree in self.groups:
             yield from zip(indices, self.forward(inputs, tree), strict=True)
 
 
 def _passes(
-    bed: SeedBed, settings: Sequence[Setting], forks: ForkMap, inputs: Tensor, meters: "dict[str, _UpdateMeter]"
+    bed: SeedBed,
+    settings: Sequence[Setting],
+    forks: ForkMap,
+    batches: Sequence[tuple[Inputs, Tensor]],
+    meters: "dict[str, _UpdateMeter]",
 ) -> _Passes:
     if unknown := {name for setting in settings for name in setting} - {*bed.slots}:
         raise KeyError(f"no seed in slot {', '.join(sorted(unknown))}")
     slots = {name: slot for name, slot in bed.slots.items() if slot.attached}
     branches = [_branch(slots, setting) for setting in settings]
     differing = [name for index, name in enumerate(slots) if len({branch[index] for branch in branches}) > 1]
-    points = forks.points(bed, slots, differing, inputs)
+    points = forks.points(bed, slots, differing, batches[0][0])
     # Branches that differ at a slot where the host cannot fork do not share a pass.
     apart = max((index + 1 for index, name in enumerate(slots) if name in differing and name not in points), default=0)
     groups: dict[Branch, list[int]] = {}
@@ -143,14 +147,16 @@ def _passes(
     return _Passes(
         forward=ForkingForward(bed.model, slots, points, forks.output, observe=observe),
         groups=[*zip(groups.values(), trees, strict=True)],
-        batch_size=_batch_size(bed, inputs, max(len({*tree.branches}) for tree in trees)),
+        batch_size=_batch_size(bed, batches, max(len({*tree.branches}) for tree in trees)),
     )
 
 
-def _batch_size(bed: SeedBed, inputs: Tensor, branches: int) -> int:
+def _batch_size(bed: SeedBed, batches: Sequence[tuple[Inputs, Tensor]], branches: int) -> int:
     """Return a power of two for which the widest activation, and what it grows to, stays in cache."""
-    budget = _CACHE_BYTES if inputs.device.type == "cpu" else _DEVICE_BYTES
-    widest = max(prod(shape) for shape in (inputs.shape[1:], *(site.sample_shape for site in bed.sites.values())))
+    taken = [tensor for inputs, _ in batches for tensor in tensors(inputs)]
+    budget = _CACHE_BYTES if taken[0].device.type == "cpu" else _DEVICE_BYTES
+    shapes = [*(tensor.shape[1:] for tensor in taken), *(site.sample_shape for site in bed.sites.values())]
+    widest = max(prod(shape) for shape in shapes)
     samples = min(_MOST_SAMPLES, budget / (widest * _FLOAT_BYTES)) / max(1.0, branches / _FREE_BRANCHES)
     return 1 << int(log2(max(_FEWEST_SAMPLES, samples)))
 
