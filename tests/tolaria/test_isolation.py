@@ -43,7 +43,7 @@ def test_a_seed_that_is_added_is_found_out(training, regime):
 
 def test_a_seed_whose_gradient_leaks_is_found_out(training):
     slot = training[0].growth.bed.slots["block1"]
-    slot.act = lambda h: h if slot.override == 0.0 else h + 0.1 * (h - h.detach())
+    slot.act = lambda h, mask=None: h if slot.override == 0.0 else h + 0.1 * (h - h.detach())
     assert prove(training) == {"block1": False}
 
 
