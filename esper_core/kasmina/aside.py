@@ -23,7 +23,7 @@ class SeedWeights:
     def __init__(self, network: nn.Module) -> None:
         self._weights: dict[str, Tensor] = {}
         # A function of its own: copies of the network share a function, but would copy the object of a bound method.
-        self._hook = network.register_load_state_dict_pre_hook(
+        self._hook = network.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
             lambda module, state, prefix, *_: self._take(state, prefix) if module is network else None
         )
 

@@ -136,7 +136,7 @@ def _stand_in(slot: Slot, h: Tensor, mask: Tensor | None = None) -> Tensor:
     return pattern * (1 + h.abs().amax())
 
 
-def _batch_places(bed: SeedBed, inputs: Tensor) -> dict[_Place, tuple[bool, ...]]:
+def _batch_places(bed: SeedBed, inputs: Inputs) -> dict[_Place, tuple[bool, ...]]:
     """Return, for each place that is passed once per forward, which leaves there have the batch as first axis.
 
     Two passes with different numbers of samples tell. Empty if the host cannot run on so few.
