@@ -30,7 +30,7 @@ def takes_argument(module: nn.Module, mask: int | str) -> bool:
 
 
 def given_mask(
-    mask: int | str, position: int | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], h: Tensor
+    mask: int | str, position: int | None, args: tuple[Any, ...], kwargs: Mapping[Any, Any], h: Tensor
 ) -> Tensor | None:
     """Return which positions of `h`, (B, T, D), are real, (B, T) of bool; None if the call says nothing of padding.
 
@@ -43,7 +43,10 @@ def given_mask(
     Raises:
         ValueError: if the argument is no mask for this activation.
     """
-    given = kwargs.get(mask) if mask in kwargs else None if position is None else next(iter(args[position:]), None)
+    if mask in kwargs:
+        given = kwargs[mask]
+    else:
+        given = args[position] if position is not None and position < len(args) else None
     if given is None:
         return None
     if not isinstance(given, Tensor):

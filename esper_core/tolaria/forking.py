@@ -179,7 +179,7 @@ class ForkingForward:
         updates: dict[Branch, _SharedUpdate] = {}
         acted = []
         for branch in self._tree.level(self._level):
-            update = updates.setdefault(branch[:known], _SharedUpdate(partial(self._update, slot, mask=mask)))
+            update = updates.setdefault(branch[:known], _SharedUpdate(lambda one: self._update(slot, one, mask)))
             block = blocks[self._tree.place(branch[:before])]
             acted.append(slot.compose(block, branch[index], update.serving(self._tree.uses(branch))))
         for update in updates.values():
