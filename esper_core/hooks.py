@@ -1,7 +1,9 @@
 """Hook specifications: everything a plugin can do. Mark implementations with `hookimpl`.
 
 A plugin module declares ``ESPER_API = "1.0"`` and is found through the entry-point group ``esper``. Registration hooks
-are called once at start and return descriptors; nothing on a hot path is a hook call.
+are called once at start and return descriptors; nothing on a hot path is a hook call. An implementation may leave out
+arguments that it does not need. The examples take their names from ``esper_core.hooks``, ``esper_core.specs`` and
+``esper_core.api``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -60,32 +62,74 @@ class RegistrationSpecs:
 
     @hookspec
     def esper_gates(self) -> Iterable[GateSpec]:
-        """Offer gates, each for one level of one gate set."""
+        """Offer gates, each for one level of one gate set.
+
+        >>> @hookimpl
+        ... def esper_gates():
+        ...     yield GateSpec(
+        ...         name="patient-g5", summary="Waits longer.", level=GateLevel.G5, gate_set="patient",
+        ...         factory="my_gates.module:Patience", config="my_gates.config:PatienceOptions",
+        ...     )
+        """
         raise AssertionError("a specification is never called")
 
     @hookspec
     def esper_reward_terms(self) -> Iterable[RewardTermSpec]:
-        """Offer addends of the reward."""
+        """Offer addends of the reward.
+
+        >>> @hookimpl
+        ... def esper_reward_terms():
+        ...     yield RewardTermSpec(
+        ...         name="thrift", summary="Minus the share of new parameters.", low=-1.0, high=0.0,
+        ...         factory="my_rewards.module:Thrift",
+        ...     )
+        """
         raise AssertionError("a specification is never called")
 
     @hookspec
     def esper_policies(self) -> Iterable[PolicySpec]:
-        """Offer policies."""
+        """Offer policies.
+
+        >>> @hookimpl
+        ... def esper_policies():
+        ...     yield PolicySpec(name="bold", summary="Germinates everywhere.", factory="my_policy.module:Bold")
+        """
         raise AssertionError("a specification is never called")
 
     @hookspec
     def esper_telemetry_sinks(self) -> Iterable[SinkSpec]:
-        """Offer telemetry sinks."""
+        """Offer telemetry sinks.
+
+        >>> @hookimpl
+        ... def esper_telemetry_sinks():
+        ...     yield SinkSpec(name="pager", summary="Rings when a seed is culled.", factory="my_sink.module:Pager")
+        """
         raise AssertionError("a specification is never called")
 
     @hookspec
     def esper_tasks(self) -> Iterable[TaskSpec]:
-        """Offer tasks."""
+        """Offer tasks.
+
+        >>> @hookimpl
+        ... def esper_tasks():
+        ...     yield TaskSpec(
+        ...         name="clouds", summary="Ten kinds of clouds.", factory="my_task.module:Clouds",
+        ...         host="cnn", host_options={"widths": [16, 32]}, defaults={"epochs": 30, "optimizer.lr": 0.05},
+        ...     )
+        """
         raise AssertionError("a specification is never called")
 
     @hookspec
     def esper_commands(self, cli: "click.Group") -> None:
-        """Add subcommands to the `esper` command."""
+        """Add subcommands to the `esper` command.
+
+        >>> @hookimpl
+        ... def esper_commands(cli):
+        ...     @cli.command()
+        ...     def greet():
+        ...         '''Say hello.'''
+        ...         print('hello')
+        """
 
 
 class ResolutionSpecs:
@@ -93,7 +137,14 @@ class ResolutionSpecs:
 
     @hookspec(firstresult=True)
     def esper_adapt_host(self, model: "nn.Module") -> Iterable[SiteRequest] | None:
-        """Return the sites of a model that this plugin understands, else None."""
+        """Return the sites of a model that this plugin understands, else None.
+
+        >>> @hookimpl
+        ... def esper_adapt_host(model):
+        ...     if type(model).__name__ != "MyNet":
+        ...         return None
+        ...     return [SiteRequest(path=f"blocks.{i}", layout=Layout.NCHW) for i in range(len(model.blocks))]
+        """
 
 
 class ObserverSpecs:
@@ -101,19 +152,40 @@ class ObserverSpecs:
 
     @hookspec
     def esper_run_start(self, manifest: Mapping[str, Any]) -> None:
-        """A run begins; `manifest` is what will be written to ``manifest.json``."""
+        """A run begins; `manifest` is what will be written to ``manifest.json``.
+
+        >>> @hookimpl
+        ... def esper_run_start(manifest):
+        ...     print(f"seed {manifest['seed']} on {manifest['machine']['system']}")
+        """
 
     @hookspec
     def esper_epoch_end(self, host: str, evidence: "Evidence") -> None:
-        """A host has finished an epoch."""
+        """A host has finished an epoch.
+
+        >>> @hookimpl
+        ... def esper_epoch_end(host, evidence):
+        ...     print(f"{host}: epoch {evidence.epoch}, validation accuracy {evidence.validation.accuracy:.3f}")
+        """
 
     @hookspec
     def esper_seed_transition(self, host: str, transition: "Transition") -> None:
-        """A seed has changed its stage."""
+        """A seed has changed its stage.
+
+        >>> @hookimpl
+        ... def esper_seed_transition(transition):
+        ...     if transition.target is Stage.CULLED:
+        ...         print(f"{transition.seed_id} is gone: {transition.reason}")
+        """
 
     @hookspec
     def esper_run_finish(self, result: Mapping[str, Any]) -> None:
-        """A run is over; every implementation is called even if another one raises."""
+        """A run is over; every implementation is called even if another one raises.
+
+        >>> @hookimpl
+        ... def esper_run_finish(result):
+        ...     print(f"{result['task']}: {result['outcome']}")
+        """
 
 
 #: All specification classes, in the order of the documentation.
