@@ -24,6 +24,7 @@ _KINDS = [kind.value for kind in Kind] + sorted(set(ROLE_BY_HOOK.values()))
         "lock": ("esper_core.cli.locks:lock", "Write down the plugins that a run would have now."),
         "diff": ("esper_core.cli.locks:diff", "Show in what two plugin sets differ."),
         "check": ("esper_core.cli.check:check", "Check that a plugin does what plugins must do."),
+        "new": ("esper_core.cli.new:new", "Write a new plugin to begin with."),
     },
 )
 def plugins() -> None:

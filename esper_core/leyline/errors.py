@@ -48,6 +48,8 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E171": ("a plugin lock cannot be read", ExitCode.USAGE),
     "E172": ("a plugin lock has another format", ExitCode.USAGE),
     "E173": ("a plugin lock cannot be written", ExitCode.USAGE),
+    "E180": ("a new plugin cannot have this name", ExitCode.USAGE),
+    "E181": ("a new plugin cannot be written here", ExitCode.USAGE),
     # E2xx: configuration and command line
     "E201": ("a configuration key is not known", ExitCode.USAGE),
     "E202": ("a configuration value is not valid", ExitCode.USAGE),

@@ -1,6 +1,6 @@
 """What the objects that factories build can do. Torch appears in annotations only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -41,6 +41,15 @@ class DataShape:
     outputs: int
 
 
+# Not `tuple` and `frozenset` themselves: of these mypy cannot tell host authors what may be given.
+def _tuple_of_sites(sites: Iterable[SiteRequest]) -> tuple[SiteRequest, ...]:
+    return tuple(sites)
+
+
+def _set_of_capabilities(capabilities: Iterable[Capability]) -> frozenset[Capability]:
+    return frozenset(capabilities)
+
+
 @frozen(kw_only=True)
 class HostBuild:
     """A host module with the sites that it declares, in execution order.
@@ -52,8 +61,8 @@ class HostBuild:
     """
 
     module: "nn.Module"
-    sites: tuple[SiteRequest, ...] = field(converter=tuple)
-    capabilities: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
+    sites: tuple[SiteRequest, ...] = field(converter=_tuple_of_sites)
+    capabilities: frozenset[Capability] = field(default=frozenset(), converter=_set_of_capabilities)
 
 
 @frozen(kw_only=True)

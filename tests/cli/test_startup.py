@@ -39,6 +39,7 @@ COMPLETION = {"_ESPER_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
         (["plugins", "list", "--json"], {}, '"blueprint-foo"'),
         (["plugins", "info", "blueprint-foo"], {}, "width: int = 4"),
         (["plugins", "graph", "digits"], {}, "host.name"),
+        (["plugins", "new", "sink", "foo"], {}, "is a complete sink plugin"),
         (["plugins", "lock"], {}, "blueprint-foo"),
         ([], {"_ESPER_COMPLETE": "bash_source"}, "_esper_completion"),
         ([], COMPLETION | {"COMP_WORDS": "esper plugins "}, "plain,list"),

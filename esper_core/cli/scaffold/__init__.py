@@ -1,0 +1,1 @@
+"""Write a new plugin: names, templates, and the files that they become."""
