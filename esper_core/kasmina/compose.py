@@ -1,4 +1,4 @@
-"""How a seed's update joins the host's activation: the four regimes and their autograd functions."""
+"""How a seed's update joins the host's activation: the regimes and their autograd functions."""
 
 from enum import Enum
 from typing import Any
@@ -11,6 +11,7 @@ class Regime(Enum):
     """What a live slot does in the forward pass; `h` is the activation, `delta` the seed's update of it."""
 
     STRAIGHT_THROUGH = "straight-through"  # value h; the seed sees the loss, the host does not see the seed
+    PROBE = "probe"  # value h; the seed is trained in passes of its own, at a small alpha and in isolation
     ISOLATED = "isolated"  # h + alpha * delta(stop_gradient(h)), guarded
     OPEN = "open"  # h + alpha * delta(h), guarded in both directions
     FOSSIL = "fossil"  # h + delta(h), an ordinary part of the network

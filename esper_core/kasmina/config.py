@@ -13,15 +13,18 @@ class LifecycleConfig:
     """Durations in host epochs, and how a seed touches the host.
 
     Attributes:
-        incubation: how a seed trains before it may touch the host's activations: ``ste`` (straight-through) or
-            ``none`` (the ramp starts at birth).
+        incubation: how a seed trains before it may touch the host's activations: ``ste`` (straight-through: no pass
+            more, and nothing tells the seed of its size), ``probe`` (a second pass in each step, with the seed at
+            `probe_alpha`: it feels what it does to the loss) or ``none`` (the ramp starts at birth; with
+            `ramp_epochs` 0 as well the seed acts in full at once, the plainest way to grow).
         incubation_epochs: least number of epochs in TRAINING before G2 is asked.
         ramp_epochs: length of alpha's rise from 0 to 1; 0 means alpha 1 at once.
         training_timeout_epochs: a seed that G2 has not passed by then is culled.
         blending_timeout_epochs: epochs after the ramp by which G3 must have passed.
         probation_timeout_epochs: epochs in PROBATIONARY by which the seed must be fossilized.
         embargo_epochs: a slot rests this long after a cull.
-        probe_alpha: the small alpha at which a TRAINING seed is tried on validation data.
+        probe_alpha: the small alpha at which a TRAINING seed is tried on validation data, and trained with the
+            incubation ``probe``.
         isolate: BLENDING and PROBATIONARY seeds see the host's activations detached. None: yes, but not where the
             site is causal text.
     """

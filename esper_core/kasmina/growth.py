@@ -23,6 +23,9 @@ from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
 from esper_core.leyline.streams import derive_seed
 
+#: How a seed in TRAINING acts, by the kind of incubation; without any it never is in TRAINING.
+_INCUBATED = {Incubation.STE: Regime.STRAIGHT_THROUGH, Incubation.PROBE: Regime.PROBE}
+
 
 class Growth:
     """The slots of one host and the lives of their seeds.
@@ -225,8 +228,8 @@ class Growth:
         if not g1.passed:
             return self._wait(slot, life, epoch, self.config.training_timeout_epochs, g1.reason)
         held = self.bed.attach(self._site(slot))
-        if self.config.incubation is Incubation.STE:
-            held.enter(Regime.STRAIGHT_THROUGH)
+        if (regime := _INCUBATED.get(self.config.incubation)) is not None:
+            held.enter(regime)
             return [life.move(Stage.TRAINING, epoch, Cause.GATE, reason=g1.reason, gates=(g0, g1))]
         return [self._begin_blending(slot, life, epoch, (g0, g1))]
 

@@ -125,10 +125,17 @@ class Slot(nn.Module):
     def compose(self, h: Tensor, alpha: float | None, update: Update) -> Tensor:
         """Return the activation at another alpha, or as the slot stands where `alpha` is None.
 
-        `update` computes the seed's update; it is not called where the result does not depend on it.
+        `update` computes the seed's update; it is not called where the result does not depend on it. A pass at another
+        alpha that builds a graph is one that trains the seed (`Regime.PROBE`): the host keeps out of it, and a seed
+        that is not finite is left out.
         """
+        if alpha == 0.0 or (alpha is None and self.regime is Regime.PROBE):
+            return h
+        if alpha is not None and torch.is_grad_enabled():
+            seen = isolated_input(h, needs_graph=self.needs_graph)
+            return add_guarded(h, update(seen), torch.full_like(self.alpha, alpha))
         if alpha is not None:
-            return h if alpha == 0.0 else h + alpha * update(h)
+            return h + alpha * update(h)
         if self.regime is Regime.STRAIGHT_THROUGH:
             if not torch.is_grad_enabled():
                 return h

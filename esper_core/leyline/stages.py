@@ -69,10 +69,12 @@ class Incubation(StrEnum):
     """How a seed is trained before it may touch the host's activations.
 
     ``STE`` straight-through: the host sees its own activations, the seed sees the host's loss.
+    ``PROBE``: in each step a second pass, with the seeds in training at a small alpha, trains them and nothing else.
     ``NONE``: no isolated training, the ramp starts at birth.
     """
 
     STE = "ste"
+    PROBE = "probe"
     NONE = "none"
 
 

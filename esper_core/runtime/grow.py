@@ -20,7 +20,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Gate
 from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.specs import BlueprintSpec, Kind
-from esper_core.leyline.stages import GateLevel
+from esper_core.leyline.stages import GateLevel, Incubation
 from esper_core.plugins.known import FIRST_PARTY
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
@@ -81,8 +81,9 @@ def grow(
 
     Raises:
         EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E405 for a
-            scheduler that cannot be followed.
+            scheduler that cannot be followed, E202 for the incubation ``probe``.
     """
+    _refuse_probe(lifecycle)
     plugins = load_plugins() if plugins is None else plugins
     requests = [
         evolve(request, causal=request.causal or causal, mask=mask if request.mask is None else request.mask)
@@ -119,6 +120,17 @@ def grow(
     else:
         handle.begin_at_first_batch()
     return handle
+
+
+def _refuse_probe(lifecycle: LifecycleConfig | None) -> None:
+    if lifecycle is not None and lifecycle.incubation is Incubation.PROBE:
+        raise EsperError(
+            "E202",
+            'the incubation "probe" needs a training loop of Esper\'s own',
+            where="grow(lifecycle=...)",
+            why="it runs the model and its loss once more in each step, and here the loop is yours",
+            fix='use "ste", which has the same gradients at birth, or "none"; or make a task of it for `esper run`',
+        )
 
 
 def _growth(root: nn.Module, sites: Sequence[Site], **settings: Any) -> Growth:

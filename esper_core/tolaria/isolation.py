@@ -1,52 +1,79 @@
-"""The isolation monitor: proof, on a sampled batch, that seeds in training leave the host's gradients alone."""
+"""The isolation monitor: proof, on a sampled batch, that seeds in training leave the host alone."""
 
 from collections.abc import Sequence
 
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
 from esper_core.kasmina.bed import SeedBed
+from esper_core.kasmina.roots import SEEDS
 from esper_core.leyline.protocols import Task
+from esper_core.tolaria.incubation import forked_random_state, probe, probed_slots, restored_buffers
 
 
-def prove_isolation(bed: SeedBed, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str]) -> dict[str, bool]:
-    """Compare the host's gradients on one batch with each seed acting and with it switched off.
+def prove_isolation(
+    bed: SeedBed, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str], *, probe_alpha: float
+) -> dict[str, bool]:
+    """Compare what one batch does to the host with each seed acting and with it switched off.
 
-    The two passes see the same random numbers, and buffers are as before afterwards. Gradients are left at None: call
-    it where the next step begins with ``zero_grad``.
+    The passes begin with the same random state and the same buffers, and these are as before afterwards. Gradients are
+    left at None: call it where the next step begins with ``zero_grad``.
 
     Args:
         bed: the live slots of the host, in training mode.
         task: gives the losses.
         inputs, targets: one training batch.
-        slots: the slots to examine; their seeds must be straight-through.
+        slots: the slots to examine; their seeds must be straight-through or probed.
+        probe_alpha: the alpha of seeds that are probed.
 
     Returns:
-        For each slot, whether every gradient of the host is bit for bit the same (`torch.equal`).
+        For each slot, whether every gradient and buffer of the host and the random state behind the batch are bit for
+        bit the same (`torch.equal`).
     """
-    buffers = [(buffer, buffer.clone()) for buffer in bed.model.buffers()]
-    try:
-        acting = _host_gradients(bed, task, inputs, targets, [])
-        return {
-            slot: _equal(acting, _host_gradients(bed, task, inputs, targets, [slot])) if acting else False
-            for slot in slots
-        }
-    finally:
-        for buffer, saved in buffers:
-            buffer.copy_(saved)
+
+    def traces(without: Sequence[str]) -> _Traces:
+        with (
+            restored_buffers(bed.model),
+            forked_random_state(inputs.device),
+            bed.override(dict.fromkeys(without, 0.0)),
+        ):
+            bed.model.zero_grad(set_to_none=True)
+            loss = task.losses(bed.model(inputs), targets).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if probed := [slot for slot in probed_slots(bed) if slot not in without]:
+                probe(bed, task, inputs, targets, probed, probe_alpha)
+            return _Traces.of(bed, inputs.device)
+
+    acting = traces([])
+    return {slot: acting.same_as(traces([slot])) for slot in slots}
 
 
-def _host_gradients(
-    bed: SeedBed, task: Task, inputs: Tensor, targets: Tensor, without: Sequence[str]
-) -> list[Tensor | None]:
-    devices = [inputs.device] if inputs.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), bed.override(dict.fromkeys(without, 0.0)):
+@frozen
+class _Traces:
+    """What a batch has left on the host."""
+
+    gradients: Sequence[Tensor | None]
+    buffers: Sequence[Tensor]
+    random_state: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, bed: SeedBed, device: torch.device) -> "_Traces":
+        gradients = [_taken(parameter) for parameter in bed.host_parameters]
         bed.model.zero_grad(set_to_none=True)
-        loss = task.losses(bed.model(inputs), targets).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-    gradients = [_taken(parameter) for parameter in bed.host_parameters]
-    bed.model.zero_grad(set_to_none=True)
-    return gradients
+        of_host = (buffer for name, buffer in bed.model.named_buffers() if not name.startswith(f"{SEEDS}."))
+        states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+        return cls(gradients, [buffer.clone() for buffer in of_host], states)
+
+    def same_as(self, other: "_Traces") -> bool:
+        return all(
+            _equal(mine, theirs)
+            for mine, theirs in (
+                (self.gradients, other.gradients),
+                (self.buffers, other.buffers),
+                (self.random_state, other.random_state),
+            )
+        )
 
 
 def _taken(parameter: nn.Parameter) -> Tensor | None:

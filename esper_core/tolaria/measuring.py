@@ -166,8 +166,8 @@ def _branch(slots: Mapping[str, Slot], setting: Setting) -> Branch:
 
 
 def _alpha(slot: Slot, alpha: float | None) -> float | None:
-    """A seed in straight-through training changes no value as it stands: that is the branch without it."""
-    return 0.0 if alpha is None and slot.regime is Regime.STRAIGHT_THROUGH else alpha
+    """A seed in training changes no value as it stands: that is the branch without it."""
+    return 0.0 if alpha is None and slot.regime in (Regime.STRAIGHT_THROUGH, Regime.PROBE) else alpha
 
 
 def _eagerly() -> AbstractContextManager[object]:

@@ -14,6 +14,7 @@ from esper_core.kasmina.groups import clip_grad_norm_by_origin_, gradient_ratio
 from esper_core.kasmina.growth import Growth
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Task
+from esper_core.tolaria.incubation import probe, probed_slots
 from esper_core.tolaria.isolation import prove_isolation
 from esper_core.tolaria.rates import LearningRates
 
@@ -55,11 +56,15 @@ def train_epoch(
     steps: int,
     clip_norm: float | None,
 ) -> TrainedEpoch:
-    """Train host and seeds for one epoch; the device is asked for numbers once, at the end."""
+    """Train host and seeds for one epoch; the device is asked for numbers once, at the end.
+
+    Seeds that are probed (`incubation`) get their gradients behind the host's backward pass, from a pass of their own.
+    """
     model = growth.bed.model.train()
     began = perf_counter()
     totals, samples = _Totals(), 0
     watch = GradientWatch(growth)
+    probed = probed_slots(growth.bed)
     for step, (inputs, targets) in enumerate(batches):
         if step == 0:
             watch.prove_isolation(task, inputs, targets)
@@ -70,6 +75,8 @@ def train_epoch(
         losses = task.losses(outputs, targets)
         optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()  # type: ignore[no-untyped-call]
+        if probed:
+            probe(growth.bed, task, inputs, targets, probed, growth.config.probe_alpha)
         if step % GRADIENT_STRIDE == 0:
             watch.look()
         if clip_norm is not None:
@@ -112,11 +119,12 @@ class GradientWatch:
     _isolated: dict[str, bool] = field(factory=dict)
 
     def prove_isolation(self, task: Task, inputs: Tensor, targets: Tensor) -> None:
-        """Prove on one batch that straight-through seeds leave the host alone; call it before ``zero_grad``."""
-        bed = self.growth.bed
-        slots = [name for name, held in bed.slots.items() if held.regime is Regime.STRAIGHT_THROUGH and held.attached]
+        """Prove on one batch that seeds in training leave the host alone; call it before ``zero_grad``."""
+        bed, alpha = self.growth.bed, self.growth.config.probe_alpha
+        training = (Regime.STRAIGHT_THROUGH, Regime.PROBE)
+        slots = [name for name, held in bed.slots.items() if held.regime in training and held.attached]
         if slots:
-            self._isolated = prove_isolation(bed, task, inputs, targets, slots)
+            self._isolated = prove_isolation(bed, task, inputs, targets, slots, probe_alpha=alpha)
 
     def look(self) -> None:
         """Take in the gradients as they are now, between backward and step."""

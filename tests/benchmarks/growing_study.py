@@ -30,6 +30,7 @@ from esper_core.runtime.run import execute
 #: Named parts of variants and the settings that they stand for.
 PARTS: Mapping[str, tuple[str, ...]] = {
     "ste": ("lifecycle.incubation=ste",),
+    "probe": ("lifecycle.incubation=probe",),
     "none": ("lifecycle.incubation=none",),
     "at-once": ("lifecycle.incubation=none", "lifecycle.ramp_epochs=0"),
 }

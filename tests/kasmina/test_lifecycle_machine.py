@@ -133,7 +133,7 @@ def machine(make_growth, host_class, levels, incubation):
     return Lifecycle
 
 
-@pytest.mark.parametrize("incubation", ["ste", "none"])
+@pytest.mark.parametrize("incubation", ["ste", "probe", "none"])
 def test_no_order_of_commands_breaks_a_growth(make_growth, host_class, all_pass, incubation):
     case = machine(make_growth, host_class, list(all_pass), incubation).TestCase
     case.settings = settings(

@@ -84,7 +84,7 @@ def test_training_leaves_the_global_random_state_alone(plan):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("incubation", ["ste", "none"])
+@pytest.mark.parametrize("incubation", ["ste", "probe", "none"])
 def test_a_host_restored_at_any_epoch_goes_on_bit_by_bit(plan, variant, optimizer, incubation):
     plan = variant(
         optimizer=type(plan.optimizer)(name=optimizer),

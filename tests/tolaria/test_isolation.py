@@ -26,7 +26,7 @@ def training(plan):
 
 def prove(training):
     host, inputs, targets = training
-    return prove_isolation(host.growth.bed, host.plan.task, inputs, targets, ["block1"])
+    return prove_isolation(host.growth.bed, host.plan.task, inputs, targets, ["block1"], probe_alpha=0.1)
 
 
 def test_a_straight_through_seed_is_proved_isolated(training):
