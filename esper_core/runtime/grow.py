@@ -28,6 +28,7 @@ from esper_core.plugins.resolve import build_config, resolve
 from esper_core.runtime.handle import GrowthHandle
 from esper_core.runtime.recipes import recipe
 from esper_core.tamiyo.masks import GrowthLimits
+from esper_core.tolaria.config import SeedSchedule
 from esper_core.tolaria.data import call
 
 Options = Mapping[str, Any]
@@ -51,6 +52,7 @@ def grow(
     limits: GrowthLimits | None = None,
     seed: int = 0,
     seed_lr_multiplier: float = 1.0,
+    seed_schedule: str = SeedSchedule.RESTART_SEED,
     causal: bool = False,
     mask: int | str | None = None,
     plugins: PluginSet | None = None,
@@ -74,6 +76,8 @@ def grow(
         limits: how far the network may grow.
         seed: of everything random about the seeds.
         seed_lr_multiplier: a seed's peak learning rate relative to the optimizer's.
+        seed_schedule: how a seed's learning rate goes: ``restart-seed``, down a cosine of its own over the epochs that
+            remain, or ``keep``, with that of the optimizer's first group.
         causal: at the sites, position t may see positions up to t only.
         mask: name or position of the argument in which the sites' submodules are told what is padding, for sites that
             do not declare one; seeds that mix positions are told as well.
@@ -81,9 +85,10 @@ def grow(
 
     Raises:
         EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E405 for a
-            scheduler that cannot be followed, E202 for the incubation ``probe``.
+            scheduler that cannot be followed, E202 for the incubation ``probe`` and
+            for a seed schedule that is neither of the two.
     """
-    _refuse_probe(lifecycle)
+    _refuse_what_needs_the_loop(lifecycle, seed_schedule)
     plugins = load_plugins() if plugins is None else plugins
     requests = [
         evolve(request, causal=request.causal or causal, mask=mask if request.mask is None else request.mask)
@@ -103,6 +108,8 @@ def grow(
         actor=_actor(plugins, policy, policy_options or {}, catalogue),
         limits=limits or GrowthLimits(),
         seed_rate=rate,
+        seed_schedule=SeedSchedule(seed_schedule),
+        seed_lr_multiplier=seed_lr_multiplier,
         requests=tuple(requests),
         build=partial(
             _growth,
@@ -122,7 +129,15 @@ def grow(
     return handle
 
 
-def _refuse_probe(lifecycle: LifecycleConfig | None) -> None:
+def _refuse_what_needs_the_loop(lifecycle: LifecycleConfig | None, seed_schedule: str) -> None:
+    if seed_schedule not in (SeedSchedule.KEEP, SeedSchedule.RESTART_SEED):
+        raise EsperError(
+            "E202",
+            f'"{seed_schedule}" is no schedule for seeds in a loop of your own',
+            where="grow(seed_schedule=...)",
+            why="the schedule of everything else is yours: Esper follows it and does not begin it anew",
+            fix='use "restart-seed" or "keep"; to begin the host\'s anew, build a new scheduler after a germination',
+        )
     if lifecycle is not None and lifecycle.incubation is Incubation.PROBE:
         raise EsperError(
             "E202",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.cost import parameter_count, seed_cost
 from esper_core.kasmina.export import Live, export_network
-from esper_core.kasmina.groups import clip_grad_norm_by_origin_, set_seed_lr
+from esper_core.kasmina.groups import clip_grad_norm_by_origin_, host_groups, seed_ids, set_seed_lr
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.preserving import growth_record, restore_growth
 from esper_core.kasmina.schedules import restarted_cosine
@@ -30,6 +30,7 @@ from esper_core.runtime.user_data import Batches, Loss, UserCriterion, as_sample
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
 from esper_core.tamiyo.sense import observe
 from esper_core.tolaria.acting import execute
+from esper_core.tolaria.config import SeedSchedule
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.gathering import gather
 from esper_core.tolaria.governor import Governor
@@ -66,6 +67,9 @@ class GrowthHandle:
         epoch: epochs that are over.
         requests: the sites that were asked for.
         build: makes the growth, once the sites are confirmed.
+        seed_rate: the learning rate that a seed begins with.
+        seed_schedule: how it goes on from there; the host's schedule is the user's.
+        seed_lr_multiplier: a seed's learning rate relative to the host's.
     """
 
     model: nn.Module
@@ -75,6 +79,8 @@ class GrowthHandle:
     actor: Actor
     limits: GrowthLimits
     seed_rate: float
+    seed_schedule: SeedSchedule
+    seed_lr_multiplier: float
     requests: tuple[SiteRequest, ...]
     build: Callable[[Sequence[Site]], Growth]
     epoch: int = 0
@@ -305,6 +311,10 @@ class GrowthHandle:
         )
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self.seed_schedule is SeedSchedule.KEEP:
+            rate = float(host_groups(self.optimizer)[0]["lr"]) * self.seed_lr_multiplier
+            for seed_id in seed_ids(self.optimizer):
+                set_seed_lr(self.optimizer, seed_id, rate)
         if self._watch is not None and self._steps % GRADIENT_STRIDE == 0:
             self._watch.look()
 
@@ -317,6 +327,8 @@ class GrowthHandle:
         fraction = self._reached()
         growth.set_position(self.epoch * self._steps_per_epoch + self._steps)
         growth.set_alphas(self.epoch, self._reached(1))
+        if self.seed_schedule is SeedSchedule.KEEP:
+            return
         for slot, life in growth.lives.items():
             if growth.bed.seed_parameters(slot) and life.stage is not Stage.CULLED:
                 factor = restarted_cosine(self.epoch + fraction, life.germinated_epoch, self.epochs)

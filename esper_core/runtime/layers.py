@@ -68,7 +68,7 @@ COMMON_KEYS: Mapping[str, frozenset[str]] = {
     "host": frozenset({"name"}),
     "policy": frozenset({"name", "blueprints"}),
     "gates": frozenset({"name"}),
-    "optimizer": frozenset({"name", "warmup_epochs", "schedule", "seed_lr_multiplier", "clip_norm"}),
+    "optimizer": frozenset({"name", "warmup_epochs", "schedule", "seed_schedule", "seed_lr_multiplier", "clip_norm"}),
 }
 
 

@@ -22,6 +22,20 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
+class SeedSchedule(StrEnum):
+    """What becomes of the learning rates when a seed germinates.
+
+    ``KEEP``: the seed follows the host's schedule as it is, so that a late seed hardly moves.
+    ``RESTART_SEED``: the seed begins a cosine of its own, from its germination to the end of the run.
+    ``RESTART_ALL``: the host begins its cosine anew as well, over what is left of the run, and the seeds follow it. The
+    twin, which never grows, keeps its schedule: a comparison with it shows the seed and the restart together.
+    """
+
+    KEEP = "keep"
+    RESTART_SEED = "restart-seed"
+    RESTART_ALL = "restart-all"
+
+
 #: What suits each optimizer on small hosts where nothing else is known.
 _LR: Mapping[OptimizerName, float] = {OptimizerName.SGD: 0.1, OptimizerName.ADAM: 0.01, OptimizerName.ADAMW: 0.01}
 _WEIGHT_DECAY: Mapping[OptimizerName, float] = {
@@ -51,6 +65,9 @@ class OptimizerConfig:
         betas: decay rates of the first and second moment, of adam and adamw.
         warmup_epochs: the learning rate rises linearly over so many epochs.
         schedule: ``cosine`` (to 0 at the last epoch) or ``constant``.
+        seed_schedule: what a germination does to the schedule: ``restart-seed`` gives the seed a cosine of its own over
+            the epochs that remain, ``keep`` lets it follow the host's, ``restart-all`` begins the host's anew as well.
+            Without a cosine (``schedule`` is ``constant``) there is none to begin anew.
         seed_lr_multiplier: a seed's learning rate relative to its host's at the same point of the schedule.
         clip_norm: greatest norm of the gradient, for the host and for each seed on its own; None: no clipping.
     """
@@ -69,6 +86,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = field(default=_BETAS, converter=tuple, validator=validators.deep_iterable(_DECAY_RATE))
     warmup_epochs: int = field(default=1, validator=[validators.instance_of(int), validators.ge(0)])
     schedule: Schedule = field(default=Schedule.COSINE, converter=Schedule)
+    seed_schedule: SeedSchedule = field(default=SeedSchedule.RESTART_SEED, converter=SeedSchedule)
     seed_lr_multiplier: float = field(default=1.0, validator=_POSITIVE)
     clip_norm: float | None = field(default=None, validator=validators.optional(_POSITIVE))
 

@@ -8,7 +8,8 @@ from torch import nn
 from esper_core.kasmina.groups import host_groups, set_seed_lr
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.schedules import restarted_cosine, warmup_cosine
-from esper_core.tolaria.config import OptimizerConfig, OptimizerName, Schedule
+from esper_core.leyline.stages import Stage
+from esper_core.tolaria.config import OptimizerConfig, OptimizerName, Schedule, SeedSchedule
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -28,8 +29,9 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig)
 class LearningRates:
     """Sets the learning rate of every group before each step.
 
-    The host follows warm-up and cosine over the run (or stays constant). A seed's group begins its own cosine, without
-    warm-up, when it is germinated, over the steps that remain.
+    The host follows warm-up and cosine over the run (or stays constant). What a germination changes is said by
+    `SeedSchedule`; a cosine that begins anew has no warm-up, and none is cut short. Nothing is remembered: the rates
+    follow from the step and from when the seeds germinated.
 
     Args:
         config: the optimizer's.
@@ -47,12 +49,13 @@ class LearningRates:
     def set(self, growth: Growth, epoch: int, step: int) -> None:
         """Set all rates for step `step` of `epoch`."""
         now = epoch * self._steps + step
+        host_factor = self._host_factor(now, growth)
         for group in host_groups(self._optimizer):
-            group["lr"] = self._config.lr * self._host_factor(now)
+            group["lr"] = self._config.lr * host_factor
+        own = self._config.seed_schedule is SeedSchedule.RESTART_SEED
         for slot, life in growth.lives.items():
             if growth.bed.seed_parameters(slot):
-                birth = life.germinated_epoch * self._steps
-                factor = 1.0 if self._constant else restarted_cosine(now, birth, self._total)
+                factor = self._own_factor(now, life.germinated_epoch) if own else host_factor
                 set_seed_lr(self._optimizer, life.seed_id, self.seed_rate * factor)
 
     @property
@@ -64,8 +67,23 @@ class LearningRates:
     def _constant(self) -> bool:
         return self._config.schedule is Schedule.CONSTANT
 
-    def _host_factor(self, now: int) -> float:
+    def _own_factor(self, now: int, germinated_epoch: int) -> float:
+        return 1.0 if self._constant else restarted_cosine(now, germinated_epoch * self._steps, self._total)
+
+    def _host_factor(self, now: int, growth: Growth) -> float:
         warmup = self._config.warmup_epochs * self._steps
         if self._constant:
             return min(1.0, (now + 1) / (warmup + 1))
-        return warmup_cosine(now, self._total, warmup)
+        restart = _last_germination(growth) if self._config.seed_schedule is SeedSchedule.RESTART_ALL else None
+        if restart is None or now < warmup:
+            return warmup_cosine(now, self._total, warmup)
+        return restarted_cosine(now, max(warmup, restart * self._steps), self._total)
+
+
+def _last_germination(growth: Growth) -> int | None:
+    """The germination of the newest seed that has come to train; culled ones count, the host was restarted for them."""
+    began = (Stage.TRAINING, Stage.BLENDING)
+    names = {stage.name for stage in began}
+    ended = [report.germinated_epoch for report in growth.reports if names & report.epochs_by_stage.keys()]
+    present = [life.germinated_epoch for life in growth.lives.values() if any(t.target in began for t in life.history)]
+    return max([*ended, *present], default=None)

@@ -33,6 +33,9 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "probe": ("lifecycle.incubation=probe",),
     "none": ("lifecycle.incubation=none",),
     "at-once": ("lifecycle.incubation=none", "lifecycle.ramp_epochs=0"),
+    "keep": ("optimizer.seed_schedule=keep",),
+    "restart-seed": ("optimizer.seed_schedule=restart-seed",),
+    "restart-all": ("optimizer.seed_schedule=restart-all",),
 }
 
 #: A study writes nothing of a run but its result.

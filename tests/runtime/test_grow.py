@@ -272,3 +272,54 @@ def test_any_loss_becomes_one_value_per_sample(loss):
     assert torch.allclose(per_sample(loss)(outputs, targets), expected)
     if isinstance(loss, nn.Module):
         assert loss.reduction in ("mean", "sum")
+
+
+def stepped(seed_schedule, **options):
+    """The rates of the host and of its one seed at every step of an MLP with a scheduler of its own."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    handle = esper_core.grow(
+        model,
+        optimizer=optimizer,
+        epochs=6,
+        sites=["1"],
+        sample=torch.zeros(2, 1, 8, 8),
+        scheduler=scheduler,
+        policy=Eager("mlp"),
+        gates="permissive",
+        seed_schedule=seed_schedule,
+        **options,
+    )
+    data, seen = image_data(32, 0), []
+    for _ in range(5):
+        for inputs, targets in DataLoader(data, batch_size=16):
+            optimizer.zero_grad()
+            cross_entropy(handle.model(inputs), targets).backward()
+            optimizer.register_step_pre_hook(lambda o, a, k: seen.append([group["lr"] for group in o.param_groups]))
+            optimizer.step()
+            optimizer._optimizer_step_pre_hooks.popitem()
+        scheduler.step()
+        handle.epoch_end(DataLoader(data, batch_size=16), cross_entropy, train_loss=1.0, train_accuracy=0.5)
+    return [rates for rates in seen if len(rates) == 2]
+
+
+def test_a_seed_may_keep_the_hosts_schedule_or_have_its_own():
+    kept = stepped("keep", seed_lr_multiplier=3.0)
+    assert len(kept) >= 6
+    assert all(seed == pytest.approx(3.0 * host) for host, seed in kept)
+    assert kept[-1][0] < kept[0][0]
+    own = stepped("restart-seed")
+    assert [host for host, _ in own] == [host for host, _ in kept]
+    assert all(seed > 2 * host for host, seed in own[2:6])
+
+
+@pytest.mark.parametrize("name", ["restart-all", "keeps"])
+def test_a_schedule_that_is_the_users_own_business_is_refused(name):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    with pytest.raises(EsperError, match=name) as caught:
+        esper_core.grow(
+            model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), epochs=3, sites=["0"], seed_schedule=name
+        )
+    assert caught.value.code == "E202"
