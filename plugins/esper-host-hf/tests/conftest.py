@@ -107,6 +107,14 @@ TUPLES = {
     ),
     "mpnet": Family(architecture="mpnet", settings=SIZES | TOKENS, data=DOCUMENTS, block="MPNetLayer"),
 }
+#: Its blocks get their mask by place, and return a tensor or a tuple depending on the version.
+DISTILBERT = Family(
+    architecture="distilbert",
+    settings={"n_layers": 2, "dim": WIDTH, "n_heads": 2, "hidden_dim": 32}
+    | {"vocab_size": VOCABULARY, "max_position_embeddings": 16, "pad_token_id": PADDING, "initializer_range": 0.2},
+    data=DOCUMENTS,
+    block="TransformerBlock",
+)
 ALL = FAMILIES | TUPLES
 
 
@@ -138,7 +146,9 @@ BLUEPRINTS = {
     "attention": lambda site: Attention(site, AttentionConfig()),
 }
 RECIPES = {
-    name: Recipe(entry=CatalogueEntry(name=name, layouts=frozenset({Layout.BTD})), build=make)
+    name: Recipe(
+        entry=CatalogueEntry(name=name, layouts=frozenset({Layout.BTD})), build=make, takes_mask=name == "attention"
+    )
     for name, make in BLUEPRINTS.items()
 }
 
@@ -237,7 +247,7 @@ def any_family(request: pytest.FixtureRequest) -> Family:
 
 @pytest.fixture
 def families() -> Mapping[str, Family]:
-    return ALL
+    return ALL | {"distilbert": DISTILBERT}
 
 
 @pytest.fixture

@@ -103,6 +103,20 @@ def test_a_site_says_where_in_the_output_of_a_block_the_activation_is(any_family
     assert [site.output for site in host.sites] == [0 if isinstance(out, tuple) else None for out in outputs]
 
 
+@pytest.mark.parametrize("attention", list(Attention))
+def test_a_site_says_where_its_block_is_told_what_is_padding(attention: Attention, family, make_host) -> None:
+    host = make_host(family, attention=attention)
+    expected = "attention_mask" if family.data.kind is TaskKind.TOKENS and not family.causal else None
+    assert [site.mask for site in host.sites] == [expected, expected]
+    confirm_sites(host.module, host.sites, lambda module: module(family.inputs()))
+
+
+@pytest.mark.parametrize("blocks", ["bert.encoder.layer.*.attention.self", "bert.encoder.layer.*.output"])
+def test_a_named_submodule_has_a_mask_if_it_is_given_one(blocks: str, families, make_host) -> None:
+    host = make_host(families["bert"], blocks=blocks)
+    assert {site.mask for site in host.sites} == {"attention_mask" if "self" in blocks else None}
+
+
 @pytest.mark.parametrize("name", ["gpt-neo", "mpnet"])
 def test_some_blocks_return_a_tuple(name: str, families, make_host) -> None:
     assert [site.output for site in make_host(families[name]).sites] == [0, 0]
@@ -347,7 +361,7 @@ def test_a_decoder_can_classify(families, make_host) -> None:
     settings = {"architectures": ["GPT2ForSequenceClassification"], "pad_token_id": 0, "vocab_size": 29}
     host = make_host(families["gpt2"], settings=settings, data=families["bert"].data)
     assert type(host.module.model).__name__ == "GPT2ForSequenceClassification"
-    assert [site.causal for site in host.sites] == [True, True]
+    assert [(site.causal, site.mask) for site in host.sites] == [(True, "attention_mask")] * 2
     inputs = families["bert"].inputs()
     assert host.module(inputs).shape == (6, 5)
     padded = torch.cat([inputs[:, :5], torch.zeros_like(inputs[:, 5:])], dim=1)

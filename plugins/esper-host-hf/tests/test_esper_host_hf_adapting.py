@@ -45,6 +45,17 @@ def test_a_model_without_a_head_has_sites(families) -> None:
     assert [site.path for site in esper_adapt_host(model)] == ["encoder.layer.0", "encoder.layer.1"]
 
 
+@pytest.mark.parametrize("name", ["bert", "mpnet", "distilbert", "gpt2", "llama"])
+def test_a_models_sites_have_its_masks(name: str, families, make_host) -> None:
+    """Whether its user will pad, nobody knows: decoders are told, too."""
+    assert {site.mask for site in esper_adapt_host(make_host(families[name]).module.model)} == {"attention_mask"}
+
+
+def test_a_model_that_takes_no_mask_has_sites_without_one() -> None:
+    config = AutoConfig.for_model("fnet", num_hidden_layers=2, hidden_size=16, intermediate_size=32, vocab_size=29)
+    assert [site.mask for site in esper_adapt_host(AutoModel.from_config(config))] == [None, None]
+
+
 def test_a_model_is_left_as_it_is(any_family, make_host) -> None:
     model = make_host(any_family).module.model
     model.get_submodule(next(name for name, _ in model.named_children())).eval()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from esper_core.api import Action, Blend, Op, Stage
+from esper_core.api import Action, Blend, Op, Split, Stage
 from esper_core.kasmina.growth import Growth
 from esper_core.tolaria.host import GrowingHost
 from esper_core.tolaria.measuring import measure
@@ -92,17 +92,39 @@ def test_a_grown_language_model_does_not_look_ahead(
         assert not torch.allclose(before[:, position], after[:, position], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["bert", "mpnet"])
-@pytest.mark.parametrize("blueprint", ["mlp", "layer-norm"])
-def test_seeds_that_work_on_each_position_leave_padding_without_effect(
-    name: str, blueprint: str, families, make_host, make_growth
+@pytest.mark.parametrize(
+    ("name", "attention"), [("bert", "sdpa"), ("bert", "eager"), ("mpnet", "eager"), ("distilbert", "sdpa")]
+)
+@pytest.mark.parametrize("blueprint", ["mlp", "layer-norm", "attention"])
+def test_seeds_leave_padding_without_effect(
+    name: str, attention: str, blueprint: str, families, make_host, make_growth
 ) -> None:
     inputs = families[name].inputs()
-    growth = blend(germinate(make_growth(make_host(families[name]), inputs), blueprint), 0.8)
+    growth = blend(germinate(make_growth(make_host(families[name], attention=attention), inputs), blueprint), 0.8)
     model = growth.bed.model.eval()
     padded = inputs.clone()
     padded[:, 5:] = 0
     assert torch.allclose(model(padded), model(inputs[:, :5]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "mpnet"])
+def test_counterfactuals_hold_where_some_batches_have_padding(name: str, families, make_plan) -> None:
+    host = GrowingHost(make_plan(families[name], epochs=9))
+    for slot in SLOTS:
+        host.apply(Action(op=Op.GERMINATE, slot=slot, blueprint="attention", blend=Blend.LINEAR))
+    for _ in range(3):
+        host.epoch()
+    assert all(host.growth.stage(slot).contributes for slot in SLOTS)
+    whole = host.plan.splits.validation
+    inputs = whole.inputs.clone()
+    inputs[len(inputs) // 2 :, 5:] = 0  # the first batch has none
+    split, task, bed = Split(inputs=inputs, targets=whole.targets), host.plan.task, host.growth.bed
+    measured = measure(bed, task, split, [{slot: 0.0} for slot in SLOTS], batch_size=6, forks=host.forks)
+    for slot, losses in zip(SLOTS, measured.losses, strict=True):
+        with bed.override({slot: 0.0}), torch.no_grad():
+            without = task.losses(host.model.eval()(inputs), split.targets)
+        assert torch.allclose(torch.tensor(losses), without, atol=1e-5)
+        assert not torch.allclose(torch.tensor(measured.metrics.sample_losses), without, atol=1e-5)
 
 
 def script(family: Any, epoch: int) -> list[Action]:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from esper_core.api import SiteRequest
 from esper_host_hf.blocks import find_blocks
 from esper_host_hf.configuring import text_config
-from esper_host_hf.probing import Probe, draw_images, draw_tokens
+from esper_host_hf.probing import Probe, draw_images, draw_padding, draw_tokens
 
 #: Length of made-up sequences.
 _LENGTH = 8
@@ -42,9 +42,17 @@ def _token_probe(model: PreTrainedModel) -> Probe:
     tokens, altered = tokens.to(model.device), altered.to(model.device)
     inputs: dict[str, Any] = {"input_ids": tokens}
     # What looks back only is the decoder; the encoder sees all of what it is given.
-    changed = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
+    prefix = "decoder_" if model.config.is_encoder_decoder else ""
+    changed, real = f"{prefix}input_ids", draw_padding(size, _LENGTH)
     inputs[changed] = tokens
-    return Probe(inputs=inputs, altered=inputs | {changed: altered}, size=size, split=split)
+    return Probe(
+        inputs=inputs,
+        altered=inputs | {changed: altered},
+        padded=None if real is None else inputs | {f"{prefix}attention_mask": real.to(model.device).long()},
+        real=real,
+        size=size,
+        split=split,
+    )
 
 
 def _image_probe(model: PreTrainedModel) -> Probe:

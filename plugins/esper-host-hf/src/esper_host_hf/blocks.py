@@ -3,14 +3,16 @@
 The list of blocks is the `nn.ModuleList` of modules of one class that holds most of the model's parameters, among those
 that are in no other list, and whose members each run once per forward pass, in their order, and give one activation
 (batch, positions, features). So neither experts inside of a block nor lists beside the main path are mistaken for it,
-and nothing depends on how a model names its parts. What a block returns (a tensor, a tuple, a mapping) and whether it
-looks ahead is seen in these runs.
+and nothing depends on how a model names its parts. What a block returns (a tensor, a tuple, a mapping), whether it
+looks ahead, and where it is told what is padding is seen in these runs.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from esper_core.api import EsperError, Layout, SiteRequest
+from esper_core.nn import real_positions
 from esper_host_hf.probing import Call, Probe, undisturbed
 
 #: Differences of so many units in the last place, of the largest number, are none.
@@ -26,11 +29,12 @@ _ROUNDING = 64
 
 @frozen(kw_only=True)
 class _Run:
-    """One time that a submodule ran: its path, and the activation in its output."""
+    """One time that a submodule ran: its path, the activation in its output, and what it was called with."""
 
     path: str
     key: int | str | None
     activation: Tensor | None
+    arguments: Mapping[int | str, Any]
 
 
 def find_blocks(model: nn.Module, call: Call, probe: Probe) -> tuple[SiteRequest, ...]:
@@ -57,8 +61,16 @@ def find_blocks(model: nn.Module, call: Call, probe: Probe) -> tuple[SiteRequest
     paths = lists[problems.index("")]
     blocks = {run.path: run for run in runs if run.path in set(paths)}
     causal = _is_causal(model, [*blocks.values()], call, probe)
+    masks = _masks(model, paths, call, probe)
     return tuple(
-        SiteRequest(path=path, id=f"block{index}", output=blocks[path].key, layout=Layout.BTD, causal=causal)
+        SiteRequest(
+            path=path,
+            id=f"block{index}",
+            output=blocks[path].key,
+            layout=Layout.BTD,
+            causal=causal,
+            mask=masks.get(path),
+        )
         for index, path in enumerate(paths)
     )
 
@@ -81,8 +93,9 @@ def named_blocks(model: nn.Module, pattern: str, call: Call, probe: Probe) -> tu
         if run.path in set(paths):
             _check_batch(run, probe.size)
             named.setdefault(run.path, run)
+    masks = _masks(model, paths, call, probe)
     sites = [
-        SiteRequest(path=path, output=run.key, layout=_layout(run.activation), causal=causal)
+        SiteRequest(path=path, output=run.key, layout=_layout(run.activation), causal=causal, mask=masks.get(path))
         for path, run in named.items()
     ]
     # What never runs is requested as well, to be refused by name when the sites are confirmed.
@@ -133,11 +146,13 @@ def _observe(model: nn.Module, paths: Iterable[str], call: Call, inputs: Any) ->
     """Call the model and return every run of the submodules at these paths, in order."""
     runs: list[_Run] = []
 
-    def record(path: str, module: nn.Module, args: Any, output: Any) -> None:
+    def record(path: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         key, activation = _activation(output)
-        runs.append(_Run(path=path, key=key, activation=activation))
+        runs.append(_Run(path=path, key=key, activation=activation, arguments={**dict(enumerate(args)), **kwargs}))
 
-    handles = [model.get_submodule(path).register_forward_hook(partial(record, path)) for path in paths]
+    handles = [
+        model.get_submodule(path).register_forward_hook(partial(record, path), with_kwargs=True) for path in paths
+    ]
     try:
         with undisturbed(model):
             call(inputs)
@@ -193,6 +208,38 @@ def _is_causal(model: nn.Module, runs: Sequence[_Run], call: Call, probe: Probe)
     before, after = _sequences(runs), _sequences(_observe(model, paths, call, probe.altered))
     pairs = [(one, after[run]) for run, one in before.items() if run in after and after[run].shape == one.shape]
     return bool(pairs) and all(_looks_back(one, other, probe.split) for one, other in pairs)
+
+
+def _masks(model: nn.Module, paths: Iterable[str], call: Call, probe: Probe) -> dict[str, int | str]:
+    """Return in which argument submodules are told what is padding, for those that are: what says so is the mask."""
+    found: dict[str, int | str] = {}
+    if probe.padded is None or probe.real is None:
+        return found
+    try:
+        runs = _observe(model, paths, call, probe.padded)
+    except Exception:  # a model that can be told nothing of padding, or that does not take this one, has no mask
+        return found
+    for run in runs:
+        if run.activation is None or run.activation.ndim != 3:
+            continue
+        for key, value in run.arguments.items():
+            if isinstance(value, Tensor) and _says(value, probe.real):
+                found.setdefault(run.path, _name(model.get_submodule(run.path), key))
+    return found
+
+
+def _says(value: Tensor, real: Tensor) -> bool:
+    with suppress(ValueError):
+        return torch.equal(real_positions(value, *real.shape).to(real.device), real)
+    return False
+
+
+def _name(module: nn.Module, key: int | str) -> int | str:
+    """Return the name of an argument that was given by its place: somebody else may give it by name."""
+    parameters = [*signature(module.forward).parameters.values()]
+    if isinstance(key, str) or key >= len(parameters) or parameters[key].kind is not Parameter.POSITIONAL_OR_KEYWORD:
+        return key
+    return parameters[key].name
 
 
 def _sequences(runs: Iterable[_Run]) -> dict[tuple[str, int], Tensor]:

@@ -18,7 +18,15 @@ from esper_host_hf.config import HfConfig
 from esper_host_hf.configuring import configure, describe, text_config
 from esper_host_hf.heads import Head
 from esper_host_hf.loading import make_model
-from esper_host_hf.probing import Call, Probe, draw_images, draw_tokens, draws_random_numbers, probe_size
+from esper_host_hf.probing import (
+    Call,
+    Probe,
+    draw_images,
+    draw_padding,
+    draw_tokens,
+    draws_random_numbers,
+    probe_size,
+)
 from esper_host_hf.tied import save_tied_weights_once
 
 
@@ -98,7 +106,9 @@ def _probe(host: HfHost, data: DataShape) -> Probe:
         return Probe(inputs=draw_images(size, data.input_shape), size=size)
     vocabulary = text_config(host.model.config).vocab_size
     inputs, altered, split = draw_tokens(size, data.input_shape[0], vocabulary, host.padding)
-    return Probe(inputs=inputs, altered=altered, size=size, split=split)
+    real = None if host.padding is None else draw_padding(size, data.input_shape[0])
+    padded = None if real is None else torch.where(real, inputs, host.padding)
+    return Probe(inputs=inputs, altered=altered, padded=padded, real=real, size=size, split=split)
 
 
 def _checked(host: HfHost, data: DataShape) -> Call:

@@ -19,12 +19,16 @@ class Probe:
     Attributes:
         inputs: what the network is called with.
         altered: the same with other tokens from position `split` on; None if the inputs are no tokens.
+        padded: the same with padding in it; None if there is none to be had.
+        real: (size, length) of bool: where `padded` has no padding.
         size: number of samples.
         split: first position that is altered.
     """
 
     inputs: Any
     altered: Any = None
+    padded: Any = None
+    real: Tensor | None = None
     size: int
     split: int = 0
 
@@ -45,6 +49,16 @@ def draw_tokens(size: int, length: int, vocabulary: int, padding: int | None) ->
     altered = tokens.clone()
     altered[:, split:] = first
     return tokens, altered, split
+
+
+def draw_padding(size: int, length: int) -> Tensor | None:
+    """Return which positions of some samples shall be real, (size, length): all of the first, half of any other.
+
+    None if a sample has no two positions.
+    """
+    real = torch.ones((size, length), dtype=torch.bool)
+    real[1:, (length + 1) // 2 :] = False
+    return None if real.all() else real
 
 
 def draw_images(size: int, shape: tuple[int, ...]) -> Tensor:
