@@ -18,15 +18,16 @@ from esper_core.testing.host_subject import HostSubject, outputs_of
 CONTRACT = CheckLevel.CONTRACT
 
 
-class _Halving(nn.Module):
-    """A seed whose update is -h / 2 per channel: large enough to be noticed, with one parameter."""
+class _Reversing(nn.Module):
+    """A seed with one parameter whose update no normalisation takes out: half of h, its features in reverse."""
 
-    def __init__(self) -> None:
+    def __init__(self, width_axis: int) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.tensor(-0.5))
+        self.axis = width_axis
+        self.gain = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.gain * h
+        return self.gain * h.flip(self.axis)
 
 
 @check("host-carries-seeds", Kind.HOST, CONTRACT)
@@ -42,7 +43,8 @@ def carries_seeds(subject: HostSubject) -> None:
     bed = SeedBed(model, confirmed, torch.optim.SGD(model.parameters(), lr=0.1))
     _expect_plain(model, inputs, plain, "prepared for slots, none of which holds a seed,")
     for site in confirmed:
-        problem = bed.plant(site, f"{site.id}-0", _Halving(), 0, random=False, learning_rate=0.1)
+        seed = _Reversing(site.layout.width_axis)
+        problem = bed.plant(site, f"{site.id}-0", seed, 0, random=False, learning_rate=0.1)
         if problem:
             raise CheckFailure(f"{site.id}: {problem}", cause="an unusual activation", fix="choose another site")
         bed.attach(site)
@@ -72,7 +74,7 @@ def _expect_effect(bed: SeedBed, model: nn.Module, inputs: Tensor, plain: Tensor
         if torch.allclose(outputs_of(model, inputs), plain, rtol=1e-5, atol=1e-7):
             raise CheckFailure(
                 f"whatever a seed adds at {site.id}, the logits stay the same",
-                cause="the layer behind undoes it (a normalisation takes any scale out), or nothing uses the site",
+                cause="nothing uses the site, or the layer behind undoes it (a saturated activation)",
                 fix="declare a site whose activation goes on into the sum or the next layer",
             )
 

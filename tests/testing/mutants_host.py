@@ -47,6 +47,20 @@ class Detaches(Right):
         return self.head(self.second(self.first(x).tanh().detach()).tanh())
 
 
+class UsesNothingOfIt(Right):
+    def forward(self, x: Tensor) -> Any:
+        h = self.first(x).tanh()
+        return self.head(h + 0 * self.second(h))
+
+
+class Normalises(Right):
+    """Right: the layer behind each site takes any scale out, but what a seed does is more than scaling."""
+
+    def forward(self, x: Tensor) -> Any:
+        first = nn.functional.layer_norm(self.first(x), (8,))
+        return self.head(nn.functional.layer_norm(self.second(first), (8,)))
+
+
 class HasUnusedLayer(Right):
     def __init__(self, data: DataShape) -> None:
         super().__init__(data)
@@ -130,7 +144,7 @@ def subject(
     return HostSubject(spec=HostSpec(name="mutant", summary="Wrong.", factory=build, layouts={layout}, **fields))
 
 
-RIGHT = [subject(Right), subject(Reader, ("first",), Layout.BTD)]
+RIGHT = [subject(Right), subject(Normalises), subject(Reader, ("first",), Layout.BTD)]
 
 MUTANTS = {
     "host-output": [(subject(Squeezes), r"for 1 samples the output is \(5,\)")],
@@ -150,7 +164,10 @@ MUTANTS = {
         (subject(Right, capabilities={Capability.BATCH_STATISTICS}), "changes no buffers, and batch-statistics is dec"),
     ],
     "host-causal": [(subject(LooksAhead, ("first",), Layout.BTD), "first is declared causal, and its first 4")],
-    "host-carries-seeds": [(subject(RunsItsChildren), "none of which holds a seed, the host computes something")],
+    "host-carries-seeds": [
+        (subject(RunsItsChildren), "none of which holds a seed, the host computes something"),
+        (subject(UsesNothingOfIt), "whatever a seed adds at second, the logits stay the same"),
+    ],
     "host-cost": [(subject(IsSmallOnMeta), "on the meta device")],
     "host-copies": [(subject(CopiesToItself), "copied, it shares tensors with the original")],
     "host-state-round-trip": [(subject(HidesWeights), "restored from its state dict computes something else")],
