@@ -31,6 +31,12 @@ def call(*command: str | Path, cwd: Path, environ: dict[str, str] | None = None)
 
 
 @pytest.fixture(scope="session")
+def environ() -> dict[str, str]:
+    """The environment of a user's shell."""
+    return dict(ENVIRON)
+
+
+@pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel of every distribution."""
     folder = tmp_path_factory.mktemp("wheels")
@@ -57,12 +63,15 @@ class Clean:
         call(sys.executable, "-m", "venv", self.folder / "venv", cwd=self.work)
 
     def pip(self, *arguments: str | Path) -> str:
-        return call(self.folder / "venv/bin/python", "-m", "pip", *arguments, cwd=self.work)
+        return self.python("-m", "pip", *arguments)
 
     def install(self, distribution: str) -> None:
         """Install one of ours from the wheels; libraries come from wherever pip is configured to look."""
         options = ("--find-links", self.wheels, "--constraint", self.folder / "constraints.txt")
         self.pip("install", "--quiet", "--no-compile", *options, distribution)
+
+    def python(self, *arguments: str | Path, cwd: Path | None = None) -> str:
+        return call(self.folder / "venv/bin/python", *arguments, cwd=cwd or self.work)
 
     def esper(self, *arguments: str) -> str:
         return call(self.folder / "venv/bin/esper", *arguments, cwd=self.work)
@@ -96,6 +105,29 @@ def standard(clean: Clean, with_one_plugin: object) -> Clean:
     return clean
 
 
+def link_libraries(folder: Path) -> None:
+    """Make a folder of links to the libraries of this environment, all that is not ours."""
+    folder.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith("esper_") and entry.suffix != ".pth":
+            (folder / entry.name).symlink_to(entry)
+
+
+@pytest.fixture(scope="session")
+def workshop(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Clean:
+    """An environment with all wheels of ours, which finds the libraries of this one: made in seconds, not minutes.
+
+    They stand outside of it, so its pip counts them as installed, and touches none.
+    """
+    environment = Clean(tmp_path_factory.mktemp("workshop"), wheels)
+    environment.create()
+    link_libraries(environment.folder / "libraries")
+    (packages,) = (environment.folder / "venv").glob("lib/python3*/site-packages")
+    (packages / "libraries.pth").write_text(f"{environment.folder / 'libraries'}\n")
+    environment.pip("install", "--quiet", "--no-compile", "--no-deps", "--no-index", *wheels.glob("*.whl"))
+    return environment
+
+
 @frozen
 class Solo:
     """Every distribution of ours in a folder of its own, and the libraries of this environment in another.
@@ -110,12 +142,6 @@ class Solo:
     def libraries(self) -> Path:
         return self.folder / "libraries"
 
-    def link_libraries(self) -> None:
-        self.libraries.mkdir()
-        for entry in Path(sysconfig.get_path("purelib")).iterdir():
-            if not entry.name.startswith("esper_") and entry.suffix != ".pth":
-                (self.libraries / entry.name).symlink_to(entry)
-
     def seen_from(self, *folders: Path) -> list[list[dict[str, Any]]]:
         """The plugins seen from each folder, when only it, the core and the libraries are on the path."""
         path = os.pathsep.join(map(str, [self.folder / "esper-core", self.libraries]))
@@ -128,7 +154,7 @@ class Solo:
 def solo(clean: Clean, tmp_path_factory: pytest.TempPathFactory) -> Solo:
     """Every wheel installed by pip, each where it sees no other."""
     places = Solo(tmp_path_factory.mktemp("solo"))
-    places.link_libraries()
+    link_libraries(places.libraries)
     for wheel in clean.wheels.glob("*.whl"):
         target = places.folder / wheel.name.partition("-")[0].replace("_", "-")
         clean.pip("install", "--quiet", "--no-compile", "--no-deps", "--no-index", "--target", target, wheel)
