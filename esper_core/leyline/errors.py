@@ -33,6 +33,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E121": ("a plugin speaks another version of the plugin API", ExitCode.PLUGIN),
     "E122": ("a plugin does not declare its plugin API version", ExitCode.PLUGIN),
     "E123": ("a plugin that the configuration requires is not there", ExitCode.PLUGIN),
+    "E124": ("a plugin uses what the plugin API will not have much longer", ExitCode.PLUGIN),
     "E131": ("a plugin implements a hook that does not exist", ExitCode.PLUGIN),
     "E132": ("a hook implementation asks for an argument that does not exist", ExitCode.PLUGIN),
     "E133": ("a hook implementation is a wrapper", ExitCode.PLUGIN),

@@ -7,9 +7,11 @@ from types import ModuleType
 from attrs import evolve
 from pluggy import HookImpl, PluginManager
 
+from esper_core.leyline.deprecation import DEPRECATIONS
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.collect import SPEC_BY_HOOK, collect
 from esper_core.plugins.compat import InstalledVersions, check_api, check_required_plugins, check_requirements
+from esper_core.plugins.deprecations import deprecated_uses
 from esper_core.plugins.discovery import Candidate, from_file, installed
 from esper_core.plugins.plugin_set import PluginSet, in_call_order
 from esper_core.plugins.quarantine import HeavyImportWatch, import_plugin
@@ -152,6 +154,9 @@ def _collect(attempts: Iterable[_Attempt], manager: PluginManager) -> list[Regis
     for attempt in by_name.values():
         if attempt.status is not Status.ACTIVE:
             manager.unregister(name=attempt.origin.plugin)
+        else:
+            specs = [registered.spec for registered in attempt.components]
+            attempt.problems += deprecated_uses(attempt.hooks, specs, attempt.origin, DEPRECATIONS)
     return [registered for registered in collected if by_name[registered.origin.plugin].status is Status.ACTIVE]
 
 

@@ -1,0 +1,140 @@
+"""Plugins that were written for plugin API 1.0 load and work, for as long as its major version lasts."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from torch import nn
+
+from esper_core.cli.root import cli
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import Status
+from esper_core.specs import Kind
+from esper_core.testing import CheckLevel, find_plugins, run_checks
+from esper_core.testing.expectations import Expectations
+from esper_core.testing.runner import BAD
+
+#: Digests of the frozen files. A line is added with a new file, and never changed: these files are other people's
+#: plugins, which nobody edits when the core changes.
+DIGESTS = {
+    "v1_blueprint.py": "3c26d86c6686ea22eee9b6208a02ca84296fc14b92c8ea4ffc78685a013170a1",
+    "v1_gates.py": "383cb336e06ad63c85f4fa19b2041a76b4d8997f379a1ae2c0ed1fcb9b5aa7f8",
+    "v1_host.py": "820b38eccf4e4674911cde3998d572188a57e2f9e5e081d3c9267c7dce60fd7a",
+    "v1_observer.py": "ce5bd9eb9613d24ec0e08aebf98eadab44a675fa6906775c066f67a9f20eea68",
+    "v1_policy.py": "97eb81ac9a1e22be20386d32604be0d8f7e18d1c03d4464361fd1ec1a3f480da",
+    "v1_reward_term.py": "3063f5edf5341d04ae0dbf50f1ca18e9f6eb2ec46c783841175d4cd3e1775e41",
+    "v1_sink.py": "e714c1d916fa01779cb965b84b9a8f76858724afad8ed74a4412a4073454336b",
+    "v1_task.py": "c535fc8bd0db98a17958fec79624a6152f00754f3c0f52311826b920980f2364",
+}
+
+#: The gate set that keeps everything fails this by its nature, as `permissive` does.
+EXPECTED = {
+    "v1_gates": Expectations.of({"v1-g5": {"gate-useless-seed": "it keeps what does no harm, so that a run grows"}})
+}
+
+
+def test_nobody_has_edited_them(frozen_files: list[Path]) -> None:
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in frozen_files}
+    assert found == DIGESTS, "put the frozen plugins back as they were; write new ones in a folder of their own"
+
+
+def test_there_is_one_of_every_kind_and_each_is_active(frozen_files: list[Path], frozen_plugins: PluginSet) -> None:
+    records = [record for record in frozen_plugins.records if record.origin.plugin.startswith("v1-")]
+    assert {record.status for record in records} == {Status.ACTIVE}
+    assert [record.problem for record in records if record.problem] == []
+    assert len(records) == len(frozen_files)
+    assert {kind for record in records for kind in record.kinds} == {*Kind, "command", "adapter", "observer"}
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "v1_0").glob("*.py")), ids=lambda path: path.stem)
+def test_they_pass_the_suite(path: Path) -> None:
+    results = [*run_checks(find_plugins(path), CheckLevel.CONTRACT, expected=EXPECTED.get(path.stem))]
+    assert [(it.case.target, it.case.check.id, it.message) for it in results if it.outcome in BAD] == []
+
+
+@pytest.fixture
+def run(tmp_path: Path, frozen_files: list[Path]) -> Callable[..., Path]:
+    """Run with every frozen plugin: the task, host, blueprint, gates, reward, policy, sink and observers."""
+
+    def invoke(*settings: str, also: tuple[str, ...]) -> Path:
+        paths = [part for path in frozen_files for part in ("--plugin-path", str(path))]
+        wanted = (f"runs={tmp_path}", *settings) if settings else ()
+        sets = [part for setting in wanted for part in ("--set", setting)]
+        done = CliRunner().invoke(cli, ["run", *also, *paths, *sets])
+        assert done.exit_code == 0, done.output
+        return max(tmp_path.glob("v1-*"))
+
+    return invoke
+
+
+SETTINGS = (
+    "policy.name=v1",
+    'policy.blueprints=["v1"]',
+    "gates.name=v1",
+    'rewards.terms=[{name="v1"}]',
+    'sinks.names=["v1"]',
+    "lifecycle.ramp_epochs=1",
+)
+
+
+def test_a_run_is_made_of_them(run: Callable[..., Path]) -> None:
+    directory = run(*SETTINGS, also=("v1", "--plugins", "auto,v1-observer"))
+    events = [json.loads(line) for line in (directory / "v1.log").read_text().splitlines()]
+    targets = {event["data"]["target"] for event in events if event["kind"] == "seed_transition"}
+    assert {"GERMINATED", "TRAINING", "BLENDING", "PROBATIONARY", "FOSSILIZED"} <= targets
+    rewards = [event["data"]["terms"]["v1"] for event in events if event["kind"] == "reward_computed"]
+    assert len(rewards) == 10
+    assert any(rewards)
+    result = json.loads((directory / "result.json").read_text())
+    assert result["outcome"] == "completed"
+    assert result["observer_failures"] == {}
+    assert result["sinks"]["v1"]["errors"] == 0
+
+    observed = json.loads((directory / "v1-observed.json").read_text())
+    assert (observed[0], observed[-1]) == ("start v1-1", "finish completed")
+    assert {"grown epoch 9", "twin epoch 9", "grown DORMANT -> GERMINATED"} <= set(observed)
+
+
+def test_a_run_of_them_can_be_resumed(run: Callable[..., Path]) -> None:
+    whole = run(*SETTINGS, "checkpoints.keep=99", also=("v1",))
+    part = run(*SETTINGS, "checkpoints.keep=99", also=("v1",))
+    for name in ("weights.safetensors", "result.json"):
+        (part / name).unlink()
+    for checkpoint in (part / "checkpoints").iterdir():
+        if int(checkpoint.stem.removeprefix("epoch-")) > 4:
+            checkpoint.unlink()
+    run(also=("--resume", str(part)))
+    assert (part / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert timeless(part / "v1.log") == timeless(whole / "v1.log")
+
+
+def timeless(log: Path) -> list[Any]:
+    """The events of the log behind the first, which names the run; without what clocks say."""
+    events = [json.loads(line) for line in log.read_text().splitlines()[1:]]
+    return [without(event, {"time", "seconds", "train_seconds", "measure_seconds"}) for event in events]
+
+
+def without(data: Any, names: set[str]) -> Any:
+    if isinstance(data, dict):
+        return {name: without(value, names) for name, value in data.items() if name not in names}
+    return [without(item, names) for item in data] if isinstance(data, list) else data
+
+
+def test_a_model_is_understood_and_a_command_is_there(frozen_plugins: PluginSet, frozen_files: list[Path]) -> None:
+    class VersionOne(nn.Module):
+        pass
+
+    sites, origin = frozen_plugins.adapt_host(VersionOne())
+    assert ([site.path for site in sites], origin.plugin) == (["body"], "v1-observer")
+    assert frozen_plugins.adapt_host(nn.Linear(1, 1)) is None
+    (implementation,) = (
+        found for found, origin in frozen_plugins.implementations("esper_commands") if origin.plugin == "v1-observer"
+    )
+    group = click.Group()
+    implementation.function(cli=group)
+    assert CliRunner().invoke(group, ["version-one"]).output == "hello from 1.0\n"
