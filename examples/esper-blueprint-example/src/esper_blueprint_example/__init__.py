@@ -1,0 +1,1 @@
+"""A complete third-party plugin: a blueprint of coordinate attention."""
