@@ -27,7 +27,7 @@ def output(subject: HostSubject) -> None:
     module = subject.build().module
     for size in (1, 2, 5):
         found = outputs_of(module, subject.batch(size))
-        expected = [(size, subject.data.outputs)]
+        expected: list[tuple[int, ...]] = [(size, subject.data.outputs)]
         if subject.data.kind is TaskKind.TOKENS:
             expected.insert(0, (size, *subject.data.input_shape, subject.data.outputs))
         if not isinstance(found, Tensor) or tuple(found.shape) not in expected or not bool(found.isfinite().all()):

@@ -26,7 +26,9 @@ from torch.utils._pytree import tree_leaves
 
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.slot import Slot
+from esper_core.leyline.protocols import Criterion
 from esper_core.tolaria.data import Inputs, call, part, rows, tensors
+from esper_core.tolaria.footprint import Footprint, footprint, largest
 from esper_core.tolaria.forking import Branch, ForkingForward, ForkPoint, ForkTree
 
 #: Samples on which a place is tried. Not one: a single row would broadcast where it must not.
@@ -41,7 +43,7 @@ _Place = tuple[str, bool]
 
 
 class ForkMap:
-    """Where the batch of one host may grow: tried when a slot is first asked for, and remembered.
+    """Where the batch of one host may grow, and how far: tried when it is first asked for, and remembered.
 
     Args:
         fixed_batch: the host declares that its forward depends on the batch, so it never grows.
@@ -49,6 +51,7 @@ class ForkMap:
 
     def __init__(self, *, fixed_batch: bool = False) -> None:
         self.fixed_batch = fixed_batch
+        self._footprints: dict[tuple[torch.Size, ...], Footprint] = {}
         self._places: Mapping[_Place, tuple[bool, ...]] | None = None
         self._points: dict[str, ForkPoint | None] = {}
 
@@ -56,6 +59,20 @@ class ForkMap:
     def output(self) -> tuple[bool, ...]:
         """For each leaf of the model's output, whether its first axis is the batch."""
         return (self._places or {}).get(("", False), ())
+
+    def footprint(self, bed: SeedBed, criterion: Criterion, batches: Sequence[tuple[Inputs, Tensor]]) -> Footprint:
+        """Return what measuring holds for each sample of these batches.
+
+        Args:
+            bed: the host, in eval mode and under `no_grad`.
+            criterion: loss and metric of a sample; the same one every time.
+            batches: what it is measured on.
+        """
+        inputs, targets = largest(batches)
+        shapes = tuple(tensor.shape[1:] for tensor in tensors(inputs))
+        if shapes not in self._footprints:
+            self._footprints[shapes] = footprint(bed.model, bed.sites.values(), criterion, inputs, targets)
+        return self._footprints[shapes]
 
     def points(
         self, bed: SeedBed, slots: Mapping[str, Slot], wanted: Sequence[str], inputs: Inputs

@@ -4,7 +4,6 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from math import log2, prod
 from time import perf_counter
 from typing import Any
 
@@ -18,16 +17,10 @@ from esper_core.kasmina.slot import Slot
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.tolaria.counterfactuals import Setting
-from esper_core.tolaria.data import Inputs, Samples, batches_of, in_order, tensors
+from esper_core.tolaria.data import Inputs, Samples, batches_of, in_order
+from esper_core.tolaria.footprint import Footprint
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.forking import Branch, ForkingForward, ForkTree
-
-#: By default a batch has as many samples as the widest activation at a site, before it forks, has room for in this.
-_CACHE_BYTES, _DEVICE_BYTES = 2**20, 2**26
-_FLOAT_BYTES = 4
-#: Up to so many branches the batch is as large as without any; activations behind forks are mostly smaller ones.
-_FREE_BRANCHES = 8
-_FEWEST_SAMPLES, _MOST_SAMPLES = 8, 512
 
 
 @frozen(kw_only=True)
@@ -39,7 +32,8 @@ class Measured:
         losses: per-sample losses for each setting, in the order asked for.
         update_ratios: rms(delta) / rms(h) for each slot whose seed acted, over the network as it stands and all
             settings together; NaN where it is not finite.
-        passes: forward passes per batch: 1 where all settings shared one, up to one for each distinct setting.
+        passes: forward passes per batch: 1 where all settings shared one, up to one for each distinct setting where
+            the host cannot fork, or its outputs are so large that few of them fit in memory.
     """
 
     metrics: EpochMetrics
@@ -66,7 +60,7 @@ def measure(
         criterion: loss and metric of a sample; a task is one.
         split: what to measure on: a split, or batches of inputs that are no single tensor.
         settings: other alphas for some of the slots that hold a seed.
-        batch_size: samples per batch; by default as many as suit the number of settings.
+        batch_size: samples per batch; by default as many as suit the number of settings and the size of the outputs.
         forks: where the host's batch may grow, as far as that is known already; by default it is found out anew.
 
     Raises:
@@ -81,13 +75,14 @@ def measure(
     model.eval()
     try:
         with torch.no_grad(), _eagerly():
-            passes = _passes(bed, [{}, *settings], forks or ForkMap(), batches_of(split), meters)
+            passes = _passes(bed, criterion, [{}, *settings], forks or ForkMap(), batches_of(split), meters, batch_size)
             with passes.forward.installed():
-                for inputs, targets in in_order(split, batch_size or passes.batch_size):
+                for inputs, targets in in_order(split, passes.batch_size):
                     for index, outputs in passes.run(inputs):
                         losses[index].append(criterion.losses(outputs, targets))
                         if index == 0:
                             correct.append(criterion.correct(outputs, targets))
+                        del outputs  # the next pass shall not find them in memory
     finally:
         model.train(training)
     columns = [_as_array(column) for column in losses]
@@ -123,42 +118,46 @@ class _Passes:
 
 def _passes(
     bed: SeedBed,
+    criterion: Criterion,
     settings: Sequence[Setting],
     forks: ForkMap,
     batches: Sequence[tuple[Inputs, Tensor]],
     meters: "dict[str, _UpdateMeter]",
+    batch_size: int | None,
 ) -> _Passes:
     if unknown := {name for setting in settings for name in setting} - {*bed.slots}:
         raise KeyError(f"no seed in slot {', '.join(sorted(unknown))}")
     slots = {name: slot for name, slot in bed.slots.items() if slot.attached}
     branches = [_branch(slots, setting) for setting in settings]
     differing = [name for index, name in enumerate(slots) if len({branch[index] for branch in branches}) > 1]
-    points = forks.points(bed, slots, differing, batches[0][0])
+    fits = Footprint.of_any_size() if batch_size else forks.footprint(bed, criterion, batches)
+    # Trying where to fork takes more than one branch as well.
+    wanted = differing if fits.most_branches > 1 else []
+    points = forks.points(bed, slots, wanted, batches[0][0])
     # Branches that differ at a slot where the host cannot fork do not share a pass.
     apart = max((index + 1 for index, name in enumerate(slots) if name in differing and name not in points), default=0)
     groups: dict[Branch, list[int]] = {}
     for index, branch in enumerate(branches):
         groups.setdefault(branch[:apart], []).append(index)
-    trees = [ForkTree([branches[index] for index in group]) for group in groups.values()]
+    chunks = [chunk for group in groups.values() for chunk in _chunks(group, branches, fits.most_branches)]
+    trees = [ForkTree([branches[index] for index in chunk]) for chunk in chunks]
 
     def observe(slot: str, h: Tensor, delta: Tensor, times: int) -> None:
         meters.setdefault(slot, _UpdateMeter()).add(h, delta, times)
 
     return _Passes(
         forward=ForkingForward(bed.model, slots, points, forks.output, observe=observe),
-        groups=[*zip(groups.values(), trees, strict=True)],
-        batch_size=_batch_size(bed, batches, max(len({*tree.branches}) for tree in trees)),
+        groups=[*zip(chunks, trees, strict=True)],
+        batch_size=batch_size or fits.batch_size(max(len({*tree.branches}) for tree in trees)),
     )
 
 
-def _batch_size(bed: SeedBed, batches: Sequence[tuple[Inputs, Tensor]], branches: int) -> int:
-    """Return a power of two for which the widest activation, and what it grows to, stays in cache."""
-    taken = [tensor for inputs, _ in batches for tensor in tensors(inputs)]
-    budget = _CACHE_BYTES if taken[0].device.type == "cpu" else _DEVICE_BYTES
-    shapes = [*(tensor.shape[1:] for tensor in taken), *(site.sample_shape for site in bed.sites.values())]
-    widest = max(prod(shape) for shape in shapes)
-    samples = min(_MOST_SAMPLES, budget / (widest * _FLOAT_BYTES)) / max(1.0, branches / _FREE_BRANCHES)
-    return 1 << int(log2(max(_FEWEST_SAMPLES, samples)))
+def _chunks(group: Sequence[int], branches: Sequence[Branch], most: int) -> Iterator[list[int]]:
+    """Divide settings among passes with at most so many distinct branches each."""
+    distinct = list(dict.fromkeys(branches[index] for index in group))
+    for begin in range(0, len(distinct), most):
+        together = {*distinct[begin : begin + most]}
+        yield [index for index in group if branches[index] in together]
 
 
 def _branch(slots: Mapping[str, Slot], setting: Setting) -> Branch:
