@@ -36,6 +36,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python tools/plugin_table.py
+	$(BIN)/sphinx-build -q -W --keep-going -n -b html docs docs/_build/html
 
 ready: $(STAMP)
 
@@ -52,4 +53,4 @@ $(STAMP): $(PROJECTS) plugins | $(UV)
 	$(PYTHON) -m pip install --quiet --target .tools 'uv>=0.9'
 
 clean:
-	rm -rf .venv .tools dist build
+	rm -rf .venv .tools dist build docs/_build docs/generated

@@ -57,7 +57,7 @@ def _core_tree() -> dict[str, Any]:
     """The defaults of what the core knows without any component."""
     tree: dict[str, Any] = plain(RunSettings())
     tree["telemetry"] = RunSettings().telemetry.name.lower()
-    for name, cls in _CORE_SECTIONS.items():
+    for name, cls in CORE_SECTIONS.items():
         tree[name] = plain(cls())
         tree[name].pop("options", None)
     return tree
@@ -65,7 +65,7 @@ def _core_tree() -> dict[str, Any]:
 
 def _core_docs() -> dict[str, str]:
     docs = attribute_docs(RunConfig)
-    for section, cls in _CORE_SECTIONS.items():
+    for section, cls in CORE_SECTIONS.items():
         docs |= {f"{section}.{name}": text for name, text in attribute_docs(cls).items()}
     return docs
 
@@ -116,7 +116,7 @@ def _with_words(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-_CORE_SECTIONS: Mapping[str, type[Any]] = {
+CORE_SECTIONS: Mapping[str, type[Any]] = {
     "policy": PolicyConfig,
     "gates": GatesConfig,
     "lifecycle": LifecycleConfig,

@@ -20,7 +20,7 @@ HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datase
 PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 #: Where code is that only development needs.
-DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/*.py")
+DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/*.py", "docs/*.py", "docs/_ext/*.py")
 
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
 

@@ -1,0 +1,33 @@
+"""The command line, as the commands describe themselves."""
+
+from collections.abc import Iterator
+
+import click
+from reference_markdown import code, page
+
+from esper_core.cli.root import cli
+
+_WIDTH = 100
+
+
+def command_pages() -> dict[str, str]:
+    """Return the page with the help of every command."""
+    return {"command-line.md": page("Command line", *_told(cli, _context(cli, "esper", None)))}
+
+
+def _told(command: click.Command, context: click.Context) -> Iterator[str]:
+    if context.parent is not None:
+        yield f"## `{context.command_path}`"
+    yield code(command.get_help(context), "text")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            # Commands are imported when they are called; until then a group has only their names.
+            _, found, _ = command.resolve_command(context, [name])
+            assert found is not None
+            yield from _told(found, _context(found, name, context))
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    return command.make_context(
+        name, [], parent=parent, resilient_parsing=True, terminal_width=_WIDTH, max_content_width=_WIDTH
+    )

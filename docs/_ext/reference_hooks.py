@@ -1,0 +1,73 @@
+"""One page for each hook: its exact signature, what it is for, and an example that a test runs."""
+
+import ast
+import inspect
+import re
+import textwrap
+
+from reference_markdown import code, escaped, page, table
+
+from esper_core import hooks
+from esper_core.plugins.collect import SPEC_BY_HOOK
+
+_ROLES = {
+    hooks.RegistrationSpecs: "Called once, when plugins are loaded.",
+    hooks.ResolutionSpecs: "Called where the question arises; the first answer that is not None counts.",
+    hooks.ObserverSpecs: "Called while a run goes on; results are ignored, what is raised is reported and counted.",
+}
+
+
+def hook_pages() -> dict[str, str]:
+    """Return the pages of all hooks, and the page that lists them."""
+    pages = {}
+    rows = []
+    for specification in hooks.SPECIFICATIONS:
+        for function in _functions(specification):
+            name = function.name
+            summary = escaped((ast.get_docstring(function) or "").partition("\n")[0])
+            rows.append([f"[`{name}`](hooks/{name}.md)", _ROLES[specification].partition(",")[0] + ".", summary])
+            pages[f"hooks/{name}.md"] = _page(specification, function)
+    intro = textwrap.dedent(hooks.__doc__ or "").strip()
+    pages["hooks.md"] = page(
+        "Hooks",
+        escaped(intro),
+        table(["hook", "called", "what it does"], rows),
+        "```{toctree}\n:hidden:\n\n" + "\n".join(f"hooks/{name}" for name in _names()) + "\n```",
+    )
+    return pages
+
+
+def signature(function: ast.FunctionDef) -> str:
+    """Return the line with which a plugin implements a hook: without `self`, and without quotes around types."""
+    arguments = ", ".join(
+        f"{it.arg}: {_annotation(it.annotation)}" for it in function.args.args[1:] if it.annotation is not None
+    )
+    return f"def {function.name}({arguments}) -> {_annotation(function.returns)}: ..."
+
+
+def _annotation(node: ast.expr | None) -> str:
+    return ast.unparse(node).replace("'", "") if node else "None"
+
+
+def _functions(specification: type) -> list[ast.FunctionDef]:
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(specification))).body
+    assert isinstance(tree, ast.ClassDef)
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def _names() -> list[str]:
+    return [function.name for specification in hooks.SPECIFICATIONS for function in _functions(specification)]
+
+
+def _page(specification: type, function: ast.FunctionDef) -> str:
+    text, _, example = (ast.get_docstring(function) or "").partition(">>> ")
+    spec = SPEC_BY_HOOK.get(function.name)
+    descriptor = f"Its descriptors are described under [plugin kinds](../kinds.md): `{spec.__name__}`." if spec else ""
+    return page(
+        f"`{function.name}`",
+        code(f"@hookimpl\n{signature(function)}", "python"),
+        escaped(text.strip()),
+        _ROLES[specification] + " " + descriptor,
+        "## Example",
+        code(re.sub(r"^(\.\.\.|>>>) ?", "", example, flags=re.MULTILINE), "python"),
+    )

@@ -1,0 +1,37 @@
+"""The manifest of a run and a lock, field by field, from the records that they are made of."""
+
+import attrs
+from reference_markdown import fields_table, page, prose
+
+from esper_core.runtime import lock, manifest
+
+INTRO = """\
+Every run writes `manifest.json`: everything that would have to be the same for the same result. It is JSON; what is not
+known is `null`. `esper run --locked` takes a manifest, or the directory of its run, as a lock."""
+
+LOCKS = """\
+`esper plugins lock` writes a file with `"kind": "{kind}"`, `"format": {format}`, the `core`, the `plugins`
+(each with the fields that it shares with a manifest), and the `digest` of them all. Another format is refused, and so
+is content that does not have the digest."""
+
+
+def manifest_pages() -> dict[str, str]:
+    """Return the page about the manifest."""
+    shared = [field.name for field in attrs.fields(lock.LockedPlugin)]
+    return {
+        "manifest.md": page(
+            "The manifest of a run",
+            INTRO,
+            f"The version of the format is {manifest.FORMAT}.",
+            fields_table(manifest.Manifest),
+            "## A plugin, or the core",
+            prose(lock.LockedPlugin.__doc__) + " In a manifest and in a lock:",
+            fields_table(lock.LockedPlugin),
+            "In a manifest, a plugin has these fields as well:",
+            fields_table(manifest.PluginEntry, leave_out=shared),
+            "And the core these:",
+            fields_table(manifest.CoreEntry, leave_out=shared),
+            "## A lock",
+            LOCKS.format(kind=lock.LOCK, format=lock.FORMAT),
+        )
+    }
