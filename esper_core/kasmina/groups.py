@@ -121,16 +121,25 @@ def set_seed_lr(optimizer: Optimizer, seed_id: str, lr: float) -> None:
         group["lr"] = lr
 
 
-def clip_grad_norm_by_origin_(optimizer: Optimizer, max_norm: float) -> dict[str, Tensor]:
+def clip_grad_norm_by_origin_(
+    optimizer: Optimizer, max_norm: float, host: Iterable[Tensor] | None = None
+) -> dict[str, Tensor]:
     """Clip the gradient norm of the host, and of each seed by itself, in place.
 
     One norm over all of them would let a seed's gradients decide how the host is clipped. A norm that is not finite
     spoils the gradients of its own origin only.
 
+    Args:
+        optimizer: holds the groups.
+        max_norm: of each origin.
+        host: the host's parameters in the order in which their squares are summed, which decides the last bit; None:
+            that of the optimizer's groups.
+
     Returns:
         The norm before clipping of each origin: `HOST_ORIGIN` and the seeds' ids; 0-dim tensors, no synchronisation.
     """
-    host = [parameter for group in host_groups(optimizer) for parameter in group["params"]]
+    if host is None:
+        host = [parameter for group in host_groups(optimizer) for parameter in group["params"]]
     norms = {HOST_ORIGIN: clip_grad_norm_(host, max_norm)}
     for seed_id in seed_ids(optimizer):
         norms[seed_id] = clip_grad_norm_(seed_group(optimizer, seed_id)["params"], max_norm)

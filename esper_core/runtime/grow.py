@@ -1,7 +1,6 @@
 """`esper_core.grow`: let seeds grow in a network of the user's own, in the user's own training loop."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from esper_core.kasmina.sites import confirm_sites, find_sites
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Gate
-from esper_core.leyline.sites import Site, SiteRequest
+from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import BlueprintSpec, Kind
 from esper_core.leyline.stages import GateLevel, Incubation
 from esper_core.plugins.known import FIRST_PARTY
@@ -99,6 +98,7 @@ def grow(
         follow(scheduler, optimizer)
     recipes = _recipes(plugins, blueprints, blueprint_options or {})
     catalogue = Catalogue(tuple(made.entry for made in recipes.values()))
+    checks, config = _gates(plugins, gates, gate_options or {}), lifecycle or LifecycleConfig()
     rate = peak_lr(optimizer, scheduler) * seed_lr_multiplier
     handle = GrowthHandle(
         model=root,
@@ -111,16 +111,7 @@ def grow(
         seed_schedule=SeedSchedule(seed_schedule),
         seed_lr_multiplier=seed_lr_multiplier,
         requests=tuple(requests),
-        build=partial(
-            _growth,
-            root,
-            optimizer=optimizer,
-            recipes=recipes,
-            gates=_gates(plugins, gates, gate_options or {}),
-            config=lifecycle or LifecycleConfig(),
-            seed=seed,
-            seed_learning_rate=rate,
-        ),
+        build=lambda found: Growth(root, found, optimizer, recipes, checks, config, seed, rate),
     )
     if sample is not None:
         handle.begin(confirm_sites(root, requests, lambda model: call(model, sample)))
@@ -146,10 +137,6 @@ def _refuse_what_needs_the_loop(lifecycle: LifecycleConfig | None, seed_schedule
             why="it runs the model and its loss once more in each step, and here the loop is yours",
             fix='use "ste", which has the same gradients at birth, or "none"; or make a task of it for `esper run`',
         )
-
-
-def _growth(root: nn.Module, sites: Sequence[Site], **settings: Any) -> Growth:
-    return Growth(root, sites, **settings)
 
 
 def _requests(model: nn.Module, sites: Iterable[str | SiteRequest] | None, plugins: PluginSet) -> list[SiteRequest]:

@@ -119,6 +119,11 @@ class GrowthHandle:
         return self._growth
 
     @property
+    def begun(self) -> bool:
+        """The sites are confirmed."""
+        return self._growth is not None
+
+    @property
     def slots(self) -> tuple[SlotState, ...]:
         """Every slot as it stands before the next epoch."""
         return self.growth.states(self.epoch)
@@ -168,8 +173,12 @@ class GrowthHandle:
         )
 
     def clip_grad_norm_(self, max_norm: float) -> dict[str, Tensor]:
-        """Clip gradients, the host's and each seed's by itself, and return the norms before, by origin."""
-        return clip_grad_norm_by_origin_(self.optimizer, max_norm)
+        """Clip gradients, the host's and each seed's by itself, and return the norms before, by origin.
+
+        The host's are clipped bit for bit as ``clip_grad_norm_(model.parameters(), max_norm)`` would without seeds.
+        """
+        host = self._growth.bed.host_parameters if self._growth is not None else None
+        return clip_grad_norm_by_origin_(self.optimizer, max_norm, host)
 
     def export(self, *, live: Live = "refuse") -> nn.Module:
         """Return the network without slots: fossilized seeds are plain modules. See `kasmina.export`."""

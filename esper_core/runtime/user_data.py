@@ -78,7 +78,8 @@ def as_samples(batches: Batches | Split, device: torch.device) -> Samples:
     Raises:
         EsperError: E302 if there are none, or they are not pairs of inputs and targets.
     """
-    pairs = [(batches.inputs, batches.targets)] if isinstance(batches, Split) else [_pair(batch) for batch in batches]
+    with torch.random.fork_rng(devices=[]):  # a loader draws a number when it is iterated over
+        pairs = [(batches.inputs, batches.targets)] if isinstance(batches, Split) else [*map(_pair, batches)]
     if not pairs:
         raise _unmeasurable("it gave no batch")
     groups: list[list[tuple[Inputs, Tensor]]] = []

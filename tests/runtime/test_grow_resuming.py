@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import DataLoader, TensorDataset
 
 import esper_core
 from esper_core.adapting import SeedWeights
@@ -16,7 +18,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import Blend, Stage
 
-EPOCHS, STEPS = 12, 5
+EPOCHS, STEPS, CLIP = 12, 5, 0.05
 
 
 class Net(nn.Module):
@@ -66,7 +68,7 @@ def make(policy="heuristic", sites=("first", "second"), **options):
     return esper_core.grow(model, sites=sites, optimizer=optimizer, epochs=EPOCHS, policy=policy, **options)
 
 
-def steps(handle, epoch, begin=0, end=STEPS):
+def steps(handle, epoch, begin=0, end=STEPS, clip=None):
     """Train from one step of an epoch to another, and return the accuracy."""
     inputs, targets = data(epoch)
     right = 0
@@ -75,6 +77,8 @@ def steps(handle, epoch, begin=0, end=STEPS):
         outputs = handle.model(x)
         handle.optimizer.zero_grad()
         cross_entropy(outputs, y).backward()
+        if clip is not None:
+            clip(CLIP)
         handle.optimizer.step()
         right += int((outputs.argmax(-1) == y).sum())
     return right / (16 * (end - begin))
@@ -194,3 +198,26 @@ def test_a_closed_handle_confirms_no_site():
     handle.model(data(0)[0])
     with pytest.raises(EsperError, match="not confirmed yet"):
         _ = handle.slots
+
+
+def test_a_host_with_seeds_in_training_is_the_host_without_them_clipping_included():
+    grown = make(Counting(), lifecycle=LifecycleConfig(incubation_epochs=20, training_timeout_epochs=30))
+    alone, optimizer = (plain := Net()), torch.optim.AdamW(plain.parameters(), lr=0.01)
+    loader = DataLoader(TensorDataset(*data(99, 40)), batch_size=20)
+    torch.manual_seed(1)
+    for epoch in range(6):
+        steps(grown, epoch, clip=grown.clip_grad_norm_)
+        grown.epoch_end(loader, cross_entropy, train_accuracy=0.5)
+    drawn = torch.rand(())
+    assert all(slot.stage is Stage.TRAINING for slot in grown.slots)
+    torch.manual_seed(1)
+    for epoch in range(6):
+        for step in range(STEPS):
+            x, y = (part[16 * step :][:16] for part in data(epoch))
+            optimizer.zero_grad()
+            cross_entropy(alone(x), y).backward()
+            clip_grad_norm_(alone.parameters(), CLIP)
+            optimizer.step()
+    assert drawn == torch.rand(())
+    for name, weight in alone.state_dict().items():
+        assert torch.equal(weight, grown.model.state_dict()[name]), name
