@@ -20,6 +20,7 @@ FAMILY_BY_KIND = {
 #: The distributions of this project. Only these are ever suggested: a guessed name could be anybody's.
 FIRST_PARTY = frozenset(
     {
+        "esper-adapter-transformers",
         "esper-blueprint-attention",
         "esper-blueprint-bottleneck",
         "esper-blueprint-conv-heavy",
@@ -45,6 +46,10 @@ FIRST_PARTY = frozenset(
         "esper-task-vision",
     }
 )
+
+#: Those without an entry point: adapters are imported by whoever trains in another framework and register nothing, and
+#: the standard distribution has no code. No run can miss one as a plugin.
+LIBRARIES = frozenset({"esper-adapter-transformers", "esper-standard"})
 
 #: Components (gate sets, for gates) whose distribution is not named after them.
 _EXCEPTIONS = {
@@ -81,4 +86,4 @@ def suggest(name: str, known: Iterable[str], install: str | None) -> str:
 
 
 def _pip_line(distribution: str) -> str | None:
-    return f"pip install {distribution}" if distribution in FIRST_PARTY else None
+    return f"pip install {distribution}" if distribution in FIRST_PARTY - LIBRARIES else None

@@ -13,6 +13,9 @@ from packaging.requirements import Requirement
 #: What a plugin may import of the core.
 OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn", "testing")}
 
+#: What an adapter into another framework may import besides.
+ADAPTER_MODULES = {"esper_core.adapting"}
+
 #: What no description may pull in: listing plugins would import it.
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datasets", "tokenizers", "esper_core.nn"}
 
@@ -72,11 +75,12 @@ def _modules(node: ast.ImportFrom) -> list[str]:
 
 
 def foreign_imports_of_esper(it) -> Iterator[str]:
-    """Fix: import esper_core.{hooks, specs, api, nn, testing} only, and never another plugin; absolute imports."""
+    """Fix: import esper_core.{hooks, specs, api, nn, testing} (an adapter: adapting), no plugin; absolute imports."""
+    open_modules = OPEN_MODULES | ADAPTER_MODULES if it.name.startswith("esper-adapter-") else OPEN_MODULES
     for path in it.modules():
         for found in imports(path):
             ours = found.top.startswith("esper_") or found.module.startswith(".")
-            open_module = ".".join(found.module.split(".")[:2]) in OPEN_MODULES
+            open_module = ".".join(found.module.split(".")[:2]) in open_modules
             if ours and found.top != it.package and not open_module:
                 yield f"{path.name}:{found.line} imports {found.module}"
 
@@ -145,6 +149,7 @@ RULES = {
         (PLUGIN, API, f"{API}import esper_core.plugins.loader\n"),
         (PLUGIN, API, f"{API}from esper_core import runtime\n"),
         (PLUGIN, API, f"{API}from . import tasks\n"),
+        (PLUGIN, API, f"{API}from esper_core.adapting import grow\n"),
         (PLUGIN, API, f"{API}import esper_sink_jsonl.sink\n"),
     ],
     heavy_descriptions: [

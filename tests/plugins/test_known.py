@@ -1,9 +1,16 @@
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from esper_core.leyline.specs import GateSpec, Kind
-from esper_core.plugins.known import FIRST_PARTY, conventional_distribution, install_line, install_line_for_plugin
+from esper_core.plugins.known import (
+    FIRST_PARTY,
+    LIBRARIES,
+    conventional_distribution,
+    install_line,
+    install_line_for_plugin,
+)
 from esper_core.plugins.loader import load_plugins
 
 WORKSPACE = Path(__file__).parents[2] / "plugins"
@@ -11,6 +18,17 @@ WORKSPACE = Path(__file__).parents[2] / "plugins"
 
 def test_the_index_is_the_workspace():
     assert {project.parent.name for project in WORKSPACE.glob("*/pyproject.toml")} == FIRST_PARTY
+
+
+def test_libraries_are_what_has_no_entry_point():
+    projects = {path.parent.name: tomllib.loads(path.read_text()) for path in WORKSPACE.glob("*/pyproject.toml")}
+    assert {name for name, it in projects.items() if "entry-points" not in it["project"]} == LIBRARIES
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARIES))
+def test_a_library_is_no_plugin_that_could_be_missing(name):
+    assert install_line_for_plugin(name) is None
+    assert install_line_for_plugin(name.removeprefix("esper-")) is None
 
 
 def test_every_component_of_ours_is_found_under_its_distribution():
