@@ -38,7 +38,7 @@ def make_run(tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of installed distributions, on the path of this process; what is imported from it goes with it."""
-    for name in ("ESPER_PLUGINS", "ESPER_NO_PLUGINS", "ESPER_TRACE"):
+    for name in ("ESPER_PLUGINS", "ESPER_NO_PLUGINS", "ESPER_LOCKED", "ESPER_TRACE"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "site"
     folder.mkdir()
