@@ -1,6 +1,11 @@
-"""What a seed or a whole network costs, computed on the meta device: no memory, no arithmetic, no random numbers."""
+"""What a seed or a whole network costs, computed on the meta device: no memory, no arithmetic, no random numbers.
 
-from collections.abc import Callable
+A module whose control flow depends on values cannot run there. It is run on real numbers instead, on one sample; where
+that does not work either, its cost is not known.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -9,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from esper_core.kasmina.probing import probe_activation
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.sites import Site
 
 
@@ -18,23 +25,47 @@ class SeedCost:
 
     Attributes:
         parameters: number of trainable and frozen parameters.
-        forward_flops: floating-point operations of one forward pass for one sample; see `count_flops`.
+        forward_flops: floating-point operations of one forward pass for one sample; see `count_flops`. None where they
+            cannot be counted.
     """
 
     parameters: int
-    forward_flops: int
+    forward_flops: int | None
 
 
 def seed_cost(build: Callable[[Site], nn.Module], site: Site) -> SeedCost:
     """Return the cost of the seed that `build` makes for a site, at the site's own sample shape.
 
     Raises:
-        EsperError: E404, from the blueprint, if it cannot be built for the site.
+        EsperError: E404 if it cannot be built for the site.
     """
-    with torch.device("meta"):
-        module = build(site)
-        h = torch.empty(site.shape(batch=1))
-    return SeedCost(parameters=parameter_count(module), forward_flops=count_flops(module, h))
+    try:
+        with torch.device("meta"):
+            module = build(site)
+            h = torch.empty(site.shape(batch=1))
+        return SeedCost(parameters=parameter_count(module), forward_flops=count_flops(module, h))
+    except EsperError:
+        raise
+    except Exception:  # whatever a third party's module raises where numbers have no values
+        return _real_seed_cost(build, site)
+
+
+def _real_seed_cost(build: Callable[[Site], nn.Module], site: Site) -> SeedCost:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            module = build(site)
+    except EsperError:
+        raise
+    except Exception as error:
+        raise EsperError(
+            "E404",
+            "a seed cannot be built",
+            where=f'site "{site.id}"',
+            why=f"its blueprint raised {type(error).__name__}: {error}",
+            fix="leave the blueprint out of policy.blueprints, or correct it",
+        ) from error
+    h = probe_activation(site, torch.empty(()))[:1]
+    return SeedCost(parameters=parameter_count(module), forward_flops=_flops_of_real_run(module, h))
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -42,16 +73,37 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def forward_flops(model: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> int:
-    """Return what `count_flops` counts for one forward pass of any network for one sample.
+def forward_flops(model: nn.Module, sample: Tensor) -> int | None:
+    """Return what `count_flops` counts for one forward pass of any network for one sample; None where it cannot run.
 
     Args:
-        model: a network that runs on the meta device; it is left as it is.
-        sample_shape: shape of one input, the batch axis left out.
-        dtype: of the input; an integer type for token indices.
+        model: the network; it is left as it is.
+        sample: one input, the batch axis left out, where the network is. Its values count only if the network does not
+            run on the meta device.
     """
-    on_meta = deepcopy(model).to("meta").eval()
-    return count_flops(on_meta, torch.empty((1, *sample_shape), dtype=dtype, device="meta"))
+    try:
+        return count_flops(deepcopy(model).to("meta").eval(), sample.unsqueeze(0).to("meta"))
+    except Exception:  # whatever a third party's module raises where numbers have no values
+        return _flops_of_real_run(model, sample.unsqueeze(0))
+
+
+def _flops_of_real_run(module: nn.Module, inputs: Tensor) -> int | None:
+    try:
+        with _evaluating(module), torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+            return count_flops(module, inputs)
+    except Exception:  # a network that does not take a single sample: what it would cost is not known
+        return None
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    flags = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        for part, training in flags:
+            part.training = training
 
 
 def count_flops(module: nn.Module, inputs: Tensor) -> int:

@@ -43,7 +43,7 @@ class ExportedFile:
         run: the network with its seeds, and what it was made from.
         removed: the slots whose live seeds were left out.
         parameters: number of parameters in the file.
-        forward_flops: of one sample's forward pass; see `kasmina.cost`.
+        forward_flops: of one sample's forward pass; see `kasmina.cost`. None where they cannot be counted.
         batch: the batch size that the file is bound to; None: any.
         difference: largest difference between its outputs and the network's on random inputs; None where nothing here
             can run the file.
@@ -54,7 +54,7 @@ class ExportedFile:
     run: RebuiltRun
     removed: tuple[str, ...]
     parameters: int
-    forward_flops: int
+    forward_flops: int | None
     batch: int | None
     difference: float | None
 
@@ -98,7 +98,7 @@ def export_run(
         run=run,
         removed=removed,
         parameters=parameter_count(content.network),
-        forward_flops=forward_flops(content.network, tuple(sample.shape[1:]), sample.dtype),
+        forward_flops=forward_flops(content.network, sample[0]),
         batch=content.batch,
         difference=difference,
     )

@@ -107,7 +107,7 @@ class GrowingHost:
         self.governor = Governor(plan.task.random_guess_loss)
         self.forks = ForkMap(fixed_batch=Capability.FIXED_BATCH in plan.capabilities | build.capabilities)
         self._reported = 0
-        self._flops: tuple[tuple[tuple[str, Regime], ...], int] | None = None
+        self._flops: tuple[tuple[tuple[str, Regime], ...], int | None] | None = None
         self._host_parameters = parameter_count(self.model)
         self._seed_parameters = cache(lambda site, name: seed_cost(plan.recipes[name].build, site).parameters)
 
@@ -236,13 +236,12 @@ class GrowingHost:
         """A host that depends on its batch is measured on batches like those that it is trained on."""
         return self.plan.batch_size if self.forks.fixed_batch else None
 
-    def _forward_flops(self) -> int:
+    def _forward_flops(self) -> int | None:
         """Count anew only when something has changed that the forward pass notices."""
         seeds = self.growth.lives
         topology = tuple((seeds[slot].seed_id, held.regime) for slot, held in self.growth.bed.slots.items())
         if self._flops is None or self._flops[0] != topology:
-            sample = self.plan.splits.train.inputs[0]
-            self._flops = topology, forward_flops(self.model, tuple(sample.shape), sample.dtype)
+            self._flops = topology, forward_flops(self.model, self.plan.splits.train.inputs[0])
         return self._flops[1]
 
     def _topology(self) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Costs on the meta device against formulas worked out by hand."""
+"""Costs against formulas worked out by hand, on the meta device and where a module cannot run there."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_attention_counts_scores_and_sums_in_full() -> None:
 
 def test_normalisation_and_pointwise_work_count_as_nothing() -> None:
     pointwise = nn.Sequential(nn.GroupNorm(2, 8), nn.ReLU(), nn.AvgPool2d(2))
-    assert forward_flops(pointwise, (8, 6, 6)) == 0
+    assert forward_flops(pointwise, torch.randn(8, 6, 6)) == 0
     assert parameter_count(pointwise) == 16
 
 
@@ -49,7 +49,7 @@ def test_a_whole_network_of_tokens_is_left_as_it_is() -> None:
     model = nn.Sequential(nn.Embedding(11, 12), nn.Linear(12, 12), nn.Linear(12, 11, bias=False)).train()
     model[2].weight = model[0].weight
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert forward_flops(model, (7,), torch.int64) == 2 * 7 * (12 * 12 + 12 * 11)
+    assert forward_flops(model, torch.zeros(7, dtype=torch.int64)) == 2 * 7 * (12 * 12 + 12 * 11)
     assert parameter_count(model) == 11 * 12 + 12 * 12 + 12
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -58,6 +58,68 @@ def test_a_whole_network_of_tokens_is_left_as_it_is() -> None:
 def test_counts_the_same_on_real_tensors() -> None:
     assert count_flops(Attending(TEXT), torch.randn(1, 7, 12)) == seed_cost(Attending, TEXT).forward_flops
     assert count_flops(convolution(IMAGE), torch.randn(4, 8, 6, 5)) == 4 * seed_cost(convolution, IMAGE).forward_flops
+
+
+class Choosing(nn.Module):
+    """Two layers for what is positive, one for anything else; meta tensors are neither."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(site.width, site.width), nn.Linear(site.width, site.width)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = self.dropout(self.first(h))
+        out: Tensor = self.second(h) if bool(h.sum() == h.sum()) else h
+        return out
+
+
+def test_a_seed_whose_control_flow_depends_on_values_is_counted_on_real_numbers() -> None:
+    with pytest.raises(RuntimeError):
+        Choosing(TEXT).to("meta")(torch.empty(1, 7, 12, device="meta"))
+    before = torch.get_rng_state()
+    cost = seed_cost(Choosing, TEXT)
+    assert (cost.parameters, cost.forward_flops) == (2 * (12 * 12 + 12), 2 * 2 * 7 * 12 * 12)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_seed_that_is_built_from_values_is_counted() -> None:
+    def scaled(site: Site) -> nn.Module:
+        linear = nn.Linear(site.width, site.width)
+        linear.scale = float(linear.weight.abs().max())
+        return linear
+
+    assert seed_cost(scaled, TEXT).parameters == 12 * 12 + 12
+
+
+def test_a_blueprint_that_raises_is_named() -> None:
+    def broken(site: Site) -> nn.Module:
+        raise ValueError("width must be 3")
+
+    with pytest.raises(EsperError, match="width must be 3") as error:
+        seed_cost(broken, TEXT)
+    assert error.value.code == "E404"
+
+
+def test_a_network_whose_control_flow_depends_on_values_is_counted_and_left_as_it_is() -> None:
+    model = nn.Sequential(Choosing(TEXT), nn.BatchNorm1d(7)).train()
+    sample = torch.randn(7, 12)
+    state, random = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
+    assert forward_flops(model, sample) == 2 * 2 * 7 * 12 * 12
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_what_cannot_be_run_has_no_cost() -> None:
+    class Pairs(Choosing):
+        def forward(self, h: Tensor) -> Tensor:
+            if len(h) < 2:
+                raise ValueError("give at least two samples")
+            return super().forward(h)
+
+    assert forward_flops(Pairs(TEXT), torch.randn(7, 12)) is None
+    assert seed_cost(Pairs, TEXT).forward_flops is None
 
 
 def test_draws_no_random_numbers() -> None:

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from attrs import evolve
+from torch import Tensor, nn
 
 from esper_core.leyline.actions import WAIT, Action, GovernorMode, Op
 from esper_core.leyline.errors import EsperError
@@ -257,3 +258,36 @@ def test_a_budget_of_parameters_is_kept(plan, variant):
     assert set(room) == {"block0", "block1"}
     host.apply(SCRIPT[1])
     assert host.masks().germinate == {}
+
+
+class Choosy(nn.Module):
+    """A host whose control flow depends on values, and that takes at least so many samples."""
+
+    def __init__(self, inner: nn.Module, fewest: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.fewest = fewest
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) < self.fewest:
+            raise ValueError(f"give at least {self.fewest} samples")
+        return self.inner(x) if bool((x == x).all()) else self.inner(-x)
+
+
+def choosy(build, fewest):
+    host = build()
+    sites = [evolve(site, path=f"inner.{site.path}") for site in host.sites]
+    return evolve(host, module=Choosy(host.module, fewest), sites=sites)
+
+
+def test_a_host_whose_control_flow_depends_on_values_is_costed_on_real_samples(plan):
+    host = GrowingHost(evolve(plan, build=partial(choosy, plan.build, 1)))
+    assert host.epoch().evidence.forward_flops == GrowingHost(plan).epoch().evidence.forward_flops > 0
+
+
+def test_a_host_that_cannot_be_costed_has_no_cost_and_grows(plan):
+    host = GrowingHost(evolve(plan, build=partial(choosy, plan.build, 2)))
+    reports = live(host, plan.epochs)
+    assert [report["evidence"]["forward_flops"] for _, report in reports] == [None] * plan.epochs
+    assert host.finish().forward_flops is None
+    assert host.growth.stage("block1") is Stage.FOSSILIZED

@@ -1,14 +1,11 @@
 """The host: a model of transformers behind a call that takes a task's inputs and gives logits."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from typing import Any
 
 import torch
 from attrs import evolve
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from esper_core.api import DataShape, EsperError, HostBuild, SiteRequest
@@ -49,8 +46,7 @@ class HfHost(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits."""
-        with _Imagined() if inputs.is_meta else nullcontext():
-            logits: Tensor = self.model(**self._arguments(inputs)).logits
+        logits: Tensor = self.model(**self._arguments(inputs)).logits
         return logits
 
     def _arguments(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -59,18 +55,6 @@ class HfHost(nn.Module):
         if self.padding is None:
             return {"input_ids": inputs}
         return {"input_ids": inputs, "attention_mask": inputs != self.padding}
-
-
-class _Imagined(TorchFunctionMode):
-    """Lets models run on the meta device that ask a mask whether it hides anything: what has no values hides nothing.
-
-    The answer is the same to any question, since none of them changes which matrix products are to be done.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.__bool__ and args[0].is_meta:
-            return True
-        return func(*args, **(kwargs or {}))
 
 
 def build(config: HfConfig, data: DataShape) -> HostBuild:
