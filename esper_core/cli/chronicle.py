@@ -164,6 +164,8 @@ def _asked(action: Mapping[str, Any]) -> str:
 
 def _extras(action: Mapping[str, Any]) -> str:
     parts = [f"blend {action['blend']}"] if action.get("blend") else []
+    if action.get("ramp_epochs") is not None:
+        parts.append(f"ramp of {action['ramp_epochs']} epochs")
     if action.get("confidence") is not None:
         parts.append(f"confidence {loss(action['confidence'])}")
     return f" ({', '.join(parts)})" if parts else ""

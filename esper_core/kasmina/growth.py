@@ -1,6 +1,7 @@
 """The growth of one host: germinate, tick, fossilize, cull. Every change of a seed goes through here."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from attrs import evolve
@@ -9,9 +10,10 @@ from torch import nn
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.config import LifecycleConfig
+from esper_core.kasmina.gated import blended
 from esper_core.kasmina.gatekeeper import GateKeeper
 from esper_core.kasmina.lifecycle import Life
-from esper_core.kasmina.readings import alpha_of, seed_evidence, slot_state
+from esper_core.kasmina.readings import alpha_of, ramp_epochs, seed_evidence, slot_state
 from esper_core.kasmina.recipes import LocalSource, ModuleSource, Recipe
 from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError, did_you_mean
@@ -78,9 +80,17 @@ class Growth:
         return Stage.DORMANT if life is None else life.stage
 
     def germinate(
-        self, slot: str, blueprint: str, blend: Blend, epoch: int, *, action_id: str | None = None, reason: str = ""
+        self,
+        slot: str,
+        blueprint: str,
+        blend: Blend,
+        epoch: int,
+        *,
+        ramp_epochs: int | None = None,
+        action_id: str | None = None,
+        reason: str = "",
     ) -> Transition:
-        """Begin a seed in a dormant slot.
+        """Begin a seed in a dormant slot; `ramp_epochs` is the length of its ramp if not the lifecycle's.
 
         Raises:
             EsperError: E403 if the slot is not dormant, E404 if the blueprint is not known or does not fit.
@@ -95,6 +105,7 @@ class Growth:
             seed_id=f"{slot}-{number}",
             blueprint=blueprint,
             blend=blend,
+            ramp_epochs=ramp_epochs,
             germinated_epoch=epoch,
             accuracy_at_germination=self.accuracy,
         )
@@ -283,7 +294,7 @@ class Growth:
                 )
             ]
         why = standing.result.reason if standing is not None else "its gate was never asked"
-        return self._wait(slot, life, epoch, self._patience(life.stage), why)
+        return self._wait(slot, life, epoch, self._patience(life), why)
 
     def _begin_blending(self, slot: str, life: Life, epoch: int, gates: tuple[GateResult, ...]) -> Transition:
         isolate = self.config.isolate
@@ -309,11 +320,11 @@ class Growth:
         reason = f"{life.stage.name} for {life.epochs_in_stage(epoch)} epochs: {why}"
         return [self.cull(slot, epoch, Cause.TIMEOUT, reason=reason)]
 
-    def _patience(self, stage: Stage) -> int:
-        if stage is Stage.TRAINING:
+    def _patience(self, life: Life) -> int:
+        if life.stage is Stage.TRAINING:
             return self.config.training_timeout_epochs
-        if stage is Stage.BLENDING:
-            return self.config.ramp_epochs + self.config.blending_timeout_epochs
+        if life.stage is Stage.BLENDING:
+            return ramp_epochs(life, self.config) + self.config.blending_timeout_epochs
         return self.config.probation_timeout_epochs
 
     def _site(self, slot: str) -> Site:
@@ -331,7 +342,8 @@ class Growth:
     def _source(self, slot: str, life: Life) -> ModuleSource:
         if slot not in self._sources:
             stream = derive_seed(self.seed, life.seed_id, "build")
-            self._sources[slot] = LocalSource(self.recipes[life.blueprint], self._site(slot), stream)
+            build = partial(blended, self.recipes[life.blueprint].build, blend=life.blend)
+            self._sources[slot] = LocalSource(build, self._site(slot), stream)
         return self._sources[slot]
 
     def _check_fit(self, blueprint: str, site: Site) -> None:

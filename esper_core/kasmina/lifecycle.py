@@ -20,7 +20,8 @@ class Life:
 
     Attributes:
         slot, seed_id, blueprint, parameters: what the seed is.
-        blend: the curve of its alpha.
+        blend: how it is blended in.
+        ramp_epochs: length of its ramp; None: the lifecycle's.
         germinated_epoch: when it began.
         entered_epoch: when it entered its present stage.
         ramp_epoch: when its alpha began to rise; None before.
@@ -34,6 +35,7 @@ class Life:
     blueprint: str
     blend: Blend
     germinated_epoch: int
+    ramp_epochs: int | None = None
     parameters: int = 0
     entered_epoch: int = 0
     ramp_epoch: int | None = None

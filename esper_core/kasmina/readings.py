@@ -16,16 +16,20 @@ def alpha_of(life: Life, config: LifecycleConfig, time: float) -> float:
         return 1.0
     if life.stage is not Stage.BLENDING or life.ramp_epoch is None:
         return 0.0
-    if config.ramp_epochs == 0:
-        return 1.0
-    return alpha_at(life.blend, (time - life.ramp_epoch) / config.ramp_epochs)
+    length = ramp_epochs(life, config)
+    return alpha_at(life.blend, (time - life.ramp_epoch) / length) if length else 1.0
+
+
+def ramp_epochs(life: Life, config: LifecycleConfig) -> int:
+    """Return the length of the seed's ramp: its own, or the lifecycle's."""
+    return config.ramp_epochs if life.ramp_epochs is None else life.ramp_epochs
 
 
 def settled_epochs(life: Life, config: LifecycleConfig, epoch: int) -> int:
     """Return the epochs completed before `epoch` since alpha reached 1."""
     if life.ramp_epoch is None:
         return 0
-    return max(0, epoch - life.ramp_epoch - config.ramp_epochs)
+    return max(0, epoch - life.ramp_epoch - ramp_epochs(life, config))
 
 
 def seed_evidence(life: Life, config: LifecycleConfig, epoch: int, *, planted: bool) -> SeedEvidence:
@@ -67,6 +71,8 @@ def slot_state(
         epochs_in_stage=life.epochs_in_stage(epoch),
         blueprint=life.blueprint if holds else None,
         age_epochs=epoch - life.germinated_epoch,
+        blend=life.blend if holds else None,
+        ramp_epochs=ramp_epochs(life, config) if holds else None,
         alpha=alpha_of(life, config, epoch),
         parameters=life.parameters if holds else 0,
         settled_epochs=settled_epochs(life, config, epoch),

@@ -40,8 +40,8 @@ class Recipe:
 class LocalSource:
     """Builds the module in this process at the first poll, from a random stream of its own."""
 
-    def __init__(self, recipe: Recipe, site: Site, stream: int) -> None:
-        self._recipe = recipe
+    def __init__(self, build: Callable[[Site], nn.Module], site: Site, stream: int) -> None:
+        self._build = build
         self._site = site
         self._stream = stream
 
@@ -49,7 +49,7 @@ class LocalSource:
         """Build the module. The global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._stream)
-            return self._recipe.build(self._site)
+            return self._build(self._site)
 
 
 def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, masked: bool = False) -> str:

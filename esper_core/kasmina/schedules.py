@@ -84,4 +84,5 @@ _CURVES: Mapping[Blend, Callable[[float], float]] = {
     Blend.LINEAR: _linear,
     Blend.COSINE: _cosine,
     Blend.SIGMOID: _sigmoid,
+    Blend.GATED: _linear,
 }

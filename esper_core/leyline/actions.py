@@ -45,7 +45,8 @@ class Action:
         op: the operation.
         slot: its slot (site id); None for WAIT.
         blueprint: catalogue name; GERMINATE only.
-        blend: the alpha curve; GERMINATE only.
+        blend: how the seed is blended in; GERMINATE only.
+        ramp_epochs: length of its ramp in epochs, 0 for alpha 1 at once; None: the lifecycle's. GERMINATE only.
         policy: name and version of the policy that decided.
         reason: why, in words.
         confidence: 0 to 1, where the policy has one.
@@ -56,6 +57,7 @@ class Action:
     slot: str | None = None
     blueprint: str | None = None
     blend: Blend | None = None
+    ramp_epochs: int | None = None
     policy: str = ""
     reason: str = ""
     confidence: float | None = None
@@ -128,7 +130,7 @@ class ActionMasks:
         germinate: for each slot that may be germinated, the blueprints that fit it.
         cull: slots whose seed may be culled.
         fossilize: slots whose seed has passed its last gate.
-        blends: the alpha curves on offer.
+        blends: the kinds of blend on offer.
     """
 
     slots: tuple[str, ...]
@@ -157,11 +159,13 @@ class ActionMasks:
         return self.germinate.get(slot, frozenset())
 
     def allows(self, action: Action) -> bool:
-        """Say whether the whole action is possible: its operation, slot, blueprint and curve together."""
+        """Say whether the whole action is possible: its operation, slot, blueprint, blend and ramp together."""
         if action.op is Op.WAIT:
             return True
         if action.slot is None or action.slot not in self.slots_for(action.op):
             return False
         if action.op is not Op.GERMINATE:
             return True
+        if action.ramp_epochs is not None and action.ramp_epochs < 0:
+            return False
         return action.blueprint in self.blueprints_for(action.slot) and action.blend in self.blends

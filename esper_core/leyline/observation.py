@@ -5,7 +5,7 @@ from attrs import frozen
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.evidence import GateResult, PairedDifference
 from esper_core.leyline.sites import Layout, Site
-from esper_core.leyline.stages import Stage
+from esper_core.leyline.stages import Blend, Stage
 
 
 @frozen(kw_only=True)
@@ -18,6 +18,8 @@ class SlotState:
         epochs_in_stage: epochs completed in it.
         blueprint: of the seed that the slot holds; None without one.
         age_epochs: epochs since that seed's germination.
+        blend: how that seed is blended in; None without one.
+        ramp_epochs: length of that seed's ramp; None without one.
         alpha: present alpha.
         parameters: of the seed that the slot holds.
         settled_epochs: epochs completed since alpha reached 1.
@@ -32,6 +34,8 @@ class SlotState:
     epochs_in_stage: int = 0
     blueprint: str | None = None
     age_epochs: int = 0
+    blend: Blend | None = None
+    ramp_epochs: int | None = None
     alpha: float = 0.0
     parameters: int = 0
     settled_epochs: int = 0
@@ -87,6 +91,7 @@ class SlotSignals:
         epochs_in_stage: epochs completed in it.
         blueprint: of the present seed.
         age_epochs: epochs since germination.
+        blend, ramp_epochs: how the present seed is blended in, and how long its ramp is.
         alpha: present alpha.
         parameters: of the present seed.
         gradient_ratio, update_ratio, probe, contribution: as in `SeedEvidence`; None if not measured or not finite.
@@ -106,6 +111,8 @@ class SlotSignals:
     epochs_in_stage: int = 0
     blueprint: str | None = None
     age_epochs: int = 0
+    blend: Blend | None = None
+    ramp_epochs: int | None = None
     alpha: float = 0.0
     parameters: int = 0
     gradient_ratio: float | None = None

@@ -79,11 +79,16 @@ class Incubation(StrEnum):
 
 
 class Blend(StrEnum):
-    """The curve along which alpha rises from 0 to 1."""
+    """How a seed is blended in: the curve along which its alpha rises from 0 to 1.
+
+    ``GATED``: along a straight line; beside it each sample takes a share of the update, in (0, 1), that the seed
+    learns: ``h + alpha * share(h) * delta(h)``.
+    """
 
     LINEAR = "linear"
     COSINE = "cosine"
     SIGMOID = "sigmoid"
+    GATED = "gated"
 
 
 class Cause(StrEnum):

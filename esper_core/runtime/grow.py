@@ -84,8 +84,8 @@ def grow(
 
     Raises:
         EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E405 for a
-            scheduler that cannot be followed, E202 for the incubation ``probe`` and
-            for a seed schedule that is neither of the two.
+            scheduler that cannot be followed, E202 for the incubation ``probe`` and for a seed schedule that is
+            neither of the two.
     """
     _refuse_what_needs_the_loop(lifecycle, seed_schedule)
     plugins = load_plugins() if plugins is None else plugins

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.cost import parameter_count, seed_cost
 from esper_core.kasmina.export import Live, export_network
+from esper_core.kasmina.gated import Share
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_, host_groups, seed_ids, set_seed_lr
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.preserving import growth_record, restore_growth
@@ -307,6 +308,7 @@ class GrowthHandle:
         sizes = Sizes(
             host_parameters=host_parameters,
             seed_parameters=lambda site, name: seed_cost(growth.recipes[name].build, site).parameters,
+            share_parameters=lambda site: seed_cost(Share, site).parameters,
         )
         return HostReport(
             host="model",

@@ -15,7 +15,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain, to_json
 from esper_core.leyline.reports import FinalReport, HostState
 from esper_core.leyline.sites import Layout
-from esper_core.leyline.stages import Stage
+from esper_core.leyline.stages import Blend, Stage
 from esper_core.leyline.structure import structure
 from esper_core.runtime.run_directory import CONFIG, RESULT, RunDirectory, write_atomically
 from esper_core.tolaria.state import model_tensors
@@ -33,6 +33,7 @@ class GrownSlot:
         stage: of the slot.
         blueprint: of the seed that it holds; None if it holds none.
         options: the blueprint's options.
+        blend: how the seed was blended in; a gated one keeps its share.
         regime: how the seed acts; None if it is not planted.
         alpha: the seed's alpha, as it stands.
     """
@@ -44,6 +45,7 @@ class GrownSlot:
     stage: Stage
     blueprint: str | None
     options: Mapping[str, Any] = field(factory=dict)
+    blend: Blend | None = None
     regime: Regime | None = None
     alpha: float | None = None
 

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 import esper_core
 from esper_core.kasmina.bed import SeedBed
+from esper_core.kasmina.gated import blended
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, HostBuild, Task, TaskKind
 from esper_core.leyline.specs import Capability, Kind
-from esper_core.leyline.stages import Stage
+from esper_core.leyline.stages import Blend, Stage
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import build_config, resolve
@@ -199,7 +200,8 @@ def _refuse_another_site(directory: RunDirectory, row: GrownSlot, bed: SeedBed) 
 
 def _plant(parts: _Parts, bed: SeedBed, row: GrownSlot, blueprint: Registered) -> None:
     site = bed.sites[row.slot]
-    seed = resolve(blueprint)(site, parts.options(blueprint, row))
+    options = parts.options(blueprint, row)
+    seed = blended(lambda at: resolve(blueprint)(at, options), site, row.blend or Blend.LINEAR)
     random, masked = (one in blueprint.spec.capabilities for one in (Capability.RANDOM, Capability.PADDING_MASK))
     if problem := bed.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0, masked=masked):
         raise damaged(

@@ -1,6 +1,7 @@
 """What is possible on a host: exact masks, so that no sampled action is ever refused as impossible."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from attrs import field, frozen, validators
 
@@ -35,10 +36,12 @@ class Sizes:
     Attributes:
         host_parameters: number of the host's own parameters.
         seed_parameters: number of parameters of a blueprint's seed at a site, by catalogue name.
+        share_parameters: how many more a gated blend takes at a site.
     """
 
     host_parameters: int
     seed_parameters: Callable[[Site, str], int]
+    share_parameters: Callable[[Site], int]
 
 
 NO_LIMITS = GrowthLimits()
@@ -55,6 +58,7 @@ def action_masks(
     """Return what is possible now.
 
     GERMINATE: the slot is dormant, a blueprint fits its site and the limits, and the governor is in its normal mode.
+    A gated blend is on offer where every one of these seeds would stay within the limits with it.
     CULL: the slot's seed is live. FOSSILIZE: the seed is probationary and has passed its last gate, and the governor is
     in its normal mode.
 
@@ -70,11 +74,14 @@ def action_masks(
     """
     affordable = _affordable(states, limits, sizes)
     germinate: dict[str, frozenset[str]] = {}
+    gated = True
     if governor is GovernorMode.NORMAL and _another_seed_allowed(states, limits):
         for state in states:
             if state.stage is Stage.DORMANT:
                 fitting = catalogue.fitting(state.site)
-                germinate[state.site.id] = frozenset(name for name in fitting if affordable(state.site, name))
+                within = frozenset(name for name in fitting if affordable(state.site, name, False))
+                germinate[state.site.id] = within
+                gated = gated and all(affordable(state.site, name, True) for name in within)
     return ActionMasks(
         slots=tuple(state.site.id for state in states),
         blueprints=catalogue.names,
@@ -85,7 +92,7 @@ def action_masks(
             for state in states
             if governor is GovernorMode.NORMAL and state.stage is Stage.PROBATIONARY and state.may_fossilize
         ),
-        blends=tuple(Blend),
+        blends=tuple(Blend) if gated else tuple(blend for blend in Blend if blend is not Blend.GATED),
     )
 
 
@@ -93,20 +100,26 @@ def _another_seed_allowed(states: Sequence[SlotState], limits: GrowthLimits) -> 
     return limits.max_live_seeds is None or sum(state.stage.live for state in states) < limits.max_live_seeds
 
 
-def _affordable(states: Sequence[SlotState], limits: GrowthLimits, sizes: Sizes | None) -> Callable[[Site, str], bool]:
-    """Return the test whether a seed would stay within the parameter budget."""
+def _affordable(
+    states: Sequence[SlotState], limits: GrowthLimits, sizes: Sizes | None
+) -> Callable[[Site, str, bool], bool]:
+    """Return the test whether a seed, blended in plainly or gated, would stay within the parameter budget."""
     if limits.max_growth_ratio is None:
-        return lambda site, blueprint: True
+        return lambda site, blueprint, gated: True
     if sizes is None:
         raise ValueError("a limit on growth (max_growth_ratio) needs the sizes of host and seeds")
-    size = sizes.seed_parameters
+    size = partial(_size, sizes)
     added = sum(_parameters(state, sizes) for state in states if state.stage.holds_module)
     budget = limits.max_growth_ratio * sizes.host_parameters
-    return lambda site, blueprint: added + size(site, blueprint) <= budget
+    return lambda site, blueprint, gated: added + size(site, blueprint, gated) <= budget
+
+
+def _size(sizes: Sizes, site: Site, blueprint: str, gated: bool) -> int:
+    return sizes.seed_parameters(site, blueprint) + (sizes.share_parameters(site) if gated else 0)
 
 
 def _parameters(state: SlotState, sizes: Sizes) -> int:
     """Count a seed whose module has not arrived yet at the size that it will have."""
     if state.parameters or state.blueprint is None:
         return state.parameters
-    return sizes.seed_parameters(state.site, state.blueprint)
+    return _size(sizes, state.site, state.blueprint, state.blend is Blend.GATED)

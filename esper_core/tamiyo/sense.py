@@ -63,6 +63,8 @@ def _slot_signals(state: SlotState, measured: SeedEvidence | None) -> SlotSignal
         epochs_in_stage=state.epochs_in_stage,
         blueprint=state.blueprint,
         age_epochs=state.age_epochs,
+        blend=state.blend,
+        ramp_epochs=state.ramp_epochs,
         alpha=_finite(state.alpha) or 0.0,
         parameters=state.parameters,
         gradient_ratio=_finite(measured.gradient_ratio) if measured else None,

@@ -134,6 +134,8 @@ def _slot(draw: Random, catalogue: Catalogue, index: int, count: int) -> SlotSig
         epochs_in_stage=draw.randrange(5),
         blueprint=draw.choice(catalogue.names),
         age_epochs=draw.randrange(20),
+        blend=list(Blend)[index % len(Blend)],
+        ramp_epochs=index,
         alpha=draw.random(),
         parameters=100,
         gradient_ratio=draw.choice((None, draw.random())),

@@ -16,7 +16,17 @@ def execute(growth: Growth, action: Action, epoch: int) -> tuple[Transition, ...
     if action.op is Op.GERMINATE:
         assert action.blueprint is not None
         assert action.blend is not None
-        return (growth.germinate(slot, action.blueprint, action.blend, epoch, action_id=action.id, reason=why),)
+        return (
+            growth.germinate(
+                slot,
+                action.blueprint,
+                action.blend,
+                epoch,
+                ramp_epochs=action.ramp_epochs,
+                action_id=action.id,
+                reason=why,
+            ),
+        )
     if action.op is Op.CULL:
         return (growth.cull(slot, epoch, action_id=action.id, reason=why),)
     return (growth.fossilize(slot, epoch, action_id=action.id, reason=why),)

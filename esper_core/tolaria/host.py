@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.cost import forward_flops, parameter_count, seed_cost
+from esper_core.kasmina.gated import Share
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.recipes import Recipe
 from esper_core.kasmina.roots import prepare_root
@@ -110,6 +111,7 @@ class GrowingHost:
         self._flops: tuple[tuple[tuple[str, Regime], ...], int | None] | None = None
         self._host_parameters = parameter_count(self.model)
         self._seed_parameters = cache(lambda site, name: seed_cost(plan.recipes[name].build, site).parameters)
+        self._share_parameters = cache(lambda site: seed_cost(Share, site).parameters)
 
     def masks(self) -> ActionMasks:
         """What is possible before the next epoch."""
@@ -118,7 +120,11 @@ class GrowingHost:
             self.plan.catalogue,
             governor=self.governor.mode,
             limits=self.plan.limits,
-            sizes=Sizes(host_parameters=self._host_parameters, seed_parameters=self._seed_parameters),
+            sizes=Sizes(
+                host_parameters=self._host_parameters,
+                seed_parameters=self._seed_parameters,
+                share_parameters=self._share_parameters,
+            ),
         )
 
     def apply(self, action: Action) -> ApplyReport:
@@ -261,6 +267,7 @@ class GrowingHost:
                     "options": dict(self.plan.recipes[life.blueprint].entry.options)
                     if held and life is not None
                     else {},
+                    "blend": life.blend.value if held and life is not None else None,
                     # How a planted seed acts, which its stage alone does not tell.
                     "regime": slot.regime.value if slot is not None else None,
                     "alpha": slot.alpha.item() if slot is not None else None,

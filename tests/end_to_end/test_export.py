@@ -224,6 +224,37 @@ class TestPlaces:
 
 
 @pytest.fixture(scope="module")
+def gated(tmp_path_factory):
+    """A run whose seeds have shares, which training has made differ from sample to sample, and its test images."""
+    seen = []
+    finish = GrowingHost.finish
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GrowingHost, "finish", lambda host: seen.append(host) or finish(host))
+        directory = run(tmp_path_factory.mktemp("gated"), "policy.blend=gated", "policy.ramp_epochs=0", "twin=false")
+    return directory, seen[0].plan.splits.test, seen[0].model.eval()
+
+
+class TestGatedBlends:
+    def test_the_network_is_rebuilt_with_its_shares(self, gated):
+        directory, test, network = gated
+        topology = json.loads((directory / "topology.json").read_text())
+        assert {row["blend"] for row in topology["slots"]} == {"gated"}
+        rebuilt = rebuild_network(find_run(directory), load_plugins())
+        share = rebuilt.esper["block1"].seed.share
+        with torch.no_grad():
+            assert torch.equal(rebuilt(test.inputs), network(test.inputs))
+            assert float(share(torch.randn(50, 8, 2, 2)).std()) > 1e-4
+
+    def test_what_is_exported_computes_the_same(self, gated, tmp_path):
+        directory, test, network = gated
+        done = esper("export", directory, "--format", "torch-export", "--output", tmp_path)
+        assert done.exit_code == 0, done.output
+        exported = torch.export.load(tmp_path / "digits-1.pt2").module()
+        with torch.no_grad():
+            torch.testing.assert_close(exported(test.inputs), network(test.inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
 def live(tmp_path_factory):
     """A run that ends while its seeds are blended in."""
     return run(tmp_path_factory.mktemp("live"), "epochs=8", "lifecycle.ramp_epochs=8", "twin=false")

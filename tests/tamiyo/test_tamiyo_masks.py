@@ -23,7 +23,12 @@ CATALOGUE = Catalogue(
         CatalogueEntry(name="noop", layouts=frozenset(Layout), learnable=False),
     )
 )
-SIZES = Sizes(host_parameters=HOST_PARAMETERS, seed_parameters=lambda site, blueprint: SEED_PARAMETERS[blueprint])
+SHARE_PARAMETERS = 5
+SIZES = Sizes(
+    host_parameters=HOST_PARAMETERS,
+    seed_parameters=lambda site, blueprint: SEED_PARAMETERS[blueprint],
+    share_parameters=lambda site: SHARE_PARAMETERS,
+)
 
 
 def make_site(name: str = "a", layout: Layout = Layout.NCHW) -> Site:
@@ -140,6 +145,39 @@ def test_a_seed_that_has_not_arrived_counts_at_the_size_that_it_will_have():
     masks = action_masks(states, CATALOGUE, limits=GrowthLimits(max_growth_ratio=0.4), sizes=SIZES)
 
     assert masks.blueprints_for("b") == {"depthwise", "group-norm"}
+
+
+@pytest.mark.parametrize(("budget", "gated"), [(0.30, False), (0.34, False), (0.35, True), (0.59, True), (0.60, False)])
+def test_a_gated_blend_is_on_offer_where_its_share_fits_the_budget_too(budget, gated):
+    """With 30 for conv-light and 5 for the share; at 0.60 mlp is on offer, which with a share would be too large."""
+    states = (SlotState(site=make_site("a")), SlotState(site=make_site("b", Layout.BD)))
+
+    masks = action_masks(states, CATALOGUE, limits=GrowthLimits(max_growth_ratio=budget), sizes=SIZES)
+
+    assert (Blend.GATED in masks.blends) is gated
+    assert {*Blend} - {*masks.blends} <= {Blend.GATED}
+    assert action_masks(states, CATALOGUE).blends == tuple(Blend)
+
+
+def test_the_share_of_a_seed_that_has_not_arrived_counts():
+    plain = (seed_in(Stage.GERMINATED, parameters=0), SlotState(site=make_site("b")))
+    gated = (seed_in(Stage.GERMINATED, parameters=0, blend=Blend.GATED), SlotState(site=make_site("b")))
+
+    one, other = (
+        action_masks(states, CATALOGUE, limits=GrowthLimits(max_growth_ratio=0.4), sizes=SIZES)
+        for states in (plain, gated)
+    )
+
+    assert "depthwise" in one.blueprints_for("b")
+    assert "depthwise" not in other.blueprints_for("b")
+
+
+@pytest.mark.parametrize(("ramp", "possible"), [(None, True), (0, True), (7, True), (-1, False)])
+def test_a_ramp_takes_no_negative_time(ramp, possible):
+    masks = action_masks((SlotState(site=make_site()),), CATALOGUE)
+    action = Action(op=Op.GERMINATE, slot="a", blueprint="conv-light", blend=Blend.LINEAR, ramp_epochs=ramp)
+
+    assert masks.allows(action) is possible
 
 
 def test_a_fossil_uses_up_the_budget_but_not_the_number_of_live_seeds():

@@ -10,7 +10,7 @@ from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult, Pair
 from esper_core.leyline.observation import SlotState
 from esper_core.leyline.reports import HostReport
 from esper_core.leyline.sites import Layout, Site
-from esper_core.leyline.stages import GateLevel, Stage
+from esper_core.leyline.stages import Blend, GateLevel, Stage
 from esper_core.tamiyo.sense import observe
 
 SITE = Site(id="a", path="blocks.0", layout=Layout.NCHW, width=8, sample_shape=(8, 4, 4), depth=0.5)
@@ -119,7 +119,15 @@ MEASURED = SeedEvidence(
     update_ratio=0.05,
     probe=PairedDifference(mean=0.01, standard_error=0.005, count=100),
 )
-HELD = SlotState(site=SITE, stage=Stage.BLENDING, blueprint="conv-light", age_epochs=2, parameters=600)
+HELD = SlotState(
+    site=SITE,
+    stage=Stage.BLENDING,
+    blueprint="conv-light",
+    age_epochs=2,
+    blend=Blend.GATED,
+    ramp_epochs=7,
+    parameters=600,
+)
 
 
 def test_nothing_is_measured_before_the_first_epoch():
@@ -155,6 +163,7 @@ def test_a_seed_brings_its_figures_and_its_gate_verdict():
 
     assert (slot.layout, slot.width, slot.depth) == (Layout.NCHW, 8, 0.5)
     assert (slot.stage, slot.blueprint, slot.parameters) == (Stage.BLENDING, "conv-light", 600)
+    assert (slot.blend, slot.ramp_epochs) == (Blend.GATED, 7)
     assert (slot.gradient_ratio, slot.update_ratio, slot.probe) == (0.2, 0.05, MEASURED.probe)
     assert slot.contribution is None
     assert (slot.next_gate_passed, slot.next_gate_score, slot.harmful) == (False, 0.3, True)

@@ -1,7 +1,7 @@
 """Counterfactuals by forking the batch equal those of separate passes, whatever the host looks like."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.gated import GatedSeed
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.protocols import Split
@@ -258,7 +259,9 @@ HOSTS = {
 }
 
 
-def grown(name: str, regimes: Sequence[Regime] = (Regime.ISOLATED,) * 3, seed_class: type[Seed] = Seed) -> SeedBed:
+def grown(
+    name: str, regimes: Sequence[Regime] = (Regime.ISOLATED,) * 3, seed_class: Callable[[Site], nn.Module] = Seed
+) -> SeedBed:
     """Return a host with a live seed at every site, alphas 0.7."""
     build, paths, output, _ = HOSTS[name]
     torch.manual_seed(3)
@@ -355,9 +358,23 @@ def test_leave_one_out_and_probes_of_a_chain_take_one_pass():
     assert assert_equals_separate_passes(bed, [{first: 0.1}, {second: 0.0}, {third: 0.0}]) == 1
 
 
-def test_a_seed_in_training_does_not_act_as_it_stands():
+@pytest.mark.parametrize("name", ["chain", "channels last", "bypass", "transformer, inside"])
+def test_gated_seeds_are_forked_as_others_are(name):
+    """A share belongs to a sample, so the rows of another branch do not matter to it."""
+
+    def gated(site: Site) -> GatedSeed:
+        seed = GatedSeed(Seed(site), site)
+        nn.init.normal_(seed.share.score.weight)
+        return seed
+
+    bed = grown(name, [Regime.ISOLATED, Regime.FOSSIL, Regime.OPEN], gated)
+    assert_equals_separate_passes(bed, [*subset_settings(bed.slots).values()])
+
+
+@pytest.mark.parametrize("regime", [Regime.STRAIGHT_THROUGH, Regime.PROBE])
+def test_a_seed_in_training_does_not_act_as_it_stands(regime):
     """Switching it off gives the network as it stands: no branch of its own, and its seed never runs."""
-    bed = grown("chain", [Regime.STRAIGHT_THROUGH])
+    bed = grown("chain", [regime])
     (slot,) = bed.slots
     measured = measure(bed, Classes(), data(), [{slot: 0.0}])
     assert measured.losses[0] == measured.metrics.sample_losses

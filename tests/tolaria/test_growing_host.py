@@ -100,6 +100,29 @@ def test_a_host_restored_at_any_epoch_goes_on_bit_by_bit(plan, variant, optimize
         assert_equal_hosts(whole, resumed)
 
 
+@pytest.mark.parametrize("incubation", ["ste", "probe", "none"])
+def test_gated_seeds_with_ramps_of_their_own_go_on_bit_by_bit_too(plan, variant, incubation, monkeypatch):
+    script = {
+        1: Action(op=Op.GERMINATE, slot="block1", blueprint="tanh", blend=Blend.GATED, ramp_epochs=1),
+        2: Action(op=Op.GERMINATE, slot="block0", blueprint="random", blend=Blend.GATED, ramp_epochs=2),
+        5: Action(op=Op.FOSSILIZE, slot="block1"),
+        7: Action(op=Op.CULL, slot="block0"),
+    }
+    monkeypatch.setattr(f"{__name__}.SCRIPT", script)
+    plan = variant(lifecycle=evolve(plan.lifecycle, incubation=incubation))
+    whole, states = GrowingHost(plan), []
+    reports = live(whole, plan.epochs, states)
+    shares = [name for name in tensors(whole) if name.endswith("share.score.weight")]
+    assert shares == ["model/esper.block1.seed.share.score.weight"]
+    (row,) = [row for row in whole.finish().topology if row["slot"] == "block1"]
+    assert (row["stage"], row["blend"]) == ("FOSSILIZED", "gated")
+    for epoch, state in enumerate(states):
+        resumed = GrowingHost(plan)
+        restore(resumed, state)
+        assert live(resumed, plan.epochs) == reports[epoch:]
+        assert_equal_hosts(whole, resumed)
+
+
 def test_a_restored_host_forgets_what_it_had_grown(plan):
     host = GrowingHost(plan)
     begin = capture(host)

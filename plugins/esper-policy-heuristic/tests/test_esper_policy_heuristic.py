@@ -393,6 +393,13 @@ def test_an_explicit_preference_for_what_is_not_in_the_catalogue_is_an_error():
 def test_the_blend_is_the_one_asked_for():
     assert decide(host(8), slot("a")).blend is Blend.LINEAR
     assert decide(host(8), slot("a"), blend="cosine").blend is Blend.COSINE
+    assert decide(host(8), slot("a"), blend="gated").blend is Blend.GATED
+
+
+def test_the_ramp_is_as_long_as_asked_for():
+    assert decide(host(8), slot("a")).ramp_epochs is None
+    assert decide(host(8), slot("a"), ramp_epochs=0).ramp_epochs == 0
+    assert decide(host(8), slot("a"), ramp_epochs=6).ramp_epochs == 6
 
 
 OPTIONS = [
@@ -434,6 +441,7 @@ def test_every_threshold_of_culling_decides_something(option, value):
         {"preference": ()},
         {"preference": ("conv-light", "conv-light")},
         {"blend": "zigzag"},
+        {"ramp_epochs": -1},
     ],
 )
 def test_options_that_make_no_sense_are_refused(wrong):

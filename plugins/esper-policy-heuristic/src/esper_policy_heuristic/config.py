@@ -58,7 +58,8 @@ class HeuristicConfig:
             layer-norm first.
         cull_penalty: places that a blueprint loses in the preference when one of its seeds is culled.
         cull_penalty_decay: factor on that penalty for every later cull in the same slot.
-        blend: the curve of a seed's alpha.
+        blend: how a seed is blended in: along which curve its alpha rises, or ``gated``, with a share for each sample.
+        ramp_epochs: length of that rise; 0 for alpha 1 at once, None for what ``lifecycle.ramp_epochs`` says.
     """
 
     germinate_from: float = _share(0.05)
@@ -75,6 +76,9 @@ class HeuristicConfig:
     cull_penalty: float = field(default=2.0, validator=[_NUMBER, validators.ge(0.0)])
     cull_penalty_decay: float = _share(0.5)
     blend: Blend = field(default=Blend.LINEAR, converter=Blend)
+    ramp_epochs: int | None = field(
+        default=None, validator=validators.optional([validators.instance_of(int), validators.ge(0)])
+    )
 
     def __attrs_post_init__(self) -> None:
         begin, end = self.germinate_from, self.germinate_until

@@ -149,7 +149,8 @@ def _germinate(situation: Situation, when: str) -> Action:
     accuracy, bar = situation.host.train_accuracy or 0.0, situation.fit_bar
     why = f"the host underfits (training accuracy {accuracy:.3f}, bar {bar:.3f}), {when}"
     action = _act(Op.GERMINATE, slot, why, (bar - accuracy) / bar)
-    return evolve(action, blueprint=blueprint, blend=situation.config.blend)
+    config = situation.config
+    return evolve(action, blueprint=blueprint, blend=config.blend, ramp_epochs=config.ramp_epochs)
 
 
 def _act(op: Op, slot: SlotSignals, why: str, confidence: float | None = None) -> Action:
