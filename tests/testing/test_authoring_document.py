@@ -1,0 +1,38 @@
+"""docs/authoring.md names checks that exist, for every kind, and says of each kind what its factory is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from esper_core.leyline.specs import KIND_BY_SPEC, Kind
+from esper_core.testing import CHECKS
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text()
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
+NAMED = re.compile(r"`((?:plugin|component|host|blueprint|gate|reward-term|policy|sink|task)-[a-z-]+)`")
+SPECS = {kind: spec for spec, kind in KIND_BY_SPEC.items()}
+
+
+def section(kind: Kind) -> str:
+    return SECTIONS[kind.value.replace("-", " ").capitalize()]
+
+
+def test_every_check_that_is_named_exists():
+    named, known = set(NAMED.findall(DOCUMENT)), {check.id for check in CHECKS}
+    assert named
+    assert named <= known, f"no such checks: {sorted(named - known)}"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_three_mistakes_and_the_checks_that_find_them(kind):
+    rows = [row for row in section(kind).splitlines() if row.startswith("| ") and not row.startswith("| mistake")]
+    assert len(rows) == 3
+    for row in rows:
+        assert NAMED.search(row), row
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_says_what_its_factory_is(kind):
+    signature = re.search(r"^`(factory\(.+)`$", section(kind), re.MULTILINE)[1]
+    assert f"``{signature}``" in SPECS[kind].__doc__
