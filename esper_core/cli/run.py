@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Go on with a run that was interrupted or killed, from its newest checkpoint.",
 )
+@click.option(
+    "--check-plugins",
+    is_flag=True,
+    help="Look at what plugins do while they do it, and stop where one breaks its contract. The run is the same.",
+)
 @config_options
 @plugin_options
 @locked_option
@@ -35,6 +40,7 @@ def run(
     ctx: click.Context,
     task: str | None,
     resume: Path | None,
+    check_plugins: bool,
     config_options: ConfigOptions,
     plugin_options: PluginOptions,
 ) -> None:
@@ -44,20 +50,29 @@ def run(
     and leaves a readable run.
     """
     if resume is not None:
-        finished = _resume(resume, task, config_options, plugin_options)
+        finished = _resume(resume, task, config_options, plugin_options, check_plugins)
     else:
         resolved = resolve_command(task, config_options, plugin_options)
         # Imported here: from this line on torch is needed.
         from esper_core.runtime.run import execute
 
-        finished = execute(resolved.configuration, resolved.plugins, command=sys.argv, strict=plugin_options.strict)
+        finished = execute(
+            resolved.configuration,
+            resolved.plugins,
+            command=sys.argv,
+            strict=plugin_options.strict,
+            check_plugins=check_plugins,
+        )
     click.echo(f"run: {finished.directory.path}")
+    if check_plugins:
+        told = finished.result["plugin_checks"]
+        click.echo(f"plugins: looked at {told['calls']} times, nothing wrong; {told['share']:.1%} of the run's time")
     if finished.interrupted:
         ctx.exit(ExitCode.INTERRUPTED)
 
 
 def _resume(
-    path: Path, task: str | None, config_options: ConfigOptions, plugin_options: PluginOptions
+    path: Path, task: str | None, config_options: ConfigOptions, plugin_options: PluginOptions, check_plugins: bool
 ) -> "FinishedRun":
     if task or config_options != ConfigOptions():
         raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
@@ -66,4 +81,11 @@ def _resume(
     resolved = resolve_command(None, options, plugin_options)
     from esper_core.runtime.run import resume
 
-    return resume(directory, resolved.configuration, resolved.plugins, command=sys.argv, strict=plugin_options.strict)
+    return resume(
+        directory,
+        resolved.configuration,
+        resolved.plugins,
+        command=sys.argv,
+        strict=plugin_options.strict,
+        check_plugins=check_plugins,
+    )

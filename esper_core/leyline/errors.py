@@ -82,6 +82,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E512": ("a network cannot be exported in this form", ExitCode.USAGE),
     "E513": ("an exported file cannot be written", ExitCode.USAGE),
     "E520": ("a run has no such slot or seed", ExitCode.USAGE),
+    "E530": ("a plugin broke its contract in a run", ExitCode.FAILED),
 }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.runtime.assembly import Assembly, assemble, build_sinks
 from esper_core.runtime.checkpoint import FOLDER, Checkpoint, load_checkpoint, save_checkpoint
+from esper_core.runtime.config import RunConfig
 from esper_core.runtime.config_text import config_toml
 from esper_core.runtime.context import RunContext
+from esper_core.runtime.inspecting import inspected, inspected_sinks
+from esper_core.runtime.inspection import Inspection, explaining
 from esper_core.runtime.manifest import RunFacts, build_manifest
 from esper_core.runtime.network_files import write_network
 from esper_core.runtime.resolve import ResolvedConfig
-from esper_core.runtime.result import RunEnd, run_result
+from esper_core.runtime.result import RunEnd, answers_asked, run_result
 from esper_core.runtime.resuming import read_manifest, refuse_changes, resumable
 from esper_core.runtime.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
 from esper_core.simic.cohort import Cohort
@@ -50,7 +54,12 @@ class FinishedRun:
 
 
 def execute(
-    resolved: ResolvedConfig, plugins: PluginSet, *, command: Sequence[str] = (), strict: bool = False
+    resolved: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+    check_plugins: bool = False,
 ) -> FinishedRun:
     """Run a configuration once and write everything to a run directory of its own.
 
@@ -59,14 +68,16 @@ def execute(
         plugins: the selected plugins.
         command: the command line, for the manifest.
         strict: a failing sink ends the run.
+        check_plugins: look at what plugins do, all the time.
 
     Raises:
-        EsperError: whatever keeps the run from beginning; nothing has been trained then.
+        EsperError: whatever keeps the run from beginning; nothing has been trained then. With `check_plugins`: E530
+            when a plugin breaks its contract.
     """
-    config = resolved.config
-    with _threads(config.threads):
-        assembly = assemble(config, plugins)
-        parts = _Parts.of(assembly, plugins, first_event=0, strict=strict)
+    config, inspection = resolved.config, Inspection() if check_plugins else None
+    with _threads(config.threads), explaining(inspection):
+        assembly = _assemble(config, plugins, inspection)
+        parts = _Parts.of(assembly, plugins, first_event=0, strict=strict, inspection=inspection)
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
         manifest = build_manifest(_facts(assembly, plugins, directory, command))
         directory.write_json(MANIFEST, manifest)
@@ -82,6 +93,7 @@ def resume(
     *,
     command: Sequence[str] = (),
     strict: bool = False,
+    check_plugins: bool = False,
 ) -> FinishedRun:
     """Go on with a run from its newest checkpoint; events and weights become those of a run that never stopped.
 
@@ -91,20 +103,21 @@ def resume(
         plugins: the selected plugins.
         command: the command line, for the manifest.
         strict: a failing sink ends the run.
+        check_plugins: look at what plugins do, all the time; also if the run did not begin so.
 
     Raises:
         EsperError: E506 if there is nothing to go on from, E509, E510 for a checkpoint that cannot be read, E511 if a
-            plugin that the run uses has changed.
+            plugin that the run uses has changed. With `check_plugins`: E530 when a plugin breaks its contract.
     """
-    config = resolved.config
+    config, inspection = resolved.config, Inspection() if check_plugins else None
     path = resumable(directory)
-    with _threads(config.threads):
+    with _threads(config.threads), explaining(inspection):
         checkpoint = load_checkpoint(path)
-        assembly = assemble(config, plugins)
+        assembly = _assemble(config, plugins, inspection)
         now = build_manifest(_facts(assembly, plugins, directory, command))
         manifest = read_manifest(directory)
         refuse_changes(manifest, now)
-        parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict)
+        parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict, inspection=inspection)
         parts.restore(checkpoint)
         # The run may have been moved or renamed since.
         manifest |= {"directory": str(directory.path), "name": directory.name}
@@ -122,11 +135,16 @@ class _Parts:
     context: RunContext
     cohort: Cohort
     twin: Cohort | None
+    inspection: Inspection | None
 
     @classmethod
-    def of(cls, assembly: Assembly, plugins: PluginSet, *, first_event: int, strict: bool) -> "_Parts":
+    def of(
+        cls, assembly: Assembly, plugins: PluginSet, *, first_event: int, strict: bool, inspection: Inspection | None
+    ) -> "_Parts":
         config = assembly.config
         sinks = build_sinks(config, plugins.registry)
+        if inspection is not None:
+            sinks = inspected_sinks(sinks, plugins.registry, inspection)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
         hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
         context = RunContext(hub, plugins, used)
@@ -135,6 +153,7 @@ class _Parts:
             context=context,
             cohort=_cohort(assembly, context, GROWN),
             twin=_cohort(assembly, context, TWIN) if config.twin else None,
+            inspection=inspection,
         )
 
     @property
@@ -165,7 +184,11 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     config, context = parts.assembly.config, parts.context
     checkpoints = config.checkpoints
 
+    inspection, began = parts.inspection, perf_counter()
+
     def after_epoch(epoch: int) -> None:
+        if inspection is not None:
+            inspection.settle()
         if checkpoints.every and (epoch + 1) % checkpoints.every == 0:
             context.hub.flush()
             save_checkpoint(directory.path / FOLDER, parts.checkpoint(epoch + 1), keep=checkpoints.keep)
@@ -180,13 +203,22 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     finally:
         context.hub.close()
     result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
+    if inspection is not None:
+        inspection.settle()
+        result |= {"plugin_checks": inspection.summary(perf_counter() - began)}
     directory.write_json(RESULT, result)
     return FinishedRun(directory=directory, result=result)
 
 
+def _assemble(config: RunConfig, plugins: PluginSet, inspection: Inspection | None) -> Assembly:
+    assembly = assemble(config, plugins)
+    return assembly if inspection is None else inspected(assembly, inspection)
+
+
 def _write_results(parts: _Parts, directory: RunDirectory, outcome: Outcome) -> dict[str, Any]:
     end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
-    result = run_result(parts.assembly.config.task.name, outcome.finals, outcome.twin, end)
+    asked = answers_asked(parts.assembly.splits.test.targets)
+    result = run_result(parts.assembly.config.task.name, outcome.finals, outcome.twin, end, share_of=asked)
     result |= {"rewards": [sum(rewards) for rewards in outcome.rewards]}
     directory.write_json(RESULT, result)
     write_network(directory, parts.cohort.capture()[0], outcome.finals[0], parts.assembly.catalogue)
