@@ -77,6 +77,7 @@ class RunFiles:
         return {
             "task": "digits",
             "outcome": "completed",
+            "test_share_of": {"unit": "samples", "count": 100},
             "hosts": hosts,
             "difference": difference,
             "seeds": [],

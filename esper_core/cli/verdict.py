@@ -77,9 +77,13 @@ def _judgement(gain: float) -> str:
 
 
 def _samples(result: Mapping[str, Any], gain: float) -> str:
-    """How many test samples the difference is: a point of a small split is a handful."""
-    count = result["hosts"].get(TWIN, {}).get("test_samples")
-    return f" ({round(abs(gain) * count)} of {whole(count)} test samples)" if count else ""
+    """How many test samples, or positions in them, the difference is: a point of a small split is a handful."""
+    asked = result.get("test_share_of")
+    return (
+        f" ({whole(round(abs(gain) * asked['count']))} of {whole(asked['count'])} test {asked['unit']})"
+        if asked
+        else ""
+    )
 
 
 def _price(difference: Mapping[str, Any]) -> str:

@@ -1,12 +1,18 @@
 """The result of a run: the grown network beside its twin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from esper_core.leyline.evidence import paired_difference
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: The index that stands where nothing is to be predicted.
+_NOTHING_ASKED = -100
 
 
 class RunEnd(StrEnum):
@@ -17,21 +23,48 @@ class RunEnd(StrEnum):
     STOPPED = "stopped"
 
 
-def run_result(task: str, finals: Sequence[FinalReport], twin: FinalReport | None, end: RunEnd) -> dict[str, Any]:
+def run_result(
+    task: str,
+    finals: Sequence[FinalReport],
+    twin: FinalReport | None,
+    end: RunEnd,
+    *,
+    share_of: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the result as plain data, as ``result.json`` and the last event hold it.
 
     Differences are those of the one grown host to its twin; they are missing where there are several, or no twin.
     ``test_gain`` is the twin's loss minus the grown network's on the same test samples, with its standard error.
+    ``test_share_of`` is what the test accuracy is a share of; see `answers_asked`.
     """
     reports = [*finals, *([twin] if twin else [])]
     only = finals[0] if len(finals) == 1 else None
     return {
         "task": task,
         "outcome": end.value,
+        "test_share_of": dict(share_of) if share_of is not None else None,
         "hosts": {report.host: _host(report) for report in reports},
         "difference": _difference(only, twin) if only and twin else None,
         "seeds": [{"host": report.host, **plain(seed)} for report in reports for seed in report.seeds],
     }
+
+
+def answers_asked(targets: "Tensor") -> dict[str, Any] | None:
+    """Return what an accuracy on these targets is a share of: so many samples, or so many positions in sequences.
+
+    None where it is no share of anything that can be counted: targets that are no classes, or sequences with different
+    numbers of positions, of which each counts as much as any other.
+
+    Args:
+        targets: (N,) class indices, or (N, T) token indices with -100 where nothing is to be predicted.
+    """
+    if targets.is_floating_point() or targets.ndim > 2:
+        return None
+    if targets.ndim == 1:
+        return {"unit": "samples", "count": len(targets)}
+    counts = (targets != _NOTHING_ASKED).sum(dim=1)
+    even = bool((counts == counts[0]).all())
+    return {"unit": "positions", "count": int(counts.sum())} if even else None
 
 
 def _host(report: FinalReport) -> dict[str, Any]:

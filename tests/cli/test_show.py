@@ -159,6 +159,18 @@ def test_the_end_says_plainly_whether_growing_paid(files, show, grown, twin, wor
     assert ("more than chance" in text) == (twin is not None)
 
 
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        ({"unit": "positions", "count": 32768}, "+10.0 points of test accuracy (3,277 of 32,768 test positions) for"),
+        (None, "+10.0 points of test accuracy for"),
+    ],
+)
+def test_a_difference_is_counted_in_what_accuracy_is_a_share_of(files, show, share, words):
+    files.write(result=files.result(test_share_of=share))
+    assert words in flat(show("digits-1"))
+
+
 def test_a_network_that_depends_on_seeds_without_being_better_is_told_so(files, show):
     report = {"host": "grown", "slot": "a", "seed_id": "a-0", "blueprint": "x", "parameters": 1, "germinated_epoch": 1}
     report |= {"ended_epoch": None, "final_stage": "PROBATIONARY", "ablation": {"mean": 0.3, "standard_error": 0.1}}

@@ -1,9 +1,12 @@
 from typing import Any
 
+import pytest
+import torch
+
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.stages import Stage
-from esper_core.runtime.result import RunEnd, run_result
+from esper_core.runtime.result import RunEnd, answers_asked, run_result
 
 SEED = FieldReport(
     slot="block0",
@@ -50,3 +53,18 @@ def test_without_twin_or_with_several_hosts_there_is_no_difference() -> None:
     assert run_result("digits", [final("grown", 0.9)], None, RunEnd.STOPPED)["difference"] is None
     two = [final("grown-0", 0.9), final("grown-1", 0.8)]
     assert run_result("digits", two, final("twin", 0.8), RunEnd.INTERRUPTED)["difference"] is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "asked"),
+    [
+        (torch.zeros(7, dtype=torch.int64), {"unit": "samples", "count": 7}),
+        (torch.zeros(7, 4, dtype=torch.int64), {"unit": "positions", "count": 28}),
+        (torch.tensor([[1, -100, 2], [-100, 0, 0]]), {"unit": "positions", "count": 4}),
+        (torch.tensor([[1, -100, -100], [-100, 0, 0]]), None),
+        (torch.zeros(7), None),
+    ],
+)
+def test_an_accuracy_is_a_share_of_what_was_asked(targets: torch.Tensor, asked: dict[str, Any] | None) -> None:
+    assert answers_asked(targets) == asked
+    assert run_result("text", [final("grown", 0.9)], None, RunEnd.COMPLETED, share_of=asked)["test_share_of"] == asked

@@ -70,6 +70,7 @@ def result(gain: float = 0.025, **changes: Any) -> dict[str, Any]:
     data = {
         "task": "digits",
         "outcome": "completed",
+        "test_share_of": {"unit": "samples", "count": 360},
         "hosts": {"grown": host(0.9 + gain, 1038), "twin": host(0.9, 438)},
         "difference": {
             "test_accuracy": gain,
@@ -195,6 +196,17 @@ def test_the_final_table_sets_the_grown_network_beside_the_twin(
 )
 def test_the_verdict_is_plain(gain: float, words: str) -> None:
     assert words in verdict(result(gain))
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        ({"unit": "positions", "count": 32768}, "+2.5 points of test accuracy (819 of 32,768 test positions) for"),
+        (None, "+2.5 points of test accuracy for"),
+    ],
+)
+def test_a_difference_is_counted_in_what_accuracy_is_a_share_of(share: dict[str, Any] | None, words: str) -> None:
+    assert words in verdict(result(test_share_of=share))
 
 
 @pytest.mark.parametrize(("error", "judged"), [(0.01, "more than chance"), (0.06, "which may be chance")])

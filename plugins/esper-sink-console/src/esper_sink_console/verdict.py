@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
-from esper_sink_console.board import TWIN
 from esper_sink_console.wording import number, paired, points
 
 
@@ -40,9 +39,11 @@ def _judgement(gain: float) -> str:
 
 
 def _samples(result: Mapping[str, Any], gain: float) -> str:
-    """How many test samples the difference is: a point of a small split is a handful."""
-    count = result.get("hosts", {}).get(TWIN, {}).get("test_samples")
-    return f" ({round(abs(gain) * count)} of {number(count)} test samples)" if count else ""
+    """How many test samples, or positions in them, the difference is: a point of a small split is a handful."""
+    asked = result.get("test_share_of")
+    if not asked:
+        return ""
+    return f" ({number(round(abs(gain) * asked['count']))} of {number(asked['count'])} test {asked['unit']})"
 
 
 def _beside_chance(gain: Mapping[str, Any]) -> str:
