@@ -4,16 +4,29 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Mapping
 
 from reference_markdown import code, escaped, page, table
 
 from esper_core import hooks
 from esper_core.plugins.collect import SPEC_BY_HOOK
 
-_ROLES = {
-    hooks.RegistrationSpecs: "Called once, when plugins are loaded.",
-    hooks.ResolutionSpecs: "Called where the question arises; the first answer that is not None counts.",
-    hooks.ObserverSpecs: "Called while a run goes on; results are ignored, what is raised is reported and counted.",
+#: When the hooks of a class are called: in a word, and in a sentence.
+_WHEN: Mapping[type, tuple[str, str]] = {
+    hooks.RegistrationSpecs: ("at start", "Called once, when plugins are loaded."),
+    hooks.ResolutionSpecs: (
+        "on a question",
+        "Called where the question arises; the first answer that is not None counts.",
+    ),
+    hooks.ObserverSpecs: (
+        "in a run",
+        "Called while a run goes on; results are ignored, what is raised is reported and counted.",
+    ),
+}
+
+#: Hooks that differ from their class in this.
+_WHEN_ELSE: Mapping[str, tuple[str, str]] = {
+    "esper_commands": ("on a question", "Called where a command is asked for that the core does not have."),
 }
 
 
@@ -25,7 +38,7 @@ def hook_pages() -> dict[str, str]:
         for function in _functions(specification):
             name = function.name
             summary = escaped((ast.get_docstring(function) or "").partition("\n")[0])
-            rows.append([f"[`{name}`](hooks/{name}.md)", _ROLES[specification].partition(",")[0] + ".", summary])
+            rows.append([f"[`{name}`](hooks/{name}.md)", _when(specification, name)[0], summary])
             pages[f"hooks/{name}.md"] = _page(specification, function)
     intro = textwrap.dedent(hooks.__doc__ or "").strip()
     pages["hooks.md"] = page(
@@ -43,6 +56,10 @@ def signature(function: ast.FunctionDef) -> str:
         f"{it.arg}: {_annotation(it.annotation)}" for it in function.args.args[1:] if it.annotation is not None
     )
     return f"def {function.name}({arguments}) -> {_annotation(function.returns)}: ..."
+
+
+def _when(specification: type, hook: str) -> tuple[str, str]:
+    return _WHEN_ELSE.get(hook, _WHEN[specification])
 
 
 def _annotation(node: ast.expr | None) -> str:
@@ -67,7 +84,7 @@ def _page(specification: type, function: ast.FunctionDef) -> str:
         f"`{function.name}`",
         code(f"@hookimpl\n{signature(function)}", "python"),
         escaped(text.strip()),
-        _ROLES[specification] + " " + descriptor,
+        f"{_when(specification, function.name)[1]} {descriptor}",
         "## Example",
         code(re.sub(r"^(\.\.\.|>>>) ?", "", example, flags=re.MULTILINE), "python"),
     )

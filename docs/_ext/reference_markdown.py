@@ -78,10 +78,10 @@ def written_default(option: "attrs.Attribute[Any]") -> str:
     if option.default is attrs.NOTHING:
         return "required"
     value = option.default
-    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]
-        if value.takes_self:
+    if factory := getattr(value, "factory", None):
+        if getattr(value, "takes_self", False):
             return "follows from the others"
-        value = value.factory()
+        value = factory()
     if isinstance(value, IntEnum):
         value = value.name.lower()
     return f"`{toml_value(plain(value))}`"
