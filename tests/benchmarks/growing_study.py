@@ -7,7 +7,7 @@ seed is the same in all variants, so differences are paired.
 Each result is written to a file as a line of JSON as soon as it is there; a study that was cut goes on where it was if
 it is begun again with the same file.
 
-    python tests/benchmarks/growing_study.py [--task digits] [--seeds 0-2] [--variants ste,none,at-once]
+    python tests/benchmarks/growing_study.py [--task digits] [--seeds 0-2] [--variants ste,probe,none,at-once]
         [--set epochs=40] [--out study.jsonl]
 """
 
@@ -33,6 +33,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "probe": ("lifecycle.incubation=probe",),
     "none": ("lifecycle.incubation=none",),
     "at-once": ("lifecycle.incubation=none", "lifecycle.ramp_epochs=0"),
+    "gated": ("policy.blend=gated",),
     "keep": ("optimizer.seed_schedule=keep",),
     "restart-seed": ("optimizer.seed_schedule=restart-seed",),
     "restart-all": ("optimizer.seed_schedule=restart-all",),
@@ -144,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="digits")
     parser.add_argument("--seeds", default="0-2", help="a range such as 0-4, or a list such as 0,3,7")
-    parser.add_argument("--variants", default="ste,none,at-once", help="separated by commas; see PARTS")
+    parser.add_argument("--variants", default="ste,probe,none,at-once", help="separated by commas; see PARTS")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every variant")
     parser.add_argument("--out", type=Path, help="file for the results; a temporary one if none is named")
     arguments = parser.parse_args()

@@ -155,6 +155,21 @@ def test_what_a_share_costs_is_counted():
     assert gated.forward_flops - plain.forward_flops == 2 * 5 * 6
 
 
+def test_a_padding_mask_goes_to_the_seed_alone():
+    seen = []
+
+    class Masked(Bare):
+        def forward(self, h, mask):
+            seen.append(mask)
+            return super().forward(h) * mask[..., None]
+
+    site, mask = site_of(Layout.BTD), torch.ones(3, 5, dtype=torch.bool)
+    seed = disturbed(GatedSeed(Masked(site), site))
+    h = activation(Layout.BTD)
+    torch.testing.assert_close(seed(h, mask), seed.share(h) * seed.seed(h, mask))
+    assert all(given is mask for given in seen)
+
+
 # In a host.
 
 

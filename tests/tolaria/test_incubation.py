@@ -174,6 +174,20 @@ def test_a_pass_leaves_gradients_buffers_and_random_state_alone(probed, batch, f
     assert all(slot.override is None for slot in host.growth.bed.slots.values())
 
 
+@pytest.mark.parametrize("flavour", ["batch-norm, dropout", "group-norm, channels_last"])
+def test_under_autocast_and_with_clipping_the_host_trains_as_if_there_were_no_seed(probed, flavour):
+    made = probed(flavour)
+    made = evolve(made, optimizer=evolve(made.optimizer, clip_norm=0.05))
+    alone, grown = GrowingHost(made), begun(made, *SLOTS)
+    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+        assert alone._train(0).metrics.loss == grown._train(0).metrics.loss
+    a, b = host_tensors(capture(alone)), host_tensors(capture(grown))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    for slot in SLOTS:
+        norm = torch.stack([g.norm() for g in gradients(grown, slot)]).norm()
+        assert 0.0 < float(norm) < 0.0501
+
+
 def test_a_seeds_own_statistics_stay_as_its_pass_has_left_them(probed, batch):
     host = begun(probed("batch-norm, dropout"), "block1", blueprint="norm-first")
     own = host.growth.bed.slots["block1"].seed.own
