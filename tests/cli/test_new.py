@@ -74,7 +74,7 @@ def test_nothing_is_left_to_fill_in(word):
 @every_kind
 def test_every_template_is_used(word):
     parts = {path.name.removesuffix(".template") for path in (TEMPLATES / word).iterdir()}
-    assert parts == {"about.md", "config.py", "module.py", "plugin.py", "test_behaviour.py"}
+    assert parts == {"about.md", "config.py", "module.py", "plugin.py", "behaviour_test.py"}
 
 
 def test_code_is_in_order_whatever_the_name(new, tmp_path):

@@ -23,8 +23,9 @@ PLACES: Mapping[str, str] = {
     "plugin.py": "src/{package}/plugin.py",
     "init.py": "src/{package}/__init__.py",
     "py.typed": "src/{package}/py.typed",
-    "test_behaviour.py": "tests/test_behaviour.py",
-    "test_conformance.py": "tests/test_conformance.py",
+    # Not named as tests: they would look like tests of the core in its wheel.
+    "behaviour_test.py": "tests/test_behaviour.py",
+    "conformance_test.py": "tests/test_conformance.py",
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
     "LICENSE": "LICENSE",
