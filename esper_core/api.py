@@ -10,6 +10,7 @@ from esper_core.leyline.actions import (
     Transition,
     Verdict,
 )
+from esper_core.leyline.actors import NullActor
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.errors import EsperError, ExitCode, did_you_mean
 from esper_core.leyline.events import Event, EventKind, Level
@@ -40,6 +41,7 @@ from esper_core.leyline.records import plain, to_json
 from esper_core.leyline.reports import FieldReport, HostState, RewardBreakdown
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
+from esper_core.leyline.streams import derive_seed
 
 __all__ = [
     "WAIT",
@@ -70,6 +72,7 @@ __all__ = [
     "Layout",
     "Level",
     "LinearUpdate",
+    "NullActor",
     "Observation",
     "Op",
     "PairedDifference",
@@ -89,6 +92,7 @@ __all__ = [
     "TaskKind",
     "Transition",
     "Verdict",
+    "derive_seed",
     "did_you_mean",
     "paired_difference",
     "plain",

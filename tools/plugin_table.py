@@ -65,7 +65,8 @@ def _offers(record: PluginRecord) -> Iterator[str]:
         names = dict.fromkeys(_name(registered) for registered in record.components if registered.spec.kind is kind)
         if names:
             noun = "gate set" if kind is Kind.GATE else kind.value
-            yield f"{noun}{'s' if len(names) > 1 else ''} {', '.join(f'`{name}`' for name in names)}"
+            nouns = noun if len(names) == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+            yield f"{nouns} {', '.join(f'`{name}`' for name in names)}"
     yield from (kind for kind in record.kinds if kind not in set(Kind))
 
 

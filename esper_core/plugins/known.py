@@ -37,6 +37,7 @@ FIRST_PARTY = frozenset(
         "esper-host-cnn",
         "esper-host-hf",
         "esper-host-transformer",
+        "esper-policy-baselines",
         "esper-policy-heuristic",
         "esper-sink-console",
         "esper-sink-jsonl",
@@ -55,6 +56,8 @@ LIBRARIES = frozenset({"esper-adapter-transformers", "esper-standard"})
 _EXCEPTIONS = {
     (Kind.GATE, "permissive"): "esper-gates-standard",
     (Kind.GATE, "strict"): "esper-gates-standard",
+    (Kind.POLICY, "null"): "esper-policy-baselines",
+    (Kind.POLICY, "random"): "esper-policy-baselines",
     (Kind.TASK, "cifar10"): "esper-task-vision",
     (Kind.TASK, "digits"): "esper-task-vision",
     (Kind.TASK, "fashion-mnist"): "esper-task-vision",

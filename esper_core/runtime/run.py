@@ -10,6 +10,7 @@ import torch
 from attrs import frozen
 
 from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.actors import NullActor
 from esper_core.leyline.records import plain
 from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
@@ -28,7 +29,6 @@ from esper_core.runtime.resuming import read_manifest, refuse_changes, resumable
 from esper_core.runtime.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
 from esper_core.simic.cohort import Cohort
 from esper_core.simic.loop import Outcome, run_round
-from esper_core.tamiyo.actors import NullActor
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
 

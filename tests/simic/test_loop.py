@@ -7,15 +7,17 @@ import torch
 from attrs import define, evolve, field
 
 from esper_core.leyline.actions import WAIT, Action, Op
+from esper_core.leyline.actors import NullActor
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.simic.cohort import Cohort
 from esper_core.simic.loop import run_round
 from esper_core.simic.rewards import WeightedTerm
-from esper_core.tamiyo.actors import NullActor, RandomActor
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
+from esper_policy_baselines.config import RandomConfig
+from esper_policy_baselines.policies import RandomActor
 
 GERMINATE = Action(op=Op.GERMINATE, slot="block1", blueprint="tanh", blend=Blend.LINEAR, reason="the test says so")
 
@@ -187,7 +189,7 @@ def test_a_term_outside_of_its_bounds_ends_the_round(stage_round, value):
 
 def test_several_hosts_of_a_round_begin_alike_and_part_by_their_actions(stage_round, plan):
     around = Surroundings()
-    actor = RandomActor(4, plan.catalogue)
+    actor = RandomActor(RandomConfig(seed=4), plan.catalogue)
     outcome = run_round(*stage_round(actor, around, hosts=3), around, epochs=5)
     first = [e.data["train"]["loss"] for e in around.events if e.kind is EventKind.EPOCH_COMPLETED and e.epoch == 0]
     assert len(set(first)) == 1

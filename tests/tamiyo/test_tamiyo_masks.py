@@ -5,12 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op
+from esper_core.leyline.actors import NullActor
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.observation import HostSignals, Observation, SlotState
 from esper_core.leyline.sites import Layout, Site
 from esper_core.leyline.stages import Blend, Stage
-from esper_core.tamiyo.actors import NullActor, RandomActor
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
+from esper_policy_baselines.config import RandomConfig
+from esper_policy_baselines.policies import RandomActor
 
 HOST_PARAMETERS = 100
 SEED_PARAMETERS = {"conv-light": 30, "depthwise": 10, "mlp": 60, "group-norm": 2, "noop": 0}
@@ -131,7 +133,7 @@ def observations(epoch: int, hosts: int) -> list[Observation]:
 @given(st.lists(slot_states(), min_size=1, max_size=3), st.sampled_from(GovernorMode), limits, st.integers(0, 99))
 def test_no_random_action_is_ever_refused(hosts, governor, limits, seed):
     masks = [action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES) for states in hosts]
-    actor = RandomActor(seed, CATALOGUE)
+    actor = RandomActor(RandomConfig(seed=seed), CATALOGUE)
     actor.reset(len(hosts))
 
     for epoch in range(5):
@@ -216,7 +218,7 @@ MANY = ActionMasks(
 
 
 def test_random_actions_are_spread_evenly_over_operations_first():
-    actor = RandomActor(0, CATALOGUE)
+    actor = RandomActor(RandomConfig(seed=0), CATALOGUE)
     actor.reset(1)
     drawn = [actor.decide(observations(epoch, 1), [MANY])[0] for epoch in range(3000)]
 
@@ -233,7 +235,11 @@ def test_what_is_drawn_depends_on_seed_round_host_and_epoch_alone():
     def draw(actor: RandomActor, epochs: range, hosts: int) -> list[list[Action]]:
         return [list(actor.decide(observations(epoch, hosts), [MANY] * hosts)) for epoch in epochs]
 
-    first, second, resumed = RandomActor(1, CATALOGUE), RandomActor(1, CATALOGUE), RandomActor(1, CATALOGUE)
+    first, second, resumed = (
+        RandomActor(RandomConfig(seed=1), CATALOGUE),
+        RandomActor(RandomConfig(seed=1), CATALOGUE),
+        RandomActor(RandomConfig(seed=1), CATALOGUE),
+    )
     for actor, hosts in ((first, 1), (second, 2), (resumed, 1)):
         actor.reset(hosts)
     whole = draw(first, range(20), 1)
@@ -245,7 +251,7 @@ def test_what_is_drawn_depends_on_seed_round_host_and_epoch_alone():
 
 
 def test_the_random_actor_refuses_another_number_of_hosts():
-    actor = RandomActor(0, CATALOGUE)
+    actor = RandomActor(RandomConfig(seed=0), CATALOGUE)
     actor.reset(2)
 
     with pytest.raises(ValueError, match="shorter"):

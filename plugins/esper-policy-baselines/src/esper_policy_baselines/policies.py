@@ -1,40 +1,32 @@
-"""The two policies that know nothing: one never acts, the other acts at random."""
+"""The policies that know nothing: one never acts, the other acts at random."""
 
 from collections.abc import Sequence
 from random import Random
 
 from attrs import evolve
 
-from esper_core.leyline.actions import WAIT, Action, ActionMasks, Op
-from esper_core.leyline.catalogue import Catalogue
-from esper_core.leyline.observation import Observation
-from esper_core.leyline.streams import derive_seed
+from esper_core.api import Action, ActionMasks, Catalogue, NullActor, Observation, Op, derive_seed
+from esper_policy_baselines.config import RandomConfig
 
 
-class NullActor:
-    """Always waits: the policy of the twin, which never grows."""
-
-    def reset(self, hosts: int) -> None:
-        """Begin a round; there is nothing to forget."""
-
-    def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
-        """Return WAIT for every host."""
-        return [WAIT for _ in observations]
+def never(config: None, catalogue: Catalogue) -> NullActor:
+    """Return the policy that never acts."""
+    return NullActor()
 
 
 class RandomActor:
-    """Draws uniformly among the possible operations, then slots, then blueprints, then curves.
+    """Draws among the possible operations, then slots, then blueprints, then curves.
 
     Every decision has a random stream of its own, named by round, host and epoch: what happens on one host never
     changes what is drawn for another, and a resumed run draws what the uninterrupted one would have drawn.
 
     Args:
-        seed: of all streams.
+        config: its options.
         catalogue: the run's blueprints; their order is the order in which they are drawn from.
     """
 
-    def __init__(self, seed: int, catalogue: Catalogue) -> None:
-        self._seed = seed
+    def __init__(self, config: RandomConfig, catalogue: Catalogue) -> None:
+        self._config = config
         self._blueprints = catalogue.names
         self._round = 0
         self._hosts = 0
@@ -54,10 +46,10 @@ class RandomActor:
         return [self._draw(self._stream(host, observation.host.epoch), mask) for host, observation, mask in asked]
 
     def _stream(self, host: int, epoch: int) -> Random:
-        return Random(derive_seed(self._seed, "random-actor", self._round, host, epoch))
+        return Random(derive_seed(self._config.seed, "random-actor", self._round, host, epoch))
 
     def _draw(self, stream: Random, masks: ActionMasks) -> Action:
-        op = stream.choice(sorted(masks.ops()))
+        op = self._operation(stream, sorted(masks.ops()))
         drawn = Action(op=op, policy="random", reason="drawn at random")
         if op is Op.WAIT:
             return drawn
@@ -68,3 +60,9 @@ class RandomActor:
         fitting = masks.blueprints_for(drawn.slot)
         blueprint = stream.choice([name for name in self._blueprints if name in fitting])
         return evolve(drawn, blueprint=blueprint, blend=stream.choice(masks.blends))
+
+    def _operation(self, stream: Random, possible: Sequence[Op]) -> Op:
+        others = [op for op in possible if op is not Op.GERMINATE]
+        if self._config.germination is None or len(others) == len(possible):
+            return stream.choice(possible)
+        return Op.GERMINATE if stream.random() < self._config.germination else stream.choice(others)

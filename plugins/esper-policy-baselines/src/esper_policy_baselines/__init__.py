@@ -1,0 +1,1 @@
+"""The policies that know nothing: one never acts, the other acts at random."""

@@ -1,0 +1,24 @@
+"""What this distribution offers."""
+
+from collections.abc import Iterable
+
+from esper_core.hooks import hookimpl
+from esper_core.specs import PolicySpec
+
+ESPER_API = "1.0"
+
+
+@hookimpl
+def esper_policies() -> Iterable[PolicySpec]:
+    """Offer the policies."""
+    yield PolicySpec(
+        name="null",
+        summary="Never acts: a run under it is its own twin.",
+        factory="esper_policy_baselines.policies:never",
+    )
+    yield PolicySpec(
+        name="random",
+        summary="Does any possible thing at random.",
+        factory="esper_policy_baselines.policies:RandomActor",
+        config="esper_policy_baselines.config:RandomConfig",
+    )

@@ -1,0 +1,8 @@
+"""policy-baselines against the conformance suite."""
+
+from esper_core.testing import PolicySuite
+
+
+class TestBaselines(PolicySuite):
+    plugin = "esper-policy-baselines"
+    leave_out = ("policy-resumes",)
