@@ -121,9 +121,11 @@ class SeedEvidence:
         probe_error: why the module failed its shape, dtype, layout or finiteness probe; "" if it passed.
         host_epochs: epochs that the host has trained for.
         group_in_place: the seed's parameters are in the optimizer.
-        gradient_ratio: ``(|g_seed| / |g_host|) * sqrt(n_host / n_seed)``, mean over the epoch.
+        gradient_ratio: ``(|g_seed| / |g_host|) * sqrt(n_host / n_seed)``, mean over the epoch. With the incubation
+            ``probe`` g_seed is that of the seed's own pass over the alpha there, so that it compares with ``ste``.
         gradients_finite: all of the seed's gradients were finite.
-        isolated: the host's gradients on one batch were bit for bit those without the seed; TRAINING only.
+        isolated: what one batch did to the host (gradients, buffers, random state) was bit for bit what it does without
+            the seed; TRAINING only.
         update_ratio: rms(delta) / rms(h) on validation samples.
         finite: the seed's update and parameters are finite.
         probe: loss without the seed minus loss at the small probe alpha; TRAINING only.

@@ -29,7 +29,7 @@ class GradientEvidence:
     Attributes:
         ratio: mean of `groups.gradient_ratio` over the steps looked at.
         finite: every gradient looked at was finite.
-        isolated: the seed leaves the host's gradients alone, as proved on one batch; TRAINING only.
+        isolated: the seed leaves the host alone, as proved on one batch; TRAINING only.
     """
 
     ratio: float | None
