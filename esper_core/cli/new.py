@@ -41,9 +41,9 @@ def new(kind: str, name: str, directory: Path) -> None:
     """
     called = names(kind, name)
     folder = directory / called.distribution
-    files = render(called)
+    clashes, files = _clashes(called), render(called)
     write(files, folder)
-    for warning in _clashes(called):
+    for warning in clashes:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{folder} is a complete {kind} plugin:\n")
     click.echo(table(("FILE", "WHAT IT IS"), [(file, told) for file in files if (told := _told(file))]))

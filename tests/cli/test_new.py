@@ -214,5 +214,11 @@ def test_a_gate_set_of_that_name_is_warned_of(new):
     assert 'offers a gate "strict" too' in new("gate", "strict").output
 
 
+def test_a_selection_of_plugins_that_cannot_be_had_is_told_before_anything_is_written(new, tmp_path, monkeypatch):
+    monkeypatch.setenv("ESPER_PLUGINS", "not-there")
+    assert "error[E150]" in new("sink", "foo").output
+    assert folders(tmp_path) == []
+
+
 def test_the_command_is_listed(site):
     assert "new" in CliRunner().invoke(cli, ["plugins", "--help"]).output
