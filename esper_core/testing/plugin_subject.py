@@ -140,7 +140,7 @@ def _distribution_in(folder: Path) -> str:
     try:
         project: Mapping[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         return str(project["name"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise EsperError(
             "E106",
             f'"{folder}" is not the folder of a distribution',

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from esper_core.leyline.errors import EsperError
+from esper_core.testing import find_plugins
 from esper_core.testing.expectations import Expectations
 
 RIGHT = """
@@ -51,6 +52,32 @@ def test_a_wrong_plugin_is_named_with_cause_and_fix_and_status_1(esper: Any, wro
     assert "likely cause: " in done.stdout
     assert "fix: give a neutral value" in done.stdout
     assert "2 passed, 1 failed" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_plugin_may_be_named_by_its_folder(esper: Any) -> None:
+    folder = Path(__file__).parents[2] / "plugins" / "esper-policy-heuristic"
+    done = esper("plugins", "check", str(folder), "--select", "policy-waits", "--json")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert (result["component"], result["check"], result["outcome"]) == ("heuristic", "policy-waits", "passed")
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_distribution_that_is_not_installed_is_an_error(esper: Any, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "esper-policy-nowhere"\n')
+    done = esper("plugins", "check", str(tmp_path))
+    assert done.returncode == 2
+    assert "E150" in done.stderr
+    assert "esper-policy-nowhere" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["[tool.other]\n", "not toml", 'project = "name"\n'])
+def test_a_folder_that_is_no_distribution_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(content)
+    with pytest.raises(EsperError, match="is not the folder of a distribution") as caught:
+        find_plugins(tmp_path)
+    assert caught.value.code == "E106"
 
 
 @pytest.mark.slow
