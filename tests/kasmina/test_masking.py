@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+import esper_core
 from esper_blueprint_attention.config import AttentionConfig
 from esper_blueprint_attention.module import Attention
 from esper_core.kasmina.bed import SeedBed
@@ -20,6 +21,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Split
 from esper_core.leyline.sites import SiteRequest
+from esper_core.leyline.stages import Blend
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.measuring import measure
 
@@ -295,3 +297,19 @@ def test_compiles_without_a_graph_break():
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for batch in (tokens(), tokens(1)):
         assert torch.allclose(compiled(batch), model(batch), atol=1e-5)
+
+
+def test_a_network_of_ones_own_says_where_its_masks_are():
+    torch.manual_seed(0)
+    model = Encoder()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    options = {"optimizer": optimizer, "epochs": 4, "sample": tokens(), "blueprints": ["attention", "layer-norm"]}
+    handle = esper_core.grow(model, sites=["layers.*"], mask="attention_mask", **options)
+    assert [site.mask for site in handle.growth.sites] == ["attention_mask"] * 2
+    for slot, blueprint in (("layers_0", "attention"), ("layers_1", "layer-norm")):
+        handle.growth.germinate(slot, blueprint, Blend.LINEAR, 1)
+    handle.growth.tick(1)
+    assert {name: slot.masked for name, slot in handle.growth.bed.slots.items()} == {
+        "layers_0": True,
+        "layers_1": False,
+    }

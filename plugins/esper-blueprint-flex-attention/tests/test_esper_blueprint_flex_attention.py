@@ -43,6 +43,26 @@ def test_equals_dense_attention_with_the_same_mask(causal: bool, window: int | N
         torch.testing.assert_close(seed(h), dense(seed, h, visible), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("window", [None, 3])
+def test_padding_is_not_seen(causal: bool, window: int | None) -> None:
+    torch.manual_seed(0)
+    seed, h = FlexAttention(site(causal=causal), FlexAttentionConfig(window=window)), torch.randn(3, 6, 12)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]]).bool()
+    other = torch.where(mask.unsqueeze(-1), h, 9.0)
+    distance = torch.arange(6)[:, None] - torch.arange(6)[None, :]
+    visible = (distance >= 0) if causal else torch.ones(6, 6, dtype=torch.bool)
+    if window is not None:
+        visible = visible & (distance.abs() < window)
+    with torch.no_grad():
+        seed.gain.gain.normal_()
+        delta = seed(h, mask)
+        seen = (visible & mask[:, None, :]) | torch.eye(6, dtype=torch.bool)
+        torch.testing.assert_close(delta, dense(seed, h, seen[:, None]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(seed(other, mask)[mask], delta[mask], atol=1e-5, rtol=1e-5)
+
+
 def test_is_listed_with_the_reason_where_it_cannot_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "version", lambda _: "2.13.0+cpu")
     assert "CPU build" in str(availability.unavailable())
