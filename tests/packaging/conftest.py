@@ -1,13 +1,16 @@
 """The wheels of the workspace, a clean environment that has them from pip, and each of them installed alone."""
 
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import distributions as distributions_in
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,11 @@ import pytest
 from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
+
+_spec = importlib.util.spec_from_file_location("esper_test_declared", Path(__file__).with_name("declared.py"))
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+declared, entries = _module.declared, _module.entries
 
 #: The environment of a user's shell: nothing that points into this workspace.
 DROPPED = ("ESPER_", "PYTHON", "UV_", "VIRTUAL_ENV")
@@ -166,3 +174,59 @@ def alone(solo: Solo) -> dict[str, list[dict[str, Any]]]:
     """What is seen of the plugins, by distribution, when only that distribution and the core are there."""
     folders = [folder for folder in solo.folder.glob("esper-*") if folder.name != "esper-core"]
     return dict(zip([folder.name for folder in folders], solo.seen_from(*folders), strict=True))
+
+
+@frozen
+class Bare:
+    """A Python that finds nothing but the standard library, one plugin, the core, and what these two declare.
+
+    The declared libraries are linked from this environment, so that nothing is downloaded.
+    """
+
+    folder: Path
+    distributions: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "venv/bin/python"
+
+    def create(self) -> None:
+        call(sys.executable, "-m", "venv", "--without-pip", self.folder / "venv", cwd=self.folder)
+
+    def check(self, plugin: Path, *options: str | Path) -> list[dict[str, Any]]:
+        """Run the conformance suite on the plugin installed in a folder, and return the results."""
+        path = [plugin, self.distributions / "esper-core", self._libraries(plugin)]
+        environ = ENVIRON | {
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = (self.python, "-m", "esper_core.cli", "plugins", "check", plugin.name, "--json", *options)
+        done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=600)
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        results: list[dict[str, Any]] = json.loads(done.stdout)
+        return results
+
+    def _libraries(self, plugin: Path) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=f"{plugin.name}-", dir=self.folder))
+        lines = [line for it in (plugin, self.distributions / "esper-core") for line in requirements_in(it)]
+        for name in declared(lines):
+            for entry in entries(name):
+                link = folder / entry.name
+                if not link.exists():
+                    link.symlink_to(entry)
+        return folder
+
+
+def requirements_in(folder: Path) -> list[str]:
+    """The requirements of the one distribution that is installed in a folder."""
+    (it,) = distributions_in(path=[str(folder)])
+    return it.requires or []
+
+
+@pytest.fixture(scope="session")
+def bare(solo: Solo, tmp_path_factory: pytest.TempPathFactory) -> Bare:
+    """A Python that finds next to nothing, and every distribution in a folder of its own."""
+    environment = Bare(tmp_path_factory.mktemp("bare"), solo.folder)
+    environment.create()
+    return environment

@@ -1,0 +1,54 @@
+"""Each plugin passes the conformance suite where nothing is installed but its wheel, the core, and what they need."""
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+PROJECTS = {
+    path.parent.name: tomllib.loads(path.read_text())["project"] for path in ROOT.glob("plugins/*/pyproject.toml")
+}
+PLUGINS = sorted(name for name, project in PROJECTS.items() if "esper" in project.get("entry-points", {}))
+GOOD = {"passed", "skipped", "expected-failure"}
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_plugin_passes_alone(bare, name):
+    expect = ROOT / "plugins" / name / "esper-expect.toml"
+    options = ("--expect", expect) if expect.exists() else ()
+    results = bare.check(bare.distributions / name, "--level", "contract", *options)
+    bad = {f"{it['component']}: {it['check']}": it["message"] for it in results if it["outcome"] not in GOOD}
+    assert bad == {}
+    assert sum(it["outcome"] == "passed" for it in results) > 5
+
+
+@pytest.fixture
+def spoilt(bare, tmp_path):
+    """A copy of an installed plugin, to be spoilt."""
+
+    def copy(name):
+        return Path(shutil.copytree(bare.distributions / name, tmp_path / name))
+
+    return copy
+
+
+def failed(results):
+    return {it["check"] for it in results if it["outcome"] == "failed"}
+
+
+def test_a_missing_file_shows(bare, spoilt):
+    plugin = spoilt("esper-sink-jsonl")
+    (plugin / "esper_sink_jsonl" / "sink.py").unlink()
+    assert {"plugin-factories-pure", "component-resolves"} <= failed(bare.check(plugin, "--level", "contract"))
+
+
+def test_a_dependency_that_is_not_declared_shows(bare, spoilt):
+    plugin = spoilt("esper-sink-console")
+    (metadata,) = plugin.glob("*.dist-info/METADATA")
+    kept = [line for line in metadata.read_text().splitlines() if not line.startswith("Requires-Dist: rich")]
+    metadata.write_text("\n".join(kept))
+    assert {"sink-order", "sink-every-event"} <= failed(bare.check(plugin, "--level", "contract"))
