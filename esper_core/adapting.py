@@ -1,9 +1,19 @@
 """What adapters into other people's training frameworks import of the core, beside what plugins do. Imports torch."""
 
 from esper_core.kasmina.aside import SeedWeights
+from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.runtime.grow import grow
 from esper_core.runtime.handle import EpochOutcome, GrowthHandle
 from esper_core.runtime.meter import TrainingMeter
 from esper_core.runtime.user_data import UserCriterion, per_sample
 
-__all__ = ["EpochOutcome", "GrowthHandle", "SeedWeights", "TrainingMeter", "UserCriterion", "grow", "per_sample"]
+__all__ = [
+    "EpochOutcome",
+    "GrowthHandle",
+    "SeedWeights",
+    "TrainingMeter",
+    "UserCriterion",
+    "clip_grad_norm_by_origin_",
+    "grow",
+    "per_sample",
+]

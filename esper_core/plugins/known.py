@@ -20,6 +20,7 @@ FAMILY_BY_KIND = {
 #: The distributions of this project. Only these are ever suggested: a guessed name could be anybody's.
 FIRST_PARTY = frozenset(
     {
+        "esper-adapter-lightning",
         "esper-adapter-transformers",
         "esper-blueprint-attention",
         "esper-blueprint-bottleneck",
@@ -50,7 +51,7 @@ FIRST_PARTY = frozenset(
 
 #: Those without an entry point: adapters are imported by whoever trains in another framework and register nothing, and
 #: the standard distribution has no code. No run can miss one as a plugin.
-LIBRARIES = frozenset({"esper-adapter-transformers", "esper-standard"})
+LIBRARIES = frozenset({"esper-adapter-lightning", "esper-adapter-transformers", "esper-standard"})
 
 #: Components (gate sets, for gates) whose distribution is not named after them.
 _EXCEPTIONS = {

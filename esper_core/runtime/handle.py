@@ -321,13 +321,14 @@ class GrowthHandle:
             host_parameters=host_parameters,
         )
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         if self.seed_schedule is SeedSchedule.KEEP:
             rate = float(host_groups(self.optimizer)[0]["lr"]) * self.seed_lr_multiplier
             for seed_id in seed_ids(self.optimizer):
                 set_seed_lr(self.optimizer, seed_id, rate)
-        if self._watch is not None and self._steps % GRADIENT_STRIDE == 0:
-            self._watch.look()
+        if self._watch is None or self._steps % GRADIENT_STRIDE:
+            return None
+        return _looking(self._watch, args, kwargs)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """Time within an epoch: alphas and rates of seeds move on with every step."""
@@ -353,6 +354,21 @@ class GrowthHandle:
         if message not in self._warned:
             self._warned.add(message)
             warnings.warn(message, stacklevel=4)
+
+
+def _looking(watch: GradientWatch, args: Any, kwargs: Any) -> Any:
+    """Look at the gradients; where the step's closure makes them, let it be a closure that looks behind it."""
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        watch.look()
+        return None
+
+    def looked_at() -> Any:
+        result = closure()
+        watch.look()
+        return result
+
+    return (args[0], *args[2:]), {**kwargs, "closure": looked_at}
 
 
 def _known(value: float | None) -> float:

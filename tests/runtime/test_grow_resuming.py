@@ -221,3 +221,27 @@ def test_a_host_with_seeds_in_training_is_the_host_without_them_clipping_include
     assert drawn == torch.rand(())
     for name, weight in alone.state_dict().items():
         assert torch.equal(weight, grown.model.state_dict()[name]), name
+
+
+def test_gradients_that_a_closure_makes_are_looked_at_behind_it():
+    handles = make(Counting()), make(Counting())
+    for handle in handles:
+        epochs(handle, 3)
+        assert handle.slots[0].stage is Stage.TRAINING
+    for handle, closed in zip(handles, (False, True), strict=True):
+        inputs, targets = (part[:16] for part in data(3))
+
+        def closure(handle=handle, inputs=inputs, targets=targets):
+            handle.optimizer.zero_grad()
+            loss = cross_entropy(handle.model(inputs), targets)
+            loss.backward()
+            return loss
+
+        if closed:
+            assert handle.optimizer.step(closure) > 0
+        else:
+            closure()
+            handle.optimizer.step()
+    one, other = (handle.epoch_end([data(99, 40)], cross_entropy, train_accuracy=0.5) for handle in handles)
+    assert one.evidence.seeds[0].gradient_ratio is not None
+    assert one.evidence.seeds[0].gradient_ratio == other.evidence.seeds[0].gradient_ratio
