@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from esper_core.testing.all_checks import CHECKS
     from esper_core.testing.blueprint_subject import BlueprintSubject
     from esper_core.testing.check import Check, CheckFailure, CheckLevel, NotApplicable
-    from esper_core.testing.gate_checks import GateSubject
+    from esper_core.testing.gate_subject import GateSubject
     from esper_core.testing.host_subject import HostSubject
     from esper_core.testing.plugin_subject import PluginSubject, find_plugins
     from esper_core.testing.policy_checks import PolicySubject
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         SinkSuite,
         TaskSuite,
     )
-    from esper_core.testing.task_checks import TaskSubject
+    from esper_core.testing.task_subject import TaskSubject
 
 _MODULES = {
     "CHECKS": "all_checks",
@@ -35,7 +35,7 @@ _MODULES = {
     "Check": "check",
     "CheckFailure": "check",
     "CheckLevel": "check",
-    "GateSubject": "gate_checks",
+    "GateSubject": "gate_subject",
     "GateSuite": "suites",
     "HostSubject": "host_subject",
     "HostSuite": "suites",
@@ -47,7 +47,7 @@ _MODULES = {
     "RewardTermSuite": "suites",
     "SinkSubject": "sink_subject",
     "SinkSuite": "suites",
-    "TaskSubject": "task_checks",
+    "TaskSubject": "task_subject",
     "TaskSuite": "suites",
     "find_plugins": "plugin_subject",
     "run_checks": "runner",

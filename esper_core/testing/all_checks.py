@@ -6,12 +6,14 @@ from typing import Any
 from esper_core.leyline.specs import Kind
 from esper_core.testing.blueprint_checks import VALUE_CHECKS
 from esper_core.testing.blueprint_masks import MASK_CHECKS
+from esper_core.testing.blueprint_purity import PURITY_CHECKS
 from esper_core.testing.blueprint_subject import BlueprintSubject
 from esper_core.testing.blueprint_tools import TOOL_CHECKS
 from esper_core.testing.blueprint_training import TRAINING_CHECKS
 from esper_core.testing.check import Check
 from esper_core.testing.component_checks import COMPONENT_CHECKS
-from esper_core.testing.gate_checks import GATE_CHECKS, GateSubject
+from esper_core.testing.gate_checks import GATE_CHECKS
+from esper_core.testing.gate_subject import GateSubject
 from esper_core.testing.host_checks import HOST_CHECKS
 from esper_core.testing.host_subject import HostSubject
 from esper_core.testing.host_tools import TOOL_CHECKS as HOST_TOOL_CHECKS
@@ -21,7 +23,8 @@ from esper_core.testing.reward_checks import REWARD_CHECKS, RewardTermSubject
 from esper_core.testing.sink_checks import SINK_CHECKS
 from esper_core.testing.sink_subject import SinkSubject
 from esper_core.testing.subject import Subject
-from esper_core.testing.task_checks import TASK_CHECKS, TaskSubject
+from esper_core.testing.task_checks import TASK_CHECKS
+from esper_core.testing.task_subject import TaskSubject
 
 #: All checks that there are.
 CHECKS: tuple[Check, ...] = (
@@ -30,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     *HOST_CHECKS,
     *HOST_TOOL_CHECKS,
     *VALUE_CHECKS,
+    *PURITY_CHECKS,
     *MASK_CHECKS,
     *TRAINING_CHECKS,
     *TOOL_CHECKS,

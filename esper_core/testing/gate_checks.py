@@ -5,21 +5,18 @@ from math import isfinite, nan
 from random import Random
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.protocols import Gate
 from esper_core.leyline.records import to_json
 from esper_core.leyline.specs import GateSpec, Kind
-from esper_core.leyline.stages import TRANSITIONS, GateLevel, Stage
+from esper_core.leyline.stages import GateLevel
 from esper_core.testing.check import Check, CheckFailure, CheckLevel, check, collect
-from esper_core.testing.samples import difference, good_evidence, minimal_evidence, seed_evidence
-from esper_core.testing.subject import Subject
+from esper_core.testing.gate_subject import GateSubject
+from esper_core.testing.samples import difference, minimal_evidence
 
 CONTRACT = CheckLevel.CONTRACT
-
-#: The stage of the seeds that a gate judges.
-STAGE_BY_GATE = {level: source for (source, _), levels in TRANSITIONS.items() for level in levels}
 
 #: A value of each measured field that no seed should have.
 BAD: dict[str, Any] = {
@@ -56,37 +53,6 @@ NOT_FINITE: dict[str, Any] = {
 
 #: Epochs in which a seed is judged, in one episode; and how many episodes are played.
 LOOKS, EPISODES = 8, 400
-
-
-@frozen(kw_only=True)
-class GateSubject(Subject[GateSpec]):
-    """What the gate checks look at.
-
-    Attributes:
-        good: evidence on which the gate passes.
-        false_pass_limit: in what share of episodes a seed without effect may pass a G5.
-    """
-
-    good: SeedEvidence = field()
-    false_pass_limit: float = 0.1
-
-    @good.default
-    def _default_good(self) -> SeedEvidence:
-        return good_evidence(STAGE_BY_GATE[self.spec.level])
-
-    def build(self) -> Gate:
-        """Return a new gate."""
-        gate: Gate = self.factory(self.config)
-        return gate
-
-    def build_any(self) -> None:
-        """Build one gate."""
-        self.build()
-
-    def samples(self) -> list[SeedEvidence]:
-        """Evidence of all kinds, of seeds in every stage."""
-        nothing = [minimal_evidence(stage) for stage in Stage]
-        return [*nothing, self.good, *seed_evidence(300)]
 
 
 @check("gate-total", Kind.GATE, CONTRACT)

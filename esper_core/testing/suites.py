@@ -25,14 +25,14 @@ from esper_core.testing.all_checks import CHECKS, SUBJECTS
 from esper_core.testing.blueprint_subject import BlueprintSubject
 from esper_core.testing.check import Check, CheckLevel, Scope
 from esper_core.testing.expectations import Expectations
-from esper_core.testing.gate_checks import GateSubject
+from esper_core.testing.gate_subject import GateSubject
 from esper_core.testing.host_subject import HostSubject
 from esper_core.testing.marks import marks, require
 from esper_core.testing.plugin_subject import PluginSubject, find_plugins
 from esper_core.testing.policy_checks import PolicySubject
 from esper_core.testing.situations import CATALOGUE
 from esper_core.testing.subject import Subject, resolved
-from esper_core.testing.task_checks import TaskSubject
+from esper_core.testing.task_subject import TaskSubject
 
 
 class ComponentSuite:
