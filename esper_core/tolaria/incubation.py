@@ -42,10 +42,15 @@ def probe(bed: SeedBed, task: Task, inputs: Tensor, targets: Tensor, slots: Sequ
     for parameter in parameters:
         parameter.grad = None
     seeds = [bed.slots[slot] for slot in slots]
-    with restored_buffers(bed.model, besides=seeds), forked_random_state(inputs.device), _only(bed.model, parameters):
-        with bed.override(dict.fromkeys(slots, alpha)):
-            loss = task.losses(bed.model(inputs), targets).mean() / alpha
+    with (
+        restored_buffers(bed.model, besides=seeds),
+        forked_random_state(inputs.device),
+        _only(bed.model, parameters),
+        bed.override(dict.fromkeys(slots, alpha)),
+    ):
+        loss = task.losses(bed.model(inputs), targets).mean() / alpha
         if loss.requires_grad:  # a host may leave the sites out of a pass
+            # Under the override as well: activation checkpointing runs the slots again here.
             loss.backward()  # type: ignore[no-untyped-call]
 
 

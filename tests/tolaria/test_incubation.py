@@ -8,6 +8,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import esper_core
 from esper_core.kasmina.compose import Regime
@@ -33,9 +34,10 @@ ALPHA = 0.1
 class Host(nn.Module):
     """Two blocks with what makes a second pass dangerous: running statistics, dropout, memory formats."""
 
-    def __init__(self, norm, *, channels_last=False, dropout=0.2, overwrites=False):
+    def __init__(self, norm, *, channels_last=False, dropout=0.2, overwrites=False, checkpoints=False):
         super().__init__()
         self.channels_last = channels_last
+        self.checkpoints = checkpoints
         norms = {"batch": lambda: nn.BatchNorm2d(4), "group": lambda: nn.GroupNorm(2, 4)}
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs, 4, 3, padding=1), norms[norm](), nn.Dropout(dropout)) for inputs in (1, 4)
@@ -52,7 +54,7 @@ class Host(nn.Module):
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
-            x = self.relu(block(x))
+            x = self.relu(checkpoint(block, x, use_reentrant=False) if self.checkpoints else block(x))
         return self.head(x.flatten(1))
 
 
@@ -196,6 +198,19 @@ def test_a_seeds_own_statistics_stay_as_its_pass_has_left_them(probed, batch):
     assert int(own.num_batches_tracked) == before
     probe(host.growth.bed, host.plan.task, *batch, ["block1"], ALPHA)
     assert int(own.num_batches_tracked) == before + 1
+
+
+def test_activation_checkpointing_changes_no_gradient(probed, batch):
+    found = []
+    for checkpoints in (False, True):
+        host = begun(evolve(probed(), build=partial(build, norm="group", checkpoints=checkpoints)), *SLOTS)
+        for slot in SLOTS:
+            with torch.no_grad():
+                host.growth.bed.slots[slot].seed.gain.gain.fill_(0.5)
+        torch.manual_seed(3)
+        probe(host.growth.bed, host.plan.task, *batch, SLOTS, ALPHA)
+        found.append([gradient for slot in SLOTS for gradient in gradients(host, slot)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_a_site_that_a_pass_leaves_out_gives_its_seed_no_gradient(probed, batch):
