@@ -263,3 +263,15 @@ def test_a_training_without_an_end_needs_its_epochs(trainer, module, growing, fi
     callback = growing(epochs=4)
     fit(trainer([callback], max_epochs=-1, max_steps=20), module())
     assert callback.handle.epochs == 4
+
+
+def test_seeds_that_came_during_validation_train_in_training_mode(trainer, module, growing, fit):
+    callback, modes = growing(), []
+
+    class Watching(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            modes.extend(part.training for part in callback.handle.model.modules())
+
+    fit(trainer([callback, Watching()], max_epochs=4), module())
+    assert all(modes)
+    assert [slot.stage for slot in callback.handle.slots] != [Stage.DORMANT, Stage.DORMANT]
