@@ -73,7 +73,7 @@ class RunFiles:
         if twin is not None:
             hosts["twin"] = host | {"test_accuracy": twin}
             difference = {"test_accuracy": grown - twin, "test_loss": -0.1, "parameters": 592, "forward_flops": 0}
-            difference |= {"train_seconds": 1.0, "test_gain": plain(paired(0.05))}
+            difference |= {"train_seconds": 1.0, "test_gain": plain(paired(-0.05 if grown < twin else 0.05))}
         return {
             "task": "digits",
             "outcome": "completed",

@@ -61,8 +61,10 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
     kept = [seed for seed in result["seeds"] if seed["final_stage"] != "CULLED"]
     if not kept:
         yield "No seed was kept." if result["seeds"] else "No seed was ever germinated."
-    yield f"{_judgement(gain)}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
-    if loss_gain := difference.get("test_gain"):
+    loss_gain = difference.get("test_gain")
+    judged = _judgement(gain, loss_gain)
+    yield f"{judged}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
+    if loss_gain:
         yield _beside_chance(loss_gain)
     if gain <= 0 and any(_depended_on(seed) for seed in kept):
         yield (
@@ -72,8 +74,19 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
     yield "This is one run: other seeds of the random numbers give other differences."
 
 
-def _judgement(gain: float) -> str:
-    return "Growing paid" if gain > 0 else "Growing did not pay" if gain < 0 else "Growing made no difference"
+def _judgement(gain: float, loss_gain: Mapping[str, Any] | None) -> str:
+    """A handful of samples is no judgement: where the losses do not bear the accuracies out, it stays open."""
+    if gain == 0:
+        return "Growing made no difference"
+    if loss_gain and not (_beyond_chance(loss_gain) and (figure(loss_gain["mean"]) or 0.0) * gain > 0):
+        return "Growing made no clear difference"
+    return "Growing paid" if gain > 0 else "Growing did not pay"
+
+
+def _beyond_chance(gain: Mapping[str, Any]) -> bool:
+    """Two standard errors are the usual bar; losses on the same samples tell more than counts of right answers."""
+    mean, error = figure(gain["mean"]), figure(gain["standard_error"])
+    return mean is not None and error is not None and abs(mean) > 2 * error
 
 
 def _samples(result: Mapping[str, Any], gain: float) -> str:
@@ -92,11 +105,10 @@ def _price(difference: Mapping[str, Any]) -> str:
 
 
 def _beside_chance(gain: Mapping[str, Any]) -> str:
-    """Losses on the same samples tell more than counts of right answers; two standard errors are the usual bar."""
     mean, error = figure(gain["mean"]), figure(gain["standard_error"])
     if mean is None or error is None or not isfinite(mean):
         return "Its gain in loss on the same samples is no finite number."
-    judged = "more than chance" if abs(mean) > 2 * error else "which may be chance"
+    judged = "more than chance" if _beyond_chance(gain) else "which may be chance"
     return f"Its gain in loss on the same samples is {paired(gain)} nats, {judged}."
 
 

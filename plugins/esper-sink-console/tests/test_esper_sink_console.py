@@ -209,6 +209,23 @@ def test_a_difference_is_counted_in_what_accuracy_is_a_share_of(share: dict[str,
     assert words in verdict(result(test_share_of=share))
 
 
+@pytest.mark.parametrize(
+    ("gain", "loss_gain", "error", "judged"),
+    [
+        (0.025, 0.1, 0.01, "Growing paid"),
+        (0.025, 0.1, 0.06, "Growing made no clear difference"),
+        (0.025, -0.1, 0.01, "Growing made no clear difference"),
+        (-0.025, -0.1, 0.01, "Growing did not pay"),
+        (-0.025, -0.1, 0.06, "Growing made no clear difference"),
+        (0.0, 0.1, 0.01, "Growing made no difference"),
+    ],
+)
+def test_a_judgement_needs_losses_that_bear_it_out(gain: float, loss_gain: float, error: float, judged: str) -> None:
+    paired = {"mean": loss_gain, "standard_error": error, "count": 360}
+    difference = result(gain)["difference"] | {"test_gain": paired}
+    assert verdict(result(gain, difference=difference)).startswith(f"{judged}: ")
+
+
 @pytest.mark.parametrize(("error", "judged"), [(0.01, "more than chance"), (0.06, "which may be chance")])
 def test_the_verdict_sets_the_paired_gain_beside_chance(error: float, judged: str) -> None:
     gain = {"mean": 0.1, "standard_error": error, "count": 360}

@@ -22,8 +22,10 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
         return
     if not any(seed.get("final_stage") not in ("CULLED", None) for seed in result.get("seeds", ())):
         yield "No seed was kept."
-    yield f"{_judgement(gain)}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
-    if loss_gain := difference.get("test_gain"):
+    loss_gain = difference.get("test_gain")
+    judged = _judgement(gain, loss_gain)
+    yield f"{judged}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
+    if loss_gain:
         yield _beside_chance(loss_gain)
     yield "This is one run: other seeds of the random numbers give other differences."
 
@@ -34,8 +36,18 @@ _ENDINGS = {
 }
 
 
-def _judgement(gain: float) -> str:
-    return "Growing paid" if gain > 0 else "Growing did not pay" if gain < 0 else "Growing made no difference"
+def _judgement(gain: float, loss_gain: Mapping[str, Any] | None) -> str:
+    """A handful of samples is no judgement: where the losses do not bear the accuracies out, it stays open."""
+    if gain == 0:
+        return "Growing made no difference"
+    if loss_gain and not (_beyond_chance(loss_gain) and loss_gain["mean"] * gain > 0):
+        return "Growing made no clear difference"
+    return "Growing paid" if gain > 0 else "Growing did not pay"
+
+
+def _beyond_chance(gain: Mapping[str, Any]) -> bool:
+    """Two standard errors are the usual bar; the losses on the same samples tell more than counts of right answers."""
+    return bool(abs(gain["mean"]) > 2 * gain["standard_error"])
 
 
 def _samples(result: Mapping[str, Any], gain: float) -> str:
@@ -47,9 +59,13 @@ def _samples(result: Mapping[str, Any], gain: float) -> str:
 
 
 def _beside_chance(gain: Mapping[str, Any]) -> str:
-    """The losses on the same samples tell more than counts of right answers; two standard errors are the usual bar."""
-    beyond = abs(gain["mean"]) > 2 * gain["standard_error"]
-    judged = "more than chance" if beyond else "which may be chance" if isfinite(gain["mean"]) else "no finite number"
+    judged = (
+        "more than chance"
+        if _beyond_chance(gain)
+        else "which may be chance"
+        if isfinite(gain["mean"])
+        else "no finite number"
+    )
     return f"Its gain in loss on the same samples is {paired(gain)} nats, {judged}."
 
 
