@@ -186,6 +186,18 @@ def test_the_final_table_sets_the_grown_network_beside_the_twin(
     assert seed.index("+0.400") < seed.index("+0.080")
 
 
+def test_a_narrow_terminal_shows_no_word_in_pieces(
+    open_sink: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    open_sink().emit([finished(result())])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    seed = next(line for line in lines if "conv-light" in line)
+    assert seed.split()[:3] == ["block1", "conv-light", "600"]
+    assert seed.endswith("+0.400 ± 0.020   +0.080 ± 0.010")
+    assert any(line.startswith("block1, epochs 3 to 13: FOSSILIZED: ") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("gain", "words"),
     [

@@ -1,10 +1,10 @@
 """The tables at the end of a run."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -23,12 +23,15 @@ _ROWS: tuple[tuple[str, str, Callable[..., str], Callable[[Any], str]], ...] = (
     ("epochs", "epochs", number, lambda _: ""),
 )
 
+#: Columns that the table of seeds takes when a reason has some room.
+_WIDE = 110
+
 
 def final_report(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield the comparison, the seeds' histories and the verdict."""
     yield _comparison(result)
     if result.get("seeds"):
-        yield _seeds(result["seeds"])
+        yield _Seeds(result["seeds"])
         yield Text(
             "ablation: loss without the seed minus loss with it, how much the network depends on it. gain: the twin's "
             "loss minus the network's as last measured, what the network as a whole has gained.",
@@ -60,28 +63,39 @@ def _coloured(key: str, value: Any, write: Callable[[Any], str]) -> Text:
     return Text(write(value), style=style)
 
 
-def _seeds(seeds: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table(title="seeds", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.add_column("slot")
-    table.add_column("blueprint")
-    for title in ("parameters", "epochs"):
-        table.add_column(title, justify="right")
-    table.add_column("end")
-    for title in ("ablation", "gain"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
-    for seed in seeds:
-        table.add_row(
-            seed["slot"],
-            seed["blueprint"],
-            number(seed["parameters"]),
-            _epochs(seed),
-            seed["final_stage"],
-            paired(seed.get("ablation")),
-            paired(seed.get("gain")),
-            seed.get("reason") or "",
-        )
-    return table
+class _Seeds:
+    """The seeds' histories: a table, and where the terminal is narrow a smaller one with sentences below it."""
+
+    def __init__(self, seeds: Sequence[Mapping[str, Any]]) -> None:
+        self.seeds = seeds
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= _WIDE
+        yield self._table(wide)
+        if not wide:
+            for seed in self.seeds:
+                ended = f"{seed['slot']}, epochs {_epochs(seed)}: {seed['final_stage']}"
+                yield Text(": ".join(filter(None, (ended, seed.get("reason")))))
+            yield Text()
+
+    def _table(self, wide: bool) -> Table:
+        table = Table(title="seeds", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        table.add_column("slot", overflow="fold")
+        table.add_column("blueprint", overflow="fold")
+        table.add_column("parameters", justify="right")
+        if wide:
+            table.add_column("epochs", justify="right")
+            table.add_column("end")
+        for title in ("ablation", "gain"):
+            table.add_column(title, justify="right", no_wrap=True)
+        if wide:
+            table.add_column("reason", overflow="fold")
+        for seed in self.seeds:
+            history = (_epochs(seed), seed["final_stage"]) if wide else ()
+            reason = (seed.get("reason") or "",) if wide else ()
+            evidence = (paired(seed.get("ablation")), paired(seed.get("gain")))
+            table.add_row(seed["slot"], seed["blueprint"], number(seed["parameters"]), *history, *evidence, *reason)
+        return table
 
 
 def _epochs(seed: Mapping[str, Any]) -> str:
