@@ -190,12 +190,15 @@ def test_a_narrow_terminal_shows_no_word_in_pieces(
     open_sink: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    open_sink().emit([finished(result())])
+    first, *_ = result()["seeds"]
+    live = first | {"slot": "block0", "final_stage": "BLENDING", "ended_epoch": None, "reason": None}
+    open_sink().emit([finished(result(seeds=[first, live]))])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     seed = next(line for line in lines if "conv-light" in line)
     assert seed.split()[:3] == ["block1", "conv-light", "600"]
     assert seed.endswith("+0.400 ± 0.020   +0.080 ± 0.010")
     assert any(line.startswith("block1, epochs 3 to 13: FOSSILIZED: ") for line in lines)
+    assert "block0, since epoch 3: BLENDING" in lines
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ class _Seeds:
         yield self._table(wide)
         if not wide:
             for seed in self.seeds:
-                ended = f"{seed['slot']}, epochs {_epochs(seed)}: {seed['final_stage']}"
+                since = "since epoch" if seed.get("ended_epoch") is None else "epochs"
+                ended = f"{seed['slot']}, {since} {_epochs(seed).removesuffix(' to')}: {seed['final_stage']}"
                 yield Text(": ".join(filter(None, (ended, seed.get("reason")))))
             yield Text()
 
