@@ -33,7 +33,8 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
     """Bring a growth to the recorded topology and state. Weights, and the optimizer's state, are loaded afterwards.
 
     Raises:
-        EsperError: E502 if a slot or a blueprint of the record is not there any more, or has other options.
+        EsperError: E502 if a slot or a blueprint of the record is not there any more, or has other options, or if
+            a blueprint does not give a seed for its site any more.
     """
     _refuse_other_topology(growth, record)
     for slot in growth.bed.slots:
@@ -48,11 +49,24 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
     growth.accuracy = record["accuracy"]
     for slot, life in growth.lives.items():
         if life.stage.holds_module:
-            growth.take_in(slot)
+            source_error, probe_error = growth.take_in(slot)
+            if slot in record["planted"] and slot not in growth.bed.slots:
+                raise _cannot_be_rebuilt(growth, life, source_error or probe_error)
     for slot, held in record["planted"].items():
         if growth.lives[slot].stage is not Stage.GERMINATED:
             growth.bed.attach(growth.bed.sites[slot]).enter(Regime(held["regime"]))
         growth.bed.slots[slot].position = held["position"]
+
+
+def _cannot_be_rebuilt(growth: Growth, life: Life, problem: str | None) -> EsperError:
+    entry = growth.recipes[life.blueprint].entry
+    return EsperError(
+        "E502",
+        f'the saved seed of blueprint "{life.blueprint}" cannot be built any more',
+        where=f'slot "{life.slot}"',
+        why=problem or "its module is not there yet",
+        fix=f"bring back the {entry.distribution or 'plugin'} that it was saved with, and what that depends on",
+    )
 
 
 def _refuse_other_topology(growth: Growth, record: Mapping[str, Any]) -> None:

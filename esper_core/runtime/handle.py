@@ -205,8 +205,17 @@ class GrowthHandle:
         of gradients in its first part is not part of the state.
 
         Raises:
-            EsperError: E502 if the state does not fit the model, the sites that were asked for, or the catalogue.
+            EsperError: E502 if the state does not fit the model, the sites that were asked for, the catalogue, or a
+                policy that has a memory.
         """
+        if isinstance(self.actor, Resumable) and state["actor"] is None:
+            raise EsperError(
+                "E502",
+                "the saved state is another policy's",
+                where="grow(policy=...)",
+                why="it holds nothing of what this policy remembers",
+                fix="give the policy that the network was grown with",
+            )
         if self._growth is None:
             self.begin(self._recorded_sites(state["sites"]))
         restore_growth(self.growth, state["growth"])

@@ -146,6 +146,14 @@ def test_what_was_saved_from_other_sites_is_refused():
     assert caught.value.code == "E502"
 
 
+def test_a_policy_with_a_memory_is_not_begun_from_the_state_of_one_without():
+    whole, other = make("heuristic"), make(Counting())
+    epochs(whole, 2)
+    with pytest.raises(EsperError, match="another policy's") as caught:
+        load(other, save(whole))
+    assert caught.value.code == "E502"
+
+
 def test_weights_that_come_before_the_seeds_are_kept_for_them():
     whole, late = make(Counting()), make(Counting())
     epochs(whole, 5)
