@@ -15,7 +15,7 @@ from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.schedulers import follow, peak_lr
 from esper_core.kasmina.sites import confirm_sites, find_sites
 from esper_core.leyline.catalogue import Catalogue
-from esper_core.leyline.errors import EsperError
+from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.protocols import Actor, Gate
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import BlueprintSpec, Kind
@@ -83,11 +83,12 @@ def grow(
         plugins: loaded plugins; None: all that are installed.
 
     Raises:
-        EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E405 for a
-            scheduler that cannot be followed, E202 for the incubation ``probe`` and for a seed schedule that is
-            neither of the two.
+        EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E201 for an
+            option that nothing takes, E405 for a scheduler that cannot be followed, E202 for the incubation ``probe``,
+            for a seed schedule that is neither of the two, and for `epochs` or `seed_lr_multiplier` not above 0.
     """
     _refuse_what_needs_the_loop(lifecycle, seed_schedule)
+    _require_positive(epochs=epochs, seed_lr_multiplier=seed_lr_multiplier)
     plugins = load_plugins() if plugins is None else plugins
     requests = [
         evolve(request, causal=request.causal or causal, mask=mask if request.mask is None else request.mask)
@@ -139,6 +140,19 @@ def _refuse_what_needs_the_loop(lifecycle: LifecycleConfig | None, seed_schedule
         )
 
 
+def _require_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not number > 0:
+            raise EsperError("E202", f"{name} must be above 0, not {number}", where=f"grow({name}=...)")
+
+
+def _refuse_unknown(argument: str, given: Iterable[str], known: Iterable[str]) -> None:
+    known = [*known]
+    for name in given:
+        if name not in known:
+            raise EsperError("E201", f'unknown key "{argument}.{name}"', fix=did_you_mean(name, known))
+
+
 def _requests(model: nn.Module, sites: Iterable[str | SiteRequest] | None, plugins: PluginSet) -> list[SiteRequest]:
     if sites is None:
         known = plugins.adapt_host(getattr(model, "_orig_mod", model))
@@ -168,11 +182,13 @@ def _recipes(plugins: PluginSet, names: Sequence[str] | None, options: Mapping[s
             and registered.spec.learnable
             and registered.spec.unavailable is None
         )
+    _refuse_unknown("blueprint_options", options, names)
     return {name: recipe(registry, name, options.get(name, {})) for name in names}
 
 
 def _gates(plugins: PluginSet, name: str, options: Mapping[str, Options]) -> dict[GateLevel, Gate]:
     found = plugins.registry.gate_set(name)
+    _refuse_unknown("gate_options", options, [level.value for level in found])
     return {
         level: resolve(gate)(build_config(gate, options.get(level.value, {}), path=f"gate_options.{level.value}"))
         for level, gate in found.items()
@@ -181,6 +197,7 @@ def _gates(plugins: PluginSet, name: str, options: Mapping[str, Options]) -> dic
 
 def _actor(plugins: PluginSet, policy: str | Actor, options: Options, catalogue: Catalogue) -> Actor:
     if not isinstance(policy, str):
+        _refuse_unknown("policy_options", options, ())
         return policy
     registered = plugins.registry.get(Kind.POLICY, policy)
     actor: Actor = resolve(registered)(build_config(registered, options, path="policy_options"), catalogue)

@@ -244,8 +244,8 @@ class GrowthHandle:
         """Confirm the sites in front of the model's first forward pass, and begin."""
 
         def confirm(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            # In inference mode tensors do not tell whether they are overwritten.
-            if not torch.is_inference_mode_enabled():
+            # Copies of the model share this hook. In inference mode tensors do not tell whether they are overwritten.
+            if module is self.model and not torch.is_inference_mode_enabled():
                 self._stop_waiting()
                 self.begin(confirm_sites(self.model, self.requests, lambda model: model(*args, **kwargs)))
 

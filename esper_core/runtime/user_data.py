@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from attrs import frozen
@@ -51,25 +51,20 @@ class UserCriterion:
 
 
 def per_sample(loss: Loss) -> Callable[[Any, Tensor], Tensor]:
-    """Return the loss as one value per sample.
+    """Return the loss as one row of values per sample.
 
-    A module with a `reduction` and a function that takes one are asked for none; anything else that gives a mean is
-    called on one sample at a time.
+    A module with a `reduction` and a function that takes one are asked for none. Whatever gives no row for each sample
+    all the same (a mean, or a value for each position of a batch that it flattens) is called on one sample at a time.
     """
-    if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
-        unreduced: Any = copy(loss)
-        unreduced.reduction = "none"
-        return partial(_called, unreduced)
-    if "reduction" in _parameters(loss):
-        return lambda outputs, targets: loss(outputs, targets, reduction="none")  # type: ignore[call-arg]
+    unreduced = _unreduced(loss)
 
-    def one_by_one(outputs: Any, targets: Tensor) -> Tensor:
-        whole = loss(outputs, targets)
-        if whole.ndim > 0:
+    def losses(outputs: Any, targets: Tensor) -> Tensor:
+        whole = unreduced(outputs, targets)
+        if whole.ndim > 0 and len(whole) == len(targets):
             return whole
-        return torch.stack([loss(_sample(outputs, i), targets[i : i + 1]) for i in range(len(targets))])
+        return torch.stack([loss(_sample(outputs, i), targets[i : i + 1]).mean() for i in range(len(targets))])
 
-    return one_by_one
+    return losses
 
 
 def as_samples(batches: Batches | Split, device: torch.device) -> Samples:
@@ -123,8 +118,13 @@ def _sample(outputs: Any, index: int) -> Any:
     return tree_map(lambda leaf: leaf[index : index + 1] if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
 
 
-def _called(loss: Callable[..., Tensor], outputs: Any, targets: Tensor) -> Tensor:
-    return loss(outputs, targets)
+def _unreduced(loss: Loss) -> Loss:
+    if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
+        unreduced: Any = copy(loss)
+        unreduced.reduction = "none"
+        return cast(Loss, unreduced)
+    asked: Callable[..., Tensor] = loss
+    return partial(asked, reduction="none") if "reduction" in _parameters(loss) else loss
 
 
 def _parameters(function: Callable[..., Any]) -> Iterable[str]:

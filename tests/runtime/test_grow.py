@@ -246,11 +246,19 @@ def test_mistakes_are_named(resnet):
         ({"sites": ["layer*"], "policy": "heuristics"}, "E204"),
         ({"sites": ["layer*"], "blueprints": ["conv-lite"]}, "E204"),
         ({"sites": ["layer*"], "policy_options": {"fit_acuracy": 1}}, "E201"),
+        ({"sites": ["layer*"], "policy": Eager("mlp"), "policy_options": {"fit_accuracy": 1}}, "E201"),
+        ({"sites": ["layer*"], "blueprint_options": {"conv-lite": {}}}, "E201"),
+        ({"sites": ["layer*"], "blueprints": ["conv-light"], "blueprint_options": {"depthwise": {}}}, "E201"),
+        ({"sites": ["layer*"], "gate_options": {"g2": {}}}, "E201"),
+        ({"sites": ["layer*"], "seed_lr_multiplier": -1.0}, "E202"),
     ]:
         torch.manual_seed(0)
         with pytest.raises(EsperError) as caught:
             esper_core.grow(ResNet(), optimizer=optimizer, epochs=3, **arguments)
         assert caught.value.code == code
+    with pytest.raises(EsperError, match="epochs must be above 0, not 0") as caught:
+        esper_core.grow(resnet, sites=["layer*"], optimizer=optimizer, epochs=0)
+    assert caught.value.code == "E202"
     handle = esper_core.grow(resnet, sites=["layer*"], optimizer=optimizer, epochs=3)
     with pytest.raises(EsperError, match="not confirmed yet"):
         handle.epoch_end()

@@ -116,6 +116,30 @@ def test_a_mean_loss_of_a_mapping_becomes_one_value_per_sample():
     assert torch.allclose(per_sample(loss)(outputs, targets), expected)
 
 
+class Flattening(nn.Module):
+    reduction = "mean"
+
+    def forward(self, outputs, targets):
+        return cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction=self.reduction)
+
+
+@pytest.mark.parametrize(
+    "flattening",
+    [
+        lambda outputs, targets, reduction="mean": cross_entropy(
+            outputs.flatten(0, 1), targets.flatten(), reduction=reduction
+        ),
+        lambda outputs, targets: cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none"),
+        Flattening(),
+    ],
+    ids=["takes a reduction", "reduces nothing", "module"],
+)
+def test_positions_of_a_loss_that_flattens_the_batch_are_no_samples(flattening):
+    outputs, targets = torch.randn(4, 5, 3), torch.randint(0, 3, (4, 5))
+    expected = cross_entropy(outputs.mT, targets, reduction="none").mean(1)
+    assert torch.allclose(per_sample(flattening)(outputs, targets), expected)
+
+
 def test_training_is_metered_batch_by_batch():
     meter = TrainingMeter(UserCriterion(loss=per_sample(cross_entropy)))
     assert meter.read() == (None, None)

@@ -200,6 +200,18 @@ def test_a_first_batch_in_inference_mode_confirms_no_site():
     assert [slot.id for slot in handle.growth.sites] == ["first", "second"]
 
 
+def test_a_copy_from_before_the_first_batch_does_not_begin_the_growth_of_the_original_anew():
+    handle = make(Counting())
+    average = copy.deepcopy(handle.model)
+    average(data(0)[0])
+    assert not handle.begun
+    epochs(handle, 4)
+    before = handle.growth
+    average(data(0)[0])
+    assert handle.growth is before
+    assert [slot.stage for slot in handle.slots] == [Stage.BLENDING, Stage.DORMANT]
+
+
 def test_a_closed_handle_confirms_no_site():
     handle = make(Counting())
     handle.close()
