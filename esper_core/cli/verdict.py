@@ -76,7 +76,7 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _judgement(gain: float, loss_gain: Mapping[str, Any] | None) -> str:
     """A handful of samples is no judgement: where the losses do not bear the accuracies out, it stays open."""
-    if gain == 0:
+    if gain == 0 and not (loss_gain and _beyond_chance(loss_gain)):
         return "Growing made no difference"
     if loss_gain and not (_beyond_chance(loss_gain) and (figure(loss_gain["mean"]) or 0.0) * gain > 0):
         return "Growing made no clear difference"
@@ -108,6 +108,8 @@ def _beside_chance(gain: Mapping[str, Any]) -> str:
     mean, error = figure(gain["mean"]), figure(gain["standard_error"])
     if mean is None or error is None or not isfinite(mean):
         return "Its gain in loss on the same samples is no finite number."
+    if mean == error == 0:
+        return "Network and twin lose the same on every test sample."
     judged = "more than chance" if _beyond_chance(gain) else "which may be chance"
     return f"Its gain in loss on the same samples is {paired(gain)} nats, {judged}."
 

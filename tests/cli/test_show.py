@@ -148,7 +148,7 @@ def test_ablation_and_gain_stand_side_by_side_and_apart(files, show):
     [
         (0.9, 0.8, "Growing paid: +10.0 points of test accuracy (10 of 100 test samples) for +592 parameters."),
         (0.8, 0.9, "Growing did not pay: -10.0 points"),
-        (0.8, 0.8, "Growing made no difference: +0.0 points"),
+        (0.8, 0.8, "Growing made no clear difference: +0.0 points"),
         (0.8, None, "There is nothing to compare with"),
     ],
 )

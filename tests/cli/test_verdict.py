@@ -19,7 +19,8 @@ def words(gain: float, test_gain: dict[str, float] | None) -> str:
         (0.025, -0.1, 0.01, "Growing made no clear difference"),
         (-0.025, -0.1, 0.01, "Growing did not pay"),
         (-0.025, -0.1, 0.06, "Growing made no clear difference"),
-        (0.0, 0.1, 0.01, "Growing made no difference"),
+        (0.0, 0.1, 0.06, "Growing made no difference"),
+        (0.0, 0.1, 0.01, "Growing made no clear difference"),
     ],
 )
 def test_a_judgement_needs_losses_that_bear_it_out(gain: float, loss_gain: float, error: float, judged: str) -> None:
@@ -35,3 +36,9 @@ def test_losses_that_are_no_numbers_bear_nothing_out() -> None:
     told = words(0.025, {"mean": float("nan"), "standard_error": float("nan")})
     assert told.startswith("Growing made no clear difference: ")
     assert "no finite number" in told
+
+
+def test_networks_that_are_the_same_are_not_set_beside_chance() -> None:
+    told = words(0.0, {"mean": 0.0, "standard_error": 0.0})
+    assert "lose the same on every test sample" in told
+    assert "chance" not in told

@@ -232,13 +232,22 @@ def test_a_difference_is_counted_in_what_accuracy_is_a_share_of(share: dict[str,
         (0.025, -0.1, 0.01, "Growing made no clear difference"),
         (-0.025, -0.1, 0.01, "Growing did not pay"),
         (-0.025, -0.1, 0.06, "Growing made no clear difference"),
-        (0.0, 0.1, 0.01, "Growing made no difference"),
+        (0.0, 0.1, 0.06, "Growing made no difference"),
+        (0.0, 0.1, 0.01, "Growing made no clear difference"),
     ],
 )
 def test_a_judgement_needs_losses_that_bear_it_out(gain: float, loss_gain: float, error: float, judged: str) -> None:
     paired = {"mean": loss_gain, "standard_error": error, "count": 360}
     difference = result(gain)["difference"] | {"test_gain": paired}
     assert verdict(result(gain, difference=difference)).startswith(f"{judged}: ")
+
+
+def test_networks_that_are_the_same_are_not_set_beside_chance() -> None:
+    paired = {"mean": 0.0, "standard_error": 0.0, "count": 360}
+    told = verdict(result(0.0, seeds=[], difference=result(0.0)["difference"] | {"test_gain": paired}))
+    assert told.startswith("No seed was ever germinated. Growing made no difference: ")
+    assert "lose the same on every test sample" in told
+    assert "chance" not in told
 
 
 @pytest.mark.parametrize(("error", "judged"), [(0.01, "more than chance"), (0.06, "which may be chance")])
@@ -258,7 +267,7 @@ def test_the_verdict_of_a_network_that_diverged_claims_nothing() -> None:
 
 def test_the_verdict_knows_what_a_run_cannot_tell() -> None:
     assert "does not tell whether growing paid" in verdict(result(difference=None))
-    assert "No seed was kept." in verdict(result(seeds=[]))
+    assert "No seed was ever germinated." in verdict(result(seeds=[]))
     culled = [result()["seeds"][0] | {"final_stage": "CULLED"}]
     assert "No seed was kept." in verdict(result(seeds=culled))
     assert "No seed was kept." not in verdict(result())

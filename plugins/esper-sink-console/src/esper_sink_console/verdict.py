@@ -20,8 +20,9 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
     if gain is None or not isfinite(gain):
         yield "Nothing to compare with, so this run does not tell whether growing paid."
         return
-    if not any(seed.get("final_stage") not in ("CULLED", None) for seed in result.get("seeds", ())):
-        yield "No seed was kept."
+    seeds = result.get("seeds", ())
+    if not any(seed.get("final_stage") not in ("CULLED", None) for seed in seeds):
+        yield "No seed was kept." if seeds else "No seed was ever germinated."
     loss_gain = difference.get("test_gain")
     judged = _judgement(gain, loss_gain)
     yield f"{judged}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
@@ -38,7 +39,7 @@ _ENDINGS = {
 
 def _judgement(gain: float, loss_gain: Mapping[str, Any] | None) -> str:
     """A handful of samples is no judgement: where the losses do not bear the accuracies out, it stays open."""
-    if gain == 0:
+    if gain == 0 and not (loss_gain and _beyond_chance(loss_gain)):
         return "Growing made no difference"
     if loss_gain and not (_beyond_chance(loss_gain) and loss_gain["mean"] * gain > 0):
         return "Growing made no clear difference"
@@ -59,6 +60,8 @@ def _samples(result: Mapping[str, Any], gain: float) -> str:
 
 
 def _beside_chance(gain: Mapping[str, Any]) -> str:
+    if gain["mean"] == gain["standard_error"] == 0:
+        return "Network and twin lose the same on every test sample."
     judged = (
         "more than chance"
         if _beyond_chance(gain)
