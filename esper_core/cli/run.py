@@ -68,6 +68,7 @@ def run(
         told = finished.result["plugin_checks"]
         click.echo(f"plugins: looked at {told['calls']} times, nothing wrong; {told['share']:.1%} of the run's time")
     if finished.interrupted:
+        click.echo(f"go on with: esper run --resume {finished.directory.path}")
         ctx.exit(ExitCode.INTERRUPTED)
 
 

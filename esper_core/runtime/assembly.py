@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from attrs import frozen
 
 from esper_core.kasmina.recipes import Recipe
@@ -22,9 +23,6 @@ from esper_core.runtime.config import RunConfig
 from esper_core.runtime.recipes import recipe
 from esper_core.simic.rewards import WeightedTerm
 from esper_core.tolaria.host import HostPlan
-
-if TYPE_CHECKING:
-    pass
 
 
 @frozen(kw_only=True)
@@ -88,8 +86,10 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
     """Resolve every component that the configuration names, and load the data.
 
     Raises:
-        EsperError: whatever keeps a component from being there: E160, E161, E204, E301, E302, E404.
+        EsperError: whatever keeps a component from being there: E160, E161, E204, E301, E302, E404; E202 for a device
+            that is not there.
     """
+    _check_device(config.device)
     registry = plugins.registry
     task_component = registry.get(Kind.TASK, config.task.name)
     task: Task = resolve(task_component)(build_config(task_component, config.task.options, path="task"))
@@ -154,6 +154,15 @@ def _term(config: RunConfig, registry: Registry, index: int) -> WeightedTerm:
     return WeightedTerm(
         name=chosen.name, term=resolve(registered)(options), weight=chosen.weight, low=spec.low, high=spec.high
     )
+
+
+def _check_device(device: str) -> None:
+    """Before any data are loaded; what torch raises depends on how it was built and on what the machine has."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0].partition(". ")[0]
+        raise EsperError("E202", f'device "{device}" is not to be had here', why=why, fix="--set device=cpu") from error
 
 
 def _on_device(splits: Splits, device: str) -> Splits:

@@ -172,6 +172,7 @@ def test_without_a_twin_nothing_is_compared(tmp_path):
         (["run", "digits", "--set", 'policy.blueprints=["conv-lite"]'], 2, ["E204", "conv-light"]),
         (["run", "digits", "--set", 'policy.blueprints=["mlp"]'], 2, ["E404", "mlp", "NCHW"]),
         (["run", "digits", "--no-plugin", "policy-heuristic"], 2, ["E204", "heuristic", "blocked"]),
+        (["run", "digits", "--set", "device=xpu:63"], 2, ["E202", "xpu:63", "device=cpu"]),
     ],
 )
 def test_a_mistake_is_named_with_its_fix_before_anything_is_trained(tmp_path, arguments, code, words):
@@ -211,6 +212,7 @@ def test_ctrl_c_stops_at_the_end_of_the_epoch_with_a_readable_run(tmp_path):
         rest = process.stdout.read()
     assert process.returncode == 130
     assert "run: " in rest
+    assert f"esper run --resume {tmp_path / 'digits-1'}" in rest
     run = tmp_path / "digits-1"
     result = json.loads((run / "result.json").read_text())
     assert result["outcome"] == "interrupted"
