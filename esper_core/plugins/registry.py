@@ -9,7 +9,7 @@ from esper_core.leyline.specs import GateSpec, Kind
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.discovery import canonical
 from esper_core.plugins.known import conventional_distribution, install_line, suggest
-from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered
+from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered, Status
 
 
 @frozen
@@ -117,5 +117,11 @@ def _missing_plugin(kind: Kind, name: str, record: PluginRecord, where: str | No
         f'{kind} "{name}" cannot be used',
         where=where,
         why=f"{record.origin.title} is {record.status}",
-        fix=f"select it: --plugins auto,{record.origin.plugin}",
+        fix=_SELECTING[record.status].format(plugin=record.origin.plugin) if record.status in _SELECTING else None,
     )
+
+
+_SELECTING = {
+    Status.NOT_SELECTED: "select it: --plugins auto,{plugin}; under a lock, leave it out or take one that has it",
+    Status.BLOCKED: "leave {plugin} out of --no-plugin, ESPER_NO_PLUGINS or plugins.disable, whichever names it",
+}

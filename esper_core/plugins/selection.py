@@ -1,6 +1,7 @@
 """Which plugins a run may use: from the command line, the environment and the configuration, decided before import."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
@@ -174,11 +175,21 @@ def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choic
 
 
 def unknown_plugin(name: str, origins: Iterable[Origin]) -> EsperError:
-    """Say that no plugin answers to a name (E150), with the nearest one or the line that installs it."""
+    """Say that no plugin answers to a name (E150), with the nearest one or the line that installs it.
+
+    Who writes a component's name, such as `cnn`, means the plugin called after it, `host-cnn`.
+    """
+    origins = tuple(origins)
     known = {name for origin in origins for name in (origin.plugin, origin.distribution) if name}
     install = install_line_for_plugin(name)
     why = "it is not installed" if install else None
-    return EsperError("E150", f'plugin "{name}" is not known', why=why, fix=suggest(name, known, install))
+    if meant := sorted({f'"{origin.plugin}"' for origin in origins if origin.plugin.endswith(f"-{name}")}):
+        fix = f"did you mean {' or '.join(meant)}?"
+    elif install or get_close_matches(name, known, n=1, cutoff=0.6) or not known:
+        fix = suggest(name, known, install)
+    else:
+        fix = "take one of the names that `esper plugins list` shows"
+    return EsperError("E150", f'plugin "{name}" is not known', why=why, fix=fix)
 
 
 def _split(values: Sequence[str]) -> tuple[str, ...]:

@@ -89,6 +89,16 @@ class TestNames:
         assert raised.value.exit_code is ExitCode.USAGE
         assert raised.value.fix == 'did you mean "blueprint-foo"?'
 
+    def test_a_component_name_leads_to_the_plugin_called_after_it(self):
+        with pytest.raises(EsperError) as raised:
+            choose([candidate("host-cnn"), candidate("sink-cnn"), A], Selection(wanted=("cnn",)))
+        assert raised.value.fix == 'did you mean "host-cnn" or "sink-cnn"?'
+
+    def test_a_name_like_no_other_leads_to_the_list(self):
+        with pytest.raises(EsperError) as raised:
+            choose([candidate("host-cnn"), A], Selection(wanted=("zzz",)))
+        assert "esper plugins list" in raised.value.fix
+
     @pytest.mark.parametrize("name", ["blueprint-noop", "esper-blueprint-noop"])
     def test_a_first_party_plugin_comes_with_its_pip_line(self, name):
         with pytest.raises(EsperError) as raised:
@@ -228,6 +238,7 @@ class TestBlocked:
             plugins.registry.get(Kind.BLUEPRINT, "quiet")
         assert raised.value.code == "E204"
         assert "is blocked" in raised.value.why
+        assert "leave blueprint-quiet out of --no-plugin" in raised.value.fix
 
 
 class TestFiles:
