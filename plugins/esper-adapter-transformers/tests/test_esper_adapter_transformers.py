@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from esper_adapter_transformers import EsperCallback
 from esper_core.api import EsperError, Stage
@@ -76,6 +76,33 @@ def test_a_host_with_seeds_in_training_is_the_host_without_them(growing, trainer
     assert_equal(host_of(grown.model), host_of(alone.model))
     assert grown.args.max_grad_norm == 0.05
     assert all((weight != 0).any() for name, weight in grown.model.state_dict().items() if "gain" in name)
+
+
+class Poison(TrainerCallback):
+    """Makes every gradient of every seed NaN."""
+
+    def __init__(self, callback):
+        self.callback, self.poisoned = callback, set()
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if self.callback.handle.begun:
+            for slot in self.callback.handle.growth.bed.slots:
+                for parameter in self.callback.handle.growth.bed.seed_parameters(slot):
+                    if parameter not in self.poisoned:
+                        self.poisoned.add(parameter)
+                        parameter.register_hook(lambda gradient: gradient * float("nan"))
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.05, 0.0])
+def test_gradients_of_seeds_that_are_not_finite_stay_theirs(growing, trainer, max_grad_norm):
+    changes = {"num_train_epochs": 3, "max_grad_norm": max_grad_norm}
+    alone = trainer(**changes)
+    alone.train()
+    grown, callback = growing({"lifecycle": LONG}, **changes)
+    grown.add_callback(poison := Poison(callback))
+    grown.train()
+    assert poison.poisoned
+    assert_equal(host_of(grown.model), host_of(alone.model))
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -66,6 +66,7 @@ class EsperCallback(TrainerCallback, ExportableState):
         self._growing = growing
         self._evaluation_due = False
         self._max_grad_norm: float | None = None
+        self._clip = trainer.accelerator.clip_grad_norm_
         # The Trainer keeps an optimizer that is there, and loads the states of weights and optimizer, in this order,
         # before it tells a callback that training begins.
         self._optimizer = trainer.create_optimizer()
@@ -96,6 +97,7 @@ class EsperCallback(TrainerCallback, ExportableState):
         # A checkpoint from before there was a callback knows nothing of it, and the Trainer would miss it when saving.
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
         self._hooks.append(self._model.register_forward_hook(_watching(self._model, self._see), with_kwargs=True))
+        self._trainer.accelerator.clip_grad_norm_ = self._norm_of_host
         if args.load_best_model_at_end:
             before = _watching(self._model, lambda *_: self._before_best_weights(state))
             self._hooks.append(self._model.register_load_state_dict_pre_hook(before))
@@ -135,6 +137,7 @@ class EsperCallback(TrainerCallback, ExportableState):
         """Let go of model and optimizer; what has grown stays."""
         for hook in self._hooks:
             hook.remove()
+        self._trainer.accelerator.clip_grad_norm_ = self._clip
         self._handle.close()
 
     @property
@@ -161,6 +164,12 @@ class EsperCallback(TrainerCallback, ExportableState):
             )
         self._restore(trainer.state)
         self._weights.give(self._model)
+
+    def _norm_of_host(self, parameters: Iterable[Tensor], *rest: Any, **named: Any) -> Any:
+        """The Trainer takes a norm to log in each step, by scaling all gradients by 1: by NaN, if one is not finite."""
+        bed = self._handle.growth.bed if self._handle.begun else None
+        seeds = {id(p) for slot in bed.slots for p in bed.seed_parameters(slot)} if bed is not None else set()
+        return self._clip([p for p in parameters if id(p) not in seeds], *rest, **named)
 
     def _restore(self, state: TrainerState) -> None:
         if record := _record(state.stateful_callbacks, type(self).__name__):
