@@ -35,7 +35,7 @@ class SeedWeights:
         """
         self.close()
         present = {name for name in network.state_dict() if name.startswith(f"{SEEDS}.")}
-        if self._weights and (different := present ^ {*self._weights}):
+        if different := present ^ {*self._weights}:
             raise EsperError(
                 "E502",
                 "the weights of seeds do not fit the seeds that have been rebuilt",

@@ -168,12 +168,14 @@ def test_weights_that_come_before_the_seeds_are_kept_for_them():
     late.model.load_state_dict(weights, strict=True)  # nothing is taken out any more
 
 
-def test_weights_of_other_seeds_are_refused():
+@pytest.mark.parametrize("missing", ["bias", ""], ids=["some", "all"])
+def test_weights_of_other_seeds_are_refused(missing):
     whole, late = make(Counting()), make(Counting())
     epochs(whole, 5)
     record, weights, _ = save(whole)
     seeds = SeedWeights(late.model)
-    late.model.load_state_dict({name: w for name, w in weights.items() if not name.endswith("bias")}, strict=False)
+    left = {name: w for name, w in weights.items() if not (name.startswith("esper.") and name.endswith(missing))}
+    late.model.load_state_dict(left, strict=False)
     late.load_state_dict(record)
     with pytest.raises(EsperError, match="do not fit the seeds") as caught:
         seeds.give(late.model)
