@@ -40,9 +40,11 @@ def _origin(record: PluginRecord) -> Iterator[str]:
 def _hooks(record: PluginRecord, plugins: PluginSet) -> Iterator[str]:
     title = "hooks"
     for hook in record.hooks:
+        # What is not active is not called, and its hooks need not exist.
+        called = plugins.implementations(hook) if record.status is Status.ACTIVE else ()
         arguments = [
             implementation.argnames
-            for implementation, origin in plugins.implementations(hook)
+            for implementation, origin in called
             if origin.plugin == record.origin.plugin
         ]
         yield f"  {title:13} {hook}({', '.join(arguments[0])})" if arguments else f"  {title:13} {hook}"

@@ -159,6 +159,14 @@ class TestInfo:
         assert "bad: broken" in done.stdout
         assert "error[E101]" in done.stdout
 
+    def test_it_shows_a_misspelt_hook(self, install, esper):
+        hook = "from esper_core.hooks import hookimpl\n\n@hookimpl\ndef esper_telemetry_sink():\n    return []\n"
+        install("esper-bad", code=f'ESPER_API = "1.0"\n{hook}')
+        done = esper("plugins", "info", "bad")
+        assert done.returncode == 0, done.stderr
+        assert "error[E131]" in done.stdout
+        assert 'did you mean "esper_telemetry_sinks"?' in done.stdout
+
     def test_an_options_class_that_fails_is_shown_as_such(self, install, esper):
         install("esper-blueprint-foo", files={"config.py": "import nobodys_module\n"})
         done = esper("plugins", "info", "blueprint-foo")
