@@ -49,7 +49,8 @@ def _value(text: str, value: str) -> Any:
         parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError as error:
         if value.startswith(_TOML_BEGINS):
-            fix = "quote it for the shell as in --set 'policy.blueprints=[\"noop\"]'"
+            quoted = "quote it for the shell as in --set 'policy.blueprints=[\"noop\"]'"
+            fix = "write {...} on one line, as TOML wants it" if "{" in value and "\n" in value else quoted
             raise EsperError("E202", f"--set {text!r} has a broken value", why=str(error), fix=fix) from error
         return value
     # A line break could smuggle further keys in; dates have no place in a configuration: both are meant as text.

@@ -41,6 +41,12 @@ def test_what_is_no_key_and_value_is_refused(text: str) -> None:
     assert caught.value.code == "E202"
 
 
+def test_a_table_on_two_lines_is_told_to_be_on_one() -> None:
+    with pytest.raises(EsperError, match="broken value") as caught:
+        parse_overrides(["host.settings={a=1,\n  b=2}"])
+    assert "on one line" in str(caught.value.fix)
+
+
 @pytest.mark.parametrize("text", ['policy.blueprints=["noop"', "host={a=1", 'name="open'])
 def test_broken_toml_is_told_and_not_taken_for_text(text: str) -> None:
     with pytest.raises(EsperError, match="broken value") as caught:
