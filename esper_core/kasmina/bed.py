@@ -65,11 +65,15 @@ class SeedBed:
         masked = masked and site.mask is not None
         if problem := probe_module(module, site, derive_seed(stream, "probe"), like, masked=masked):
             return problem
+        try:
+            needs_graph = normalises_its_input(module, site, derive_seed(stream, "probe"), like)
+        except Exception as error:  # like its probe, which was without gradients and not in training
+            return f"in training it raised {type(error).__name__}: {error}"
         slot = Slot(
             site,
             module,
             stream=derive_seed(stream, "forward") if random else None,
-            needs_graph=normalises_its_input(module, site, derive_seed(stream, "probe"), like),
+            needs_graph=needs_graph,
             masked=masked,
         ).to(like.device)
         slot.train(self.model.training)

@@ -233,8 +233,10 @@ class Growth:
         if not (known.ready or source_error or probe_error):
             return self._wait(slot, life, epoch, self.config.training_timeout_epochs, "its module never came")
         g0 = self.gatekeeper.ask(GateLevel.G0, known)
-        if not g0.passed:
-            return [self.cull(slot, epoch, Cause.GATE, reason=g0.reason)]
+        # A gate set may be lenient; what is not there cannot be let through.
+        missing = source_error or probe_error or ""
+        if missing or not g0.passed:
+            return [self.cull(slot, epoch, Cause.GATE, reason=missing if g0.passed else g0.reason)]
         g1 = self.gatekeeper.ask(GateLevel.G1, known)
         if not g1.passed:
             return self._wait(slot, life, epoch, self.config.training_timeout_epochs, g1.reason)

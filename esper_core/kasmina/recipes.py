@@ -1,6 +1,7 @@
 """Where seed modules come from: recipes, and the sources that deliver a module."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Protocol
 
 import torch
@@ -84,10 +85,14 @@ def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, ma
 
 
 def normalises_its_input(module: nn.Module, site: Site, stream: int, like: Tensor) -> bool:
-    """Say whether the module hands an input that needs no gradient straight to a group normalisation."""
+    """Say whether the module hands an input that needs no gradient straight to a group normalisation.
+
+    A copy of it is run as it will be in training, so that what it keeps of its input (running statistics) stays.
+    Raises whatever the module raises.
+    """
     watch = _GroupNormWatch()
     with torch.random.fork_rng(devices=[]), watch:
-        module(_probe_input(site, stream, like))
+        deepcopy(module)(_probe_input(site, stream, like))
     return watch.seen
 
 
