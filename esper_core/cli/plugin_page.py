@@ -43,9 +43,7 @@ def _hooks(record: PluginRecord, plugins: PluginSet) -> Iterator[str]:
         # What is not active is not called, and its hooks need not exist.
         called = plugins.implementations(hook) if record.status is Status.ACTIVE else ()
         arguments = [
-            implementation.argnames
-            for implementation, origin in called
-            if origin.plugin == record.origin.plugin
+            implementation.argnames for implementation, origin in called if origin.plugin == record.origin.plugin
         ]
         yield f"  {title:13} {hook}({', '.join(arguments[0])})" if arguments else f"  {title:13} {hook}"
         title = ""
