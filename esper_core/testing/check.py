@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
 from inspect import cleandoc
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from attrs import field, frozen
@@ -115,10 +117,18 @@ class Check:
             raise
         except Exception as error:
             raise CheckFailure(
-                f"{type(error).__name__}: {error}",
+                f"{type(error).__name__}: {error} ({_place(error)})",
                 cause="the component raised where its contract lets it not",
-                fix="see the traceback above, and: " + self.documentation.partition("\n")[0],
+                fix="mend that place, so that: " + self.documentation.partition("\n")[0],
             ) from error
+
+
+def _place(error: Exception) -> str:
+    """Where an exception comes from: the deepest frame that is neither Esper's nor of a library below the plugin."""
+    frames = extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not {"esper_core", "torch", "importlib"} & {*Path(frame.filename).parts}]
+    frame = next((frame for frame in reversed(theirs) if not frame.filename.startswith("<")), frames[-1])
+    return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ import pytest
 from esper_core.leyline.specs import Kind
 from esper_core.specs import BlueprintSpec, Capability
 from esper_core.testing import CHECKS, CheckLevel
-from esper_core.testing.check import check, collect
+from esper_core.testing.check import CheckFailure, check, collect
 
 
 def spec(*capabilities: Capability) -> BlueprintSpec:
@@ -36,6 +36,20 @@ def test_a_check_needs_documentation() -> None:
         @check("a", Kind.BLUEPRINT, CheckLevel.STATIC)
         def a(subject: object) -> None:
             pass
+
+
+def test_what_a_component_raises_is_told_with_its_place() -> None:
+    def broken() -> None:
+        raise KeyError("boom")
+
+    @check("a", Kind.BLUEPRINT, CheckLevel.STATIC)
+    def a(subject: object) -> None:
+        """A."""
+        broken()
+
+    line = broken.__code__.co_firstlineno + 1
+    with pytest.raises(CheckFailure, match=rf"KeyError: 'boom' \(test_check.py, line {line}, in broken\)"):
+        a(None)
 
 
 def test_ids_are_unique_within_a_module_and_in_the_whole_list() -> None:
