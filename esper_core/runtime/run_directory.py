@@ -76,7 +76,8 @@ def find_run(path: Path) -> RunDirectory:
     if not (path / MANIFEST).is_file():
         beside = [other.name for other in path.parent.glob("*/") if (other / MANIFEST).is_file()]
         what = f'there is no run at "{path}"'
-        raise EsperError("E505", what, why=f"it has no {MANIFEST}", fix=did_you_mean(path.name, beside))
+        fix = did_you_mean(path.name, beside) if beside else "begin one: esper run TASK; or name its directory"
+        raise EsperError("E505", what, why=f"it has no {MANIFEST}", fix=fix)
     return RunDirectory(path)
 
 

@@ -89,6 +89,12 @@ def test_a_missing_run_is_told_with_the_nearest_one(tmp_path: Path) -> None:
     assert '"digits-1"' in (caught.value.fix or "")
 
 
+def test_where_there_are_no_runs_it_says_how_to_begin_one(tmp_path: Path) -> None:
+    with pytest.raises(EsperError) as caught:
+        find_run(tmp_path / "last")
+    assert "esper run TASK" in (caught.value.fix or "")
+
+
 def test_json_is_strict(tmp_path: Path) -> None:
     RunDirectory(tmp_path).write_json("result.json", {"loss": math.nan, "text": "✓"})
     assert json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail) == {
