@@ -117,7 +117,7 @@ class Check:
             raise
         except Exception as error:
             raise CheckFailure(
-                f"{type(error).__name__}: {error} ({_place(error)})",
+                f"{type(error).__name__}: {error}{_place(error)}",
                 cause="the component raised where its contract lets it not",
                 fix="mend that place, so that: " + self.documentation.partition("\n")[0],
             ) from error
@@ -125,10 +125,12 @@ class Check:
 
 def _place(error: Exception) -> str:
     """Where an exception comes from: the deepest frame that is neither Esper's nor of a library below the plugin."""
+    if isinstance(error, SyntaxError):  # says so itself
+        return ""
     frames = extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not {"esper_core", "torch", "importlib"} & {*Path(frame.filename).parts}]
     frame = next((frame for frame in reversed(theirs) if not frame.filename.startswith("<")), frames[-1])
-    return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
+    return f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
 
 
 def _version(text: str) -> tuple[int, ...]:
