@@ -1,5 +1,6 @@
 """The handle on a user's own network as it grows: the user keeps model, loop and optimizer."""
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,9 @@ from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.gathering import gather
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.training import GRADIENT_STRIDE, GradientWatch
+
+#: What a saved state holds.
+_STATE = ("epoch", "steps", "steps_per_epoch", "sites", "growth", "governor", "history", "actor")
 
 _UNKNOWN = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)
 
@@ -205,17 +209,15 @@ class GrowthHandle:
         of gradients in its first part is not part of the state.
 
         Raises:
-            EsperError: E502 if the state does not fit the model, the sites that were asked for, the catalogue, or a
-                policy that has a memory.
+            EsperError: E502 if it is no such state, or does not fit the model, the sites that were asked for, the
+                catalogue, or a policy that has a memory.
         """
+        if missing := [key for key in _STATE if key not in state]:
+            why, fix = f"it has no {', '.join(missing)}", "give what handle.state_dict() has returned"
+            raise EsperError("E502", "this is not the state of a growing network", why=why, fix=fix)
         if isinstance(self.actor, Resumable) and state["actor"] is None:
-            raise EsperError(
-                "E502",
-                "the saved state is another policy's",
-                where="grow(policy=...)",
-                why="it holds nothing of what this policy remembers",
-                fix="give the policy that the network was grown with",
-            )
+            why, fix = "it holds nothing of what this policy remembers", "give the policy that it was grown with"
+            raise EsperError("E502", "the saved state is another policy's", where="grow(policy=...)", why=why, fix=fix)
         if self._growth is None:
             self.begin(self._recorded_sites(state["sites"]))
         restore_growth(self.growth, state["growth"])
@@ -246,10 +248,15 @@ class GrowthHandle:
         def confirm(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             # Copies of the model share this hook. In inference mode tensors do not tell whether they are overwritten.
             if module is self.model and not torch.is_inference_mode_enabled():
-                self._stop_waiting()
-                self.begin(confirm_sites(self.model, self.requests, lambda model: model(*args, **kwargs)))
+                # Of a model that was compiled before its first batch, Dynamo would trace the tracing of the sites.
+                compiled = "torch._dynamo" in sys.modules
+                (torch.compiler.disable(self._confirm) if compiled else self._confirm)(args, kwargs)  # type: ignore[no-untyped-call]
 
         self._waiting = self.model.register_forward_pre_hook(confirm, with_kwargs=True)
+
+    def _confirm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._stop_waiting()
+        self.begin(confirm_sites(self.model, self.requests, lambda model: model(*args, **kwargs)))
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:

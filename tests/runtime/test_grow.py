@@ -13,6 +13,7 @@ from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.stages import Blend, Stage
+from esper_core.runtime.handle import _STATE
 from esper_core.runtime.user_data import per_sample
 
 
@@ -331,3 +332,26 @@ def test_a_schedule_that_is_the_users_own_business_is_refused(name):
             model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), epochs=3, sites=["0"], seed_schedule=name
         )
     assert caught.value.code == "E202"
+
+
+@pytest.mark.slow
+def test_a_model_that_is_compiled_before_its_first_batch_begins_to_grow_with_it() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = esper_core.grow(model, sites=["0"], optimizer=optimizer, epochs=3)
+    compiled = torch.compile(handle.model, backend="eager")
+    batch = torch.randn(4, 8)
+    torch.testing.assert_close(compiled(batch), handle.model(batch))
+    assert [slot.site.path for slot in handle.slots] == ["0"]
+
+
+def test_what_is_no_state_is_refused_before_anything_is_touched() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = esper_core.grow(model, sites=["0"], optimizer=optimizer, epochs=3, sample=torch.randn(4, 8))
+    before = handle.state_dict()
+    assert set(before) == set(_STATE)
+    with pytest.raises(EsperError, match="it has no steps_per_epoch, sites") as error:
+        handle.load_state_dict({"epoch": 2, "steps": 7})
+    assert error.value.code == "E502"
+    assert handle.state_dict() == before

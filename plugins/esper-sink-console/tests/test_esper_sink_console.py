@@ -275,7 +275,8 @@ def test_the_verdict_knows_what_a_run_cannot_tell() -> None:
     assert "The governor stopped the run." in verdict(result(outcome="stopped"))
 
 
-def test_what_was_not_measured_is_a_dash(open_sink: Any, capsys: Any) -> None:
+def test_what_was_not_measured_is_a_dash(open_sink: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     sink = open_sink()
     seed = result()["seeds"][0] | {"ablation": None, "gain": None, "ended_epoch": None, "final_stage": "BLENDING"}
     hosts = {"grown": host(0.9, 438) | {"forward_flops": None}}
