@@ -1,8 +1,9 @@
 """``esper run``: grow a network on a task, next to a twin that never grows."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import evolve
@@ -67,9 +68,18 @@ def run(
     if check_plugins:
         told = finished.result["plugin_checks"]
         click.echo(f"plugins: looked at {told['calls']} times, nothing wrong; {told['share']:.1%} of the run's time")
+    _warn_of_sinks(finished.result)
     if finished.interrupted:
         click.echo(f"go on with: esper run --resume {finished.directory.path}")
         ctx.exit(ExitCode.INTERRUPTED)
+
+
+def _warn_of_sinks(result: Mapping[str, Any]) -> None:
+    """A sink that fails ends no run, and may be the only one that could have told of it."""
+    for name, counts in result["sinks"].items():
+        if counts["errors"]:
+            lost = f"{counts['dropped']} events did not reach it; the last error: {counts['last_error']}"
+            click.echo(f"warning: the sink {name} failed: {lost}", err=True)
 
 
 def _resume(

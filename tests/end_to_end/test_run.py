@@ -153,6 +153,45 @@ def test_installing_a_plugin_changes_no_run_that_does_not_name_it(finished, inst
     assert events(first)[1:-1] == events(again)[1:-1]
 
 
+FULL_DISK = """
+from esper_core.hooks import hookimpl
+from esper_core.specs import SinkSpec
+
+ESPER_API = "1.0"
+
+
+class Full:
+    def open(self, manifest): ...
+
+    def emit(self, events):
+        raise OSError("disk full")
+
+    def flush(self): ...
+
+    def close(self): ...
+
+
+@hookimpl
+def esper_telemetry_sinks():
+    yield SinkSpec(name="full", summary="Fails.", factory=f"{__name__}:build")
+
+
+def build(config):
+    return Full()
+"""
+
+
+def test_a_sink_that_fails_is_told_of_where_no_other_sink_could(tmp_path):
+    plugin = tmp_path / "full_sink.py"
+    plugin.write_text(FULL_DISK)
+    short = ("epochs=1", 'sinks.names=["full"]')
+    result = esper("run", "digits", "--plugin-path", str(plugin), runs=tmp_path / "runs", settings=short)
+    assert result.exit_code == 0, result.output
+    warning = next(line for line in result.stderr.splitlines() if line.startswith("warning"))
+    assert warning.startswith("warning: the sink full failed: ")
+    assert "disk full" in warning
+
+
 def test_without_a_twin_nothing_is_compared(tmp_path):
     outcome = esper("run", "digits", runs=tmp_path, settings=["epochs=2", "twin=false"])
     assert outcome.exit_code == 0, outcome.output
