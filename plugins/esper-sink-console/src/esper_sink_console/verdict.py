@@ -62,13 +62,10 @@ def _samples(result: Mapping[str, Any], gain: float) -> str:
 def _beside_chance(gain: Mapping[str, Any]) -> str:
     if gain["mean"] == gain["standard_error"] == 0:
         return "Network and twin lose the same on every test sample."
-    judged = (
-        "more than chance"
-        if _beyond_chance(gain)
-        else "which may be chance"
-        if isfinite(gain["mean"])
-        else "no finite number"
-    )
+    if not isfinite(gain["mean"]):
+        judged = "no finite number"
+    else:
+        judged = "more than chance" if _beyond_chance(gain) else "which may be chance"
     return f"Its gain in loss on the same samples is {paired(gain)} nats, {judged}."
 
 
