@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esper_core.runtime.grow import grow
+    from esper_core.growing.grow import grow
 
 __version__ = "0.1.0"
 
@@ -18,5 +18,5 @@ def __getattr__(name: str) -> Any:
     if name == "grow":
         from importlib import import_module
 
-        return import_module("esper_core.runtime.grow").grow
+        return import_module("esper_core.growing.grow").grow
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

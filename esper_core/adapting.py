@@ -1,11 +1,11 @@
 """What adapters into other people's training frameworks import of the core, beside what plugins do. Imports torch."""
 
+from esper_core.growing.grow import grow
+from esper_core.growing.handle import EpochOutcome, GrowthHandle
+from esper_core.growing.meter import TrainingMeter
+from esper_core.growing.user_data import UserCriterion, per_sample
 from esper_core.kasmina.aside import SeedWeights
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
-from esper_core.runtime.grow import grow
-from esper_core.runtime.handle import EpochOutcome, GrowthHandle
-from esper_core.runtime.meter import TrainingMeter
-from esper_core.runtime.user_data import UserCriterion, per_sample
 
 __all__ = [
     "EpochOutcome",

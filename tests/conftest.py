@@ -83,7 +83,7 @@ class Esper:
         self.environ |= {"PYTHONPATH": str(site), "PYTHONPYCACHEPREFIX": str(bytecode)}
 
     def __call__(self, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "esper_core.cli", *arguments]
+        command = [sys.executable, "-m", "esper_app.cli", *arguments]
         return self.run(command, environ or {})
 
     def run(self, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- plugins:begin -->", "<!-- plugins:end -->"
 
 #: The order of the rows: by family, which is the word behind ``esper-``.
-FAMILIES = ("standard", "task", "host", "blueprint", "policy", "gates", "rewards", "sink", "adapter", "app")
+FAMILIES = (
+    *("standard", "task", "host", "blueprint", "policy", "gates", "rewards", "sink", "adapter"),
+    *("app", "runs", "testing"),
+)
 
 
 def table(projects: Iterable[Path], records: Iterable[PluginRecord]) -> str:
@@ -36,7 +39,7 @@ def table(projects: Iterable[Path], records: Iterable[PluginRecord]) -> str:
     for path in sorted(projects, key=_rank):
         project = tomllib.loads(path.read_text())["project"]
         name = project["name"]
-        if "entry-points" in project and name not in offers:
+        if "esper" in project.get("entry-points", {}) and name not in offers:
             raise SystemExit(f"{name} is not installed; run `make ready`")
         rows.append(f"| [{name}](plugins/{path.parent.name}) | {offers.get(name, '')} | {project['description']} |")
     return "\n".join(rows)

@@ -10,7 +10,7 @@ _MODULES: Mapping[str, Set[str]] = {
     "esper_core.api": set(),
     "esper_core.specs": {"GateLevel", "Layout"},
     "esper_core.nn": set(),
-    "esper_core.testing": set(),
+    "esper_testing": set(),
     "esper_core.adapting": {"EpochOutcome", "GrowthHandle", "grow"},
 }
 
@@ -18,10 +18,10 @@ _GROW = """\
 ```{eval-rst}
 .. autofunction:: esper_core.grow
 
-.. autoclass:: esper_core.runtime.handle.GrowthHandle
+.. autoclass:: esper_core.growing.handle.GrowthHandle
    :members:
 
-.. autoclass:: esper_core.runtime.handle.EpochOutcome
+.. autoclass:: esper_core.growing.handle.EpochOutcome
    :members:
 ```"""
 
@@ -40,7 +40,7 @@ def api_pages() -> dict[str, str]:
     pages["api.md"] = page(
         "Public API",
         "What code outside of the core may import. A plugin imports `esper_core.hooks`, `esper_core.specs`, "
-        "`esper_core.api`, `esper_core.nn` and `esper_core.testing`, and nothing else; the [hooks](hooks.md) have "
+        "`esper_core.api`, `esper_core.nn` and `esper_testing`, and nothing else; the [hooks](hooks.md) have "
         "pages of their own. `esper_core.adapting` is for adapters into other training frameworks.",
         f"```{{toctree}}\n{listed}\n```",
     )

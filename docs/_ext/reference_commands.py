@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 from reference_markdown import code, page
 
-from esper_core.cli.root import cli
+from esper_app.cli.root import cli
 
 _WIDTH = 100
 

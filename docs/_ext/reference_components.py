@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import attrs
 from reference_markdown import fields_table, page, prose, python_default, table
 
+from esper_app.configuration.option_docs import attribute_docs
 from esper_core import api, specs
 from esper_core.leyline.specs import KIND_BY_SPEC, ComponentSpec, GateSpec, Kind
 from esper_core.plugins.collect import SPEC_BY_HOOK
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
-from esper_core.runtime.option_docs import attribute_docs
 
 #: What the factory of a kind gives, where it is a class of ours.
 _GIVES = {

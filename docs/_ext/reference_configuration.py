@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from reference_components import component_name, registered
 from reference_markdown import escaped, fields_table, page, written_default
 
+from esper_app.configuration.config import RewardTermConfig, RunConfig, RunSettings
+from esper_app.configuration.config_text import CORE_SECTIONS
+from esper_app.configuration.option_docs import attribute_docs
 from esper_core.leyline.specs import GateSpec, Kind
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import config_class
-from esper_core.runtime.config import RewardTermConfig, RunConfig, RunSettings
-from esper_core.runtime.config_text import CORE_SECTIONS
-from esper_core.runtime.option_docs import attribute_docs
 
 INTRO = """\
 A configuration is laid in layers: the built-in defaults, what the task suggests, a TOML file (`--config FILE`), and the

@@ -3,7 +3,8 @@
 import attrs
 from reference_markdown import fields_table, page, prose
 
-from esper_core.runtime import lock, manifest
+from esper_app.execution import manifest
+from esper_app.locks import lock
 
 INTRO = """\
 Every run writes `manifest.json`: everything that would have to be the same for the same result. It is JSON; what is not

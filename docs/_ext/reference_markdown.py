@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
+from esper_app.configuration.option_docs import attribute_docs
+from esper_app.configuration.toml import toml_value
 from esper_core.leyline.records import plain
-from esper_core.runtime.option_docs import attribute_docs
-from esper_core.runtime.toml import toml_value
 
 _SECTION = re.compile(r"^(Attributes|Args|Returns|Yields|Raises):$", re.MULTILINE)
 _DOTTED = re.compile(r"\b(?:\w+\.)+(\w+)")

@@ -4,8 +4,8 @@ from itertools import groupby
 
 from reference_markdown import escaped, page, table
 
-from esper_core.testing.all_checks import CHECKS
-from esper_core.testing.check import Check, CheckLevel
+from esper_testing.all_checks import CHECKS
+from esper_testing.check import Check, CheckLevel
 
 _LEVELS = {
     CheckLevel.STATIC: "descriptors only",

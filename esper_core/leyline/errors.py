@@ -51,6 +51,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E173": ("a plugin lock cannot be written", ExitCode.USAGE),
     "E180": ("a new plugin cannot have this name", ExitCode.USAGE),
     "E181": ("a new plugin cannot be written here", ExitCode.USAGE),
+    "E190": ("a distribution that this command needs is not installed", ExitCode.PLUGIN),
     # E2xx: configuration and command line
     "E201": ("a configuration key is not known", ExitCode.USAGE),
     "E202": ("a configuration value is not valid", ExitCode.USAGE),

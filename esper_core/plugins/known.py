@@ -22,6 +22,10 @@ FIRST_PARTY = frozenset(
     {
         "esper-adapter-lightning",
         "esper-adapter-transformers",
+        "esper-app",
+        "esper-app-export",
+        "esper-app-new",
+        "esper-app-report",
         "esper-blueprint-attention",
         "esper-blueprint-bottleneck",
         "esper-blueprint-conv-heavy",
@@ -40,18 +44,32 @@ FIRST_PARTY = frozenset(
         "esper-host-transformer",
         "esper-policy-baselines",
         "esper-policy-heuristic",
+        "esper-runs",
         "esper-sink-console",
         "esper-sink-jsonl",
         "esper-standard",
         "esper-task-teacher",
         "esper-task-text",
         "esper-task-vision",
+        "esper-testing",
     }
 )
 
-#: Those without an entry point: adapters are imported by whoever trains in another framework and register nothing, and
-#: the standard distribution has no code. No run can miss one as a plugin.
-LIBRARIES = frozenset({"esper-adapter-lightning", "esper-adapter-transformers", "esper-standard"})
+#: Those that are no plugins: adapters are imported in other frameworks' loops, the application and its libraries are no
+#: part of a run, and the standard distribution has no code. No run can miss one as a plugin.
+LIBRARIES = frozenset(
+    {
+        "esper-adapter-lightning",
+        "esper-adapter-transformers",
+        "esper-app",
+        "esper-app-export",
+        "esper-app-new",
+        "esper-app-report",
+        "esper-runs",
+        "esper-standard",
+        "esper-testing",
+    }
+)
 
 #: Components (gate sets, for gates) whose distribution is not named after them.
 _EXCEPTIONS = {

@@ -19,13 +19,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from esper_app.configuration.components import RegisteredOptions
+from esper_app.configuration.overrides import parse_overrides
+from esper_app.configuration.resolve import resolve_config
+from esper_app.execution.run import execute
 from esper_core.leyline.specs import Kind, TaskSpec
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
-from esper_core.runtime.components import RegisteredOptions
-from esper_core.runtime.overrides import parse_overrides
-from esper_core.runtime.resolve import resolve_config
-from esper_core.runtime.run import execute
 
 #: Named parts of variants and the settings that they stand for.
 PARTS: Mapping[str, tuple[str, ...]] = {

@@ -1,7 +1,7 @@
 """What Esper adds to a pytest run that has nothing to do with it, in CPU milliseconds (user + system).
 
 Run it as ``python tests/benchmarks/pytest_overhead.py [ROUNDS]``. Wherever Esper is installed, pytest imports
-`esper_core.testing.pytest_plugin` at every start. Two figures, in turns, each in fresh processes: what importing and
+`esper_testing.pytest_plugin` at every start. Two figures, in turns, each in fresh processes: what importing and
 registering that module takes, timed inside of the process; and a run of one trivial test with the module and without
 it, no other plugin of pytest taking part. The second is the whole truth, and needs an idle machine. Budget: 5 ms.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 BUDGET = 5.0
-MODULE = "esper_core.testing.pytest_plugin"
+MODULE = "esper_testing.pytest_plugin"
 
 #: As pytest does it with an entry point: import, register, add options.
 REGISTER = f"""

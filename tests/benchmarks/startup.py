@@ -20,7 +20,7 @@ from distributions import write_distribution
 #: Plugins in all; those that are installed anyway count, the rest is generated.
 PLUGINS = 30
 #: What the console script does.
-ESPER = ("-c", "import sys; from esper_core.cli import main; sys.exit(main())")
+ESPER = ("-c", "import sys; from esper_app.cli import main; sys.exit(main())")
 
 #: Prints the CPU time of discovery, loading and registration alone; what the interpreter imports before is not in it.
 IN_PROCESS = """

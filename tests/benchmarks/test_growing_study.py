@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from esper_app.configuration.components import RegisteredOptions
+from esper_app.configuration.overrides import parse_overrides
+from esper_app.configuration.resolve import resolve_config
 from esper_core.leyline.specs import Kind
 from esper_core.plugins.loader import load_plugins
-from esper_core.runtime.components import RegisteredOptions
-from esper_core.runtime.overrides import parse_overrides
-from esper_core.runtime.resolve import resolve_config
 
 _SPEC = importlib.util.spec_from_file_location("growing_study", Path(__file__).with_name("growing_study.py"))
 bench = importlib.util.module_from_spec(_SPEC)

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 from torch import nn
 
-from esper_core.cli.root import cli
+from esper_app.cli.root import cli
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Status
 from esper_core.specs import Kind
-from esper_core.testing import CheckLevel, find_plugins, run_checks
-from esper_core.testing.expectations import Expectations
-from esper_core.testing.runner import BAD
+from esper_testing import CheckLevel, find_plugins, run_checks
+from esper_testing.expectations import Expectations
+from esper_testing.runner import BAD
 
 #: Digests of the frozen files. A line is added with a new file, and never changed: these files are other people's
 #: plugins, which nobody edits when the core changes.

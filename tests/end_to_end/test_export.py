@@ -12,11 +12,11 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from esper_core.cli.root import cli
+from esper_app.cli.root import cli
+from esper_app_export.rebuild import rebuild_network
 from esper_core.plugins.loader import load_plugins
-from esper_core.runtime.rebuild import rebuild_network
-from esper_core.runtime.run_directory import find_run
 from esper_core.tolaria.host import GrowingHost
+from esper_runs.run_directory import find_run
 
 torch.set_num_threads(1)
 
@@ -390,7 +390,7 @@ def test_a_file_that_would_compute_something_else_is_not_written(finished, tmp_p
     def wrong(data):
         return lambda inputs: torch.zeros(len(inputs), 10)
 
-    monkeypatch.setattr("esper_core.runtime.export_files.program_runner", wrong)
+    monkeypatch.setattr("esper_app_export.export_files.program_runner", wrong)
     done = esper("export", finished[0], "--output", tmp_path / "network.pt2")
     assert done.exit_code == 2
     assert "would not compute what the network computes" in done.stderr

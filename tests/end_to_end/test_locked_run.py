@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from esper_core.cli.root import cli
-from esper_core.runtime.lock import read_lock
+from esper_app.cli.root import cli
+from esper_app.locks.lock import read_lock
 
 
 def invoke(*arguments):

@@ -11,7 +11,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from esper_core.cli.root import cli
+from esper_app.cli.root import cli
 
 #: Germinates twice, blends, fossilizes one seed and culls another, within fourteen epochs.
 SETTINGS = [
@@ -30,7 +30,7 @@ TIMES = {"time", "seconds", "train_seconds", "measure_seconds"}
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "esper_core.cli", "run", *arguments]
+    return [sys.executable, "-m", "esper_app.cli", "run", *arguments]
 
 
 def start(runs):

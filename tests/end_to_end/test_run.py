@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from esper_core.cli.root import cli
+from esper_app.cli.root import cli
 
 #: A short life: both slots are germinated, blended and fossilized within twelve epochs.
 QUICK = [
@@ -234,7 +234,7 @@ def test_ctrl_c_stops_at_the_end_of_the_epoch_with_a_readable_run(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "esper_core.cli",
+        "esper_app.cli",
         "run",
         "digits",
         "--set",

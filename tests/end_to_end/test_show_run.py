@@ -7,7 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from esper_core.cli.root import cli
+from esper_app.cli.root import cli
 
 #: Both slots are germinated, blended and fossilized within a few epochs.
 SETTINGS = [
@@ -112,7 +112,7 @@ def test_the_run_is_listed(runs):
 
 def test_showing_imports_neither_torch_nor_plugins(runs):
     code = (
-        "import sys; from esper_core.cli.root import cli\n"
+        "import sys; from esper_app.cli.root import cli\n"
         f"cli.main(['show', {str(runs / 'last')!r}], standalone_mode=False)\n"
         "heavy = {'torch', 'numpy', 'rich', 'pluggy', 'asyncio'}\n"
         "found = [name for name in sys.modules if name in heavy or name.startswith('esper_host')]\n"

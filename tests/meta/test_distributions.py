@@ -12,6 +12,9 @@ from esper_core.plugins.known import LIBRARIES
 #: that is not in LIGHT; adapters into other frameworks and apps are never standard.
 FAMILIES = {"host", "blueprint", "gates", "rewards", "policy", "sink", "task"}
 
+#: The application, its libraries, and the commands that a first user needs.
+APPLICATION = {"esper-app", "esper-app-export", "esper-app-new", "esper-app-report", "esper-runs", "esper-testing"}
+
 #: Small, or needed by the core anyway. A sink for a tracking service brings its own library: ask for it by name.
 LIGHT = {"esper-core", "attrs", "numpy", "rich", "scikit-learn", "torch"}
 
@@ -51,7 +54,7 @@ def licence_of_the_core(it, core) -> Iterator[str]:
 
 def found_by_keyword(it, core) -> Iterator[str]:
     """Fix: the keyword `esper-plugin` marks what has an entry point, so that it can be found in an index."""
-    if ("esper-plugin" in it.project.get("keywords", ())) != ("entry-points" in it.project):
+    if ("esper-plugin" in it.project.get("keywords", ())) != ("esper" in it.project.get("entry-points", {})):
         yield f"keywords {it.project.get('keywords')}"
 
 
@@ -90,7 +93,8 @@ def declares_the_api(it, core) -> Iterator[str]:
     """Fix: plugin.py says for which plugin API it is written: `ESPER_API = "1.0"`."""
     plugin = it.sources / "plugin.py"
     line = f'ESPER_API = "{API[0]}.{API[1]}"'
-    if "entry-points" in it.project and (not plugin.is_file() or line not in plugin.read_text().splitlines()):
+    is_plugin = "esper" in it.project.get("entry-points", {})
+    if is_plugin and (not plugin.is_file() or line not in plugin.read_text().splitlines()):
         yield f"no line {line}"
 
 
@@ -112,8 +116,10 @@ def typed(it, core) -> Iterator[str]:
 
 
 def has_tests(it, core) -> Iterator[str]:
-    """Fix: tests/test_<package>*.py; the names of test files are unique in the repository."""
-    if it.name != "esper-standard" and not list((it.folder / "tests").glob(f"test_{it.package}*.py")):
+    """Fix: tests/test_<package>*.py, or those of the application in a folder of the workspace's tests."""
+    shared = core.folder / "tests" / it.package.removeprefix("esper_")
+    own = [*(it.folder / "tests").glob(f"test_{it.package}*.py"), *shared.glob("test_*.py")]
+    if it.name != "esper-standard" and not own:
         yield "no tests"
 
 
@@ -168,7 +174,7 @@ def test_a_mutant_breaks_its_rule(rule, mutation, mutant, core):
 def test_the_standard_distribution_holds_the_standard_plugins(standard, plugins):
     members = {it.name for it in plugins if it.name.split("-")[1] in FAMILIES and set(it.requirements) <= LIGHT}
     fix = "make the dependencies of esper-standard those plugins that a run may name and that need nothing heavy"
-    assert set(standard.requirements) == members | {"esper-core"}, fix
+    assert set(standard.requirements) == members | APPLICATION | {"esper-core"}, fix
 
 
 def test_the_package_has_the_version_of_its_distribution(core):

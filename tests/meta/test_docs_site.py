@@ -13,20 +13,20 @@ import attrs
 import click
 import pytest
 
+from esper_app.cli.root import cli
+from esper_app.configuration.config import RunSettings
+from esper_app.configuration.config_text import CORE_SECTIONS
+from esper_app.configuration.option_docs import attribute_docs
+from esper_app.execution.manifest import CoreEntry, Manifest, PluginEntry
+from esper_app.locks.lock import LockedPlugin
 from esper_core import hooks
-from esper_core.cli.root import cli
 from esper_core.leyline.errors import CODES
 from esper_core.leyline.specs import KIND_BY_SPEC
 from esper_core.leyline.stages import TRANSITIONS
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.resolve import config_class
 from esper_core.plugins.verify import hook_arguments
-from esper_core.runtime.config import RunSettings
-from esper_core.runtime.config_text import CORE_SECTIONS
-from esper_core.runtime.lock import LockedPlugin
-from esper_core.runtime.manifest import CoreEntry, Manifest, PluginEntry
-from esper_core.runtime.option_docs import attribute_docs
-from esper_core.testing.all_checks import CHECKS
+from esper_testing.all_checks import CHECKS
 
 pytestmark = pytest.mark.slow
 
@@ -211,7 +211,7 @@ def test_the_concepts_show_every_transition(site):
         ("esper_core.api", ["Site", "PairedDifference", "lower_bound", "Actor", "Sink"]),
         ("esper_core.specs", ["HostSpec", "Capability"]),
         ("esper_core.nn", ["ChannelGain", "group_count"]),
-        ("esper_core.testing", ["CheckFailure", "run_checks"]),
+        ("esper_testing", ["CheckFailure", "run_checks"]),
     ],
 )
 def test_the_public_names_are_described(site, page, names):

@@ -201,7 +201,7 @@ class Bare:
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
         }
-        command = (self.python, "-m", "esper_core.cli", "plugins", "check", plugin.name, "--json", *options)
+        command = (self.python, "-m", "esper_app.cli", "plugins", "check", plugin.name, "--json", *options)
         done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=600)
         assert done.returncode in (0, 1), done.stdout + done.stderr
         results: list[dict[str, Any]] = json.loads(done.stdout)

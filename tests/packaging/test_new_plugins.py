@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from esper_core.cli.scaffold.names import WORDS, names
+from esper_app_new.scaffold.names import WORDS, names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -1,6 +1,7 @@
 from itertools import product
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ limits = st.builds(
 
 def possible(action: Action, states: tuple[SlotState, ...], governor: GovernorMode, limits: GrowthLimits) -> bool:
     """The rules, one action at a time."""
+    rest = (states, governor, limits)
     if action.op is Op.WAIT:
         return True
     state = next((s for s in states if s.site.id == action.slot), None)
@@ -80,27 +82,41 @@ def possible(action: Action, states: tuple[SlotState, ...], governor: GovernorMo
         return state.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY)
     if action.op is Op.FOSSILIZE:
         return governor is GovernorMode.NORMAL and state.stage is Stage.PROBATIONARY and state.may_fossilize
+    if action.blend is Blend.GATED:
+        # A share costs parameters too; it is on offer where it would break no limit, wherever a seed may be germinated.
+        plain = [each for each in germinations(states) if each.blend is Blend.LINEAR]
+        fits = [within(each.blueprint, states, limits, SHARE_PARAMETERS) for each in plain if possible(each, *rest)]
+        return possible(evolve(action, blend=Blend.LINEAR), *rest) and all(fits)
     entry = CATALOGUE[action.blueprint]
     live = [s for s in states if s.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY)]
-    grown = sum(SEED_PARAMETERS[s.blueprint] for s in states if s.blueprint) + SEED_PARAMETERS[entry.name]
     return (
         state.stage is Stage.DORMANT
         and governor is GovernorMode.NORMAL
         and entry.learnable
         and state.site.layout in entry.layouts
         and (limits.max_live_seeds is None or len(live) + 1 <= limits.max_live_seeds)
-        and (limits.max_growth_ratio is None or grown <= limits.max_growth_ratio * HOST_PARAMETERS)
+        and within(entry.name, states, limits)
     )
+
+
+def within(blueprint: str, states: tuple[SlotState, ...], limits: GrowthLimits, share: int = 0) -> bool:
+    """A seed of this blueprint would stay within the parameter budget."""
+    grown = sum(SEED_PARAMETERS[s.blueprint] for s in states if s.blueprint) + SEED_PARAMETERS[blueprint] + share
+    return limits.max_growth_ratio is None or grown <= limits.max_growth_ratio * HOST_PARAMETERS
 
 
 def every_action(states: tuple[SlotState, ...]) -> list[Action]:
     slots = [state.site.id for state in states]
     acting = [Action(op=op, slot=slot) for op, slot in product((Op.CULL, Op.FOSSILIZE), [*slots, "elsewhere"])]
-    growing = [
+    return [Action(), *acting, *germinations(states)]
+
+
+def germinations(states: tuple[SlotState, ...]) -> list[Action]:
+    slots = [*(state.site.id for state in states), "elsewhere"]
+    return [
         Action(op=Op.GERMINATE, slot=slot, blueprint=name, blend=blend)
-        for slot, name, blend in product([*slots, "elsewhere"], CATALOGUE.names, Blend)
+        for slot, name, blend in product(slots, CATALOGUE.names, Blend)
     ]
-    return [Action(), *acting, *growing]
 
 
 @settings(deadline=None)

@@ -9,7 +9,7 @@ import torch
 from attrs import field, frozen
 
 from esper_core.specs import SinkSpec
-from esper_core.testing import SinkSubject
+from esper_testing import SinkSubject
 
 
 class Quiet:

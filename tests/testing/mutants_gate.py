@@ -7,7 +7,7 @@ from attrs import evolve
 
 from esper_core.api import GateLevel, GateResult, SeedEvidence
 from esper_core.specs import GateSpec
-from esper_core.testing import GateSubject
+from esper_testing import GateSubject
 
 
 class Right:

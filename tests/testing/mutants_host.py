@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from esper_core.api import DataShape, HostBuild, SiteRequest, TaskKind
 from esper_core.specs import Capability, HostSpec, Layout
-from esper_core.testing import HostSubject
+from esper_testing import HostSubject
 
 
 class Right(nn.Module):

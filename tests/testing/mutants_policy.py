@@ -6,7 +6,7 @@ from typing import Any
 
 from esper_core.api import WAIT, Action, ActionMasks, Blend, Observation, Op, Stage
 from esper_core.specs import PolicySpec
-from esper_core.testing import PolicySubject
+from esper_testing import PolicySubject
 
 
 class Right:

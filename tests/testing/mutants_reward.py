@@ -5,7 +5,7 @@ from math import inf, isfinite, tanh
 from typing import Any
 
 from esper_core.specs import RewardTermSpec
-from esper_core.testing import RewardTermSubject
+from esper_testing import RewardTermSubject
 
 
 class Right:

@@ -9,7 +9,7 @@ from typing import Any
 
 from esper_core.api import EsperError, Event, to_json
 from esper_core.specs import Capability, SinkSpec
-from esper_core.testing import SinkSubject
+from esper_testing import SinkSubject
 
 
 class Right:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from esper_core.api import DataShape, Split, Splits, TaskKind
 from esper_core.specs import TaskSpec
-from esper_core.testing import TaskSubject
+from esper_testing import TaskSubject
 
 
 class Right:

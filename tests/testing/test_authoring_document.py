@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from esper_core.leyline.specs import KIND_BY_SPEC, Kind
-from esper_core.testing import CHECKS
+from esper_testing import CHECKS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))

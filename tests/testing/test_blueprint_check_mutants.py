@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from esper_core.api import Layout, Site
 from esper_core.nn import BoundedGain, group_count
 from esper_core.specs import BlueprintSpec, Capability, Kind
-from esper_core.testing import CHECKS, BlueprintSubject, Check, CheckFailure
+from esper_testing import CHECKS, BlueprintSubject, Check, CheckFailure
 
 
 class Right(nn.Module):

@@ -4,8 +4,8 @@ import pytest
 
 from esper_core.leyline.specs import Kind
 from esper_core.specs import BlueprintSpec, Capability
-from esper_core.testing import CHECKS, CheckLevel
-from esper_core.testing.check import CheckFailure, check, collect
+from esper_testing import CHECKS, CheckLevel
+from esper_testing.check import CheckFailure, check, collect
 
 
 def spec(*capabilities: Capability) -> BlueprintSpec:

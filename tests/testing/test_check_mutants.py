@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from esper_core.specs import Kind
-from esper_core.testing import CHECKS, Check, CheckFailure, NotApplicable
-from esper_core.testing.check import Scope
-from esper_core.testing.surroundings import watched
+from esper_testing import CHECKS, Check, CheckFailure, NotApplicable
+from esper_testing.check import Scope
+from esper_testing.surroundings import watched
 
 ELSEWHERE = {Kind.BLUEPRINT, Scope.PLUGIN}
 

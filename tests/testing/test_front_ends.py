@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from esper_core.leyline.errors import EsperError
-from esper_core.testing import find_plugins
-from esper_core.testing.expectations import Expectations
+from esper_testing import find_plugins
+from esper_testing.expectations import Expectations
 
 RIGHT = """
 from esper_core.hooks import hookimpl
@@ -146,15 +146,15 @@ def test_pytest_runs_paths_beside_the_suite(tmp_path: Path, wrong: str) -> None:
 
 def test_the_pytest_plugin_imports_nothing_but_pytest() -> None:
     code = (
-        "import sys, pytest; import esper_core.testing.pytest_plugin; "
-        "print(sorted(name for name in sys.modules if name.startswith(('esper_core', 'torch', 'attr', 'numpy'))))"
+        "import sys, pytest; import esper_testing.pytest_plugin; "
+        "print(sorted(name for name in sys.modules if name.startswith(('esper_', 'torch', 'attr', 'numpy'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before = subprocess.run(
-        [sys.executable, "-c", code.replace("import esper_core.testing.pytest_plugin; ", "")],
+        [sys.executable, "-c", code.replace("import esper_testing.pytest_plugin; ", "")],
         capture_output=True,
         text=True,
         check=True,
     )
-    ours = {"esper_core", "esper_core.testing", "esper_core.testing.pytest_plugin"}
+    ours = {"esper_testing", "esper_testing.pytest_plugin"}
     assert {*ast.literal_eval(done.stdout)} - {*ast.literal_eval(before.stdout)} == ours

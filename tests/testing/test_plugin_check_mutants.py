@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from esper_core.testing import CHECKS, CheckFailure, PluginSubject
-from esper_core.testing.check import Scope
-from esper_core.testing.surroundings import watched
+from esper_testing import CHECKS, CheckFailure, PluginSubject
+from esper_testing.check import Scope
+from esper_testing.surroundings import watched
 
 RIGHT = """
 from esper_core.hooks import hookimpl

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from esper_core.testing import CHECKS, find_plugins, run_checks
-from esper_core.testing.runner import Outcome
+from esper_testing import CHECKS, find_plugins, run_checks
+from esper_testing.runner import Outcome
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

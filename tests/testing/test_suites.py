@@ -3,9 +3,9 @@
 import pytest
 
 from esper_core.specs import Kind
-from esper_core.testing import CHECKS
-from esper_core.testing.check import Scope
-from esper_core.testing.suites import ComponentSuite
+from esper_testing import CHECKS
+from esper_testing.check import Scope
+from esper_testing.suites import ComponentSuite
 
 pytest_plugins = ["pytester"]
 
@@ -79,7 +79,7 @@ SUITE_BY_KIND = {suite.kind: suite.__name__ for suite in ComponentSuite.__subcla
 HEAD = """
 from pathlib import Path
 import pytest
-from esper_core.testing import *
+from esper_testing import *
 
 PLUGIN = Path(__file__).with_name("some_plugin.py")
 """
@@ -264,5 +264,5 @@ def test_what_cannot_run_here_is_skipped_with_its_reason(inner: Inner) -> None:
 
 
 def test_a_suite_itself_is_no_test(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("from esper_core.testing import BlueprintSuite")
+    pytester.makepyfile("from esper_testing import BlueprintSuite")
     assert pytester.runpytest_inprocess("-p", "no:cacheprovider").ret is pytest.ExitCode.NO_TESTS_COLLECTED

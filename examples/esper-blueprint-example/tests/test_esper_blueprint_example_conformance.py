@@ -1,6 +1,6 @@
 """Everything that Esper demands of a blueprint: one test for each check of the conformance suite."""
 
-from esper_core.testing import BlueprintSuite
+from esper_testing import BlueprintSuite
 
 
 class TestExample(BlueprintSuite):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from esper_blueprint_flex_attention.plugin import esper_blueprints
-from esper_core.testing import BlueprintSuite
+from esper_testing import BlueprintSuite
 
 (SPEC,) = esper_blueprints()
 TRAINS = SPEC.unavailable is None and torch.cuda.is_available()

@@ -1,6 +1,6 @@
 """group-norm against the conformance suite."""
 
-from esper_core.testing import BlueprintSuite
+from esper_testing import BlueprintSuite
 
 
 class TestGroupNorm(BlueprintSuite):

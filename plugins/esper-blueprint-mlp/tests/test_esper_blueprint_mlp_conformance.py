@@ -1,6 +1,6 @@
 """mlp against the conformance suite."""
 
-from esper_core.testing import BlueprintSuite
+from esper_testing import BlueprintSuite
 
 
 class TestMlp(BlueprintSuite):

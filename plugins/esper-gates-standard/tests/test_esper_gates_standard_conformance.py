@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from esper_core.testing import GateSuite
+from esper_testing import GateSuite
 
 
 class TestGates(GateSuite):

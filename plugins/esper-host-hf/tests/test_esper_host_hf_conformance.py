@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from esper_core.api import DataShape, TaskKind
-from esper_core.testing import HostSuite
 from esper_host_hf.config import HfConfig
+from esper_testing import HostSuite
 
 SIZES = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 

@@ -1,6 +1,6 @@
 """host-transformer against the conformance suite."""
 
-from esper_core.testing import HostSuite
+from esper_testing import HostSuite
 
 
 class TestTransformer(HostSuite):

@@ -1,6 +1,6 @@
 """policy-heuristic against the conformance suite."""
 
-from esper_core.testing import PolicySuite
+from esper_testing import PolicySuite
 
 
 class TestHeuristic(PolicySuite):

@@ -1,6 +1,6 @@
 """sink-jsonl against the conformance suite."""
 
-from esper_core.testing import SinkSuite
+from esper_testing import SinkSuite
 
 
 class TestJsonl(SinkSuite):

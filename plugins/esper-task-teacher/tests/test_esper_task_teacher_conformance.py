@@ -1,6 +1,6 @@
 """task-teacher against the conformance suite."""
 
-from esper_core.testing import TaskSuite
+from esper_testing import TaskSuite
 
 
 class TestTeacher(TaskSuite):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from esper_core.testing import TaskSuite
 from esper_task_text.config import TextConfig, TinyStoriesConfig
+from esper_testing import TaskSuite
 
 
 class TestText(TaskSuite):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from esper_core.testing import TaskSuite
 from esper_task_vision.config import Cifar10Config, FashionMnistConfig
+from esper_testing import TaskSuite
 
 FEW = {"train_samples": 40, "validation_samples": 20}
 

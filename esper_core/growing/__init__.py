@@ -1,0 +1,1 @@
+"""Growing a network of the user's own, in a training loop of the user's own."""

@@ -1,0 +1,89 @@
+"""``esper export``: a run's network as a file that needs no Esper."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from esper_app.cli.loading import load_selected
+from esper_app.cli.options import plugin_options
+from esper_app.configuration.sections import read_plugins
+from esper_app_export.export_formats import Format
+from esper_app_export.model_card import MODEL_CARD, CardFacts, model_card, signature
+from esper_core.leyline.errors import EsperError
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.selection import PluginOptions
+from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory
+from esper_runs.run_list import locate_run
+
+if TYPE_CHECKING:
+    from esper_core.kasmina.export import Live
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), default=Path("last"))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in Format]),
+    default=Format.TORCH_EXPORT.value,
+    show_default=True,
+    help="What to write: a torch program, an ONNX graph, or the tensors alone.",
+)
+@click.option(
+    "--output",
+    "-o",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="The file to write, or an existing folder for it.  [default: export/ in the run's directory]",
+)
+@click.option(
+    "--live",
+    type=click.Choice(["refuse", "remove"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with seeds whose fate is still open.",
+)
+@plugin_options
+def export(run: Path, form: str, output: Path | None, live: "Live", plugin_options: PluginOptions) -> None:
+    """Write a run's network to a file that needs no Esper, and a model card beside it.
+
+    RUN is a run's directory, or its name under runs/; `last`, the default, is the newest one.
+    """
+    # Imported here: from this line on torch is needed.
+    from esper_app.execution.network_files import read_object
+    from esper_app_export.export_files import destination, export_run, write_file
+
+    directory = locate_run(run)
+    result, manifest = read_object(directory, RESULT), read_object(directory, MANIFEST)
+    path = destination(directory, Format(form), output)
+    _refuse_another_card(path.with_name(MODEL_CARD), manifest)
+    exported = export_run(directory, _plugins_of(directory, plugin_options), Format(form), path, live=live)
+    facts = CardFacts(exported=exported, manifest=manifest, result=result, files=_files_beside(path, Format(form)))
+    write_file(path.with_name(MODEL_CARD), model_card(facts).encode())
+    for change in exported.run.changed:
+        click.echo(f"warning: {change}", err=True)
+    click.echo(f"exported: {path}")
+
+
+def _files_beside(path: Path, form: Format) -> dict[Format, str]:
+    """The file that was written, and those of other formats that bear its name: they hold the same network."""
+    paths = {other: path.with_suffix(other.suffix) for other in Format} | {form: path}
+    return {other: found.name for other, found in paths.items() if found.is_file()}
+
+
+def _plugins_of(directory: RunDirectory, options: PluginOptions) -> PluginSet:
+    from esper_app_export.rebuild import read_config
+
+    return load_selected(options, read_plugins(read_config(directory), str(directory.path / CONFIG)))
+
+
+def _refuse_another_card(path: Path, manifest: Mapping[str, Any]) -> None:
+    if path.is_file() and signature(manifest) not in path.read_text(encoding="utf-8", errors="replace"):
+        raise EsperError(
+            "E513",
+            f'"{path}" is the model card of something else',
+            why="a card stands beside each exported file, and this one would be overwritten",
+            fix="give a folder of its own with --output",
+        )

@@ -1,0 +1,227 @@
+"""The network that a run has grown, rebuilt from the run's files."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+import esper_core
+from esper_app.configuration.config_file import read_config_file
+from esper_app.execution.network_files import (
+    TOPOLOGY,
+    WEIGHTS,
+    GrownSlot,
+    Topology,
+    damaged,
+    read_object,
+    read_topology,
+    read_weights,
+)
+from esper_core.kasmina.bed import SeedBed
+from esper_core.kasmina.gated import blended
+from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.sites import confirm_sites
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.protocols import DataShape, HostBuild, Task, TaskKind
+from esper_core.leyline.specs import Capability, Kind
+from esper_core.leyline.stages import Blend, Stage
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import Registered
+from esper_core.plugins.resolve import build_config, resolve
+from esper_runs.run_directory import CONFIG, MANIFEST, RunDirectory
+
+
+@frozen(kw_only=True)
+class RebuiltRun:
+    """A run's network with its seeds, and what it was made from.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        shape: what it takes and gives.
+        topology: what has grown where.
+        no_export: the components that declare that they cannot be exported: titles by the slot of the seed, or "host".
+        changed: what comes in another version than when the run began, each as a phrase.
+    """
+
+    network: nn.Module
+    shape: DataShape
+    topology: Topology
+    no_export: Mapping[str, str]
+    changed: tuple[str, ...]
+
+
+def rebuild_network(directory: RunDirectory, plugins: PluginSet) -> nn.Module:
+    """Return the network that a run has grown, with its seeds as they stood; it computes what it computed.
+
+    It is in evaluation mode and on the CPU. Needed are the plugins of the task, the host and the blueprints that have
+    grown; the task's data are not.
+
+    Raises:
+        EsperError: E508 if the run's files are damaged or do not fit each other, or the host or a blueprint is not
+            what it was; E204 naming the plugin that is missing, with the line that installs it; what `resolve` raises.
+    """
+    return rebuild_run(directory, plugins).network
+
+
+def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
+    """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors."""
+    topology, weights = read_topology(directory), read_weights(directory)
+    parts = _Parts(directory, plugins, read_config(directory), read_object(directory, MANIFEST))
+    task, host = parts.section(Kind.TASK), parts.section(Kind.HOST)
+    grown = {row.slot: parts.blueprint(row, topology) for row in topology.slots if row.blueprint and row.regime}
+    # Whatever is drawn here is overwritten by the weights; nobody else's random numbers change for it.
+    with torch.random.fork_rng(devices=[]):
+        shape = parts.task(task).shape
+        build = parts.host(host, shape)
+        bed = _bed(build, shape)
+        for row in topology.slots:
+            _refuse_another_site(directory, row, bed)
+            if row.slot in grown:
+                _plant(parts, bed, row, grown[row.slot])
+    _load(directory, bed.model, weights)
+    return RebuiltRun(
+        network=bed.model.eval(),
+        shape=shape,
+        topology=topology,
+        no_export=_no_export(host, build, grown),
+        changed=tuple(parts.changes([task, host, *grown.values()])),
+    )
+
+
+def sample_inputs(shape: DataShape, samples: int) -> Tensor:
+    """Return random inputs of this shape, the same ones each time."""
+    stream = torch.Generator().manual_seed(0)
+    if shape.kind is TaskKind.TOKENS:
+        return torch.randint(0, shape.outputs, (samples, *shape.input_shape), generator=stream)
+    return torch.randn(samples, *shape.input_shape, generator=stream)
+
+
+def read_config(directory: RunDirectory) -> dict[str, Any]:
+    """Return the content of a run's configuration file. Raises EsperError E508 if it is missing or damaged."""
+    try:
+        return read_config_file(directory.path / CONFIG)
+    except EsperError as error:
+        raise damaged(directory, CONFIG, error.why or error.what) from error
+
+
+@frozen
+class _Parts:
+    """The components of a run: found as the run's files name them, built with the run's options."""
+
+    directory: RunDirectory
+    plugins: PluginSet
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+    def section(self, kind: Kind) -> Registered:
+        """Find the component that a section of the configuration names."""
+        section = self.config.get(kind, {})
+        name = section.get("name") if isinstance(section, dict) else None
+        if not isinstance(name, str):
+            raise damaged(self.directory, CONFIG, f"it names no {kind}")
+        return self.find(kind, name)
+
+    def blueprint(self, row: GrownSlot, topology: Topology) -> Registered:
+        """Find the blueprint of a seed, of the distribution that it came from."""
+        entry = next((entry for entry in topology.catalogue if entry.name == row.blueprint), None)
+        if entry is None:
+            raise damaged(self.directory, TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not in the catalogue')
+        from_where = f"{entry.distribution}/" if entry.distribution and "/" not in entry.name else ""
+        found = self.find(Kind.BLUEPRINT, from_where + entry.name)
+        source = str(self.directory.path / CONFIG)
+        configured = self.config.get("blueprints", {}).get(entry.name, {})
+        if build_config(found, configured, source=source) != self.options(found, row):
+            raise damaged(self.directory, CONFIG, f'the options of "{entry.name}" are not those of {TOPOLOGY}')
+        return found
+
+    def options(self, blueprint: Registered, row: GrownSlot) -> Any:
+        return build_config(blueprint, row.options, source=str(self.directory.path / TOPOLOGY))
+
+    def task(self, registered: Registered) -> Task:
+        task: Task = resolve(registered)(self._section_options(registered))
+        return task
+
+    def host(self, registered: Registered, shape: DataShape) -> HostBuild:
+        build: HostBuild = resolve(registered)(self._section_options(registered), shape)
+        return build
+
+    def find(self, kind: Kind, name: str) -> Registered:
+        """Look a component up; if its plugin is not here, say which one it was."""
+        try:
+            return self.plugins.registry.get(kind, name, where=str(self.directory.path / CONFIG))
+        except EsperError as error:
+            entry = self._recorded(kind, name.rpartition("/")[2])
+            if error.code == "E204" and entry and not self.plugins.find(entry["plugin"]):
+                shipped = f"{entry['distribution']}=={entry['version']}"
+                error.why = f"the run used it from {shipped if entry['distribution'] else entry['file']}"
+                error.fix = f"pip install {shipped}" if entry["distribution"] else f"--plugin-path {entry['file']}"
+            raise
+
+    def changes(self, used: list[Registered]) -> Iterator[str]:
+        """Say what comes in another version than when the run began."""
+        before = {entry["distribution"]: entry["version"] for entry in [self.manifest["core"], *self._plugins]}
+        now = {"esper-core": esper_core.__version__} | {r.origin.distribution: r.origin.version for r in used}
+        for name, version in now.items():
+            if name and before.get(name) != version:
+                yield f"{name} is {version}, the run began with {before.get(name)}"
+
+    def _section_options(self, registered: Registered) -> Any:
+        kind = registered.spec.kind
+        options = {key: value for key, value in self.config[kind].items() if key != "name"}
+        return build_config(registered, options, path=kind, source=str(self.directory.path / CONFIG))
+
+    def _recorded(self, kind: Kind, name: str) -> Mapping[str, Any] | None:
+        return next((entry for entry in self._plugins if {"kind": kind, "name": name} in entry["used"]), None)
+
+    @property
+    def _plugins(self) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = self.manifest["plugins"]
+        return found
+
+
+def _bed(build: HostBuild, shape: DataShape) -> SeedBed:
+    root = prepare_root(build.module)
+    sample = sample_inputs(shape, 2)
+    sites = confirm_sites(root, build.sites, lambda model: model(sample))
+    # Planting needs an optimizer to bring a seed's group to; this one is never asked for a step.
+    return SeedBed(root, sites, torch.optim.SGD(root.parameters(), lr=0.0))
+
+
+def _refuse_another_site(directory: RunDirectory, row: GrownSlot, bed: SeedBed) -> None:
+    site = bed.sites.get(row.slot)
+    here = None if site is None else (site.path, site.layout, site.width)
+    if here != (row.path, row.layout, row.width):
+        has = "no such site" if here is None else f"{here[0]} ({here[1]}, width {here[2]}) there"
+        why = f'slot "{row.slot}" was at {row.path} ({row.layout}, width {row.width}); the host has {has}'
+        raise damaged(directory, TOPOLOGY, why)
+
+
+def _plant(parts: _Parts, bed: SeedBed, row: GrownSlot, blueprint: Registered) -> None:
+    site = bed.sites[row.slot]
+    options = parts.options(blueprint, row)
+    seed = blended(lambda at: resolve(blueprint)(at, options), site, row.blend or Blend.LINEAR)
+    random, masked = (one in blueprint.spec.capabilities for one in (Capability.RANDOM, Capability.PADDING_MASK))
+    if problem := bed.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0, masked=masked):
+        raise damaged(
+            parts.directory, TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not what it was: {problem}'
+        )
+    slot = bed.slots[row.slot] if row.stage is Stage.GERMINATED else bed.attach(site)
+    if row.regime is not None and row.alpha is not None:
+        slot.enter(row.regime)
+        slot.set_alpha(row.alpha)
+
+
+def _load(directory: RunDirectory, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise damaged(directory, WEIGHTS, str(error).splitlines()[-1].strip()) from error
+
+
+def _no_export(host: Registered, build: HostBuild, grown: Mapping[str, Registered]) -> dict[str, str]:
+    silent = {slot: r.title for slot, r in grown.items() if Capability.NO_EXPORT in r.spec.capabilities}
+    if Capability.NO_EXPORT in host.spec.capabilities | build.capabilities:
+        silent["host"] = host.title
+    return silent

@@ -1,0 +1,84 @@
+"""``esper plugins new``: a complete plugin to begin with."""
+
+import os
+from pathlib import Path
+
+import click
+
+from esper_app_new.scaffold.files import OUTLINES, render, write
+from esper_app_new.scaffold.names import WORDS, Names, names
+from esper_core.leyline.specs import GateSpec
+from esper_core.plugins.known import FIRST_PARTY
+from esper_core.plugins.loader import load_plugins
+from esper_core.plugins.records import Registered
+from esper_core.plugins.selection import PluginOptions, select
+from esper_runs.tables import table
+
+_START_HERE = {
+    "module.py": "what it does: begin here",
+    "config.py": "its options",
+    "plugin.py": "what it is: names for runs and listings",
+    "test_behaviour.py": "what is special about it",
+    "test_conformance.py": "everything that Esper demands of it",
+}
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(WORDS)))
+@click.argument("name")
+@click.option(
+    "--directory",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    help="Where the plugin's folder goes.  [default: here]",
+)
+def new(kind: str, name: str, directory: Path) -> None:
+    """Write a new plugin: a distribution that works, passes all checks, and is yours to change.
+
+    NAME is what runs will call it: lower-case words joined by '-', such as wide-attention. The folder is called after
+    the distribution, esper-<family>-NAME, and must not exist.
+    """
+    called = names(kind, name)
+    folder = directory / called.distribution
+    clashes, files = _clashes(called), render(called)
+    write(files, folder)
+    for warning in clashes:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{folder} is a complete {kind} plugin:\n")
+    click.echo(table(("FILE", "WHAT IT IS"), [(file, told) for file in files if (told := _told(file))]))
+    click.echo(_next_steps(called, folder))
+
+
+def _told(file: str) -> str | None:
+    return _START_HERE.get(Path(file).name)
+
+
+def _next_steps(called: Names, folder: Path) -> str:
+    use = OUTLINES[called.kind].use.replace("$name", called.name)
+    steps = [f"cd {folder}", "pip install -e '.[dev]'", "pytest", use]
+    return "\nNext:\n\n" + "\n".join(f"  {step}" for step in steps)
+
+
+def _clashes(called: Names) -> list[str]:
+    """Say who uses the names already. Nobody is asked for permission: the other one may not be wanted here."""
+    found = load_plugins(select(PluginOptions(), os.environ), tolerant=True)
+    warnings = []
+    if called.distribution in FIRST_PARTY:
+        warnings.append(f"{called.distribution} is a distribution of Esper's own; pip would install that one by name")
+    elif any(record.origin.distribution == called.distribution for record in found.records):
+        warnings.append(f"a distribution {called.distribution} is installed; installing this one replaces it")
+    for registered in (r for record in found.records for r in record.components):
+        origin = registered.origin
+        if _is_called(registered, called) and origin.distribution != called.distribution:
+            title = f"{origin.provider}/{called.name}"
+            warnings.append(
+                f'{origin.title} offers a {called.word} "{called.name}" too: runs would have to write {title}'
+            )
+            break
+    return warnings
+
+
+def _is_called(registered: Registered, called: Names) -> bool:
+    spec = registered.spec
+    return spec.kind is called.kind and called.name == (spec.gate_set if isinstance(spec, GateSpec) else spec.name)

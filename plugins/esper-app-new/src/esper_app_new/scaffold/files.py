@@ -1,0 +1,171 @@
+"""The files of a new plugin: filled-in templates, written all or none."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from string import Template
+from tempfile import mkdtemp
+
+from attrs import frozen
+
+from esper_app_new.scaffold.names import Names
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.specs import Kind
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+#: Where each template goes, from the distribution's folder; the first ones are what an author changes first.
+PLACES: Mapping[str, str] = {
+    "module.py": "src/{package}/module.py",
+    "config.py": "src/{package}/config.py",
+    "plugin.py": "src/{package}/plugin.py",
+    "init.py": "src/{package}/__init__.py",
+    "py.typed": "src/{package}/py.typed",
+    # Not named as tests: they would look like tests of the core in its wheel.
+    "behaviour_test.py": "tests/test_behaviour.py",
+    "conformance_test.py": "tests/test_conformance.py",
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "LICENSE": "LICENSE",
+    "gitignore": ".gitignore",
+    "tests.yml": ".github/workflows/tests.yml",
+}
+
+_ESPER, _ATTRS, _TORCH = "esper-core>=0.1,<1", "attrs>=24.2", "torch>=2.8"
+
+
+@frozen(kw_only=True)
+class Outline:
+    """What differs between the kinds outside of their own templates.
+
+    Attributes:
+        description: one sentence about what is generated.
+        suite: of the conformance suite.
+        use: a command that uses it; ``$name`` is its name.
+        requires: what its package imports.
+        untyped: imported packages that come without types.
+    """
+
+    description: str
+    suite: str
+    use: str
+    requires: tuple[str, ...] = (_ATTRS, _ESPER)
+    untyped: tuple[str, ...] = ()
+
+
+OUTLINES: Mapping[Kind, Outline] = {
+    Kind.BLUEPRINT: Outline(
+        description="An Esper blueprint for images: a convolution between two layers of a narrower middle.",
+        suite="BlueprintSuite",
+        use="""esper run digits --set policy.blueprints='["$name"]'""",
+        requires=(_ATTRS, _ESPER, _TORCH),
+    ),
+    Kind.HOST: Outline(
+        description="A host network for Esper: residual blocks of convolutions, with one site behind each.",
+        suite="HostSuite",
+        use="esper run digits --set host.name=$name",
+        requires=(_ATTRS, _ESPER, _TORCH),
+    ),
+    Kind.GATE: Outline(
+        description="A set of gates for Esper: the checks in front of a seed's stage transitions.",
+        suite="GateSuite",
+        use="esper run digits --set gates.name=$name",
+    ),
+    Kind.REWARD_TERM: Outline(
+        description="A reward term for Esper: how far the validation loss fell, less a rent for what was grown.",
+        suite="RewardTermSuite",
+        use="""esper run digits --set rewards.terms='[{name = "$name"}]'""",
+    ),
+    Kind.POLICY: Outline(
+        description="A policy for Esper: grows one seed at a time while the host underfits.",
+        suite="PolicySuite",
+        use="esper run digits --set policy.name=$name",
+    ),
+    Kind.SINK: Outline(
+        description="A telemetry sink for Esper: the story of a run as a CSV file.",
+        suite="SinkSuite",
+        use="""esper run digits --set sinks.names='["console", "jsonl", "$name"]'""",
+    ),
+    Kind.TASK: Outline(
+        description="A task for Esper: handwritten digits, moved about by a pixel while training.",
+        suite="TaskSuite",
+        use="esper run $name",
+        requires=(_ATTRS, _ESPER, "scikit-learn>=1.4", _TORCH),
+        untyped=("sklearn",),
+    ),
+}
+
+
+def render(names: Names) -> dict[str, str]:
+    """Return the files of a new plugin by path, relative to the distribution's folder."""
+    values = _values(names)
+    files = {}
+    for template, place in PLACES.items():
+        files[place.format(package=names.package)] = _filled_in(names.word, template, values)
+    return files
+
+
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Write files into a new folder: all of them, or nothing.
+
+    Raises:
+        EsperError: E181 if the folder exists or cannot be written.
+    """
+    if os.path.lexists(folder):
+        what, fix = f'"{folder}" exists already', "choose another name or --directory, or move it away"
+        raise EsperError("E181", what, why="a new plugin never goes over anything", fix=fix)
+    try:
+        # Beside its place, so that it can be put there in one step.
+        unfinished = Path(mkdtemp(prefix=".esper-new-", dir=folder.parent))
+        try:
+            for name, text in files.items():
+                path = unfinished / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8", newline="\n")
+            unfinished.chmod(0o777 & ~_umask())
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        fix = "make room, or choose another --directory"
+        raise EsperError("E181", f'"{folder}" cannot be written', why=str(error), fix=fix) from error
+
+
+def _values(names: Names) -> dict[str, str]:
+    outline = OUTLINES[names.kind]
+    values = {
+        "a_kind": f"a {names.kind.replace('-', ' ')}",
+        "class_name": names.class_name,
+        "description": outline.description,
+        "distribution": names.distribution,
+        "mypy_overrides": "".join(_override(module) for module in outline.untyped),
+        "name": names.name,
+        "package": names.package,
+        "plugin": names.plugin,
+        "requirements": "\n".join(f'    "{requirement}",' for requirement in outline.requires),
+        "suite": outline.suite,
+        "use": Template(outline.use).substitute(name=names.name),
+        "year": str(date.today().year),
+    }
+    return values | {"about": _filled_in(names.word, "about.md", values).strip()}
+
+
+def _filled_in(word: str, template: str, values: Mapping[str, str]) -> str:
+    own, common = (TEMPLATES / folder / f"{template}.template" for folder in (word, "common"))
+    text = (own if own.exists() else common).read_text(encoding="utf-8")
+    # A template says $$ for a dollar; an unknown name is a mistake of ours and raises.
+    filled_in = Template(text).substitute(values).strip("\n")
+    return f"{filled_in}\n" if filled_in else ""
+
+
+def _override(module: str) -> str:
+    return f'\n[[tool.mypy.overrides]]\nmodule = "{module}.*"\nignore_missing_imports = true\n'
+
+
+def _umask() -> int:
+    """There is no way to ask but to set it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

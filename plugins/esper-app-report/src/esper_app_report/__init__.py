@@ -1,0 +1,1 @@
+"""`esper show` and `esper runs`."""

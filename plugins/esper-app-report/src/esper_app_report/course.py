@@ -1,0 +1,98 @@
+"""The course of one host's training: stages, sizes, accuracy and loss over the same columns of epochs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from esper_app_report.charts import BOTH, Columns, Curve, level_row, line_chart
+from esper_app_report.pen import Pen
+from esper_app_report.stage_chart import legend, stage_row
+from esper_runs.figures import figure, flops, loss, percent, whole
+from esper_runs.story import TWIN, Story
+
+#: A label and a drawing; without a drawing, a text of its own.
+Row = tuple[str, str | None]
+#: Data of a host's completed epochs, oldest first.
+Epochs = Sequence[Mapping[str, Any]]
+
+_GROWN_MARK, _TWIN_MARK = "*", "o"
+#: So many changes of a size are told one by one.
+_MOST_CHANGES = 8
+
+
+def course(story: Story, host: str, pen: Pen, slots: Sequence[str] | None = None) -> str:
+    """Draw a host that has completed an epoch; of its slots all, or these only."""
+    epochs, twin = story.epochs[host], story.epochs.get(TWIN, ())
+    shown = story.slots(host) if slots is None else slots
+    gutter = max(len(label) for label in (*shown, "parameters"))
+    columns = Columns.fit(range(epochs[0]["epoch"], epochs[-1]["epoch"] + 1), pen.width - gutter - 3)
+    rows = [*_stages(epochs, shown, columns, pen), *_sizes(epochs, twin, columns, pen)]
+    rows += _curves(host, epochs, twin, columns, pen)
+    heading = f"{host}: what its slots held, epoch by epoch"
+    if columns.epochs_per_column > 1:
+        heading += f" ({columns.epochs_per_column} epochs share a column: what is furthest on is shown)"
+    lines = [
+        pen.wrap(label) if drawing is None else f"{label:>{gutter}} | {drawing}".rstrip() for label, drawing in rows
+    ]
+    return "\n".join([pen.paint(pen.wrap(heading), "title"), *lines])
+
+
+def _stages(epochs: Epochs, slots: Sequence[str], columns: Columns, pen: Pen) -> Iterator[Row]:
+    for slot in slots:
+        yield slot, stage_row(epochs, slot, columns, pen)
+    yield "epoch", columns.axis()
+    yield legend(epochs), None
+
+
+def _sizes(epochs: Epochs, twin: Epochs, columns: Columns, pen: Pen) -> Iterator[Row]:
+    yield "", None
+    measured = [
+        (title, _series(epochs, key), _series(twin, key), write)
+        for title, key, write in (("parameters", "parameters", whole), ("forward", "forward_flops", flops))
+    ]
+    for title, values, _, _ in measured:
+        if values:
+            yield title, level_row(values, columns, pen)
+    for title, values, control, write in measured:
+        if values:
+            beside = f"; twin {write([*control.values()][-1])}" if control else ""
+            yield f"{title}: {_changes(values, write)}{beside}", None
+
+
+def _curves(host: str, epochs: Epochs, twin: Epochs, columns: Columns, pen: Pen) -> Iterator[Row]:
+    beside = f", {_TWIN_MARK} twin, {BOTH} both" if twin else ""
+    for title, keys, write in (
+        ("validation accuracy", ("validation", "accuracy"), percent),
+        ("validation loss in nats", ("validation", "loss"), loss),
+    ):
+        curves = [Curve(mark=_GROWN_MARK, style="grown", values=_series(epochs, *keys))]
+        curves += [Curve(mark=_TWIN_MARK, style="twin", values=_series(twin, *keys))] if twin else []
+        if drawn := list(line_chart(curves, columns, pen, write)):
+            yield "", None
+            yield f"{title}: {_GROWN_MARK} {host}{beside}", None
+            yield from drawn
+            yield "epoch", columns.axis()
+
+
+def _series(epochs: Epochs, *keys: str) -> dict[int, float]:
+    """Return a quantity by epoch; epochs in which it was not measured are left out."""
+    found = {}
+    for data in epochs:
+        value: Any = data
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if (number := figure(value)) is not None:
+            found[data["epoch"]] = number
+    return found
+
+
+def _changes(values: Mapping[int, float], write: Callable[[float], str]) -> str:
+    told: list[str] = []
+    before: float | None = None
+    for epoch, value in values.items():
+        if value != before:
+            told.append(write(value) if before is None else f"{write(value)} from epoch {epoch + 1}")
+            before = value
+    if len(told) > _MOST_CHANGES:
+        left_out = len(told) - _MOST_CHANGES
+        told = [*told[: _MOST_CHANGES // 2], f"… ({left_out} changes)", *told[-_MOST_CHANGES // 2 :]]
+    return ", ".join(told)

@@ -1,0 +1,148 @@
+"""``esper runs``: list runs, and clean up."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+
+import click
+
+from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
+from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.records import to_json
+from esper_runs.figures import MISSING, percent, points, size, whole
+from esper_runs.result import RunEnd
+from esper_runs.run_directory import RUNS
+from esper_runs.run_list import DAMAGED, RunSummary, list_runs
+from esper_runs.story import UNFINISHED
+from esper_runs.tables import table
+
+_OUTCOMES = [*(end.value for end in RunEnd), UNFINISHED, DAMAGED]
+_HEADERS = (
+    "RUN",
+    "TASK",
+    "POLICY",
+    "SEED",
+    "OUTCOME",
+    "EPOCHS",
+    "GROWN",
+    "TWIN",
+    "DIFFERENCE",
+    "PARAMETERS",
+    "STARTED",
+    "SIZE",
+)
+_NUMBERS = (3, 5, 6, 7, 8, 9, 11)
+
+_directory = click.option(
+    "--runs",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIRECTORY",
+    help=f"The directory that holds the runs.  [default: {RUNS}]",
+)
+
+
+@click.group(invoke_without_command=True)
+@_directory
+@click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
+@click.pass_context
+def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
+    """List runs, the newest first; accuracies are those on the test split."""
+    ctx.obj = directory or Path(RUNS)
+    if ctx.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError(f"--json is for the list, not for {ctx.invoked_subcommand}")
+        return
+    found = list_runs(ctx.obj)
+    if as_json:
+        click.echo(to_json(found, indent=2))
+    elif found:
+        click.echo(_list(found))
+    else:
+        click.echo(f"no runs in {ctx.obj}")
+
+
+@runs.command()
+@click.argument("names", metavar="[RUN]...", nargs=-1)
+@_directory
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="All but the newest N of the directory.")
+@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Those that began longer ago.")
+@click.option(
+    "--outcome", "outcomes", type=click.Choice(_OUTCOMES), multiple=True, help="Those that ended so. Repeatable."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def prune(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    directory: Path | None,
+    keep: int | None,
+    older_than: float | None,
+    outcomes: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Remove the runs to which every condition applies: their directories, with everything in them.
+
+    Directories that are no runs are never touched. The run that `last` leads to, and those that may still go on, are
+    only removed where RUN names them.
+    """
+    where = directory or ctx.obj
+    rule = PruneRule(names=names, keep=keep, older_than_days=older_than, outcomes=outcomes)
+    if rule.empty:
+        raise click.UsageError("say which runs are to go: RUN, --keep, --older-than or --outcome")
+    found = list_runs(where)
+    _check_names(names, found, where)
+    plan = prune_plan(found, rule, time())
+    _show(plan)
+    if not plan.doomed or dry_run:
+        click.echo("nothing is removed")
+        return
+    if not yes:
+        click.confirm(f"Remove {_count(plan)} from {where}?", abort=True)
+    for run in plan.doomed:
+        remove_run(where / run.name)
+    last = mend_last(where)
+    click.echo(f"removed {_count(plan)}" + (f"; last is {last}" if last else ""))
+
+
+def _check_names(names: tuple[str, ...], found: list[RunSummary], where: Path) -> None:
+    known = [run.name for run in found]
+    for name in names:
+        if name not in known:
+            raise EsperError("E505", f'there is no run "{name}" in {where}', fix=did_you_mean(name, known))
+
+
+def _show(plan: PrunePlan) -> None:
+    for run, reason in plan.spared:
+        click.echo(f"left alone: {run.name} ({reason})")
+    if plan.doomed:
+        click.echo(_list(list(plan.doomed)))
+
+
+def _count(plan: PrunePlan) -> str:
+    number = len(plan.doomed)
+    return f"{number} {'run' if number == 1 else 'runs'} ({size(sum(run.bytes for run in plan.doomed))})"
+
+
+def _list(found: list[RunSummary]) -> str:
+    return table(_HEADERS, [_row(run) for run in found], right=_NUMBERS)
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    started = datetime.fromtimestamp(run.started, UTC) if run.started else None
+    return (
+        f"{run.name} (last)" if run.last else run.name,
+        run.task or MISSING,
+        run.policy or MISSING,
+        MISSING if run.seed is None else str(run.seed),
+        run.outcome,
+        f"{whole(run.epochs)}/{whole(run.planned_epochs)}",
+        percent(run.accuracy),
+        percent(run.twin_accuracy),
+        points(run.difference),
+        whole(run.parameters),
+        f"{started:%Y-%m-%d %H:%M}" if started else MISSING,
+        size(run.bytes),
+    )

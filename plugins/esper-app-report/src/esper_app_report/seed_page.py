@@ -1,0 +1,73 @@
+"""One seed, or all seeds of one slot, in detail: epoch by epoch, and every verdict of every gate."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from esper_app_report.course import course
+from esper_app_report.pen import Pen
+from esper_app_report.story_page import header, history, section
+from esper_runs.chronicle import chronicle
+from esper_runs.figures import figure, loss, paired, percent, value_in_words, whole
+from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
+from esper_runs.story import Story
+from esper_runs.tables import table
+
+_HEADERS = ("epoch", "stage", "alpha", "gradients", "update", "trial", "ablation", "gain", "accuracy")
+_EXPLAINED = (
+    "Gradients: the seed's beside the host's. Update: its rms beside that of what it is added to. Trial: the loss "
+    "without the seed minus the loss with a little of it. Accuracy: of the network, on validation samples. "
+)
+
+
+def seed_page(story: Story, part: Story, pen: Pen) -> str:
+    """Return the page of a part of a story that follows one slot or one seed."""
+    parts = [header(story, pen)]
+    for host in story.growing:
+        seeds = [seed for seed in part.seeds if seed["host"] == host]
+        slots = list(dict.fromkeys(seed["slot"] for seed in seeds))
+        if slots and part.epochs.get(host):
+            parts.append(course(part, host, pen, slots))
+        parts += [section(_title(seed), "\n\n".join(_life(part, seed, pen)), pen) for seed in seeds]
+    parts.append(pen.paint(pen.wrap(_EXPLAINED + ABLATION_AND_GAIN), "dim") if part.seeds else "No seed was here.")
+    return pen.finish("\n\n".join(parts))
+
+
+def _title(seed: Mapping[str, Any]) -> str:
+    parts = [
+        f"{seed['seed_id']}: {seed['blueprint']}",
+        f"{whole(seed['parameters'])} parameters",
+        f"epochs {lifetime(seed)}",
+        ending(seed),
+        f"ablation {paired(seed['ablation'])}",
+        f"gain {paired(seed['gain'])}",
+    ]
+    return ", ".join(parts)
+
+
+def _life(story: Story, seed: Mapping[str, Any], pen: Pen) -> Iterator[str]:
+    if rows := list(_rows(story, seed)):
+        yield table(_HEADERS, rows, right=(0, *range(2, len(_HEADERS))))
+    of_seed = [h for h in story.happenings if (h.host, h.seed_id) == (seed["host"], seed["seed_id"])]
+    if of_seed:
+        yield history(chronicle(of_seed, every_verdict=True), pen)
+
+
+def _rows(story: Story, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for data in story.epochs.get(seed["host"], ()):
+        for evidence in data["seeds"]:
+            if evidence["seed_id"] == seed["seed_id"]:
+                yield (
+                    str(data["epoch"] + 1),
+                    evidence["stage"],
+                    loss(evidence["alpha"]),
+                    _ratio(evidence["gradient_ratio"]),
+                    _ratio(evidence["update_ratio"]),
+                    paired(evidence["probe"]),
+                    paired(evidence["contribution"]),
+                    paired(evidence["host_gain"]),
+                    percent(data["validation"]["accuracy"]),
+                )
+
+
+def _ratio(value: Any) -> str:
+    return "-" if figure(value) is None else value_in_words(figure(value))

@@ -1,0 +1,131 @@
+"""A run's story on one page: header, stages, the course of the training, what happened, seeds, and how it ended."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from time import time
+from typing import Any
+
+from esper_app_report.course import course
+from esper_app_report.pen import Pen
+from esper_runs.chronicle import Entry, chronicle
+from esper_runs.figures import duration
+from esper_runs.seed_table import ABLATION_AND_GAIN, ending, seed_table
+from esper_runs.story import TWIN, UNFINISHED, Story
+from esper_runs.verdict import accuracies, comparison, verdict
+
+_OUTCOMES = {"completed": "good", "interrupted": "warning", "stopped": "bad", UNFINISHED: "warning"}
+#: Sections of a configuration whose options are told with the component's name.
+_COMPONENTS = ("task", "host", "policy")
+
+
+def story_page(story: Story, part: Story, pen: Pen) -> str:
+    """Return the page of a story, with the course of the training and what happened in a part of it."""
+    several = len(story.growing) > 1
+    parts = [header(story, pen)]
+    parts += [course(part, host, pen) for host in story.growing if part.epochs.get(host)]
+    if entries := chronicle(part.happenings):
+        parts.append(section("what happened", history(entries, pen, several_hosts=several), pen))
+    if story.seeds:
+        explained = pen.paint(pen.wrap(ABLATION_AND_GAIN), "dim")
+        parts.append(section("seeds", f"{seed_table(story.seeds, several_hosts=several)}\n\n{explained}", pen))
+    if story.result is not None:
+        parts.append(section("on the test split", comparison(story.result), pen))
+        parts.append(pen.paint(pen.wrap(verdict(story.result)), "title"))
+    return pen.finish("\n\n".join(parts))
+
+
+def header(story: Story, pen: Pen) -> str:
+    """Return what ran, when, how it ended, and what the files do not tell."""
+    facts = [("in short", in_short(story)), *_facts(story), *(("missing", gap) for gap in story.gaps)]
+    width = max(len(name) for name, _ in facts)
+    lines = [_title(story, pen)]
+    for name, text in facts:
+        line = pen.wrap(f"{name.ljust(width)}  {text}", 2, width + 2)
+        lines.append(pen.paint(line, "warning") if name == "missing" else line)
+    return "\n".join(lines)
+
+
+def in_short(story: Story) -> str:
+    """Say in a line what was grown and what came of it."""
+    ends = Counter(ending(seed) for seed in story.seeds)
+    grown = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
+    number = len(story.seeds)
+    if number:
+        seeds = f"{number} {'seed' if number == 1 else 'seeds'} germinated ({grown})"
+    else:
+        told = story.result is not None or story.epochs
+        seeds = "no seed germinated" if told else "whether seeds were germinated is not known"
+    return f"{seeds}; {accuracies(story.result)}" if story.result is not None else f"{seeds}; no result yet"
+
+
+def _title(story: Story, pen: Pen) -> str:
+    planned = story.config.get("epochs")
+    epochs = f"{story.epochs_done} of {planned} epochs" if planned else f"{story.epochs_done} epochs"
+    outcome = pen.paint(story.outcome, _OUTCOMES.get(story.outcome, ""))
+    return f"{pen.paint(story.name, 'title')}: {outcome}, {epochs}"
+
+
+def _facts(story: Story) -> Iterator[tuple[str, str]]:
+    config, manifest = story.config, story.manifest
+    for kind in _COMPONENTS:
+        if component := config.get(kind):
+            options = [f"{key} = {value}" for key, value in component.items() if key != "name" and value is not None]
+            shown = f" ({', '.join(options)})" if options and kind != "policy" else ""
+            yield kind, f"{component.get('name')}{shown}"
+    if catalogue := manifest.get("catalogue"):
+        yield "blueprints", ", ".join(entry["name"] for entry in catalogue)
+    if "seed" in manifest:
+        yield "seed", str(manifest["seed"])
+    if used := [_plugin(entry) for entry in manifest.get("plugins", ()) if entry.get("used")]:
+        yield "plugins", ", ".join(used)
+    yield "when", ", ".join(_times(story))
+    if command := manifest.get("command"):
+        yield "command", " ".join(["esper", *map(str, command[1:])])
+    yield "where", story.directory
+
+
+def _plugin(entry: Mapping[str, Any]) -> str:
+    name = entry.get("distribution") or entry.get("file") or entry.get("plugin")
+    return " ".join(filter(None, (str(name), entry.get("version"))))
+
+
+def _times(story: Story) -> Iterator[str]:
+    started = story.manifest.get("started")
+    began = datetime.fromisoformat(started) if started else None
+    if began is not None:
+        yield f"started {began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if resumed := story.manifest.get("resumed"):
+        times = "once" if len(resumed) == 1 else f"{len(resumed)} times, at last"
+        yield f"resumed {times} before epoch {resumed[-1]['epoch'] + 1}"
+    if began is not None and story.last_event is not None:
+        yield f"last event {duration(max(0.0, story.last_event - began.timestamp()))} later"
+        if story.outcome == UNFINISHED:
+            yield f"which is {duration(max(0.0, time() - story.last_event))} ago"
+
+
+def section(title: str, text: str, pen: Pen) -> str:
+    """Return a text below its title."""
+    return f"{pen.paint(title, 'title')}\n{text}"
+
+
+def history(entries: Iterable[Entry], pen: Pen, *, several_hosts: bool = False) -> str:
+    """Return the lines of a chronicle; `several_hosts` names the hosts too."""
+    return "\n".join(_entry(entry, pen, several_hosts) for entry in entries)
+
+
+def _entry(entry: Entry, pen: Pen, several_hosts: bool) -> str:
+    """Figures stand below what rests on them."""
+    lead = f"{_epochs(entry):>11}  "
+    host = entry.host if several_hosts or entry.host == TWIN else ""
+    who = " ".join(filter(None, (host, entry.about)))
+    lines = [pen.paint(pen.wrap(f"{lead}{who + '  ' if who else ''}{entry.text}", 0, len(lead)), entry.style)]
+    lines += [pen.paint(pen.wrap(detail, len(lead) + 2, 2), "dim") for detail in entry.details]
+    return "\n".join(lines)
+
+
+def _epochs(entry: Entry) -> str:
+    if entry.first is None:
+        return ""
+    first, last = entry.first + 1, (entry.last or 0) + 1
+    return f"epoch {first}" if first == last else f"{first}–{last}"

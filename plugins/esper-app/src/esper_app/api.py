@@ -1,0 +1,121 @@
+"""What programs and further commands build on: load plugins, resolve a configuration, run it, resume, open a run.
+
+Nothing here needs a command line; `plugin_options` and `config_options` add the options that all of Esper's commands
+share to a click command, and `resolve_command` takes what they give. Torch is imported when something runs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esper_app.cli.config_options import ConfigOptions, config_options
+from esper_app.cli.options import locked_option, plugin_options
+from esper_app.cli.resolving import Resolved, resolve_command, resolve_run_config
+from esper_app.configuration.config import RunConfig
+from esper_app.configuration.resolve import ResolvedConfig
+from esper_core.plugins.loader import load_plugins
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.selection import PluginOptions, Selection
+from esper_runs.run_directory import RunDirectory, find_run
+
+if TYPE_CHECKING:
+    from esper_app.execution.run import FinishedRun
+    from esper_app.execution.watch import Watch
+
+__all__ = [
+    "ConfigOptions",
+    "PluginOptions",
+    "PluginSet",
+    "Resolved",
+    "ResolvedConfig",
+    "RunConfig",
+    "RunDirectory",
+    "Selection",
+    "config_options",
+    "execute",
+    "load_plugins",
+    "locked_option",
+    "open_run",
+    "plugin_options",
+    "resolve_command",
+    "resolve_run",
+    "resume",
+]
+
+
+def resolve_run(
+    task: str | None,
+    plugins: PluginSet,
+    *,
+    file: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    sets: Iterable[str] = (),
+) -> ResolvedConfig:
+    """Return the checked configuration of a run.
+
+    Args:
+        task: the task's name; None: the file or the settings name it.
+        plugins: the loaded plugins.
+        file: a configuration file.
+        settings: values by dotted key, such as ``{"optimizer.lr": 0.05}``; they go before the file's.
+        sets: texts as for ``--set``, such as ``optimizer.lr=0.05``; they go before `settings`.
+
+    Raises:
+        EsperError: E201 to E204 for what is wrong in the configuration, with its path and place.
+    """
+    given = ConfigOptions(file=file, settings=dict(settings or {}), sets=tuple(sets))
+    return resolve_run_config(task, given, lambda _: plugins).configuration
+
+
+def execute(
+    configuration: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+    watch: "Watch | None" = None,
+) -> "FinishedRun":
+    """Run a configuration once and write everything to a run directory of its own.
+
+    Args:
+        configuration: the configuration.
+        plugins: the loaded plugins.
+        command: the command line, for the manifest.
+        strict: a failing sink ends the run.
+        watch: looks at what plugins do, all the time.
+
+    Raises:
+        EsperError: whatever keeps the run from beginning; nothing has been trained then.
+    """
+    from esper_app.execution.run import execute
+
+    return execute(configuration, plugins, command=command, strict=strict, watch=watch)
+
+
+def resume(
+    directory: RunDirectory,
+    configuration: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+    watch: "Watch | None" = None,
+) -> "FinishedRun":
+    """Go on with a run from its newest checkpoint; see `execute` for the arguments.
+
+    Raises:
+        EsperError: E506 if there is nothing to go on from, E509, E510 for a checkpoint that cannot be read, E511 if a
+            plugin that the run uses has changed.
+    """
+    from esper_app.execution.run import resume
+
+    return resume(directory, configuration, plugins, command=command, strict=strict, watch=watch)
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Return an existing run's directory; `esper_runs` reads what is in it.
+
+    Raises:
+        EsperError: E505 if there is no run.
+    """
+    return find_run(path)

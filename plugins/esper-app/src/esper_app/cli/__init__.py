@@ -1,0 +1,28 @@
+"""The `esper` command. Importing this package costs nothing; each command is imported when it is called."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the `esper` command and exit with its code (see `esper_core.leyline.errors.ExitCode`)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        # Answered without click, which takes three times as long to import as Python takes to start.
+        print(version_text())
+        return
+    import gc
+
+    # Importing makes many objects and no garbage; looking for some takes a tenth of the time of a short command. Every
+    # command that may live longer turns it on again.
+    gc.disable()
+    from esper_app.cli.root import cli
+
+    cli.main(given, prog_name="esper")
+
+
+def version_text() -> str:
+    """Return the versions of the core and of its plugin API on one line."""
+    from esper_core import API, __version__
+
+    return f"esper {__version__} (plugin API {API[0]}.{API[1]})"

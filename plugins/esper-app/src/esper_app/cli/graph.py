@@ -1,0 +1,88 @@
+"""``esper plugins graph``: what a run would use, and why."""
+
+import json
+from typing import Any
+
+import click
+
+from esper_app.cli.config_options import ConfigOptions, complete_names, config_options
+from esper_app.cli.options import locked_option, plugin_options
+from esper_app.cli.resolving import Resolved, resolve_command
+from esper_app.configuration.catalogue import catalogue_names
+from esper_app.configuration.components import used_components
+from esper_core.leyline.specs import Kind
+from esper_core.plugins.observers import OBSERVER_HOOKS
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import PluginRecord, Registered, Status
+from esper_core.plugins.selection import PluginOptions
+from esper_runs.tables import table
+
+#: Where a configuration names components of each kind.
+_NAMED_AT = {
+    Kind.HOST: "host.name",
+    Kind.BLUEPRINT: "policy.blueprints",
+    Kind.GATE: "gates.name",
+    Kind.REWARD_TERM: "rewards.terms",
+    Kind.POLICY: "policy.name",
+    Kind.SINK: "sinks.names",
+    Kind.TASK: "task.name",
+}
+
+
+@click.command()
+@click.argument("task", required=False, shell_complete=complete_names(Kind.TASK))
+@click.option("--json", "as_json", is_flag=True, help="Print a record.")
+@config_options
+@plugin_options
+@locked_option
+def graph(task: str | None, as_json: bool, config_options: ConfigOptions, plugin_options: PluginOptions) -> None:
+    """Show what a run would use, and why; takes the options of `esper run`. Nothing is built."""
+    resolved = resolve_command(task, config_options, plugin_options)
+    config, registry = resolved.configuration.config, resolved.plugins.registry
+    used = used_components(config, registry, catalogue_names(config, registry))
+    components = [_component(registered, resolved) for registered in used]
+    plugins = [_plugin(record, resolved.plugins, used) for record in resolved.plugins.records]
+    if as_json:
+        click.echo(json.dumps({"task": resolved.task.name, "components": components, "plugins": plugins}, indent=2))
+        return
+    rows = [(c["kind"], c["name"], c["plugin"], c["because"]) for c in components]
+    click.echo(table(("KIND", "COMPONENT", "PLUGIN", "BECAUSE"), rows))
+    click.echo(
+        "\n"
+        + table(("PLUGIN", "ROLES", "BECAUSE"), [(p["name"], ", ".join(p["roles"]), p["because"]) for p in plugins])
+    )
+
+
+def _component(registered: Registered, resolved: Resolved) -> dict[str, Any]:
+    path = _NAMED_AT[registered.spec.kind]
+    because = f"{path}: {resolved.configuration.merged.source(path) or 'the built-in defaults'}"
+    if registered.spec.kind is Kind.BLUEPRINT and resolved.configuration.config.policy.blueprints is None:
+        because = f"it is bundled and fits host {resolved.configuration.config.host.name}"
+    return {
+        "kind": registered.spec.kind.value,
+        "name": registered.spec.name,
+        "id": registered.id,
+        "plugin": registered.origin.plugin,
+        "because": because,
+    }
+
+
+def _plugin(record: PluginRecord, plugins: PluginSet, used: tuple[Registered, ...]) -> dict[str, Any]:
+    roles, because = _roles(record, plugins, used)
+    name, distribution = record.origin.plugin, record.origin.distribution or None
+    return {"name": name, "distribution": distribution, "roles": roles, "because": because}
+
+
+def _roles(record: PluginRecord, plugins: PluginSet, used: tuple[Registered, ...]) -> tuple[list[str], str]:
+    if record.status is not Status.ACTIVE:
+        return [record.status.value], record.problems[0].what if record.problems else "the selection says so"
+    name = record.origin.plugin
+    offered = [registered.spec.name for registered in used if registered.origin.plugin == name]
+    listens = any(hook in OBSERVER_HOOKS for hook in record.hooks)
+    observes = listens and plugins.may_observe(name, {registered.origin.plugin for registered in used})
+    roles = ["used"] * bool(offered) + ["observes"] * observes
+    if offered:
+        return roles, f"offers {', '.join(offered)}"
+    if observes:
+        return roles, "it is named" if name in plugins.named else "all plugins may observe"
+    return ["unused"], "the run names nothing that it offers"

@@ -1,0 +1,114 @@
+"""``esper plugins``: what is installed, what became of it, and what a run would use."""
+
+import os
+from typing import Any
+
+import click
+
+from esper_app.cli.lazy import LazyGroup
+from esper_app.cli.loading import trace_problems
+from esper_app.cli.options import complete_plugin_names, plugin_options
+from esper_core.leyline.specs import Kind
+from esper_core.plugins.loader import load_plugins
+from esper_core.plugins.records import ROLE_BY_HOOK, PluginRecord, Status
+from esper_core.plugins.selection import PluginOptions, select, unknown_plugin
+from esper_runs.tables import table
+
+_KINDS = [kind.value for kind in Kind] + sorted(set(ROLE_BY_HOOK.values()))
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "graph": ("esper_app.cli.graph:graph", "Show what a run would use, and why."),
+        "lock": ("esper_app.cli.locks:lock", "Write down the plugins that a run would have now."),
+        "diff": ("esper_app.cli.locks:diff", "Show in what two plugin sets differ."),
+        "check": ("esper_testing.command:check", "Check that a plugin does what plugins must do."),
+        "new": ("esper_app_new.command:new", "Write a new plugin to begin with."),
+    },
+)
+def plugins() -> None:
+    """Show the plugins and what they offer."""
+
+
+@plugins.command("list")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only plugins that offer this.")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only plugins in this state.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
+@plugin_options
+def list_plugins(kind: str | None, status: str | None, as_json: bool, plugin_options: PluginOptions) -> None:
+    """List all plugins, sound or not.
+
+    A plugin that cannot be had is a line of the list, not an error, unless --strict-plugins says so.
+    """
+    found = load_plugins(select(plugin_options, os.environ), tolerant=not plugin_options.strict)
+    shown = [r for r in found.records if (not kind or kind in r.kinds) and (not status or r.status == status)]
+    trace_problems(tuple(shown))
+    if as_json:
+        click.echo(_json([as_data(record) for record in shown]))
+        return
+    if not shown:
+        click.echo("no plugins")
+        return
+    rows = [
+        (r.origin.plugin, r.origin.distribution, r.origin.version, str(r.status), ", ".join(r.kinds)) for r in shown
+    ]
+    click.echo(table(("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "OFFERS"), rows))
+    for record in shown:
+        if record.problem:
+            click.echo(f"\n{record.problem}")
+
+
+@plugins.command()
+@click.argument("name", shell_complete=complete_plugin_names)
+@click.option("--json", "as_json", is_flag=True, help="Print a record.")
+@plugin_options
+def info(name: str, as_json: bool, plugin_options: PluginOptions) -> None:
+    """Show where a plugin comes from and everything that it offers.
+
+    NAME is an entry point, a distribution, or distribution:entry-point.
+    """
+    found = load_plugins(select(plugin_options, os.environ), tolerant=not plugin_options.strict)
+    records = found.find(name)
+    if not records:
+        raise unknown_plugin(name, [record.origin for record in found.records])
+    trace_problems(records)
+    if as_json:
+        data = [as_data(record) for record in records]
+        click.echo(_json(data[0] if len(data) == 1 else data))
+        return
+    # Imported here: the options of components need their configuration classes.
+    from esper_app.cli.plugin_page import page
+
+    click.echo("\n\n".join(page(record, found) for record in records))
+
+
+def as_data(record: PluginRecord) -> dict[str, Any]:
+    """Return a record as plain data."""
+    origin = record.origin
+    return {
+        "name": origin.plugin,
+        "distribution": origin.distribution or None,
+        "version": origin.version or None,
+        "status": record.status.value,
+        "kinds": list(record.kinds),
+        "problem": record.problem,
+        "codes": [problem.code for problem in record.problems],
+        "components": [
+            {"kind": r.spec.kind.value, "name": r.spec.name, "summary": r.spec.summary, "id": r.id}
+            for r in record.components
+        ],
+        "hooks": list(record.hooks),
+        "api": record.api,
+        "entry_point": origin.entry_point or None,
+        "module": origin.module,
+        "file": origin.file,
+        "editable": origin.editable,
+        "load_ms": record.load_ms,
+    }
+
+
+def _json(data: Any) -> str:
+    import json
+
+    return json.dumps(data, indent=2)

@@ -1,0 +1,199 @@
+"""The configuration of one run. Imports no torch."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import Attribute, field, frozen, validators
+
+from esper_core.kasmina.config import LifecycleConfig
+from esper_core.leyline.events import Level
+from esper_core.leyline.records import plain
+from esper_core.leyline.stages import GateLevel
+from esper_core.tamiyo.masks import GrowthLimits
+from esper_core.tolaria.config import OptimizerConfig
+from esper_runs.run_directory import RUNS
+
+_POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
+
+
+def _check_unique(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
+    if value is not None and len(set(value)) < len(value):
+        raise ValueError(f"'{attribute.name}' must not name anything twice: {list(value)!r}")
+
+
+def _check_run_name(_: Any, attribute: "Attribute[Any]", value: str) -> None:
+    if value == "last" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", value):
+        raise ValueError(f"'{attribute.name}' must be letters, digits and . _ + -, and not \"last\": {value!r}")
+
+
+@frozen(kw_only=True)
+class ComponentConfig:
+    """A component by name, with all of its options as plain data, validated and complete."""
+
+    name: str
+    options: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class PolicyConfig(ComponentConfig):
+    """The policy and its catalogue.
+
+    Attributes:
+        name: the policy's name.
+        blueprints: the catalogue, in order; None: the bundled ones that fit the host.
+        options: the policy's options.
+    """
+
+    name: str = "heuristic"
+    blueprints: tuple[str, ...] | None = field(default=None, validator=_check_unique)
+    options: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class GatesConfig:
+    """The checks in front of stage transitions.
+
+    Attributes:
+        name: the gate set.
+        options: the options of each of its gates, by level.
+    """
+
+    name: str = "standard"
+    options: Mapping[GateLevel, Mapping[str, Any]] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class RewardTermConfig(ComponentConfig):
+    """One addend of the reward.
+
+    Attributes:
+        name: the term's name.
+        weight: what its value is multiplied by.
+        options: the term's options.
+    """
+
+    weight: float = 1.0
+
+
+@frozen(kw_only=True)
+class RewardsConfig:
+    """The reward.
+
+    Attributes:
+        terms: its addends, in order; each a table with `name`, `weight` and the term's options.
+    """
+
+    terms: tuple[RewardTermConfig, ...] = ()
+
+
+@frozen(kw_only=True)
+class SinksConfig:
+    """Where telemetry goes.
+
+    Attributes:
+        names: the sinks, in the order in which they are served.
+        options: the options of each, by name.
+    """
+
+    names: tuple[str, ...] = field(default=("console", "jsonl"), validator=_check_unique)
+    options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class PluginsConfig:
+    """Which plugins may take part.
+
+    Attributes:
+        enable: plugins by name, or ``auto``, ``all`` or ``none``, as for ``--plugins``.
+        disable: plugins that are not even imported, as for ``--no-plugin``.
+        requires: distributions with versions that must be there, such as ``esper-blueprint-foo>=0.3,<0.4``.
+        locked: a lock, manifest or run's directory that says which plugins take part, as for ``--locked``.
+    """
+
+    enable: tuple[str, ...] = ("auto",)
+    disable: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    locked: str | None = None
+
+
+@frozen(kw_only=True)
+class CheckpointsConfig:
+    """How a run is saved while it goes on.
+
+    Attributes:
+        every: epochs between two checkpoints; 0 for none.
+        keep: the newest so many are kept, and always the newest one with which nothing was wrong.
+    """
+
+    every: int = field(default=1, validator=[validators.instance_of(int), validators.ge(0)])
+    keep: int = field(default=2, validator=_POSITIVE)
+
+
+@frozen(kw_only=True)
+class RunSettings:
+    """What belongs to no section of the configuration.
+
+    Attributes:
+        seed: root of all random streams.
+        epochs: length of the run.
+        batch_size: samples in a training batch.
+        name: the run's name and directory; None: the task's name and the next free number.
+        runs: the directory that holds the runs.
+        twin: train a twin that never grows as the control.
+        threads: intra-op threads for each growing host; other counts give other bits.
+        device: where the tensors live: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``.
+        telemetry: ``off``, ``minimal``, ``normal`` or ``debug``.
+    """
+
+    seed: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0), validators.lt(2**63)])
+    epochs: int = field(default=20, validator=_POSITIVE)
+    batch_size: int = field(default=64, validator=_POSITIVE)
+    name: str | None = field(default=None, validator=validators.optional(_check_run_name))
+    runs: str = RUNS
+    twin: bool = True
+    threads: int = field(default=1, validator=_POSITIVE)
+    device: str = field(default="cpu", validator=validators.matches_re(r"cpu|(cuda|xpu)(:\d+)?|mps"))
+    telemetry: Level = Level.NORMAL
+
+
+@frozen(kw_only=True)
+class RunConfig(RunSettings):
+    """Everything that a run is made of; together with the plugins' versions it decides the result.
+
+    Attributes:
+        task: the data, loss and metric.
+        host: the network that grows.
+        policy: what decides, and its catalogue.
+        blueprints: options of blueprints by name.
+        gates: the checks in front of stage transitions.
+        lifecycle: durations and switches of a seed's life.
+        limits: how far a host may grow.
+        optimizer: optimizer and learning-rate schedule.
+        rewards: addends of the reward, in order.
+        sinks: where telemetry goes.
+        checkpoints: how the run is saved while it goes on.
+        plugins: which plugins may take part.
+    """
+
+    task: ComponentConfig
+    host: ComponentConfig
+    policy: PolicyConfig = PolicyConfig()
+    blueprints: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    gates: GatesConfig = GatesConfig()
+    lifecycle: LifecycleConfig = field(factory=LifecycleConfig)
+    limits: GrowthLimits = field(factory=GrowthLimits)
+    optimizer: OptimizerConfig = field(factory=OptimizerConfig)
+    rewards: RewardsConfig = RewardsConfig()
+    sinks: SinksConfig = SinksConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    plugins: PluginsConfig = PluginsConfig()
+
+    def tree(self) -> dict[str, Any]:
+        """Return the configuration as plain data in the shape of a configuration file (None for what is not set)."""
+        data: dict[str, Any] = plain(self)
+        data["telemetry"] = self.telemetry.name.lower()
+        for section in ("task", "host", "policy", "gates", "sinks"):
+            data[section] |= data[section].pop("options")
+        data["rewards"]["terms"] = [term | term.pop("options") for term in data["rewards"]["terms"]]
+        return data

@@ -1,0 +1,71 @@
+"""From layers to one checked run configuration, in which every value knows its origin."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from esper_app.configuration.config import GatesConfig, PolicyConfig, RunConfig, SinksConfig
+from esper_app.configuration.layers import Layer, Merged, Origin, merge
+from esper_app.configuration.overrides import nested
+from esper_app.configuration.sections import OptionClasses, read_sections
+from esper_core.leyline.specs import TaskSpec
+from esper_core.tolaria.config import OptimizerConfig
+
+
+@frozen(kw_only=True)
+class ResolvedConfig:
+    """A run's configuration, and where each of its values comes from."""
+
+    config: RunConfig
+    merged: Merged
+
+    def origin(self, path: str) -> Origin:
+        """Return the origin of the value at a dotted path."""
+        return self.merged.origin(path)
+
+
+def resolve_config(
+    task: TaskSpec,
+    components: OptionClasses,
+    *,
+    file: Mapping[str, Any] | None = None,
+    file_name: str = "the configuration file",
+    overrides: Mapping[str, Any] | None = None,
+) -> ResolvedConfig:
+    """Lay built-in defaults < the task's settings < a configuration file < the command line, and check the result.
+
+    Args:
+        task: the task that runs. If the file names another one, `overrides` must name this one.
+        components: knows the options of hosts, policies, gates, reward terms, sinks and blueprints.
+        file: content of the configuration file.
+        file_name: its name, for messages.
+        overrides: what the command line says, nested like a file.
+
+    Raises:
+        EsperError: E201 (unknown key), E202 (bad value), E204 (unknown component), each with path and place.
+    """
+    layers = [_defaults(), *_task_layers(task)]
+    if file is not None:
+        layers.append(Layer(origin=Origin.FILE, source=file_name, data=file))
+    layers.append(Layer(origin=Origin.CLI, source="the command line", data=overrides or {}))
+    merged = merge(layers)
+    return ResolvedConfig(config=read_sections(merged, components), merged=merged)
+
+
+def _defaults() -> Layer:
+    """The names that hold before anybody speaks: a layer that names others discards what was said about these."""
+    data = {
+        "policy": {"name": PolicyConfig().name},
+        "gates": {"name": GatesConfig().name},
+        "optimizer": {"name": OptimizerConfig().name.value},
+        "sinks": {"names": list(SinksConfig().names)},
+    }
+    return Layer(origin=Origin.DEFAULT, source="the built-in defaults", data=data)
+
+
+def _task_layers(task: TaskSpec) -> list[Layer]:
+    """What the task is, then what it suggests."""
+    own = {"task": {"name": task.name}, "host": {"name": task.host, **task.host_options}}
+    source = f'the settings of task "{task.name}"'
+    return [Layer(origin=Origin.TASK, source=source, data=data) for data in (own, nested(task.defaults))]

@@ -1,0 +1,189 @@
+"""The sections of a configuration: the core's keys beside the options of the chosen components."""
+
+from collections.abc import Callable, Collection, Mapping, Set
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from esper_app.configuration.config import (
+    CheckpointsConfig,
+    ComponentConfig,
+    GatesConfig,
+    PluginsConfig,
+    PolicyConfig,
+    RewardsConfig,
+    RewardTermConfig,
+    RunConfig,
+    RunSettings,
+    SinksConfig,
+)
+from esper_app.configuration.layers import COMMON_KEYS, Merged
+from esper_core.kasmina.config import LifecycleConfig
+from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.records import plain
+from esper_core.leyline.specs import Kind
+from esper_core.leyline.stages import GateLevel
+from esper_core.leyline.structure import Source, structure
+from esper_core.tamiyo.masks import GrowthLimits
+from esper_core.tolaria.config import OptimizerConfig
+
+Component = TypeVar("Component", bound=ComponentConfig)
+Built = TypeVar("Built")
+Found = TypeVar("Found")
+
+
+class OptionClasses(Protocol):
+    """Knows which options the components have."""
+
+    def option_class(self, kind: Kind, name: str) -> type | None:
+        """Return the attrs class of a component's options, None if it has none. Raises EsperError E204."""
+        ...
+
+    def gate_option_classes(self, gate_set: str) -> Mapping[GateLevel, type | None]:
+        """Return the option class of each gate of a set. Raises EsperError E204."""
+        ...
+
+
+def read_sections(merged: Merged, components: OptionClasses) -> RunConfig:
+    """Check every section against what the core and the chosen components know, and fill in their defaults.
+
+    Raises:
+        EsperError: E201, E202, E204.
+    """
+    return _Reader(merged, components).run_config()
+
+
+def read_plugins(data: Mapping[str, Any], source: str | Source) -> PluginsConfig:
+    """Read the section ``plugins`` alone: it decides what is loaded before anything else can be checked."""
+    return structure(PluginsConfig, data.get("plugins", {}), path="plugins", source=source)
+
+
+@attrs.frozen
+class _Reader:
+    merged: Merged
+    components: OptionClasses
+
+    def run_config(self) -> RunConfig:
+        self.refuse_unknown("", self.merged.tree, [field.name for field in attrs.fields(RunConfig)])
+        settings = {field.name for field in attrs.fields(RunSettings)}
+        given = {key: value for key, value in self.merged.tree.items() if key in settings}
+        policy = self.component("policy", Kind.POLICY, PolicyConfig)
+        return RunConfig(
+            **attrs.asdict(self.build(RunSettings, given, "")),
+            task=self.component("task", Kind.TASK, ComponentConfig),
+            host=self.component("host", Kind.HOST, ComponentConfig),
+            policy=policy,
+            blueprints=self.blueprints(policy.blueprints),
+            gates=self.gates(),
+            lifecycle=self.build(LifecycleConfig, self.table("lifecycle"), "lifecycle"),
+            limits=self.build(GrowthLimits, self.table("limits"), "limits"),
+            optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
+            rewards=self.rewards(),
+            sinks=self.sinks(),
+            checkpoints=self.build(CheckpointsConfig, self.table("checkpoints"), "checkpoints"),
+            plugins=read_plugins(self.merged.tree, self.merged.source),
+        )
+
+    def component(self, section: str, kind: Kind, cls: type[Component]) -> Component:
+        common = COMMON_KEYS[section]
+        table = self.table(section)
+        options = self.options(kind, table, section, common)
+        return self.build(cls, {key: table[key] for key in common & set(table)} | {"options": options}, section)
+
+    def gates(self) -> GatesConfig:
+        table = self.table("gates")
+        name = self.build(str, table["name"], "gates.name")
+        classes = self.known(lambda: self.components.gate_option_classes(name), "gates.name")
+        self.refuse_unknown("gates", table, ["name", *classes])
+        options = {
+            level: self.filled_in(cls, self.table(f"gates.{level}"), f"gates.{level}") for level, cls in classes.items()
+        }
+        return GatesConfig(name=name, options=options)
+
+    def sinks(self) -> SinksConfig:
+        table = self.table("sinks")
+        names = self.build(SinksConfig, {"names": table["names"]}, "sinks").names
+        self.refuse_unknown("sinks", table, ["names", *names])
+        options = {name: self.named_options(Kind.SINK, name, "sinks", "sinks.names") for name in names}
+        return SinksConfig(names=names, options=options)
+
+    def blueprints(self, catalogue: tuple[str, ...] | None) -> dict[str, Mapping[str, Any]]:
+        """Options belong to what the catalogue names; a catalogue that is not spelt out is not known here."""
+        table = self.table("blueprints")
+        if catalogue is not None:
+            self.refuse_unknown("blueprints", table, catalogue)
+        names = table if catalogue is None else catalogue
+        return {name: self.named_options(Kind.BLUEPRINT, name, "blueprints", "policy.blueprints") for name in names}
+
+    def rewards(self) -> RewardsConfig:
+        table = self.table("rewards")
+        self.refuse_unknown("rewards", table, ["terms"])
+        terms = self.build(tuple[dict[str, Any], ...], table.get("terms", []), "rewards.terms")
+        return RewardsConfig(terms=tuple(self.term(term, f"rewards.terms[{i}]") for i, term in enumerate(terms)))
+
+    def term(self, table: Mapping[str, Any], path: str) -> RewardTermConfig:
+        common = {"name", "weight"}
+        options = self.options(Kind.REWARD_TERM, table, path, common)
+        return self.build(
+            RewardTermConfig, {key: table[key] for key in common & set(table)} | {"options": options}, path
+        )
+
+    def options(self, kind: Kind, table: Mapping[str, Any], path: str, common: Set[str]) -> dict[str, Any]:
+        """Return the complete options of the component that ``name`` names; they share their table with `common`."""
+        if "name" not in table:
+            raise EsperError("E202", f'"{path}" has no name', where=self.merged.source(path), fix="add a key `name`")
+        name = self.build(str, table["name"], f"{path}.name")
+        cls = self.known(lambda: self.components.option_class(kind, name), f"{path}.name")
+        if reserved := sorted(common & set(_names(cls))):
+            why = f'the {kind} "{name}" has an option of a name that the core uses in this place'
+            raise EsperError("E202", f'"{path}.{reserved[0]}" means two things', why=why)
+        self.refuse_unknown(path, table, [*common, *_names(cls)])
+        return self.filled_in(cls, {key: value for key, value in table.items() if key not in common}, path)
+
+    def named_options(self, kind: Kind, name: str, section: str, named_at: str) -> dict[str, Any]:
+        """Return the complete options of a component that has a table of its own."""
+        path = f"{section}.{name}"
+        cls = self.known(lambda: self.components.option_class(kind, name), path, named_at)
+        return self.filled_in(cls, self.table(path), path)
+
+    def filled_in(self, cls: type | None, data: Mapping[str, Any], path: str) -> dict[str, Any]:
+        self.refuse_unknown(path, data, _names(cls))
+        if cls is None:
+            return {}
+        record: Any = self.build(cls, data, path)
+        try:
+            return {name: plain(getattr(record, name)) for name in _names(cls)}
+        except TypeError as error:
+            why = f"{cls.__name__} is made for something that a file cannot hold: {error}"
+            raise EsperError("E202", f'the options of "{path}" cannot be recorded', why=why) from error
+
+    def known(self, look_up: Callable[[], Found], *paths: str) -> Found:
+        """Look a component up; if it is not known, say where it was named."""
+        try:
+            return look_up()
+        except EsperError as error:
+            error.where = error.where or next(filter(None, map(self.place, paths)), None)
+            raise
+
+    def build(self, cls: type[Built], data: Any, path: str) -> Built:
+        return structure(cls, data, path=path, source=self.place)
+
+    def table(self, path: str) -> dict[str, Any]:
+        """Return the table at `path`, empty if there is none; anything but a table is refused."""
+        found: Any = self.merged.tree
+        for key in path.split("."):
+            found = found.get(key, {})
+        return self.build(dict[str, Any], found, path)
+
+    def refuse_unknown(self, path: str, table: Mapping[str, Any], known: Collection[str]) -> None:
+        for key in table:
+            if key not in known:
+                full = f"{path}.{key}" if path else key
+                raise EsperError("E201", f'unknown key "{full}"', where=self.place(full), fix=did_you_mean(key, known))
+
+    def place(self, path: str) -> str | None:
+        return self.merged.source(path)
+
+
+def _names(cls: type | None) -> list[str]:
+    return [field.name for field in attrs.fields(cls) if field.init] if cls else []

@@ -1,0 +1,1 @@
+"""Running: assembly, manifest, checkpoints, resuming and results."""

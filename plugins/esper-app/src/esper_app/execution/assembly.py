@@ -1,0 +1,174 @@
+"""From a configuration and a set of plugins to everything that a run is made of."""
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from esper_app.configuration.catalogue import catalogue_names
+from esper_app.configuration.components import used_components
+from esper_app.configuration.config import RunConfig
+from esper_core.growing.recipes import recipe
+from esper_core.kasmina.recipes import Recipe
+from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.protocols import Actor, DataShape, Gate, HostBuild, Sink, Split, Splits, Task
+from esper_core.leyline.specs import HostSpec, Kind, RewardTermSpec
+from esper_core.leyline.stages import GateLevel
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import Registered
+from esper_core.plugins.registry import Registry
+from esper_core.plugins.resolve import build_config, resolve
+from esper_core.simic.rewards import WeightedTerm
+from esper_core.tolaria.host import HostPlan
+
+
+@frozen(kw_only=True)
+class Assembly:
+    """The parts of one run.
+
+    Attributes:
+        config: the run's configuration.
+        used: every component that it uses.
+        task, splits: what is learned.
+        host: makes the network.
+        recipes: the catalogue, ready to be built.
+        gates: the gate set.
+        policy: name and version of the policy.
+        terms: the reward.
+    """
+
+    config: RunConfig
+    registry: Registry
+    used: tuple[Registered, ...]
+    task: Task
+    splits: Splits
+    host: Callable[[], HostBuild]
+    recipes: Mapping[str, Recipe]
+    gates: Mapping[GateLevel, Gate]
+    policy: str
+    terms: tuple[WeightedTerm, ...]
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The blueprints that may be germinated."""
+        return Catalogue(tuple(recipe.entry for recipe in self.recipes.values()))
+
+    def actor(self) -> Actor:
+        """Build the policy's actor."""
+        registered = self.registry.get(Kind.POLICY, self.config.policy.name)
+        options = build_config(registered, self.config.policy.options, path="policy")
+        actor: Actor = resolve(registered)(options, self.catalogue)
+        return actor
+
+    def plan(self, name: str) -> HostPlan:
+        """Return the plan of one growing host."""
+        return HostPlan(
+            name=name,
+            build=self.host,
+            capabilities=self.registry.get(Kind.HOST, self.config.host.name).spec.capabilities,
+            task=self.task,
+            splits=self.splits,
+            recipes=self.recipes,
+            gates=self.gates,
+            lifecycle=self.config.lifecycle,
+            limits=self.config.limits,
+            optimizer=self.config.optimizer,
+            epochs=self.config.epochs,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+        )
+
+
+def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
+    """Resolve every component that the configuration names, and load the data.
+
+    Raises:
+        EsperError: whatever keeps a component from being there: E160, E161, E204, E301, E302, E404; E202 for a device
+            that is not there.
+    """
+    _check_device(config.device)
+    registry = plugins.registry
+    task_component = registry.get(Kind.TASK, config.task.name)
+    task: Task = resolve(task_component)(build_config(task_component, config.task.options, path="task"))
+    host_component = registry.get(Kind.HOST, config.host.name)
+    assert isinstance(host_component.spec, HostSpec)
+    names = catalogue_names(config, registry)
+    _refuse_idle_options(config, names)
+    policy = registry.get(Kind.POLICY, config.policy.name)
+    return Assembly(
+        config=config,
+        registry=registry,
+        used=used_components(config, registry, names),
+        task=task,
+        splits=_on_device(task.load(), config.device),
+        host=partial(
+            _build_host,
+            resolve(host_component),
+            build_config(host_component, config.host.options, path="host"),
+            task.shape,
+        ),
+        recipes={name: recipe(registry, name, config.blueprints.get(name, {})) for name in names},
+        gates={
+            level: resolve(gate)(build_config(gate, config.gates.options.get(level, {}), path=f"gates.{level}"))
+            for level, gate in registry.gate_set(config.gates.name).items()
+        },
+        policy=f"{policy.spec.name} ({policy.origin.title})",
+        terms=tuple(_term(config, registry, index) for index in range(len(config.rewards.terms))),
+    )
+
+
+def _refuse_idle_options(config: RunConfig, names: Collection[str]) -> None:
+    for name in config.blueprints:
+        if name not in names:
+            raise EsperError(
+                "E202",
+                f'"blueprints.{name}" sets options of a blueprint that the run does not use',
+                why=f"the catalogue is {', '.join(names)}",
+                fix=f"name {name} in policy.blueprints, or leave its options out",
+            )
+
+
+def build_sinks(config: RunConfig, registry: Registry) -> dict[str, Sink]:
+    """Build the sinks that the configuration names, in order."""
+    sinks: dict[str, Sink] = {}
+    for name in config.sinks.names:
+        registered = registry.get(Kind.SINK, name)
+        options = build_config(registered, config.sinks.options.get(name, {}), path=f"sinks.{name}")
+        sinks[name] = resolve(registered)(options)
+    return sinks
+
+
+def _build_host(factory: Callable[..., HostBuild], options: Any, shape: DataShape) -> HostBuild:
+    return factory(options, shape)
+
+
+def _term(config: RunConfig, registry: Registry, index: int) -> WeightedTerm:
+    chosen = config.rewards.terms[index]
+    registered = registry.get(Kind.REWARD_TERM, chosen.name)
+    spec = registered.spec
+    assert isinstance(spec, RewardTermSpec)
+    options = build_config(registered, chosen.options, path=f"rewards.terms[{index}]")
+    return WeightedTerm(
+        name=chosen.name, term=resolve(registered)(options), weight=chosen.weight, low=spec.low, high=spec.high
+    )
+
+
+def _check_device(device: str) -> None:
+    """Before any data are loaded; what torch raises depends on how it was built and on what the machine has."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0].partition(". ")[0]
+        raise EsperError("E202", f'device "{device}" is not to be had here', why=why, fix="--set device=cpu") from error
+
+
+def _on_device(splits: Splits, device: str) -> Splits:
+    return Splits(
+        **{
+            name: Split(inputs=split.inputs.to(device), targets=split.targets.to(device))
+            for name, split in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
+        }
+    )

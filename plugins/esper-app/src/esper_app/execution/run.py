@@ -1,0 +1,266 @@
+"""The composition root of ``esper run``: parts are built, wired, run once, and their results written."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from esper_app.configuration.config import RunConfig
+from esper_app.configuration.config_text import config_toml
+from esper_app.configuration.resolve import ResolvedConfig
+from esper_app.execution.assembly import Assembly, assemble, build_sinks
+from esper_app.execution.checkpoint import FOLDER, Checkpoint, load_checkpoint, save_checkpoint
+from esper_app.execution.manifest import RunFacts, build_manifest
+from esper_app.execution.network_files import write_network
+from esper_app.execution.resuming import read_manifest, refuse_changes, resumable
+from esper_app.execution.watch import Watch
+from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.actors import NullActor
+from esper_core.leyline.records import plain
+from esper_core.nissa.hub import Hub
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.simic.cohort import Cohort
+from esper_core.simic.loop import Outcome, run_round
+from esper_core.simic.services import RunContext
+from esper_core.tolaria.executors import SerialExecutor
+from esper_core.tolaria.host import GrowingHost
+from esper_runs.result import RunEnd, answers_asked, run_result
+from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
+
+GROWN, TWIN = "grown", "twin"
+
+
+@frozen(kw_only=True)
+class FinishedRun:
+    """A run that is over.
+
+    Attributes:
+        directory: where it is written.
+        result: what is in ``result.json``.
+    """
+
+    directory: RunDirectory
+    result: dict[str, Any]
+
+    @property
+    def interrupted(self) -> bool:
+        """Somebody asked it to stop early."""
+        return bool(self.result["outcome"] == RunEnd.INTERRUPTED)
+
+
+def execute(
+    resolved: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+    watch: Watch | None = None,
+) -> FinishedRun:
+    """Run a configuration once and write everything to a run directory of its own.
+
+    Args:
+        resolved: the configuration.
+        plugins: the selected plugins.
+        command: the command line, for the manifest.
+        strict: a failing sink ends the run.
+        watch: looks at what plugins do, all the time.
+
+    Raises:
+        EsperError: whatever keeps the run from beginning; nothing has been trained then. With a `watch`: E530 when
+            a plugin breaks its contract.
+    """
+    config = resolved.config
+    with _threads(config.threads), _explaining(watch):
+        assembly = _assemble(config, plugins, watch)
+        parts = _Parts.of(assembly, plugins, first_event=0, strict=strict, watch=watch)
+        directory = create_run_directory(Path(config.runs), config.name, config.task.name)
+        manifest = build_manifest(_facts(assembly, plugins, directory, command))
+        directory.write_json(MANIFEST, manifest)
+        directory.write_text(CONFIG, config_toml(resolved))
+        parts.context.run_start(manifest)
+        return _run(parts, directory, first=0)
+
+
+def resume(
+    directory: RunDirectory,
+    resolved: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+    watch: Watch | None = None,
+) -> FinishedRun:
+    """Go on with a run from its newest checkpoint; events and weights become those of a run that never stopped.
+
+    Args:
+        directory: the run's.
+        resolved: the run's own configuration.
+        plugins: the selected plugins.
+        command: the command line, for the manifest.
+        strict: a failing sink ends the run.
+        watch: looks at what plugins do, all the time; also if the run did not begin so.
+
+    Raises:
+        EsperError: E506 if there is nothing to go on from, E509, E510 for a checkpoint that cannot be read, E511 if a
+            plugin that the run uses has changed. With a `watch`: E530 when a plugin breaks its contract.
+    """
+    config = resolved.config
+    path = resumable(directory)
+    with _threads(config.threads), _explaining(watch):
+        checkpoint = load_checkpoint(path)
+        assembly = _assemble(config, plugins, watch)
+        now = build_manifest(_facts(assembly, plugins, directory, command))
+        manifest = read_manifest(directory)
+        refuse_changes(manifest, now)
+        parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict, watch=watch)
+        parts.restore(checkpoint)
+        # The run may have been moved or renamed since.
+        manifest |= {"directory": str(directory.path), "name": directory.name}
+        manifest["resumed"] = [*manifest.get("resumed", []), {"epoch": checkpoint.epoch, "command": list(command)}]
+        directory.write_json(MANIFEST, manifest)
+        parts.context.run_resume({**manifest, "resumed_at": checkpoint.sequence})
+        return _run(parts, directory, first=checkpoint.epoch)
+
+
+@frozen(kw_only=True)
+class _Parts:
+    """What one run is made of, wired."""
+
+    assembly: Assembly
+    context: RunContext
+    cohort: Cohort
+    twin: Cohort | None
+    watch: Watch | None
+
+    @classmethod
+    def of(
+        cls, assembly: Assembly, plugins: PluginSet, *, first_event: int, strict: bool, watch: Watch | None
+    ) -> "_Parts":
+        config = assembly.config
+        sinks = build_sinks(config, plugins.registry)
+        if watch is not None:
+            sinks = watch.over_sinks(sinks, plugins.registry)
+        used = frozenset(registered.origin.plugin for registered in assembly.used)
+        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
+        context = RunContext(hub, plugins, used)
+        return cls(
+            assembly=assembly,
+            context=context,
+            cohort=_cohort(assembly, context, GROWN),
+            twin=_cohort(assembly, context, TWIN) if config.twin else None,
+            watch=watch,
+        )
+
+    @property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        return (self.cohort,) if self.twin is None else (self.cohort, self.twin)
+
+    def checkpoint(self, epoch: int) -> Checkpoint:
+        """Return the run as it stands before `epoch`."""
+        return Checkpoint(
+            epoch=epoch,
+            hosts={
+                report.host: state
+                for cohort in self.cohorts
+                for report, state in zip(cohort.reports, cohort.capture(), strict=True)
+            },
+            loop={cohort.reports[0].host: cohort.record() for cohort in self.cohorts},
+            sequence=self.context.hub.next_number,
+            healthy=all(r.governor is GovernorMode.NORMAL for cohort in self.cohorts for r in cohort.reports),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        for cohort in self.cohorts:
+            states = [checkpoint.hosts[report.host] for report in cohort.reports]
+            cohort.restore(states, checkpoint.loop[cohort.reports[0].host])
+
+
+def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
+    config, context = parts.assembly.config, parts.context
+    checkpoints = config.checkpoints
+
+    watch, began = parts.watch, perf_counter()
+
+    def after_epoch(epoch: int) -> None:
+        if watch is not None:
+            watch.settle()
+        if checkpoints.every and (epoch + 1) % checkpoints.every == 0:
+            context.hub.flush()
+            save_checkpoint(directory.path / FOLDER, parts.checkpoint(epoch + 1), keep=checkpoints.keep)
+
+    try:
+        with context.stopping_on_interrupt():
+            outcome = run_round(
+                parts.cohort, parts.twin, context, epochs=config.epochs, first=first, after_epoch=after_epoch
+            )
+            result = _write_results(parts, directory, outcome)
+        context.run_finish(result)
+    finally:
+        context.hub.close()
+    result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
+    if watch is not None:
+        watch.settle()
+        result |= {"plugin_checks": watch.summary(perf_counter() - began)}
+    directory.write_json(RESULT, result)
+    return FinishedRun(directory=directory, result=result)
+
+
+def _assemble(config: RunConfig, plugins: PluginSet, watch: Watch | None) -> Assembly:
+    assembly = assemble(config, plugins)
+    return assembly if watch is None else watch.over(assembly)
+
+
+def _explaining(watch: Watch | None) -> AbstractContextManager[None]:
+    return nullcontext() if watch is None else watch.explaining()
+
+
+def _write_results(parts: _Parts, directory: RunDirectory, outcome: Outcome) -> dict[str, Any]:
+    end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
+    asked = answers_asked(parts.assembly.splits.test.targets)
+    result = run_result(parts.assembly.config.task.name, outcome.finals, outcome.twin, end, share_of=asked)
+    result |= {"rewards": [sum(rewards) for rewards in outcome.rewards]}
+    directory.write_json(RESULT, result)
+    write_network(directory, parts.cohort.capture()[0], outcome.finals[0], parts.assembly.catalogue)
+    return result
+
+
+def _cohort(assembly: Assembly, context: RunContext, name: str) -> Cohort:
+    grows = name != TWIN
+    return Cohort(
+        SerialExecutor([GrowingHost(assembly.plan(name))]),
+        assembly.actor() if grows else NullActor(),
+        policy=assembly.policy if grows else "null",
+        epochs=assembly.config.epochs,
+        random_guess_loss=assembly.task.random_guess_loss,
+        services=context,
+        terms=assembly.terms if grows else (),
+    )
+
+
+def _facts(assembly: Assembly, plugins: PluginSet, directory: RunDirectory, command: Sequence[str]) -> RunFacts:
+    return RunFacts(
+        name=directory.name,
+        directory=str(directory.path),
+        config=assembly.config,
+        plugins=plugins.records,
+        used=assembly.used,
+        observing=[name for r in plugins.records if plugins.may_observe(name := r.origin.plugin, frozenset())],
+        blueprints=[{"name": entry.name, "options": dict(entry.options)} for entry in assembly.catalogue],
+        data=assembly.task.identity,
+        command=command,
+    )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Other thread counts give other bits: a run has its own, and leaves the process as it found it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,56 @@
+"""The seam for looking at what plugins do while a run goes on (``esper run --check-plugins``)."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.protocols import Sink
+from esper_core.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from esper_app.execution.assembly import Assembly
+
+
+class Watch(Protocol):
+    """Stands between a run and its parts. It only reads, so the run is the same with and without it."""
+
+    def over(self, assembly: "Assembly") -> "Assembly":
+        """Return the same run with each part behind its checks. Raises EsperError E530 for unsound data."""
+        ...
+
+    def over_sinks(self, sinks: Mapping[str, Sink], registry: Registry) -> dict[str, Sink]:
+        """Return the run's sinks, each behind its checks."""
+        ...
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Where anything fails after a plugin broke its contract, raise what the plugin did (E530)."""
+        ...
+
+    def settle(self) -> None:
+        """End the run if anything was wrong so far. Raises EsperError E530."""
+        ...
+
+    def summary(self, run_seconds: float) -> dict[str, Any]:
+        """Return how often plugins were looked at and what that cost, as plain data."""
+        ...
+
+
+def plugin_watch() -> Watch:
+    """Return the watch that checks plugins' contracts.
+
+    Raises:
+        EsperError: E190 if its distribution is not installed.
+    """
+    try:
+        from esper_testing.watching import PluginWatch
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("esper_testing"):
+            raise
+        raise EsperError(
+            "E190",
+            "plugins cannot be checked during a run",
+            why="the checks are a distribution of their own, esper-testing, which is not installed",
+            fix="pip install esper-testing, or run without --check-plugins",
+        ) from error
+    return PluginWatch()

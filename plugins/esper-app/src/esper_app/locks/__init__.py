@@ -1,0 +1,1 @@
+"""Locks: which plugins, to the byte, a run is bound to."""

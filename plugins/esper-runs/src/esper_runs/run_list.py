@@ -1,0 +1,174 @@
+"""The runs in a directory: found by name, and summed up for a list."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from esper_core.leyline.events import EventKind
+from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run
+from esper_runs.story import TWIN, UNFINISHED
+
+#: The outcome of a directory whose manifest or result cannot be read.
+DAMAGED = "damaged"
+
+#: The end of an event log tells how far a run has come.
+_TAIL_BYTES = 1 << 16
+
+
+@frozen(kw_only=True)
+class RunSummary:
+    """One run. What is not known is None.
+
+    Attributes:
+        name: the run's name.
+        directory: where it is.
+        task, policy, seed: what ran.
+        outcome: ``completed``, ``interrupted``, ``stopped``, ``unfinished`` or ``damaged``.
+        epochs, planned_epochs: completed and planned ones.
+        accuracy, twin_accuracy: on the test split, 0 to 1, where there is one grown host.
+        difference: the former minus the latter.
+        parameters: of the grown network.
+        started: when it began, in seconds since 1970.
+        written: when something was last written to it.
+        bytes: size of its files.
+        last: ``last`` leads to it.
+    """
+
+    name: str
+    directory: str
+    outcome: str
+    task: str | None = None
+    policy: str | None = None
+    seed: int | None = None
+    epochs: int | None = None
+    planned_epochs: int | None = None
+    accuracy: float | None = None
+    twin_accuracy: float | None = None
+    difference: float | None = None
+    parameters: int | None = None
+    started: float | None = None
+    written: float
+    bytes: int
+    last: bool = False
+
+
+def locate_run(run: Path, runs: Path = Path(RUNS)) -> RunDirectory:
+    """Return a run by its path, or by its name alone, which is looked up in `runs`.
+
+    Raises:
+        EsperError: E505 if there is none.
+    """
+    bare = len(run.parts) == 1 and not (run / MANIFEST).is_file() and not run.is_file()
+    return find_run(runs / run if bare else run)
+
+
+def list_runs(runs: Path) -> list[RunSummary]:
+    """Return all runs in a directory, the newest first; none if there is no such directory."""
+    found = [summary(path, last=path.name == last_of(runs)) for path in _run_paths(runs)]
+    return sorted(found, key=lambda run: (run.started or run.written, run.name), reverse=True)
+
+
+def last_of(runs: Path) -> str | None:
+    """Return the name of the run that ``last`` leads to, None if it leads nowhere."""
+    last = runs / LAST
+    if last.is_symlink():
+        name = Path(os.readlink(last)).name
+    elif last.is_file():
+        name = last.read_text(encoding="utf-8").strip()
+    else:
+        return None
+    return name if (runs / name).is_dir() else None
+
+
+def summary(path: Path, *, last: bool = False) -> RunSummary:
+    """Sum up the run in a directory."""
+    count, written = _extent(path)
+    facts: dict[str, Any] = {"name": path.name, "directory": str(path), "last": last}
+    facts |= {"written": written, "bytes": count}
+    try:
+        manifest = _object(path / MANIFEST)
+        result = _object(path / RESULT) if (path / RESULT).is_file() else None
+        epochs, over = _progress(path / EVENTS)
+        if result is not None and manifest.get("resumed") and epochs is not None and not over:
+            # The result is that of before the run was resumed.
+            result = None
+        return RunSummary(**facts, **_planned(manifest), **_reached(result, epochs))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return RunSummary(**facts, outcome=DAMAGED)
+
+
+def _run_paths(runs: Path) -> Iterator[Path]:
+    if runs.is_dir():
+        yield from (p for p in sorted(runs.iterdir()) if not p.is_symlink() and (p / MANIFEST).is_file())
+
+
+def _planned(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    config = manifest["config"]
+    return {
+        "task": config["task"]["name"],
+        "policy": config["policy"]["name"],
+        "seed": manifest["seed"],
+        "planned_epochs": config["epochs"],
+        "started": datetime.fromisoformat(manifest["started"]).timestamp(),
+    }
+
+
+def _reached(result: Mapping[str, Any] | None, epochs: int | None) -> dict[str, Any]:
+    if result is None:
+        return {"outcome": UNFINISHED, "epochs": epochs}
+    grown = [host for name, host in result["hosts"].items() if name != TWIN]
+    reached: dict[str, Any] = {"outcome": result["outcome"], "epochs": max(host["epochs"] for host in grown)}
+    if len(grown) == 1:
+        reached |= {"accuracy": grown[0]["test_accuracy"], "parameters": grown[0]["parameters"]}
+        reached |= {"twin_accuracy": result["hosts"].get(TWIN, {}).get("test_accuracy")}
+        reached |= {"difference": (result.get("difference") or {}).get("test_accuracy")}
+    return reached
+
+
+def _progress(log: Path) -> tuple[int | None, bool]:
+    """How many epochs a log tells of (None: of none), and whether it tells of the run's end."""
+    try:
+        with log.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except FileNotFoundError:
+        return None, False
+    events = [event for line in lines if (event := _event(line))]
+    epochs = [e["epoch"] + 1 for e in events if e["kind"] == EventKind.EPOCH_COMPLETED and e["host"] != TWIN]
+    return max(epochs, default=None), any(e["kind"] == EventKind.RUN_FINISHED for e in events)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """The first line of a tail begins anywhere, the last one may be torn."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and {"kind", "host", "epoch"} <= event.keys() else None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds no object")
+    return data
+
+
+def _extent(path: Path) -> tuple[int, float]:
+    """Size of all files, and when something in the directory was last written. What vanishes meanwhile is left out."""
+    count, written = 0, 0.0
+    for folder, _, names in os.walk(path):
+        for name in [".", *names]:
+            try:
+                found = os.lstat(os.path.join(folder, name))
+            except FileNotFoundError:
+                continue
+            count += found.st_size if name != "." else 0
+            written = max(written, found.st_mtime)
+    return count, written

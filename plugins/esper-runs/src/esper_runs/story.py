@@ -1,0 +1,190 @@
+"""The story of one run, from its directory alone: what was planned, what happened, and how it ended."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.events import EventKind
+from esper_runs.event_log import EventLog, read_event_log
+from esper_runs.gaps import gaps
+from esper_runs.happenings import Happening, happenings
+from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
+from esper_runs.seed_lives import seed_lives
+
+#: The host that never grows.
+TWIN = "twin"
+
+#: The outcome of a run without a result: it still goes on, or it was killed.
+UNFINISHED = "unfinished"
+
+
+@frozen(kw_only=True)
+class Story:
+    """One run. Epochs are counted from 0, accuracies are 0 to 1, losses in nats, as in the files.
+
+    Attributes:
+        name: the run's name.
+        directory: where it is.
+        manifest: what is in ``manifest.json``.
+        outcome: ``completed``, ``interrupted``, ``stopped`` or ``unfinished``.
+        last_event: seconds since 1970 of the last event; None without events.
+        epochs: data of the host's EPOCH_COMPLETED events, oldest first, by host.
+        happenings: everything else that happened, oldest first.
+        seeds: the field report of every seed, oldest first, with its `host`; as last measured.
+        result: what is in ``result.json``; None for a run that is not over.
+        gaps: what this story lacks and why, in sentences.
+    """
+
+    name: str
+    directory: str
+    manifest: Mapping[str, Any]
+    outcome: str
+    last_event: float | None = None
+    epochs: Mapping[str, tuple[Mapping[str, Any], ...]] = field(factory=dict)
+    happenings: tuple[Happening, ...] = ()
+    seeds: tuple[Mapping[str, Any], ...] = ()
+    result: Mapping[str, Any] | None = None
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The run's configuration."""
+        found: Mapping[str, Any] = self.manifest.get("config") or {}
+        return found
+
+    @property
+    def growing(self) -> tuple[str, ...]:
+        """The hosts that may grow, all but the twin."""
+        known = [*self.epochs, *(self.result or {}).get("hosts", {})]
+        return tuple(dict.fromkeys(name for name in known if name != TWIN))
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs the growing hosts have completed, as far as the files tell."""
+        told = (self.result or {}).get("hosts", {})
+        ends = [host["epochs"] for name, host in told.items() if name != TWIN]
+        return max([*ends, *(self.epochs[n][-1]["epoch"] + 1 for n in self.growing if self.epochs.get(n))], default=0)
+
+    def slots(self, host: str) -> tuple[str, ...]:
+        """The host's slots in site order; none if no epoch was logged."""
+        return tuple(self.epochs[host][-1]["slots"]) if self.epochs.get(host) else ()
+
+
+@frozen(kw_only=True)
+class Selection:
+    """A part of a story.
+
+    Attributes:
+        slot: of this slot only.
+        seed_id: of this seed only.
+        first, last: of these epochs only, from 0, both included; None is no bound.
+    """
+
+    slot: str | None = None
+    seed_id: str | None = None
+    first: int | None = None
+    last: int | None = None
+
+    def holds_epoch(self, epoch: int | None) -> bool:
+        """Say whether an epoch belongs to the part; what is outside of epochs belongs to every one."""
+        after = epoch is None or self.first is None or epoch >= self.first
+        return after and (epoch is None or self.last is None or epoch <= self.last)
+
+    def holds(self, happening: Happening) -> bool:
+        """Say whether something that happened belongs to the part."""
+        return (
+            self.holds_epoch(happening.epoch)
+            and self.slot in (None, happening.slot)
+            and self.seed_id in (None, happening.seed_id)
+        )
+
+
+def read_story(directory: RunDirectory) -> Story:
+    """Read a run, finished or not. Imports neither torch nor plugins.
+
+    Raises:
+        EsperError: E508 if the manifest or the result cannot be read.
+    """
+    manifest = _object(directory.path / MANIFEST)
+    log = _read_log(directory.path / EVENTS)
+    result = _result(directory.path, manifest, log)
+    events = log.events if log else ()
+    epochs = _epochs(events)
+    return Story(
+        name=str(manifest.get("name", directory.name)),
+        directory=str(directory.path),
+        manifest=manifest,
+        outcome=str(result["outcome"]) if result else UNFINISHED,
+        last_event=events[-1].get("time") if events else None,
+        epochs=epochs,
+        happenings=happenings(events),
+        seeds=tuple(result["seeds"]) if result else seed_lives(events, epochs),
+        result=result,
+        gaps=gaps(manifest, log, result),
+    )
+
+
+def select(story: Story, part: Selection) -> Story:
+    """Return the part of a story. Epochs of other slots stay: they are those of the whole network."""
+    chosen = [
+        seed for seed in story.seeds if part.slot in (None, seed["slot"]) and part.seed_id in (None, seed["seed_id"])
+    ]
+    return evolve(
+        story,
+        epochs={
+            host: tuple(data for data in epochs if part.holds_epoch(data["epoch"]))
+            for host, epochs in story.epochs.items()
+        },
+        happenings=tuple(happening for happening in story.happenings if part.holds(happening)),
+        seeds=tuple(chosen),
+    )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        EsperError: E508 if it cannot be read or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(f"it holds {type(data).__name__}, not an object")
+    except (OSError, ValueError) as error:
+        raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=str(error)) from error
+    return data
+
+
+def _read_log(path: Path) -> EventLog | None:
+    try:
+        return read_event_log(path)
+    except OSError as error:
+        raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=str(error)) from error
+
+
+def _result(folder: Path, manifest: Mapping[str, Any], log: EventLog | None) -> Mapping[str, Any] | None:
+    """The result that stands: that of an interrupted run is over once the run has been resumed."""
+    finished = [e["data"] for e in (log.events if log else ()) if e["kind"] == EventKind.RUN_FINISHED]
+    goes_on = bool(manifest.get("resumed")) and log is not None and bool(log.events) and not finished
+    if (folder / RESULT).is_file() and not goes_on:
+        return _checked(_object(folder / RESULT), folder / RESULT)
+    return finished[-1] if finished else None
+
+
+def _checked(result: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    if missing := {"outcome", "hosts", "seeds"} - result.keys():
+        why = f"it lacks {', '.join(sorted(missing))}"
+        raise EsperError("E508", f'"{path.name}" is not that of a run', where=str(path), why=why)
+    return result
+
+
+def _epochs(events: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        if event["kind"] == EventKind.EPOCH_COMPLETED:
+            found.setdefault(event["host"], []).append(event["data"])
+    return {host: tuple(epochs) for host, epochs in found.items()}

@@ -1,0 +1,115 @@
+"""A blueprint under test: how it is built, at which sites, and what is fed to it."""
+
+import torch
+from attrs import field, frozen
+from torch import Tensor, nn
+
+from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.specs import BlueprintSpec
+from esper_testing.subject import Subject
+
+#: Sites of each layout: small, widths without a large power of two, height and width that differ.
+SITES: dict[Layout, tuple[Site, ...]] = {
+    Layout.NCHW: (
+        Site(id="image8", path="image8", layout=Layout.NCHW, width=8, sample_shape=(8, 6, 6)),
+        Site(id="image12", path="image12", layout=Layout.NCHW, width=12, sample_shape=(12, 5, 7)),
+    ),
+    Layout.BTD: (
+        Site(id="text8", path="text8", layout=Layout.BTD, width=8, sample_shape=(6, 8), causal=True),
+        Site(id="tokens12", path="tokens12", layout=Layout.BTD, width=12, sample_shape=(5, 12)),
+    ),
+    Layout.BD: (
+        Site(id="vector8", path="vector8", layout=Layout.BD, width=8, sample_shape=(8,)),
+        Site(id="vector12", path="vector12", layout=Layout.BD, width=12, sample_shape=(12,)),
+    ),
+}
+
+
+@frozen(kw_only=True)
+class BlueprintSubject(Subject[BlueprintSpec]):
+    """What the blueprint checks look at.
+
+    Attributes:
+        spec: the blueprint.
+        config: its options; default: those of its options class.
+        sites: where seeds are built; default: `SITES` of every layout that the blueprint fits.
+        rms_limit: how large rms(delta) / rms(h) may become in isolated training.
+        device: where seeds are run.
+    """
+
+    sites: tuple[Site, ...] = field(converter=tuple)
+    rms_limit: float = 2.0
+    device: str = "cpu"
+
+    @sites.default
+    def _default_sites(self) -> tuple[Site, ...]:
+        return tuple(site for layout in sorted(self.spec.layouts) for site in SITES[layout])
+
+    @property
+    def trained_sites(self) -> tuple[Site, ...]:
+        """The sites at which seeds are trained: none for a control that does not learn."""
+        return self.sites if self.spec.learnable else ()
+
+    @property
+    def one_site_per_layout(self) -> tuple[Site, ...]:
+        """The first site of each layout, for what takes long."""
+        return tuple({site.layout: site for site in reversed(self.sites)}.values())
+
+    def make(self, site: Site) -> nn.Module:
+        """Return what the factory builds, on the default device and from torch's generator as it stands."""
+        module: nn.Module = self.factory(site, self.config)
+        return module
+
+    def build_any(self) -> None:
+        """Build one seed."""
+        self.make(self.sites[0])
+
+    def build(self, site: Site, seed: int = 0) -> nn.Module:
+        """Return a seed module at birth, from a random stream of its own."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module: nn.Module = self.make(site)
+        return module.to(self.device)
+
+    def awake(self, site: Site, seed: int = 0) -> nn.Module:
+        """Return a seed module as if it had been trained: every parameter is moved off its value at birth."""
+        module = self.build(site, seed)
+        generator = torch.Generator().manual_seed(seed + 1)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator).to(self.device), alpha=0.3)
+        return module
+
+    def activation(self, site: Site, batch: int = 3, *, size: tuple[int, ...] | None = None, seed: int = 0) -> Tensor:
+        """Return a normally distributed activation of a site.
+
+        Args:
+            site: where it would occur.
+            batch: number of samples.
+            size: height and width, or length, in place of the site's own.
+            seed: of its random stream.
+        """
+        shape = site.sample_shape
+        if size is not None:
+            shape = (site.width, *size) if site.layout is Layout.NCHW else (*size, site.width)
+        return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+
+def update(module: nn.Module, h: Tensor) -> Tensor:
+    """Return the module's update of `h`, without a graph."""
+    with torch.no_grad():
+        delta: Tensor = module(h)
+    return delta
+
+
+def gradients(module: nn.Module, h: Tensor, seed: int = 0) -> dict[str, Tensor | None]:
+    """Return the gradient of each trainable parameter for a random gradient of the update."""
+    module.zero_grad(set_to_none=True)
+    delta = module(h)
+    delta.backward(torch.randn(delta.shape, generator=torch.Generator().manual_seed(seed)).to(delta))
+    return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def rms(x: Tensor) -> float:
+    """Return the root of the mean square."""
+    return x.square().mean().sqrt().item()

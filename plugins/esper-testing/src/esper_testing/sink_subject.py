@@ -1,0 +1,145 @@
+"""A sink under test: opened in a folder of its own, fed with marked events, its traces read back."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from math import inf, nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from attrs import evolve, frozen
+
+from esper_core.leyline.actions import Action, Op, Transition, Verdict
+from esper_core.leyline.events import Event, EventKind
+from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult
+from esper_core.leyline.protocols import Sink
+from esper_core.leyline.records import plain
+from esper_core.leyline.reports import FieldReport
+from esper_core.leyline.specs import SinkSpec
+from esper_core.leyline.stages import Cause, GateLevel, Stage
+from esper_testing.samples import difference, good_evidence
+from esper_testing.subject import Subject
+
+#: Text that a careless encoder stumbles over.
+UNICODE = "naïve 種子 ✓ \U0001f331 \x1b[1m [bold] \u2028 \udc80 \x00"
+
+_MARK = re.compile(r"<mark (\d+)>")
+
+
+@frozen(kw_only=True)
+class SinkSubject(Subject[SinkSpec]):
+    """What the sink checks look at.
+
+    Its options must leave the place to write to the run: what a sink keeps is looked for in the run's directory and in
+    what it prints.
+    """
+
+    def build(self) -> Sink:
+        """Return a new sink."""
+        sink: Sink = self.factory(self.config)
+        return sink
+
+    def build_any(self) -> None:
+        """Build one sink."""
+        self.build()
+
+
+class Traces:
+    """A run's directory, and what was printed meanwhile."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.printed = io.StringIO()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What a sink is opened with."""
+        return {"directory": str(self.directory), "name": "conformance", "epochs": 9, "seed": 0}
+
+    def stored(self) -> list[int]:
+        """The numbers of the marks in the run's files, file by file in order."""
+        files = sorted(file for file in self.directory.rglob("*") if file.is_file())
+        return [int(number) for file in files for number in _MARK.findall(file.read_bytes().decode("utf-8", "replace"))]
+
+    def marks(self) -> list[int]:
+        """The numbers of the marks in files, or else in what was printed."""
+        return self.stored() or [int(number) for number in _MARK.findall(self.printed.getvalue())]
+
+
+@contextmanager
+def traces() -> Iterator[Traces]:
+    """Give a directory, and catch what is printed."""
+    with TemporaryDirectory() as folder:
+        found = Traces(Path(folder))
+        with redirect_stdout(found.printed), redirect_stderr(found.printed):
+            yield found
+
+
+def marked(numbers: Sequence[int]) -> list[Event]:
+    """Return events whose messages are marks, numbered from the first."""
+    return [Event(kind=EventKind.NOTICE, data={"message": f"<mark {n}>"}, sequence=n, time=float(n)) for n in numbers]
+
+
+def every_kind_of_event() -> list[Event]:
+    """Return an event of each kind as runs emit them, with strange text and with figures that are not finite."""
+    figures = [1.5, nan, inf, -inf, None]
+    return [
+        evolve(event, sequence=number, time=1.7e9 + number)
+        for number, event in enumerate(
+            Event(kind=kind, host=host, epoch=None if kind in _OF_THE_RUN else 3, data=plain(data) | extra)
+            for host in ("grown", "twin")
+            for extra in ({}, {"note": UNICODE, "figures": figures, "nested": {"deep": [{"er": UNICODE}]}})
+            for kind, data in _data().items()
+        )
+    ]
+
+
+_OF_THE_RUN = {EventKind.RUN_STARTED, EventKind.RUN_FINISHED, EventKind.PLUGIN_FAILED}
+
+
+def _data() -> dict[EventKind, Any]:
+    verdict = GateResult(gate=GateLevel.G5, passed=False, score=nan, reason=UNICODE, evidence={"contribution": nan})
+    metrics = EpochMetrics(loss=nan, accuracy=0.5, samples=4)
+    evidence = Evidence(
+        host="grown",
+        epoch=3,
+        train=metrics,
+        validation=EpochMetrics(loss=inf, accuracy=0.0, samples=4),
+        seeds=(evolve(good_evidence(Stage.BLENDING), contribution=difference(nan, inf)),),
+        gates={"block0": (verdict,)},
+    )
+    seed: dict[str, Any] = {"slot": "block0", "seed_id": "block0-0", "blueprint": "conv-light"}
+    transition = Transition(
+        **seed,
+        source=Stage.BLENDING,
+        target=Stage.CULLED,
+        epoch=3,
+        epochs_in_source=2,
+        cause=Cause.GATE,
+        reason=UNICODE,
+        gates=(verdict,),
+    )
+    report = FieldReport(
+        **seed,
+        parameters=9,
+        germinated_epoch=0,
+        ended_epoch=3,
+        final_stage=Stage.CULLED,
+        epochs_by_stage={"TRAINING": 2},
+        ablation=difference(nan, nan),
+    )
+    return {
+        EventKind.RUN_STARTED: {"directory": None, "name": UNICODE, "epochs": 9, "seed": 0},
+        EventKind.EPOCH_COMPLETED: plain(evidence) | {"slots": {"block0": "BLENDING"}},
+        EventKind.ACTION_DECIDED: Action(op=Op.CULL, slot="block0", reason=UNICODE, confidence=nan),
+        EventKind.ACTION_DENIED: Verdict(action_id="a", allowed=False, reason=UNICODE),
+        EventKind.SEED_TRANSITION: transition,
+        EventKind.SEED_FINISHED: report,
+        EventKind.GATES_EVALUATED: {"slot": "block0", "results": [verdict]},
+        EventKind.REWARD_COMPUTED: {"terms": {"gain": nan, UNICODE: inf}, "total": nan},
+        EventKind.GOVERNOR_INTERVENED: {"mode": "conservative", "reason": UNICODE},
+        EventKind.PLUGIN_FAILED: {"plugin": "foo", "place": "sink", "error": UNICODE, "disabled": False},
+        EventKind.NOTICE: {"message": UNICODE},
+    }

@@ -1,0 +1,104 @@
+"""A run's parts under inspection (``--check-plugins``): wrapped once, at assembly, so that other runs pay nothing."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from esper_app.execution.assembly import Assembly
+from esper_core.leyline.protocols import Actor, Sink
+from esper_core.leyline.specs import Kind
+from esper_core.plugins.registry import Registry
+from esper_testing.watching.inspected_parts import InspectedGate, InspectedSink, InspectedTerm, inspected_actor
+from esper_testing.watching.inspected_seeds import inspected_recipe
+from esper_testing.watching.inspected_task import InspectedHost, InspectedTask
+from esper_testing.watching.inspection import Inspection, explaining
+
+
+class PluginWatch:
+    """Looks at what the plugins of one run do (an `esper_app.execution.watch.Watch`)."""
+
+    def __init__(self) -> None:
+        self._inspection = Inspection()
+
+    def over(self, assembly: Assembly) -> Assembly:
+        """Return the same run under inspection. Raises EsperError E530 for data that are not as the task says."""
+        return inspected(assembly, self._inspection)
+
+    def over_sinks(self, sinks: Mapping[str, Sink], registry: Registry) -> dict[str, Sink]:
+        """Return the run's sinks under inspection."""
+        return inspected_sinks(sinks, registry, self._inspection)
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Where anything fails after a plugin broke its contract, raise what the plugin did (E530)."""
+        return explaining(self._inspection)
+
+    def settle(self) -> None:
+        """End the run if anything was wrong so far. Raises EsperError E530."""
+        self._inspection.settle()
+
+    def summary(self, run_seconds: float) -> dict[str, Any]:
+        """Return the account as plain data."""
+        return self._inspection.summary(run_seconds)
+
+
+@frozen(kw_only=True)
+class InspectedAssembly(Assembly):
+    """The parts of a run, each behind its checks.
+
+    Attributes:
+        inspection: the run's account.
+    """
+
+    inspection: Inspection
+
+    def actor(self) -> Actor:
+        """Build the policy's actor, under inspection."""
+        return inspected_actor(
+            super().actor(), _title(self.registry, Kind.POLICY, self.config.policy.name), self.inspection
+        )
+
+
+def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
+    """Return the same run under inspection.
+
+    Raises:
+        EsperError: E530 for data that are not as the task says.
+    """
+    config, registry = assembly.config, assembly.registry
+    host = _title(registry, Kind.HOST, config.host.name)
+    task = InspectedTask(assembly.task, _title(registry, Kind.TASK, config.task.name), host, inspection)
+    task.require_sound(assembly.splits)
+    gates = registry.gate_set(config.gates.name)
+    parts = {field.name: getattr(assembly, field.name) for field in attrs.fields(Assembly)} | {
+        "task": task,
+        "host": InspectedHost(assembly.host, host, inspection),
+        "recipes": {
+            name: inspected_recipe(recipe, _title(registry, Kind.BLUEPRINT, name), inspection)
+            for name, recipe in assembly.recipes.items()
+        },
+        "gates": {
+            level: InspectedGate(gate, level, gates[level].title, inspection) for level, gate in assembly.gates.items()
+        },
+        "terms": tuple(
+            attrs.evolve(
+                term,
+                term=InspectedTerm(
+                    term.term, term.low, term.high, _title(registry, Kind.REWARD_TERM, term.name), inspection
+                ),
+            )
+            for term in assembly.terms
+        ),
+    }
+    return InspectedAssembly(**parts, inspection=inspection)
+
+
+def inspected_sinks(sinks: Mapping[str, Sink], registry: Registry, inspection: Inspection) -> dict[str, Sink]:
+    """Return the run's sinks under inspection."""
+    return {name: InspectedSink(sink, _title(registry, Kind.SINK, name), inspection) for name, sink in sinks.items()}
+
+
+def _title(registry: Registry, kind: Kind, name: str) -> str:
+    return registry.get(kind, name).title

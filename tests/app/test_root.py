@@ -1,0 +1,158 @@
+import gc
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from esper_app.cli import main
+from esper_app.cli.lazy import LazyGroup
+from esper_app.cli.options import complete_plugin_names, plugin_options
+from esper_app.cli.root import RootGroup, cli
+from esper_core import __version__
+from esper_core.leyline.errors import CODES, EsperError, ExitCode
+from esper_core.plugins.selection import PluginOptions
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def failing(error):
+    @click.command()
+    @plugin_options
+    def fail(plugin_options):
+        try:
+            raise ZeroDivisionError("the cause")
+        except ZeroDivisionError as cause:
+            raise error from cause
+
+    root = RootGroup("esper", lazy={})
+    root.add_command(fail)
+    return root
+
+
+class TestErrors:
+    ERROR = EsperError("E204", "it is not known", where="run.toml", why="nobody made it", fix="make it")
+
+    def test_they_are_four_lines_and_an_exit_code(self):
+        done = CliRunner().invoke(failing(self.ERROR), ["fail"])
+        assert done.exit_code == ExitCode.USAGE
+        assert done.stderr == ("error[E204] it is not known\n  at run.toml\n  because nobody made it\n  fix: make it\n")
+        assert done.stdout == ""
+
+    @pytest.mark.parametrize("code", CODES)
+    def test_every_code_leads_to_its_exit_code(self, code):
+        assert CliRunner().invoke(failing(EsperError(code, "x")), ["fail"]).exit_code == CODES[code][1]
+
+    def test_tracebacks_on_request(self):
+        done = CliRunner().invoke(failing(self.ERROR), ["fail", "--trace-plugins"])
+        assert "ZeroDivisionError: the cause" in done.stderr
+        assert done.stderr.endswith(f"{self.ERROR}\n")
+
+    @pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+    def test_tracebacks_by_environment(self, value, shown):
+        done = CliRunner(env={"ESPER_TRACE": value}).invoke(failing(self.ERROR), ["fail"])
+        assert ("ZeroDivisionError" in done.stderr) is shown
+
+    def test_one_request_does_not_outlive_its_command(self):
+        runner, root = CliRunner(), failing(self.ERROR)
+        runner.invoke(root, ["fail", "--trace-plugins"])
+        assert "ZeroDivisionError" not in runner.invoke(root, ["fail"]).stderr
+
+    def test_an_interrupt_has_its_own_exit_code(self):
+        assert CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"]).exit_code == ExitCode.INTERRUPTED
+
+    def test_an_unknown_command_comes_with_the_nearest(self):
+        done = CliRunner().invoke(cli, ["pluginz"])
+        assert done.exit_code == ExitCode.USAGE
+        assert "Did you mean 'plugins'?" in done.stderr
+
+
+class TestRoot:
+    def test_the_version(self, capsys):
+        main(["--version"])
+        assert capsys.readouterr().out == f"esper {__version__} (plugin API 1.0)\n"
+        assert CliRunner().invoke(cli, ["--version"]).stdout == f"esper {__version__} (plugin API 1.0)\n"
+
+    def test_help_lists_every_command_with_its_summary(self):
+        text = CliRunner().invoke(cli, ["--help"]).stdout
+        for name, command in cli.commands.items():
+            assert re.search(rf"^  {name} +{re.escape(command.short_help)}$", text, re.MULTILINE)
+
+    def test_every_listed_command_can_be_called(self):
+        for name in cli.commands:
+            assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
+
+    def test_help_names_every_exit_code(self):
+        text = CliRunner().invoke(cli, ["--help"]).stdout
+        assert {int(number) for number in re.findall(r"\b(\d+) [a-z]", text.partition("Exit codes:")[2])} == set(
+            ExitCode
+        )
+
+    def test_garbage_is_collected_in_commands_that_may_live_long(self):
+        seen = []
+        root = RootGroup("esper", lazy={})
+        root.add_command(click.Command("long", callback=lambda: seen.append(gc.isenabled())))
+        gc.disable()
+        try:
+            CliRunner().invoke(root, ["long"])
+        finally:
+            gc.enable()
+        assert seen == [True]
+
+
+class TestLazyGroup:
+    def test_a_command_whose_module_is_not_there_is_left_out(self):
+        lazy = {"there": ("json:loads", "Is."), "gone": ("esper_app.cli.of_nobody:gone", "Is not.")}
+        assert list(LazyGroup("g", lazy=lazy).commands) == ["there"]
+
+
+class TestPluginOptions:
+    @pytest.fixture
+    def received(self):
+        seen = []
+
+        @click.command()
+        @click.option("--other")
+        @plugin_options
+        def command(plugin_options, other):
+            seen.append((plugin_options, other))
+
+        return command, seen
+
+    def test_they_arrive_as_one_record(self, received):
+        command, seen = received
+        arguments = "--plugins a,b --plugins c --no-plugin d --plugin-path e.py --strict-plugins --other f"
+        assert CliRunner().invoke(command, arguments.split()).exit_code == 0
+        expected = PluginOptions(plugins=("a,b", "c"), no_plugin=("d",), plugin_path=(Path("e.py"),), strict=True)
+        assert seen == [(expected, "f")]
+
+    def test_without_them_nothing_is_said(self, received):
+        command, seen = received
+        CliRunner().invoke(command, [])
+        assert seen == [(PluginOptions(), None)]
+
+    @pytest.mark.parametrize(
+        ("incomplete", "completed"),
+        [("au", ["auto"]), ("none,blueprint-f", ["none,blueprint-foo"]), ("blueprint-fooo", [])],
+    )
+    def test_names_are_completed_behind_commas(self, install, incomplete, completed):
+        install("esper-blueprint-foo")
+        found = complete_plugin_names(None, None, incomplete)
+        assert [name for name in found if "flex" not in name] == completed
+
+
+class TestErrorPages:
+    PAGES = (DOCS / "errors.md").read_text()
+
+    def test_every_code_has_a_page_and_every_page_a_code(self):
+        assert re.findall(r"^## (E\d+)", self.PAGES, re.MULTILINE) == list(CODES)
+
+    @pytest.mark.parametrize("code", CODES)
+    def test_a_page_tells_meaning_exit_code_cause_and_fix(self, code):
+        page = re.search(rf"^## {code}: (.*?)(?=^## |\Z)", self.PAGES, re.MULTILINE | re.DOTALL)[1]
+        meaning, exit_code = CODES[code]
+        assert page.startswith(meaning)
+        assert f"Exit code {exit_code.value}." in page
+        assert re.search(r"^\*\*Typical cause\.\*\* \S.{20}", page, re.MULTILINE)
+        assert re.search(r"^\*\*Fix\.\*\* \S.{10}", page, re.MULTILINE)

@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+import torch
+
+from esper_core.leyline.evidence import EpochMetrics
+from esper_core.leyline.reports import FieldReport, FinalReport
+from esper_core.leyline.stages import Stage
+from esper_runs.result import RunEnd, answers_asked, run_result
+
+SEED = FieldReport(
+    slot="block0",
+    seed_id="s1",
+    blueprint="noop",
+    parameters=3,
+    germinated_epoch=2,
+    ended_epoch=9,
+    final_stage=Stage.FOSSILIZED,
+    epochs_by_stage={"TRAINING": 2},
+)
+
+
+def final(host: str, accuracy: float, **changes: Any) -> FinalReport:
+    facts: dict[str, Any] = {
+        "epochs": 40,
+        "parameters": 438,
+        "host_parameters": 438,
+        "forward_flops": 1000,
+        "train_seconds": 1.5,
+        "measure_seconds": 0.5,
+    }
+    return FinalReport(host=host, test=EpochMetrics(loss=0.5, accuracy=accuracy, samples=360), **(facts | changes))
+
+
+def test_the_grown_network_stands_beside_its_twin() -> None:
+    grown = final("grown", 0.95, parameters=500, seeds=(SEED,))
+    result = run_result("digits", [grown], final("twin", 0.90), RunEnd.COMPLETED)
+    assert (result["task"], result["outcome"]) == ("digits", "completed")
+    assert list(result["hosts"]) == ["grown", "twin"]
+    assert result["hosts"]["grown"]["test_accuracy"] == 0.95
+    assert round(result["difference"]["test_accuracy"], 9) == 0.05
+    assert result["difference"]["parameters"] == 62
+    assert result["seeds"][0]["host"] == "grown"
+    assert result["seeds"][0]["final_stage"] == "FOSSILIZED"
+
+
+def test_what_cannot_be_counted_has_no_difference() -> None:
+    result = run_result("digits", [final("grown", 0.9, forward_flops=None)], final("twin", 0.9), RunEnd.COMPLETED)
+    assert result["difference"]["forward_flops"] is None
+
+
+def test_without_twin_or_with_several_hosts_there_is_no_difference() -> None:
+    assert run_result("digits", [final("grown", 0.9)], None, RunEnd.STOPPED)["difference"] is None
+    two = [final("grown-0", 0.9), final("grown-1", 0.8)]
+    assert run_result("digits", two, final("twin", 0.8), RunEnd.INTERRUPTED)["difference"] is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "asked"),
+    [
+        (torch.zeros(7, dtype=torch.int64), {"unit": "samples", "count": 7}),
+        (torch.zeros(7, 4, dtype=torch.int64), {"unit": "positions", "count": 28}),
+        (torch.tensor([[1, -100, 2], [-100, 0, 0]]), {"unit": "positions", "count": 4}),
+        (torch.tensor([[1, -100, -100], [-100, 0, 0]]), None),
+        (torch.zeros(7), None),
+    ],
+)
+def test_an_accuracy_is_a_share_of_what_was_asked(targets: torch.Tensor, asked: dict[str, Any] | None) -> None:
+    assert answers_asked(targets) == asked
+    assert run_result("text", [final("grown", 0.9)], None, RunEnd.COMPLETED, share_of=asked)["test_share_of"] == asked

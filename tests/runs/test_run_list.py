@@ -1,0 +1,93 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.events import EventKind
+from esper_runs import run_list
+from esper_runs.run_list import DAMAGED, last_of, list_runs, locate_run, summary
+
+
+def test_a_finished_run_is_summed_up(make_run):
+    files = make_run().short_life()
+    found = summary(files.write(result=files.result()))
+    assert (found.task, found.policy, found.seed, found.outcome) == ("digits", "heuristic", 7, "completed")
+    assert (found.epochs, found.planned_epochs, found.parameters) == (10, 10, 1030)
+    assert (found.accuracy, found.twin_accuracy) == (0.9, 0.8)
+    assert found.difference == pytest.approx(0.1)
+    assert found.started == 1_700_000_000
+
+
+def test_without_a_twin_there_is_no_difference(make_run):
+    files = make_run()
+    found = summary(files.write(result=files.result(twin=None)))
+    assert (found.accuracy, found.twin_accuracy, found.difference) == (0.9, None, None)
+
+
+def test_a_killed_run_tells_its_epochs_from_the_end_of_its_log(make_run, monkeypatch):
+    monkeypatch.setattr(run_list, "_TAIL_BYTES", 3000)
+    files = make_run().short_life()
+    found = summary(files.write(tail='{"kind": "epoch_'))
+    assert found.bytes > 2 * 3000
+    assert (found.outcome, found.epochs, found.accuracy) == ("unfinished", 10, None)
+
+
+def test_a_run_without_a_log_tells_no_epochs(make_run):
+    path = make_run().write()
+    (path / "events.jsonl").unlink()
+    assert (summary(path).outcome, summary(path).epochs) == ("unfinished", None)
+
+
+def test_a_resumed_run_has_no_result_until_it_is_over(make_run):
+    files = make_run().short_life()
+    interrupted = files.result(outcome="interrupted")
+    resumed = files.manifest(resumed=[{"epoch": 5, "command": []}])
+    assert summary(files.write(manifest=resumed, result=interrupted)).outcome == "unfinished"
+    files.event(EventKind.RUN_FINISHED, interrupted, host="")
+    assert summary(files.write(manifest=resumed, result=interrupted)).outcome == "interrupted"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"config": {}}'])
+@pytest.mark.parametrize("name", ["manifest.json", "result.json"])
+def test_a_damaged_run_is_listed_as_such(make_run, name, content):
+    files = make_run()
+    path = files.write(result=files.result())
+    (path / name).write_text(content)
+    assert [(run.name, run.outcome) for run in list_runs(path.parent)] == [("digits-1", DAMAGED)]
+
+
+def test_only_runs_are_listed(make_run, tmp_path):
+    path = make_run().write()
+    (path.parent / "notes").mkdir()
+    (path.parent / "file.txt").write_text("x")
+    os.symlink(path.name, path.parent / "last")
+    os.symlink(path, path.parent / "link")
+    assert [run.name for run in list_runs(path.parent)] == ["digits-1"]
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+def test_last_is_known_as_a_link_and_as_a_file(make_run):
+    runs = make_run().write().parent
+    assert last_of(runs) is None
+    os.symlink("digits-1", runs / "last")
+    assert last_of(runs) == "digits-1"
+    assert [run.last for run in list_runs(runs)] == [True]
+    (runs / "last").unlink()
+    (runs / "last").write_text("digits-1\n")
+    assert last_of(runs) == "digits-1"
+    (runs / "last").write_text("digits-9\n")
+    assert last_of(runs) is None
+
+
+def test_a_run_is_located_by_name_and_by_path(make_run, tmp_path, monkeypatch):
+    path = make_run().write()
+    os.symlink("digits-1", path.parent / "last")
+    monkeypatch.chdir(tmp_path)
+    for given in ("digits-1", "last", "runs/digits-1", "runs/last", "./runs/digits-1", str(path)):
+        assert locate_run(Path(given)).path == path.resolve()
+    monkeypatch.chdir(path.parent)
+    assert locate_run(Path("digits-1")).path == path.resolve()
+    assert locate_run(Path("last")).path == path.resolve()
+    with pytest.raises(EsperError, match="no run"):
+        locate_run(Path("digits-2"))
