@@ -1,15 +1,13 @@
-"""Plain data as TOML, with comments. (The standard library reads TOML but does not write it.)"""
+"""Plain data as TOML, with comments, written by tomlkit. (The standard library reads TOML but does not write it.)"""
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import isfinite, isnan
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import tomlkit
+from tomlkit.items import InlineTable, Item, Table
 
 #: Gives the comment for the value at a dotted path, or None.
 Comment = Callable[[str], str | None]
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def to_toml(data: Mapping[str, Any], comment: Comment = lambda path: None) -> str:
@@ -18,49 +16,57 @@ def to_toml(data: Mapping[str, Any], comment: Comment = lambda path: None) -> st
     Raises:
         TypeError: for a value that TOML has no form for.
     """
-    return "\n".join(_table(data, "", comment)) + "\n"
+    document = tomlkit.document()
+    _fill(document, data, "", comment)
+    return tomlkit.dumps(document)
 
 
 def toml_value(value: Any) -> str:
     """Write one value on one line."""
-    if value is None:
-        return '"none"'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's, except that TOML wants DEL escaped too.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return repr(value) if isfinite(value) else "nan" if isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, Mapping):
-        items = ", ".join(f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items())
-        return f"{{{items}}}"
-    if isinstance(value, Sequence):
-        return f"[{', '.join(map(toml_value, value))}]"
-    raise TypeError(f"{type(value).__name__} has no form in TOML")
+    return _item(value).as_string()
 
 
 def toml_key(key: str) -> str:
     """Write a key, quoted where it has to be."""
-    return key if _BARE_KEY.fullmatch(key) else toml_value(key)
-
-
-def _table(data: Mapping[str, Any], path: str, comment: Comment, header: str = "") -> Iterator[str]:
-    """The table's own values first, then its tables: a value after a table's header would belong to that table."""
-    tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
-    values = {key: value for key, value in data.items() if key not in tables}
-    if header and (values or not tables):
-        yield f"\n[{header}]"
-    for key, value in values.items():
-        line = f"{toml_key(key)} = {toml_value(value)}"
-        said = comment(dotted(path, key))
-        yield f"{line}  # {said}" if said else line
-    for key, value in tables.items():
-        yield from _table(value, dotted(path, key), comment, dotted(header, toml_key(key)))
+    return tomlkit.key(key).as_string()
 
 
 def dotted(path: str, key: str) -> str:
     """Append a key to a dotted path."""
     return f"{path}.{key}" if path else key
+
+
+def _fill(table: tomlkit.TOMLDocument | Table, data: Mapping[str, Any], path: str, comment: Comment) -> None:
+    """The table's own values first, then its tables: a value after a table's header would belong to that table."""
+    tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
+    for key, value in data.items():
+        if key in tables:
+            continue
+        item = _item(value)
+        if said := comment(dotted(path, key)):
+            item.comment(said)
+            item.trivia.comment_ws = "  "
+        table.append(tomlkit.key(key), item)
+    for key, value in tables.items():
+        inner = tomlkit.table()
+        _fill(inner, value, dotted(path, key), comment)
+        table.append(tomlkit.key(key), inner)
+
+
+def _item(value: Any) -> Item:
+    """Lists and mappings inside of values are written inline, so that a value is always one line."""
+    if value is None:
+        return tomlkit.string("none")
+    if isinstance(value, Mapping):
+        table: InlineTable = tomlkit.inline_table()
+        for key, item in value.items():
+            table.append(tomlkit.key(key), _item(item))
+        return table
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        array = tomlkit.array()
+        for item in value:
+            array.append(_item(item))
+        return array
+    if isinstance(value, bool | int | float | str):
+        return tomlkit.item(value)
+    raise TypeError(f"{type(value).__name__} has no form in TOML")
