@@ -10,6 +10,7 @@ import attrs
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind, Level
 from esper_core.leyline.protocols import Sink
+from esper_core.leyline.structure import structure
 from esper_core.nissa.outlet import Outlet, SinkCounts, sink_failed
 
 #: So many events wait for each other at most.
@@ -107,6 +108,12 @@ class Hub:
     def counts(self) -> dict[str, SinkCounts]:
         """Return what became of every sink's events so far, by the sink's name."""
         return {outlet.name: outlet.counts for outlet in self._outlets}
+
+    def restore_counts(self, counts: Mapping[str, Any]) -> None:
+        """Go on counting where a run was saved: `counts` are those of `counts`, as plain data, by the sink's name."""
+        for outlet in self._outlets:
+            if outlet.name in counts:
+                outlet.counts = structure(SinkCounts, counts[outlet.name])
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from esper_app.cli.root import cli
+from esper_app.execution.checkpoint import load_checkpoint, newest_checkpoint
+from esper_app.execution.run_lock import exclusive
+from esper_core.leyline.errors import EsperError
+from esper_runs.run_directory import RunDirectory
 
 #: Germinates twice, blends, fossilizes one seed and culls another, within fourteen epochs.
 SETTINGS = [
@@ -25,6 +29,7 @@ SETTINGS = [
     "lifecycle.probation_timeout_epochs=3",
     "gates.name=permissive",
     "checkpoints.keep=99",
+    "checkpoints.every=1",
 ]
 TIMES = {"time", "seconds", "train_seconds", "measure_seconds"}
 
@@ -142,7 +147,7 @@ def damaged(run, change):
         (lambda data: b"", "E509"),
         (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "E509"),
         (lambda data: b"x" * len(data), "E509"),
-        (lambda data: data.replace(b'\\"format\\": 1,', b'\\"format\\": 9,'), "E510"),
+        (lambda data: data.replace(b'\\"format\\": 2,', b'\\"format\\": 9,'), "E510"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_read_is_named(whole, tmp_path, change, code):
@@ -152,6 +157,53 @@ def test_a_checkpoint_that_cannot_be_read_is_named(whole, tmp_path, change, code
     assert result.exit_code in (1, 2)
     assert code in result.output
     assert newest.name in result.output
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(whole, tmp_path):
+    run = at_epoch(whole, 5, tmp_path)
+    path = newest_checkpoint(run / "checkpoints")
+    sound, chance = path.read_bytes(), random.Random(1)
+    load_checkpoint(path)
+    for _ in range(300):
+        place = chance.randrange(len(sound))
+        flipped = bytearray(sound)
+        flipped[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(EsperError) as caught:
+            load_checkpoint(path)
+        assert caught.value.code in ("E509", "E510"), place
+
+
+def test_a_run_with_a_changed_configuration_is_refused(whole, tmp_path):
+    run = at_epoch(whole, 5, tmp_path)
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace("seed = 3 ", "seed = 4 "))
+    result = invoke("--resume", str(run))
+    assert result.exit_code == 2
+    assert 'E515] "seed" is not what the run began with' in result.output
+    assert "it was 3; it is 4" in result.output
+
+
+def test_two_processes_cannot_go_on_with_one_run(whole, tmp_path):
+    run = at_epoch(whole, 5, tmp_path)
+    before = (run / "events.jsonl").read_bytes()
+    with exclusive(RunDirectory(run)):
+        result = invoke("--resume", str(run))
+    assert (result.exit_code, "E514" in result.output) == (2, True)
+    assert f"process {os.getpid()}" in result.output
+    assert (run / "events.jsonl").read_bytes() == before
+
+
+def test_a_run_that_was_killed_before_its_result_was_written_comes_to_its_end(whole, tmp_path):
+    run = tmp_path / "digits-1"
+    shutil.copytree(whole, run)
+    (run / "result.json").unlink()
+    (run / "topology.json").unlink()
+    result = invoke("--resume", str(run))
+    assert result.exit_code == 0, result.output
+    assert_same_run(whole, run)
+    first, second = (timeless(json.loads((path / "result.json").read_text())) for path in (whole, run))
+    assert first == second
 
 
 def test_after_a_damaged_checkpoint_is_removed_the_one_before_it_serves(whole, tmp_path):
@@ -189,7 +241,7 @@ def test_what_cannot_be_resumed_says_why(whole, tmp_path):
 
 
 def test_old_checkpoints_are_pruned(tmp_path):
-    settings = ["epochs=5", "twin=false", f"runs={tmp_path}"]
+    settings = ["epochs=5", "twin=false", "checkpoints.every=1", f"runs={tmp_path}"]
     result = invoke("digits", *(part for s in settings for part in ("--set", s)))
     assert result.exit_code == 0, result.output
     kept = sorted(path.name for path in (tmp_path / "digits-1" / "checkpoints").iterdir())

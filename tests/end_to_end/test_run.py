@@ -83,6 +83,7 @@ def test_a_run_leaves_everything_about_itself(finished):
         "weights.safetensors",
         "topology.json",
         "checkpoints",
+        ".lock",
     }
     manifest = json.loads((run / "manifest.json").read_text())
     used = {item["name"] for plugin in manifest["plugins"] for item in plugin["used"]}

@@ -89,6 +89,9 @@ def _resume(
     if task or config_options != ConfigOptions():
         raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
     directory = find_run(path)
+    from esper_app.execution.resuming import read_manifest, refuse_other_core
+
+    refuse_other_core(read_manifest(directory))
     options = evolve(config_options, file=directory.path / CONFIG)
     resolved = resolve_command(None, options, plugin_options)
     from esper_app.execution.run import resume

@@ -26,7 +26,7 @@ from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 
 #: Where None means "choose what suits", not "nothing".
-_AUTO = (("policy", "blueprints"), ("lifecycle", "isolate"))
+_AUTO = (("policy", "blueprints"), ("lifecycle", "isolate"), ("checkpoints", "every"))
 
 
 def config_toml(resolved: ResolvedConfig) -> str:

@@ -1,8 +1,4 @@
-"""Checkpoints: everything a run is between two epochs, in one file, written whole or not at all.
-
-A file is a safetensors file: tensors, and a header with plain data. Nothing in it is code. The header carries a digest
-of the tensors, since the format has none, and each tensor's memory format, which it would lose.
-"""
+"""Checkpoints: a run as of now in one safetensors file, whole or absent, with a digest of everything in it."""
 
 import hashlib
 import json
@@ -18,32 +14,36 @@ from torch import Tensor
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.reports import HostState
+from esper_core.simic.state import LoopState
 from esper_runs.run_directory import write_atomically
 
-#: Version of the format; a file of a higher version is refused.
-FORMAT = 1
+#: Version of the format; files of other versions are refused.
+FORMAT = 2
 
 FOLDER = "checkpoints"
 _SUFFIX = ".safetensors"
+_HOST, _LOOP = "host", "loop"
 
 
 @frozen(kw_only=True)
 class Checkpoint:
-    """A run before one of its epochs.
+    """A run before one of its epochs. Its size does not depend on how many epochs are over.
 
     Attributes:
         epoch: the next epoch.
         hosts: the state of every host, by name.
-        loop: what the loop knows, as plain data.
+        loop: what the loop knows of each cohort, by the name of its first host.
         sequence: number of the next event.
         healthy: no governor had anything to object.
+        sinks: what became of every sink's events so far, as plain data.
     """
 
     epoch: int
     hosts: Mapping[str, HostState]
-    loop: Mapping[str, Any]
+    loop: Mapping[str, LoopState]
     sequence: int
     healthy: bool
+    sinks: Mapping[str, Any]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -52,18 +52,19 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     Raises:
         OSError: if it cannot be written; the earlier ones are still there then.
     """
-    tensors = {f"{host}//{name}": t for host, state in checkpoint.hosts.items() for name, t in state.tensors.items()}
+    tensors = dict(_named(checkpoint))
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
         "epoch": checkpoint.epoch,
         "sequence": checkpoint.sequence,
         "healthy": checkpoint.healthy,
-        "loop": checkpoint.loop,
+        "sinks": checkpoint.sinks,
+        "loop": {name: state.record for name, state in checkpoint.loop.items()},
         "hosts": {host: {"version": state.version, "record": state.record} for host, state in checkpoint.hosts.items()},
         "channels_last": sorted(name for name, tensor in tensors.items() if _is_channels_last(tensor)),
-        "digest": _digest(contiguous),
     }
+    header["digest"] = _digest(header, contiguous)
     folder.mkdir(exist_ok=True)
     path = folder / f"epoch-{checkpoint.epoch:06d}{_SUFFIX}"
     write_atomically(path, save(contiguous, metadata={"esper": json.dumps(header)}))
@@ -75,31 +76,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        EsperError: E509 if it is damaged, E510 if its format is newer than this one.
+        EsperError: E509 if it is damaged, E510 if its format is another one.
     """
     header = _header(path)
     try:
         tensors = load(path.read_bytes())
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    if _digest(tensors) != header["digest"]:
-        raise _damaged(path, "its tensors do not have the digest that was written with them")
+    if _digest(header, tensors) != header.get("digest"):
+        raise _damaged(path, "its content does not have the digest that was written with it")
     for name in header["channels_last"]:
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
-    hosts = {
-        host: HostState(
-            tensors={n.removeprefix(f"{host}//"): t for n, t in tensors.items() if n.startswith(f"{host}//")},
-            record=saved["record"],
-            version=saved["version"],
-        )
-        for host, saved in header["hosts"].items()
-    }
     return Checkpoint(
         epoch=header["epoch"],
-        hosts=hosts,
-        loop=header["loop"],
+        hosts={
+            host: HostState(tensors=_part(tensors, _HOST, host), record=saved["record"], version=saved["version"])
+            for host, saved in header["hosts"].items()
+        },
+        loop={
+            name: LoopState(tensors=_part(tensors, _LOOP, name), record=record)
+            for name, record in header["loop"].items()
+        },
         sequence=header["sequence"],
         healthy=header["healthy"],
+        sinks=header["sinks"],
     )
 
 
@@ -108,19 +108,34 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob(f"epoch-*{_SUFFIX}"), default=None)
 
 
+def _named(checkpoint: Checkpoint) -> Iterable[tuple[str, Tensor]]:
+    """Every tensor under the name that it has in the file."""
+    parts: tuple[tuple[str, Mapping[str, HostState] | Mapping[str, LoopState]], ...]
+    parts = ((_HOST, checkpoint.hosts), (_LOOP, checkpoint.loop))
+    for part, states in parts:
+        for owner, state in states.items():
+            yield from ((f"{part}//{owner}//{name}", tensor) for name, tensor in state.tensors.items())
+
+
+def _part(tensors: Mapping[str, Tensor], part: str, owner: str) -> dict[str, Tensor]:
+    prefix = f"{part}//{owner}//"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _header(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header: dict[str, Any] = json.loads(file.metadata()["esper"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            written = header["format"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
-    if header.get("format", 0) > FORMAT:
+    if written != FORMAT:
         raise EsperError(
             "E510",
-            f'"{path.name}" was written by a newer Esper',
+            f'"{path.name}" was written by another version of Esper',
             where=str(path),
-            why=f"its format is {header['format']}, this Esper reads up to {FORMAT}",
-            fix="pip install -U esper-core",
+            why=f"its format is {written}, this Esper reads {FORMAT}",
+            fix="go on with the version that manifest.json names under core, or begin a new run",
         )
     return header
 
@@ -139,8 +154,10 @@ def _first_healthy(paths: Iterable[Path]) -> list[Path]:
     return next(([path] for path in paths if _header(path)["healthy"]), [])
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the header, all but the digest itself, and every tensor with its name, type and shape."""
+    said = {key: value for key, value in header.items() if key != "digest"}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

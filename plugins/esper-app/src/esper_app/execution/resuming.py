@@ -1,13 +1,20 @@
 """May a run go on? Its directory, its newest checkpoint and its plugins decide."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from esper_app.execution.checkpoint import FOLDER, newest_checkpoint
+from esper_app.execution.network_files import read_object
+from esper_app.locks.lock import current_core
 from esper_core.leyline.errors import EsperError
-from esper_runs.run_directory import MANIFEST, RESULT, RunDirectory
+from esper_runs.result import RunEnd
+from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory
+
+#: What may be another: where a run is kept and what it is called, which plugins may take part (what they are is checked
+#: by their code), and how often it is saved.
+_FREE = frozenset({"runs", "name", "plugins", "checkpoints"})
 
 
 def resumable(directory: RunDirectory) -> Path:
@@ -17,7 +24,7 @@ def resumable(directory: RunDirectory) -> Path:
         EsperError: E506 if the run is complete, or has no checkpoint.
     """
     result = directory.path / RESULT
-    if result.is_file() and json.loads(result.read_text(encoding="utf-8"))["outcome"] != "interrupted":
+    if result.is_file() and read_object(directory, RESULT).get("outcome") != RunEnd.INTERRUPTED:
         raise EsperError(
             "E506", f'run "{directory.name}" is over', why="it has a result", fix="begin a new run: esper run TASK"
         )
@@ -28,15 +35,55 @@ def resumable(directory: RunDirectory) -> Path:
             f'run "{directory.name}" has no checkpoint',
             where=str(directory.path / FOLDER),
             why="it ended before its first one, or was told to write none (checkpoints.every = 0)",
-            fix="begin it anew: esper run --config " + str(directory.path / "config.toml"),
+            fix="begin it again: esper run --config " + str(directory.path / "config.toml"),
         )
     return path
 
 
 def read_manifest(directory: RunDirectory) -> dict[str, Any]:
-    """Return a run's manifest."""
-    manifest: dict[str, Any] = json.loads((directory.path / MANIFEST).read_text(encoding="utf-8"))
-    return manifest
+    """Return a run's manifest. Raises EsperError E508 if it is damaged."""
+    return read_object(directory, MANIFEST)
+
+
+def refuse_other_core(manifest: Mapping[str, Any]) -> None:
+    """Check that a run was begun with this Esper, before its configuration is read by it.
+
+    Raises:
+        EsperError: E511.
+    """
+    core = current_core()
+    _refuse_other_code(dict([_core(manifest)]), {core.plugin: (core.version, core.digest)})
+
+
+def refuse_other_settings(began_with: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a run goes on with the configuration that it began with.
+
+    Args:
+        began_with: the configuration in the run's manifest.
+        now: the configuration that was read.
+
+    Raises:
+        EsperError: E515 naming the first setting that differs.
+    """
+    before, after = dict(_flat(began_with)), dict(_flat(now))
+    for key in [*before, *(key for key in after if key not in before)]:
+        if key.partition(".")[0] not in _FREE and before.get(key) != after.get(key):
+            raise EsperError(
+                "E515",
+                f'"{key}" is not what the run began with',
+                where=CONFIG,
+                why=f"it was {json.dumps(before.get(key))}; it is {json.dumps(after.get(key))}",
+                fix="put it back, or begin a new run with this file: esper run --config FILE",
+            )
+
+
+def _flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted path. An empty table is a value: it says that there is nothing in it."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -45,7 +92,12 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
         EsperError: E511 naming the first plugin, or the core, that has changed; E502 if the data have.
     """
-    was, is_now = _code(before), _code(now)
+    _refuse_other_code(_code(before), _code(now))
+    if before["data"] != now["data"]:
+        raise EsperError("E502", "the data are not those that the run began with", fix="bring the same data back")
+
+
+def _refuse_other_code(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> None:
     for name in was:
         if name not in is_now or was[name] != is_now[name]:
             version, digest = was[name]
@@ -56,13 +108,15 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 why=f"it was {version}, {digest}; it is {current}",
                 fix=f"pip install {name}=={version}, or begin a new run",
             )
-    if before["data"] != now["data"]:
-        raise EsperError("E502", "the data are not those that the run began with", fix="bring the same data back")
 
 
 def _code(manifest: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:
     """Version and digest of the core and of every plugin that was used, by distribution or file."""
     entries = [entry for entry in manifest["plugins"] if entry["used"]]
     found = {entry["distribution"] or entry["file"]: (entry["version"], entry["digest"]) for entry in entries}
+    return dict([_core(manifest)]) | found
+
+
+def _core(manifest: Mapping[str, Any]) -> tuple[str, tuple[str | None, str | None]]:
     core = manifest["core"]
-    return {core["distribution"]: (core["version"], core["digest"]), **found}
+    return core["distribution"], (core["version"], core["digest"])

@@ -14,9 +14,11 @@ from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.execution.assembly import Assembly, assemble, build_sinks
 from esper_app.execution.checkpoint import FOLDER, Checkpoint, load_checkpoint, save_checkpoint
+from esper_app.execution.checkpoint_schedule import CheckpointSchedule
 from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_network
-from esper_app.execution.resuming import read_manifest, refuse_changes, resumable
+from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
+from esper_app.execution.run_lock import exclusive
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.actors import NullActor
@@ -26,6 +28,7 @@ from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.cohort import Cohort
 from esper_core.simic.loop import Outcome, run_round
 from esper_core.simic.services import RunContext
+from esper_core.simic.state import LoopState
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
 from esper_runs.result import RunEnd, answers_asked, run_result
@@ -78,11 +81,12 @@ def execute(
         assembly = _assemble(config, plugins, watch)
         parts = _Parts.of(assembly, plugins, first_event=0, strict=strict, watch=watch)
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
-        manifest = build_manifest(_facts(assembly, plugins, directory, command))
-        directory.write_json(MANIFEST, manifest)
-        directory.write_text(CONFIG, config_toml(resolved))
-        parts.context.run_start(manifest)
-        return _run(parts, directory, first=0)
+        with exclusive(directory):
+            manifest = build_manifest(_facts(assembly, plugins, directory, command))
+            directory.write_json(MANIFEST, manifest)
+            directory.write_text(CONFIG, config_toml(resolved))
+            parts.context.run_start(manifest)
+            return _run(parts, directory, first=0)
 
 
 def resume(
@@ -106,16 +110,16 @@ def resume(
 
     Raises:
         EsperError: E506 if there is nothing to go on from, E509, E510 for a checkpoint that cannot be read, E511 if a
-            plugin that the run uses has changed. With a `watch`: E530 when a plugin breaks its contract.
+            plugin that the run uses has changed, E514 if another process is at the run, E515 if the configuration is
+            not the one that the run began with. With a `watch`: E530 when a plugin breaks its contract.
     """
     config = resolved.config
-    path = resumable(directory)
-    with _threads(config.threads), _explaining(watch):
-        checkpoint = load_checkpoint(path)
-        assembly = _assemble(config, plugins, watch)
-        now = build_manifest(_facts(assembly, plugins, directory, command))
+    with exclusive(directory), _threads(config.threads), _explaining(watch):
+        checkpoint = load_checkpoint(resumable(directory))
         manifest = read_manifest(directory)
-        refuse_changes(manifest, now)
+        refuse_other_settings(manifest["config"], config.tree())
+        assembly = _assemble(config, plugins, watch)
+        refuse_changes(manifest, build_manifest(_facts(assembly, plugins, directory, command)))
         parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict, watch=watch)
         parts.restore(checkpoint)
         # The run may have been moved or renamed since.
@@ -168,36 +172,36 @@ class _Parts:
                 for cohort in self.cohorts
                 for report, state in zip(cohort.reports, cohort.capture(), strict=True)
             },
-            loop={cohort.reports[0].host: cohort.record() for cohort in self.cohorts},
+            loop={cohort.reports[0].host: LoopState(record=cohort.record()) for cohort in self.cohorts},
             sequence=self.context.hub.next_number,
             healthy=all(r.governor is GovernorMode.NORMAL for cohort in self.cohorts for r in cohort.reports),
+            sinks=plain(self.context.hub.counts()),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         for cohort in self.cohorts:
             states = [checkpoint.hosts[report.host] for report in cohort.reports]
-            cohort.restore(states, checkpoint.loop[cohort.reports[0].host])
+            cohort.restore(states, checkpoint.loop[cohort.reports[0].host].record)
+        self.context.hub.restore_counts(checkpoint.sinks)
 
 
 def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
-    config, context = parts.assembly.config, parts.context
-    checkpoints = config.checkpoints
-
-    watch, began = parts.watch, perf_counter()
+    config, context, watch = parts.assembly.config, parts.context, parts.watch
+    saver, began = _Saver(parts, directory, first), perf_counter()
 
     def after_epoch(epoch: int) -> None:
         if watch is not None:
             watch.settle()
-        if checkpoints.every and (epoch + 1) % checkpoints.every == 0:
-            context.hub.flush()
-            save_checkpoint(directory.path / FOLDER, parts.checkpoint(epoch + 1), keep=checkpoints.keep)
+        saver.after_epoch(epoch)
 
     try:
         with context.stopping_on_interrupt():
             outcome = run_round(
                 parts.cohort, parts.twin, context, epochs=config.epochs, first=first, after_epoch=after_epoch
             )
-            result = _write_results(parts, directory, outcome)
+            saver.at_the_end()
+            result = _result(parts, outcome)
+            write_network(directory, parts.cohort.capture()[0], outcome.finals[0], parts.assembly.catalogue)
         context.run_finish(result)
     finally:
         context.hub.close()
@@ -205,8 +209,38 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     if watch is not None:
         watch.settle()
         result |= {"plugin_checks": watch.summary(perf_counter() - began)}
+    # Last, and once: a run that has a result is over, whatever becomes of the process.
     directory.write_json(RESULT, result)
     return FinishedRun(directory=directory, result=result)
+
+
+class _Saver:
+    """Saves a run now and then, and at its end."""
+
+    def __init__(self, parts: _Parts, directory: RunDirectory, first: int) -> None:
+        self._parts = parts
+        self._folder = directory.path / FOLDER
+        self._config = parts.assembly.config.checkpoints
+        self._schedule = CheckpointSchedule(self._config)
+        self._epoch = self._saved = first
+
+    def after_epoch(self, epoch: int) -> None:
+        """Save if it is time."""
+        self._epoch = epoch + 1
+        if self._schedule.due(epoch):
+            self._save()
+
+    def at_the_end(self) -> None:
+        """Save what has come since the newest checkpoint: a run that was interrupted goes on from here."""
+        if self._schedule.wanted and self._saved < self._epoch:
+            self._save()
+
+    def _save(self) -> None:
+        began = perf_counter()
+        self._parts.context.hub.flush()
+        save_checkpoint(self._folder, self._parts.checkpoint(self._epoch), keep=self._config.keep)
+        self._saved = self._epoch
+        self._schedule.saved(perf_counter() - began)
 
 
 def _assemble(config: RunConfig, plugins: PluginSet, watch: Watch | None) -> Assembly:
@@ -218,14 +252,11 @@ def _explaining(watch: Watch | None) -> AbstractContextManager[None]:
     return nullcontext() if watch is None else watch.explaining()
 
 
-def _write_results(parts: _Parts, directory: RunDirectory, outcome: Outcome) -> dict[str, Any]:
+def _result(parts: _Parts, outcome: Outcome) -> dict[str, Any]:
     end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
     asked = answers_asked(parts.assembly.splits.test.targets)
     result = run_result(parts.assembly.config.task.name, outcome.finals, outcome.twin, end, share_of=asked)
-    result |= {"rewards": [sum(rewards) for rewards in outcome.rewards]}
-    directory.write_json(RESULT, result)
-    write_network(directory, parts.cohort.capture()[0], outcome.finals[0], parts.assembly.catalogue)
-    return result
+    return result | {"rewards": [sum(rewards) for rewards in outcome.rewards]}
 
 
 def _cohort(assembly: Assembly, context: RunContext, name: str) -> Cohort:
