@@ -78,7 +78,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E507": ("a network with live seeds cannot be exported", ExitCode.USAGE),
     "E508": ("a run's files are damaged or not as expected", ExitCode.FAILED),
     "E509": ("a checkpoint is damaged", ExitCode.FAILED),
-    "E510": ("a checkpoint was written by another version of Esper", ExitCode.USAGE),
+    "E510": ("a checkpoint was written by a newer Esper", ExitCode.USAGE),
     "E511": ("a run's plugins have changed since it began", ExitCode.PLUGIN),
     "E512": ("a network cannot be exported in this form", ExitCode.USAGE),
     "E513": ("an exported file cannot be written", ExitCode.USAGE),

@@ -17,7 +17,7 @@ from esper_core.leyline.reports import HostState
 from esper_core.simic.state import LoopState
 from esper_runs.run_directory import write_atomically
 
-#: Version of the format; files of other versions are refused.
+#: Version of the format. Files of version 1 are read as well, those of a higher one are refused.
 FORMAT = 2
 
 FOLDER = "checkpoints"
@@ -83,8 +83,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         tensors = load(path.read_bytes())
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    if _digest(header, tensors) != header.get("digest"):
+    said = {} if header["format"] == 1 else header  # the digest of version 1 is that of the tensors alone
+    if _digest(said, tensors) != header.get("digest"):
         raise _damaged(path, "its content does not have the digest that was written with it")
+    if header["format"] == 1:
+        header, tensors = _of_version_1(header, tensors)
     for name in header["channels_last"]:
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
     return Checkpoint(
@@ -129,15 +132,22 @@ def _header(path: Path) -> dict[str, Any]:
             written = header["format"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
-    if written != FORMAT:
+    if written not in range(1, FORMAT + 1):
         raise EsperError(
             "E510",
-            f'"{path.name}" was written by another version of Esper',
+            f'"{path.name}" was written by a newer Esper',
             where=str(path),
-            why=f"its format is {written}, this Esper reads {FORMAT}",
-            fix="go on with the version that manifest.json names under core, or begin a new run",
+            why=f"its format is {written}, this Esper reads up to {FORMAT}",
+            fix="pip install -U esper-app",
         )
     return header
+
+
+def _of_version_1(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Tensors belonged to hosts only, and sinks were counted from the last resume."""
+    channels_last = [f"{_HOST}//{name}" for name in header["channels_last"]]
+    named = {f"{_HOST}//{name}": tensor for name, tensor in tensors.items()}
+    return {**header, "channels_last": channels_last, "sinks": {}}, named
 
 
 def _prune(folder: Path, keep: int) -> None:
@@ -157,7 +167,7 @@ def _first_healthy(paths: Iterable[Path]) -> list[Path]:
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over the header, all but the digest itself, and every tensor with its name, type and shape."""
     said = {key: value for key, value in header.items() if key != "digest"}
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode() if said else b"")
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
