@@ -24,6 +24,9 @@ _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 declared, entries = _module.declared, _module.entries
 
+#: What checks a plugin: the suite, the command that it is called by, and what these stand on.
+CHECKERS = ("esper-core", "esper-app", "esper-runs", "esper-testing")
+
 #: The environment of a user's shell: nothing that points into this workspace.
 DROPPED = ("ESPER_", "PYTHON", "UV_", "VIRTUAL_ENV")
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
@@ -88,6 +91,13 @@ class Clean:
         """What `esper plugins list` says, by distribution."""
         return {record["distribution"]: record for record in json.loads(self.esper("plugins", "list", "--json"))}
 
+    def statuses(self) -> dict[str, str]:
+        """The status of every plugin by distribution, where there is no `esper` command to ask."""
+        code = "import json; from esper_core.plugins.loader import load_plugins; print(json.dumps({"
+        code += "record.origin.distribution: record.status for record in load_plugins(tolerant=True).records}))"
+        found: dict[str, str] = json.loads(self.python("-c", code))
+        return found
+
 
 @pytest.fixture(scope="session")
 def clean(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clean]:
@@ -100,10 +110,10 @@ def clean(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
 
 
 @pytest.fixture(scope="session")
-def with_one_plugin(clean: Clean) -> dict[str, dict[str, Any]]:
-    """The plugins that there are after nothing but one blueprint was installed."""
+def with_one_plugin(clean: Clean) -> dict[str, str]:
+    """The plugins, with their status, after nothing but one blueprint was installed."""
     clean.install("esper-blueprint-noop")
-    return clean.plugins()
+    return clean.statuses()
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +188,7 @@ def alone(solo: Solo) -> dict[str, list[dict[str, Any]]]:
 
 @frozen
 class Bare:
-    """A Python that finds nothing but the standard library, one plugin, the core, and what these two declare.
+    """A Python that finds nothing but the standard library, one plugin, what checks it, and what these declare.
 
     The declared libraries are linked from this environment, so that nothing is downloaded.
     """
@@ -195,7 +205,8 @@ class Bare:
 
     def check(self, plugin: Path, *options: str | Path) -> list[dict[str, Any]]:
         """Run the conformance suite on the plugin installed in a folder, and return the results."""
-        path = [plugin, self.distributions / "esper-core", self._libraries(plugin)]
+        checkers = [self.distributions / name for name in CHECKERS]
+        path = [plugin, *checkers, self._libraries(plugin, *checkers)]
         environ = ENVIRON | {
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "HF_HUB_OFFLINE": "1",
@@ -207,9 +218,9 @@ class Bare:
         results: list[dict[str, Any]] = json.loads(done.stdout)
         return results
 
-    def _libraries(self, plugin: Path) -> Path:
+    def _libraries(self, plugin: Path, *checkers: Path) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=f"{plugin.name}-", dir=self.folder))
-        lines = [line for it in (plugin, self.distributions / "esper-core") for line in requirements_in(it)]
+        lines = [line for it in (plugin, *checkers) for line in requirements_in(it)]
         for name in declared(lines):
             for entry in entries(name):
                 link = folder / entry.name
