@@ -20,7 +20,7 @@ from esper_core.leyline.actions import GovernorMode, Op
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Stage
 from esper_runs.run_directory import RunDirectory
-from esper_runs.story import read_story
+from esper_runs.run_record import read_run_record
 
 Show = Callable[..., str]
 
@@ -79,9 +79,9 @@ def test_stages_are_drawn_epoch_by_epoch_with_alpha(files, show):
 
 def test_a_column_of_several_epochs_shows_what_is_furthest_on(files, show):
     files.write(result=files.result())
-    story = read_story(RunDirectory(files.path))
+    record = read_run_record(RunDirectory(files.path))
     # The gutter takes thirteen columns: five are left for ten epochs.
-    text = story_page(story, story, Pen(width=18))
+    text = story_page(record, record, Pen(width=18))
     assert row(text, "a") == "·2PFF"
     assert row(text, "b") == "·TTxe"
     assert "(2 epochs share a column: what is furthest on is shown)" in flat(text)
@@ -108,7 +108,7 @@ def test_what_happened_is_told_with_reasons_and_evidence(files, show):
         "a-0 conv-light: TRAINING → BLENDING, by gate: small enough G2 passed: small enough update ratio = 0.25" in text
     )
     assert "probe = +0.5000 ± 0.1250 nats (100 samples)" in text
-    assert "4–6 b-0 G2 not passed 3 times, at last: update_ratio 5 > 1 update ratio = 5" in text
+    assert "4–6 b-0 G2 not passed 3 times, most recently: update_ratio 5 > 1 update ratio = 5" in text
     assert "epoch 7 b-0 conv-light: TRAINING → CULLED, by timeout: it did not learn" in text
     assert "PROBATIONARY → FOSSILIZED, by action: it has passed (confidence 0.900)" in text
 
@@ -130,7 +130,7 @@ def test_denials_governor_failures_and_notices_are_told(files, show):
 def test_an_action_whose_effect_was_cut_off_is_told_as_such(files, show):
     files.action(Op.FOSSILIZE, 9, "a", "it has passed")
     files.write()
-    assert "fossilize in a (it has passed); what came of it is not in the log" in flat(show("digits-1"))
+    assert "fossilize in a (it has passed); its effect is not in the log" in flat(show("digits-1"))
 
 
 def test_ablation_and_gain_stand_side_by_side_and_apart(files, show):
@@ -188,8 +188,8 @@ def test_a_killed_run_is_shown_as_far_as_it_came(files, show):
     assert text.startswith(
         "digits-1: unfinished, 5 of 10 epochs in short 2 seeds germinated (1 BLENDING (live), 1 TRAINING"
     )
-    assert "missing There is no result.json: the run still goes on, or it was killed." in text
-    assert "The last line of events.jsonl is torn" in text
+    assert "missing There is no result.json: the run is still going on, or it was killed." in text
+    assert "The last line of events.jsonl is incomplete" in text
     assert "on the test split" not in text
     assert re.search(r"last event [\d.]+ s later, which is [\d.]+ days ago", text)
 
@@ -218,7 +218,7 @@ def test_one_slot_is_followed_with_every_verdict(files, show):
     text = show("digits-1", "--slot", "b")
     assert row(text, "b") == "···TTTxeee"
     assert not re.search(r"^ *a \|", text, re.MULTILINE)
-    assert text.count("asked after the epoch: G2 not passed") == 3
+    assert text.count("after the epoch: G2 not passed") == 3
     assert "a-0" not in text
     assert re.search(r"^ +4  TRAINING +0\.000 .* \+0\.030 ± 0\.010 +45\.0 %$", text, re.MULTILINE)
 
@@ -272,12 +272,12 @@ def test_a_run_that_is_not_there_comes_with_the_nearest(files, show):
 
 def test_the_story_is_data_on_request(files, show):
     files.write(result=files.result())
-    story = json.loads(show("digits-1", "--json"))
-    assert story["outcome"] == "completed"
-    assert story["epochs"]["grown"][4]["slots"] == {"a": "BLENDING", "b": "TRAINING"}
+    record = json.loads(show("digits-1", "--json"))
+    assert record["outcome"] == "completed"
+    assert record["epochs"]["grown"][4]["slots"] == {"a": "BLENDING", "b": "TRAINING"}
     part = json.loads(show("digits-1", "--json", "--slot", "a", "--epochs", "3-4"))
     assert [data["epoch"] for data in part["epochs"]["grown"]] == [2, 3]
-    assert {happening["slot"] for happening in part["happenings"]} == {"a"}
+    assert {event["slot"] for event in part["timeline"]} == {"a"}
 
 
 @pytest.mark.parametrize("width", [40, 60, 120])
@@ -328,8 +328,8 @@ def test_an_output_that_knows_ascii_alone_gets_nothing_else(files, monkeypatch):
             return False
 
     pen = pen_for(Ascii(), 80)
-    story = read_story(RunDirectory(files.write(result=files.result())))
-    text = story_page(story, story, pen)
+    record = read_run_record(RunDirectory(files.write(result=files.result())))
+    text = story_page(record, record, pen)
     text.encode("ascii")
     assert row(text, "a") == "..T27PPFFF"
     assert "1-2  waits: only 0 epochs are over ... only 1" in text
@@ -358,7 +358,7 @@ def test_resumptions_are_told(files, show):
 
 def test_slots_of_two_hosts_are_told_apart(files):
     files.epoch(0, {"a": Stage.DORMANT}, host="grown-1")
-    story = read_story(RunDirectory(files.write()))
-    text = story_page(story, story, Pen())
+    record = read_run_record(RunDirectory(files.write()))
+    text = story_page(record, record, Pen())
     assert "grown-1: what its slots held" in text
     assert "grown a-0  conv-light: DORMANT → GERMINATED" in text

@@ -10,9 +10,9 @@ from attrs import frozen
 from esper_app_export.export_formats import TOPOLOGY_SUFFIX, Format
 from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.records import to_json
-from esper_runs.figures import flops, loss, paired, percent, points, whole
+from esper_runs.formatting import flops, loss, paired, percent, points, whole
+from esper_runs.run_record import TWIN
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
-from esper_runs.story import TWIN
 from esper_runs.verdict import verdict
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 from esper_app_report.charts import BOTH, Columns, Curve, level_row, line_chart
 from esper_app_report.pen import Pen
 from esper_app_report.stage_chart import legend, stage_row
-from esper_runs.figures import figure, flops, loss, percent, whole
-from esper_runs.story import TWIN, Story
+from esper_runs.formatting import as_number, flops, loss, percent, whole
+from esper_runs.run_record import TWIN, RunRecord
 
 #: A label and a drawing; without a drawing, a text of its own.
 Row = tuple[str, str | None]
@@ -19,10 +19,10 @@ _GROWN_MARK, _TWIN_MARK = "*", "o"
 _MOST_CHANGES = 8
 
 
-def course(story: Story, host: str, pen: Pen, slots: Sequence[str] | None = None) -> str:
+def course(record: RunRecord, host: str, pen: Pen, slots: Sequence[str] | None = None) -> str:
     """Draw a host that has completed an epoch; of its slots all, or these only."""
-    epochs, twin = story.epochs[host], story.epochs.get(TWIN, ())
-    shown = story.slots(host) if slots is None else slots
+    epochs, twin = record.epochs[host], record.epochs.get(TWIN, ())
+    shown = record.slots(host) if slots is None else slots
     gutter = max(len(label) for label in (*shown, "parameters"))
     columns = Columns.fit(range(epochs[0]["epoch"], epochs[-1]["epoch"] + 1), pen.width - gutter - 3)
     rows = [*_stages(epochs, shown, columns, pen), *_sizes(epochs, twin, columns, pen)]
@@ -80,7 +80,7 @@ def _series(epochs: Epochs, *keys: str) -> dict[int, float]:
         value: Any = data
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if (number := figure(value)) is not None:
+        if (number := as_number(value)) is not None:
             found[data["epoch"]] = number
     return found
 

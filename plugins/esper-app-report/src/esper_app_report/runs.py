@@ -9,11 +9,11 @@ import click
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.records import to_json
-from esper_runs.figures import MISSING, percent, points, size, whole
+from esper_runs.formatting import MISSING, percent, points, size, whole
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import RUNS
 from esper_runs.run_list import DAMAGED, RunSummary, list_runs
-from esper_runs.story import UNFINISHED
+from esper_runs.run_record import UNFINISHED
 from esper_runs.tables import table
 
 _OUTCOMES = [*(end.value for end in RunEnd), UNFINISHED, DAMAGED]

@@ -6,11 +6,11 @@ from typing import Any
 from esper_app_report.course import course
 from esper_app_report.pen import Pen
 from esper_app_report.story_page import header, history, section
-from esper_runs.chronicle import chronicle
-from esper_runs.figures import figure, loss, paired, percent, value_in_words, whole
+from esper_runs.formatting import as_number, loss, paired, percent, value_in_words, whole
+from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
-from esper_runs.story import Story
 from esper_runs.tables import table
+from esper_runs.timeline_text import timeline_text
 
 _HEADERS = ("epoch", "stage", "alpha", "gradients", "update", "trial", "ablation", "gain", "accuracy")
 _EXPLAINED = (
@@ -19,10 +19,10 @@ _EXPLAINED = (
 )
 
 
-def seed_page(story: Story, part: Story, pen: Pen) -> str:
-    """Return the page of a part of a story that follows one slot or one seed."""
-    parts = [header(story, pen)]
-    for host in story.growing:
+def seed_page(record: RunRecord, part: RunRecord, pen: Pen) -> str:
+    """Return the page of a part of a record that follows one slot or one seed."""
+    parts = [header(record, pen)]
+    for host in record.growing:
         seeds = [seed for seed in part.seeds if seed["host"] == host]
         slots = list(dict.fromkeys(seed["slot"] for seed in seeds))
         if slots and part.epochs.get(host):
@@ -44,16 +44,16 @@ def _title(seed: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _life(story: Story, seed: Mapping[str, Any], pen: Pen) -> Iterator[str]:
-    if rows := list(_rows(story, seed)):
+def _life(record: RunRecord, seed: Mapping[str, Any], pen: Pen) -> Iterator[str]:
+    if rows := list(_rows(record, seed)):
         yield table(_HEADERS, rows, right=(0, *range(2, len(_HEADERS))))
-    of_seed = [h for h in story.happenings if (h.host, h.seed_id) == (seed["host"], seed["seed_id"])]
+    of_seed = [h for h in record.timeline if (h.host, h.seed_id) == (seed["host"], seed["seed_id"])]
     if of_seed:
-        yield history(chronicle(of_seed, every_verdict=True), pen)
+        yield history(timeline_text(of_seed, every_verdict=True), pen)
 
 
-def _rows(story: Story, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for data in story.epochs.get(seed["host"], ()):
+def _rows(record: RunRecord, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for data in record.epochs.get(seed["host"], ()):
         for evidence in data["seeds"]:
             if evidence["seed_id"] == seed["seed_id"]:
                 yield (
@@ -70,4 +70,4 @@ def _rows(story: Story, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _ratio(value: Any) -> str:
-    return "-" if figure(value) is None else value_in_words(figure(value))
+    return "-" if as_number(value) is None else value_in_words(as_number(value))

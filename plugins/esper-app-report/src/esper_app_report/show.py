@@ -1,4 +1,4 @@
-"""``esper show``: tell the story of a run."""
+"""``esper show``: tell the record of a run."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from esper_app_report.story_page import story_page
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.records import to_json
 from esper_runs.run_list import locate_run
-from esper_runs.story import Selection, Story, read_story, select
+from esper_runs.run_record import RunRecord, Selection, read_run_record, select
 
 
 def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int | None, int | None]:
@@ -36,7 +36,7 @@ def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tu
 @click.option(
     "--epochs", metavar="A-B", callback=_epoch_range, help="These epochs only, counted from 1; A- and -B too."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the whole story as data; epochs are counted from 0.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record as data; epochs are counted from 0.")
 @click.option("--width", type=click.IntRange(min=40), help="Columns to draw in.  [default: the terminal's]")
 def show(
     run: Path,
@@ -51,21 +51,21 @@ def show(
     RUN is a run's directory, or its name under runs/; `last`, the default, is the newest one. Runs that still go on,
     and those that were interrupted or killed, are shown as far as their files tell.
     """
-    story = read_story(locate_run(run))
-    _check_names(story, slot, seed_id)
-    part = select(story, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
+    record = read_run_record(locate_run(run))
+    _check_names(record, slot, seed_id)
+    part = select(record, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
     if as_json:
         click.echo(to_json(part, indent=2))
         return
     pen = pen_for(sys.stdout, width)
     page = story_page if slot is None and seed_id is None else seed_page
-    click.echo(page(story, part, pen), color=pen.colour)
+    click.echo(page(record, part, pen), color=pen.colour)
 
 
-def _check_names(story: Story, slot: str | None, seed_id: str | None) -> None:
+def _check_names(record: RunRecord, slot: str | None, seed_id: str | None) -> None:
     """A slot or seed of which the files tell nothing is a mistake, not an empty page."""
-    slots = {name for host in story.epochs for name in story.slots(host)} | {seed["slot"] for seed in story.seeds}
-    seeds = {seed["seed_id"] for seed in story.seeds}
+    slots = {name for host in record.epochs for name in record.slots(host)} | {seed["slot"] for seed in record.seeds}
+    seeds = {seed["seed_id"] for seed in record.seeds}
     for kind, name, known in (("slot", slot, slots), ("seed", seed_id, seeds)):
         if name is not None and name not in known:
-            raise EsperError("E520", f'run "{story.name}" has no {kind} "{name}"', fix=did_you_mean(name, known))
+            raise EsperError("E520", f'run "{record.name}" has no {kind} "{name}"', fix=did_you_mean(name, known))

@@ -6,7 +6,7 @@ from typing import Any
 from esper_app_report.charts import Columns
 from esper_app_report.pen import Pen
 from esper_core.leyline.stages import Stage
-from esper_runs.figures import figure
+from esper_runs.formatting import as_number
 
 #: Symbol and colour of each stage. Where several share a column, the last one in this order is shown: what a seed
 #: has reached hides what came before, and an end hides everything.
@@ -63,6 +63,6 @@ def _cell(epochs: list[Mapping[str, Any]], slot: str, pen: Pen) -> str:
 
 def _tenths(data: Mapping[str, Any], slot: str) -> str:
     """Alpha at the epoch's end, rounded down; nothing once it has arrived."""
-    alphas = [figure(seed["alpha"]) for seed in data["seeds"] if seed["slot"] == slot]
+    alphas = [as_number(seed["alpha"]) for seed in data["seeds"] if seed["slot"] == slot]
     alpha = alphas[0] if alphas else None
     return "" if alpha is None or not alpha < 1 else str(int(10 * alpha + 1e-6))

@@ -1,4 +1,4 @@
-"""A run's story on one page: header, stages, the course of the training, what happened, seeds, and how it ended."""
+"""A run's record on one page: header, stages, the course of the training, what happened, seeds, and how it ended."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,10 +8,10 @@ from typing import Any
 
 from esper_app_report.course import course
 from esper_app_report.pen import Pen
-from esper_runs.chronicle import Entry, chronicle
-from esper_runs.figures import duration
+from esper_runs.formatting import duration
+from esper_runs.run_record import TWIN, UNFINISHED, RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, seed_table
-from esper_runs.story import TWIN, UNFINISHED, Story
+from esper_runs.timeline_text import TimelineEntry, timeline_text
 from esper_runs.verdict import accuracies, comparison, verdict
 
 _OUTCOMES = {"completed": "good", "interrupted": "warning", "stopped": "bad", UNFINISHED: "warning"}
@@ -19,55 +19,55 @@ _OUTCOMES = {"completed": "good", "interrupted": "warning", "stopped": "bad", UN
 _COMPONENTS = ("task", "host", "policy")
 
 
-def story_page(story: Story, part: Story, pen: Pen) -> str:
-    """Return the page of a story, with the course of the training and what happened in a part of it."""
-    several = len(story.growing) > 1
-    parts = [header(story, pen)]
-    parts += [course(part, host, pen) for host in story.growing if part.epochs.get(host)]
-    if entries := chronicle(part.happenings):
+def story_page(record: RunRecord, part: RunRecord, pen: Pen) -> str:
+    """Return the page of a record, with the course of the training and what happened in a part of it."""
+    several = len(record.growing) > 1
+    parts = [header(record, pen)]
+    parts += [course(part, host, pen) for host in record.growing if part.epochs.get(host)]
+    if entries := timeline_text(part.timeline):
         parts.append(section("what happened", history(entries, pen, several_hosts=several), pen))
-    if story.seeds:
+    if record.seeds:
         explained = pen.paint(pen.wrap(ABLATION_AND_GAIN), "dim")
-        parts.append(section("seeds", f"{seed_table(story.seeds, several_hosts=several)}\n\n{explained}", pen))
-    if story.result is not None:
-        parts.append(section("on the test split", comparison(story.result), pen))
-        parts.append(pen.paint(pen.wrap(verdict(story.result)), "title"))
+        parts.append(section("seeds", f"{seed_table(record.seeds, several_hosts=several)}\n\n{explained}", pen))
+    if record.result is not None:
+        parts.append(section("on the test split", comparison(record.result), pen))
+        parts.append(pen.paint(pen.wrap(verdict(record.result)), "title"))
     return pen.finish("\n\n".join(parts))
 
 
-def header(story: Story, pen: Pen) -> str:
+def header(record: RunRecord, pen: Pen) -> str:
     """Return what ran, when, how it ended, and what the files do not tell."""
-    facts = [("in short", in_short(story)), *_facts(story), *(("missing", gap) for gap in story.gaps)]
+    facts = [("in short", in_short(record)), *_facts(record), *(("missing", gap) for gap in record.missing_data)]
     width = max(len(name) for name, _ in facts)
-    lines = [_title(story, pen)]
+    lines = [_title(record, pen)]
     for name, text in facts:
         line = pen.wrap(f"{name.ljust(width)}  {text}", 2, width + 2)
         lines.append(pen.paint(line, "warning") if name == "missing" else line)
     return "\n".join(lines)
 
 
-def in_short(story: Story) -> str:
+def in_short(record: RunRecord) -> str:
     """Say in a line what was grown and what came of it."""
-    ends = Counter(ending(seed) for seed in story.seeds)
+    ends = Counter(ending(seed) for seed in record.seeds)
     grown = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
-    number = len(story.seeds)
+    number = len(record.seeds)
     if number:
         seeds = f"{number} {'seed' if number == 1 else 'seeds'} germinated ({grown})"
     else:
-        told = story.result is not None or story.epochs
+        told = record.result is not None or record.epochs
         seeds = "no seed germinated" if told else "whether seeds were germinated is not known"
-    return f"{seeds}; {accuracies(story.result)}" if story.result is not None else f"{seeds}; no result yet"
+    return f"{seeds}; {accuracies(record.result)}" if record.result is not None else f"{seeds}; no result yet"
 
 
-def _title(story: Story, pen: Pen) -> str:
-    planned = story.config.get("epochs")
-    epochs = f"{story.epochs_done} of {planned} epochs" if planned else f"{story.epochs_done} epochs"
-    outcome = pen.paint(story.outcome, _OUTCOMES.get(story.outcome, ""))
-    return f"{pen.paint(story.name, 'title')}: {outcome}, {epochs}"
+def _title(record: RunRecord, pen: Pen) -> str:
+    planned = record.config.get("epochs")
+    epochs = f"{record.epochs_done} of {planned} epochs" if planned else f"{record.epochs_done} epochs"
+    outcome = pen.paint(record.outcome, _OUTCOMES.get(record.outcome, ""))
+    return f"{pen.paint(record.name, 'title')}: {outcome}, {epochs}"
 
 
-def _facts(story: Story) -> Iterator[tuple[str, str]]:
-    config, manifest = story.config, story.manifest
+def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
+    config, manifest = record.config, record.manifest
     for kind in _COMPONENTS:
         if component := config.get(kind):
             options = [f"{key} = {value}" for key, value in component.items() if key != "name" and value is not None]
@@ -79,10 +79,10 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
         yield "seed", str(manifest["seed"])
     if used := [_plugin(entry) for entry in manifest.get("plugins", ()) if entry.get("used")]:
         yield "plugins", ", ".join(used)
-    yield "when", ", ".join(_times(story))
+    yield "when", ", ".join(_times(record))
     if command := manifest.get("command"):
         yield "command", " ".join(["esper", *map(str, command[1:])])
-    yield "where", story.directory
+    yield "where", record.directory
 
 
 def _plugin(entry: Mapping[str, Any]) -> str:
@@ -90,18 +90,18 @@ def _plugin(entry: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (str(name), entry.get("version"))))
 
 
-def _times(story: Story) -> Iterator[str]:
-    started = story.manifest.get("started")
+def _times(record: RunRecord) -> Iterator[str]:
+    started = record.manifest.get("started")
     began = datetime.fromisoformat(started) if started else None
     if began is not None:
         yield f"started {began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if resumed := story.manifest.get("resumed"):
+    if resumed := record.manifest.get("resumed"):
         times = "once" if len(resumed) == 1 else f"{len(resumed)} times, at last"
         yield f"resumed {times} before epoch {resumed[-1]['epoch'] + 1}"
-    if began is not None and story.last_event is not None:
-        yield f"last event {duration(max(0.0, story.last_event - began.timestamp()))} later"
-        if story.outcome == UNFINISHED:
-            yield f"which is {duration(max(0.0, time() - story.last_event))} ago"
+    if began is not None and record.last_event is not None:
+        yield f"last event {duration(max(0.0, record.last_event - began.timestamp()))} later"
+        if record.outcome == UNFINISHED:
+            yield f"which is {duration(max(0.0, time() - record.last_event))} ago"
 
 
 def section(title: str, text: str, pen: Pen) -> str:
@@ -109,12 +109,12 @@ def section(title: str, text: str, pen: Pen) -> str:
     return f"{pen.paint(title, 'title')}\n{text}"
 
 
-def history(entries: Iterable[Entry], pen: Pen, *, several_hosts: bool = False) -> str:
-    """Return the lines of a chronicle; `several_hosts` names the hosts too."""
+def history(entries: Iterable[TimelineEntry], pen: Pen, *, several_hosts: bool = False) -> str:
+    """Return the lines of a timeline_text; `several_hosts` names the hosts too."""
     return "\n".join(_entry(entry, pen, several_hosts) for entry in entries)
 
 
-def _entry(entry: Entry, pen: Pen, several_hosts: bool) -> str:
+def _entry(entry: TimelineEntry, pen: Pen, several_hosts: bool) -> str:
     """Figures stand below what rests on them."""
     lead = f"{_epochs(entry):>11}  "
     host = entry.host if several_hosts or entry.host == TWIN else ""
@@ -124,7 +124,7 @@ def _entry(entry: Entry, pen: Pen, several_hosts: bool) -> str:
     return "\n".join(lines)
 
 
-def _epochs(entry: Entry) -> str:
+def _epochs(entry: TimelineEntry) -> str:
     if entry.first is None:
         return ""
     first, last = entry.first + 1, (entry.last or 0) + 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esper_core.leyline.stages import Stage
-from esper_runs.figures import paired, percent, whole
+from esper_runs.formatting import paired, percent, whole
 from esper_runs.tables import table
 
 #: The two must not be mistaken for each other: ablation overstates the gain several times.

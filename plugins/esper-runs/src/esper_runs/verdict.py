@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import Any
 
-from esper_runs.figures import duration, figure, flops, loss, paired, percent, points, whole
-from esper_runs.story import TWIN
+from esper_runs.formatting import as_number, duration, flops, loss, paired, percent, points, whole
+from esper_runs.run_record import TWIN
 from esper_runs.tables import table
 
 #: Row title, key, how to write a value, how to write a difference.
@@ -54,7 +54,7 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
     if ending := _ENDINGS.get(result.get("outcome", "")):
         yield ending
     difference = result.get("difference") or {}
-    gain = figure(difference.get("test_accuracy"))
+    gain = as_number(difference.get("test_accuracy"))
     if gain is None or not isfinite(gain):
         yield "There is nothing to compare with, so this run does not tell whether growing paid."
         return
@@ -78,14 +78,14 @@ def _judgement(gain: float, loss_gain: Mapping[str, Any] | None) -> str:
     """A handful of samples is no judgement: where the losses do not bear the accuracies out, it stays open."""
     if gain == 0 and not (loss_gain and _beyond_chance(loss_gain)):
         return "Growing made no difference"
-    if loss_gain and not (_beyond_chance(loss_gain) and (figure(loss_gain["mean"]) or 0.0) * gain > 0):
+    if loss_gain and not (_beyond_chance(loss_gain) and (as_number(loss_gain["mean"]) or 0.0) * gain > 0):
         return "Growing made no clear difference"
     return "Growing paid" if gain > 0 else "Growing did not pay"
 
 
 def _beyond_chance(gain: Mapping[str, Any]) -> bool:
     """Two standard errors are the usual bar; losses on the same samples tell more than counts of right answers."""
-    mean, error = figure(gain["mean"]), figure(gain["standard_error"])
+    mean, error = as_number(gain["mean"]), as_number(gain["standard_error"])
     return mean is not None and error is not None and abs(mean) > 2 * error
 
 
@@ -105,7 +105,7 @@ def _price(difference: Mapping[str, Any]) -> str:
 
 
 def _beside_chance(gain: Mapping[str, Any]) -> str:
-    mean, error = figure(gain["mean"]), figure(gain["standard_error"])
+    mean, error = as_number(gain["mean"]), as_number(gain["standard_error"])
     if mean is None or error is None or not isfinite(mean):
         return "Its gain in loss on the same samples is no finite number."
     if mean == error == 0:
@@ -115,5 +115,5 @@ def _beside_chance(gain: Mapping[str, Any]) -> str:
 
 
 def _depended_on(seed: Mapping[str, Any]) -> bool:
-    ablation = figure((seed.get("ablation") or {}).get("mean"))
+    ablation = as_number((seed.get("ablation") or {}).get("mean"))
     return ablation is not None and ablation > 0

@@ -1,9 +1,9 @@
 import pytest
 
-from esper_runs.figures import (
+from esper_runs.formatting import (
     duration,
     evidence_in_words,
-    figure,
+    as_number,
     flops,
     loss,
     paired,
@@ -48,7 +48,7 @@ def test_figures_in_words(written, expected):
 
 @pytest.mark.parametrize(("value", "number"), [("NaN", "nan"), ("-Infinity", "-inf"), (1, "1.0"), ("text", "None")])
 def test_numbers_of_json_files(value, number):
-    assert str(figure(value)) == number
+    assert str(as_number(value)) == number
 
 
 def test_evidence_joins_a_difference_with_its_error():

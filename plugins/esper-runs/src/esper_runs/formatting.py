@@ -1,4 +1,4 @@
-"""Figures in words. Absence is a dash, never a number."""
+"""How figures are written, with their units. What is missing is a dash, never a number."""
 
 from collections.abc import Mapping
 from math import isfinite, isnan
@@ -7,7 +7,7 @@ from typing import Any
 MISSING = "-"
 
 
-def figure(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """Return a number from a JSON file, where ``"NaN"`` and ``"Infinity"`` are texts; None for what is no number."""
     if isinstance(value, str):
         try:
@@ -19,28 +19,28 @@ def figure(value: Any) -> float | None:
 
 def percent(accuracy: Any) -> str:
     """Write an accuracy from 0 to 1 in per cent."""
-    return MISSING if (value := figure(accuracy)) is None else f"{100 * value:.1f} %"
+    return MISSING if (value := as_number(accuracy)) is None else f"{100 * value:.1f} %"
 
 
 def points(difference: Any) -> str:
     """Write a difference of accuracies in percentage points."""
-    return MISSING if (value := figure(difference)) is None else f"{100 * value:+.1f} points"
+    return MISSING if (value := as_number(difference)) is None else f"{100 * value:+.1f} points"
 
 
 def loss(nats: Any, signed: bool = False, digits: int = 3) -> str:
     """Write a loss, or a difference of losses, in nats."""
-    return MISSING if (value := figure(nats)) is None else f"{value:{'+' if signed else ''}.{digits}f}"
+    return MISSING if (value := as_number(nats)) is None else f"{value:{'+' if signed else ''}.{digits}f}"
 
 
 def whole(number: Any, signed: bool = False) -> str:
     """Write a whole number with separators."""
-    value = figure(number)
+    value = as_number(number)
     return MISSING if value is None else str(value) if not isfinite(value) else f"{value:{'+' if signed else ''},.0f}"
 
 
 def flops(number: Any, signed: bool = False) -> str:
     """Write a number of floating-point operations with a unit."""
-    value, sign = figure(number), "+" if signed else ""
+    value, sign = as_number(number), "+" if signed else ""
     if value is None:
         return MISSING
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -59,7 +59,7 @@ def size(count: int) -> str:
 
 def duration(seconds: Any, signed: bool = False) -> str:
     """Write a duration in the unit that suits it."""
-    value = figure(seconds)
+    value = as_number(seconds)
     if value is None:
         return MISSING
     for unit, length, above in (("days", 86400, 172800), ("h", 3600, 7200), ("min", 60, 120)):
