@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esper_app_report.charts import Columns, Curve, Scale, level_row, line_chart
-from esper_app_report.pen import Pen
+from esper_app_report.terminal import Terminal
 
-PEN = Pen()
+TERMINAL = Terminal()
 
 
 @given(st.integers(0, 50), st.integers(1, 500), st.integers(1, 120))
@@ -56,7 +56,7 @@ def test_what_spans_more_than_a_decade_is_drawn_by_ratios():
 
 
 def drawn(*curves, epochs=range(4), height=3):
-    chart = line_chart(curves, Columns.fit(epochs, 80), PEN, lambda value: f"{value:.1f}", height)
+    chart = line_chart(curves, Columns.fit(epochs, 80), TERMINAL, lambda value: f"{value:.1f}", height)
     return [f"{label:>4}|{drawing}" for label, drawing in chart]
 
 
@@ -83,6 +83,6 @@ def test_epochs_that_share_a_column_are_averaged():
 
 
 def test_levels_go_from_the_lowest_value_to_the_highest():
-    assert level_row({0: 10, 1: 15, 2: 20}, Columns.fit(range(4), 9), PEN) == "▁▅█ "
-    assert level_row({0: 7, 1: 7}, Columns.fit(range(2), 9), PEN) == "▁▁"
-    assert level_row({0: 10, 1: inf, 2: 20}, Columns.fit(range(3), 9), Pen(unicode=False)) == "_!#"
+    assert level_row({0: 10, 1: 15, 2: 20}, Columns.fit(range(4), 9), TERMINAL) == "▁▅█ "
+    assert level_row({0: 7, 1: 7}, Columns.fit(range(2), 9), TERMINAL) == "▁▁"
+    assert level_row({0: 10, 1: inf, 2: 20}, Columns.fit(range(3), 9), Terminal(unicode=False)) == "_!#"

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from esper_app.cli.root import cli
-from esper_app_report.pen import Pen, pen_for
-from esper_app_report.story_page import story_page
+from esper_app_report.run_page import run_page
+from esper_app_report.terminal import Terminal, terminal_for
 from esper_core.leyline.actions import GovernorMode, Op
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Stage
@@ -81,7 +81,7 @@ def test_a_column_of_several_epochs_shows_what_is_furthest_on(files, show):
     files.write(result=files.result())
     record = read_run_record(RunDirectory(files.path))
     # The gutter takes thirteen columns: five are left for ten epochs.
-    text = story_page(record, record, Pen(width=18))
+    text = run_page(record, record, Terminal(width=18))
     assert row(text, "a") == "·2PFF"
     assert row(text, "b") == "·TTxe"
     assert "(2 epochs share a column: what is furthest on is shown)" in flat(text)
@@ -327,9 +327,9 @@ def test_an_output_that_knows_ascii_alone_gets_nothing_else(files, monkeypatch):
         def isatty(self):
             return False
 
-    pen = pen_for(Ascii(), 80)
+    terminal = terminal_for(Ascii(), 80)
     record = read_run_record(RunDirectory(files.write(result=files.result())))
-    text = story_page(record, record, pen)
+    text = run_page(record, record, terminal)
     text.encode("ascii")
     assert row(text, "a") == "..T27PPFFF"
     assert "1-2  waits: only 0 epochs are over ... only 1" in text
@@ -359,6 +359,6 @@ def test_resumptions_are_told(files, show):
 def test_slots_of_two_hosts_are_told_apart(files):
     files.epoch(0, {"a": Stage.DORMANT}, host="grown-1")
     record = read_run_record(RunDirectory(files.write()))
-    text = story_page(record, record, Pen())
+    text = run_page(record, record, Terminal())
     assert "grown-1: what its slots held" in text
     assert "grown a-0  conv-light: DORMANT → GERMINATED" in text

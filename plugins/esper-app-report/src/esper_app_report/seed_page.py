@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from esper_app_report.course import course
-from esper_app_report.pen import Pen
-from esper_app_report.story_page import header, history, section
+from esper_app_report.run_page import header, history, section
+from esper_app_report.terminal import Terminal
+from esper_app_report.training_plot import training_plot
 from esper_runs.formatting import as_number, loss, paired, percent, value_in_words, whole
 from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
@@ -19,17 +19,19 @@ _EXPLAINED = (
 )
 
 
-def seed_page(record: RunRecord, part: RunRecord, pen: Pen) -> str:
+def seed_page(record: RunRecord, part: RunRecord, terminal: Terminal) -> str:
     """Return the page of a part of a record that follows one slot or one seed."""
-    parts = [header(record, pen)]
+    parts = [header(record, terminal)]
     for host in record.growing:
         seeds = [seed for seed in part.seeds if seed["host"] == host]
         slots = list(dict.fromkeys(seed["slot"] for seed in seeds))
         if slots and part.epochs.get(host):
-            parts.append(course(part, host, pen, slots))
-        parts += [section(_title(seed), "\n\n".join(_life(part, seed, pen)), pen) for seed in seeds]
-    parts.append(pen.paint(pen.wrap(_EXPLAINED + ABLATION_AND_GAIN), "dim") if part.seeds else "No seed was here.")
-    return pen.finish("\n\n".join(parts))
+            parts.append(training_plot(part, host, terminal, slots))
+        parts += [section(_title(seed), "\n\n".join(_life(part, seed, terminal)), terminal) for seed in seeds]
+    parts.append(
+        terminal.paint(terminal.wrap(_EXPLAINED + ABLATION_AND_GAIN), "dim") if part.seeds else "No seed was here."
+    )
+    return terminal.finish("\n\n".join(parts))
 
 
 def _title(seed: Mapping[str, Any]) -> str:
@@ -44,12 +46,12 @@ def _title(seed: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _life(record: RunRecord, seed: Mapping[str, Any], pen: Pen) -> Iterator[str]:
+def _life(record: RunRecord, seed: Mapping[str, Any], terminal: Terminal) -> Iterator[str]:
     if rows := list(_rows(record, seed)):
         yield table(_HEADERS, rows, right=(0, *range(2, len(_HEADERS))))
     of_seed = [h for h in record.timeline if (h.host, h.seed_id) == (seed["host"], seed["seed_id"])]
     if of_seed:
-        yield history(timeline_text(of_seed, every_verdict=True), pen)
+        yield history(timeline_text(of_seed, every_verdict=True), terminal)
 
 
 def _rows(record: RunRecord, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

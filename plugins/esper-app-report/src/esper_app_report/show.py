@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from esper_app_report.pen import pen_for
+from esper_app_report.run_page import run_page
 from esper_app_report.seed_page import seed_page
-from esper_app_report.story_page import story_page
+from esper_app_report.terminal import terminal_for
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.records import to_json
 from esper_runs.run_list import locate_run
@@ -57,9 +57,9 @@ def show(
     if as_json:
         click.echo(to_json(part, indent=2))
         return
-    pen = pen_for(sys.stdout, width)
-    page = story_page if slot is None and seed_id is None else seed_page
-    click.echo(page(record, part, pen), color=pen.colour)
+    terminal = terminal_for(sys.stdout, width)
+    page = run_page if slot is None and seed_id is None else seed_page
+    click.echo(page(record, part, terminal), color=terminal.colour)
 
 
 def _check_names(record: RunRecord, slot: str | None, seed_id: str | None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esper_app_report.charts import Columns
-from esper_app_report.pen import Pen
+from esper_app_report.terminal import Terminal
 from esper_core.leyline.stages import Stage
 from esper_runs.formatting import as_number
 
@@ -24,17 +24,17 @@ _SYMBOLS: Mapping[Stage, tuple[str, str]] = {
 _RANKS = {stage: rank for rank, stage in enumerate(_SYMBOLS)}
 
 
-def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, pen: Pen) -> str:
+def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, terminal: Terminal) -> str:
     """Draw one slot; blank where an epoch was not logged.
 
     Args:
         epochs: data of the host's completed epochs.
         slot: the slot.
         columns: the epochs of the chart.
-        pen: draws.
+        terminal: draws.
     """
     known = {data["epoch"]: data for data in epochs}
-    return "".join(_cell([known[epoch] for epoch in span if epoch in known], slot, pen) for span in columns.spans)
+    return "".join(_cell([known[epoch] for epoch in span if epoch in known], slot, terminal) for span in columns.spans)
 
 
 def legend(epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -51,14 +51,14 @@ def legend(epochs: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(shown)
 
 
-def _cell(epochs: list[Mapping[str, Any]], slot: str, pen: Pen) -> str:
+def _cell(epochs: list[Mapping[str, Any]], slot: str, terminal: Terminal) -> str:
     there = [data for data in epochs if slot in data["slots"]]
     if not there:
         return " "
     furthest = max(there, key=lambda data: (_RANKS[Stage[data["slots"][slot]]], data["epoch"]))
     stage = Stage[furthest["slots"][slot]]
     symbol, colour = _SYMBOLS[stage]
-    return pen.paint(_tenths(furthest, slot) or symbol if stage is Stage.BLENDING else symbol, colour)
+    return terminal.paint(_tenths(furthest, slot) or symbol if stage is Stage.BLENDING else symbol, colour)
 
 
 def _tenths(data: Mapping[str, Any], slot: str) -> str:

@@ -29,7 +29,7 @@ _STYLES: Mapping[str, Mapping[str, object]] = {
 
 
 @frozen(kw_only=True)
-class Pen:
+class Terminal:
     """Writes for one kind of output.
 
     Attributes:
@@ -68,12 +68,12 @@ class Pen:
         return text if self.unicode else text.translate(_ASCII).encode("ascii", "replace").decode()
 
 
-def pen_for(stream: TextIO, width: int | None = None) -> Pen:
-    """Return the pen for a stream: colours for a terminal unless ``NO_COLOR`` is set (no-color.org)."""
+def terminal_for(stream: TextIO, width: int | None = None) -> Terminal:
+    """Return the terminal for a stream: colours for a terminal unless ``NO_COLOR`` is set (no-color.org)."""
     terminal = stream.isatty()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     columns = get_terminal_size((PLAIN_WIDTH, 24)).columns if terminal or "COLUMNS" in os.environ else PLAIN_WIDTH
-    return Pen(colour=terminal and not plain, unicode=_takes_blocks(stream), width=width or columns)
+    return Terminal(colour=terminal and not plain, unicode=_takes_blocks(stream), width=width or columns)
 
 
 def _takes_blocks(stream: TextIO) -> bool:

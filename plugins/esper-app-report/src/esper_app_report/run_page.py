@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from time import time
 from typing import Any
 
-from esper_app_report.course import course
-from esper_app_report.pen import Pen
+from esper_app_report.terminal import Terminal
+from esper_app_report.training_plot import training_plot
 from esper_runs.formatting import duration
 from esper_runs.run_record import TWIN, UNFINISHED, RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, seed_table
@@ -19,30 +19,30 @@ _OUTCOMES = {"completed": "good", "interrupted": "warning", "stopped": "bad", UN
 _COMPONENTS = ("task", "host", "policy")
 
 
-def story_page(record: RunRecord, part: RunRecord, pen: Pen) -> str:
+def run_page(record: RunRecord, part: RunRecord, terminal: Terminal) -> str:
     """Return the page of a record, with the course of the training and what happened in a part of it."""
     several = len(record.growing) > 1
-    parts = [header(record, pen)]
-    parts += [course(part, host, pen) for host in record.growing if part.epochs.get(host)]
+    parts = [header(record, terminal)]
+    parts += [training_plot(part, host, terminal) for host in record.growing if part.epochs.get(host)]
     if entries := timeline_text(part.timeline):
-        parts.append(section("what happened", history(entries, pen, several_hosts=several), pen))
+        parts.append(section("what happened", history(entries, terminal, several_hosts=several), terminal))
     if record.seeds:
-        explained = pen.paint(pen.wrap(ABLATION_AND_GAIN), "dim")
-        parts.append(section("seeds", f"{seed_table(record.seeds, several_hosts=several)}\n\n{explained}", pen))
+        explained = terminal.paint(terminal.wrap(ABLATION_AND_GAIN), "dim")
+        parts.append(section("seeds", f"{seed_table(record.seeds, several_hosts=several)}\n\n{explained}", terminal))
     if record.result is not None:
-        parts.append(section("on the test split", comparison(record.result), pen))
-        parts.append(pen.paint(pen.wrap(verdict(record.result)), "title"))
-    return pen.finish("\n\n".join(parts))
+        parts.append(section("on the test split", comparison(record.result), terminal))
+        parts.append(terminal.paint(terminal.wrap(verdict(record.result)), "title"))
+    return terminal.finish("\n\n".join(parts))
 
 
-def header(record: RunRecord, pen: Pen) -> str:
+def header(record: RunRecord, terminal: Terminal) -> str:
     """Return what ran, when, how it ended, and what the files do not tell."""
     facts = [("in short", in_short(record)), *_facts(record), *(("missing", gap) for gap in record.missing_data)]
     width = max(len(name) for name, _ in facts)
-    lines = [_title(record, pen)]
+    lines = [_title(record, terminal)]
     for name, text in facts:
-        line = pen.wrap(f"{name.ljust(width)}  {text}", 2, width + 2)
-        lines.append(pen.paint(line, "warning") if name == "missing" else line)
+        line = terminal.wrap(f"{name.ljust(width)}  {text}", 2, width + 2)
+        lines.append(terminal.paint(line, "warning") if name == "missing" else line)
     return "\n".join(lines)
 
 
@@ -59,11 +59,11 @@ def in_short(record: RunRecord) -> str:
     return f"{seeds}; {accuracies(record.result)}" if record.result is not None else f"{seeds}; no result yet"
 
 
-def _title(record: RunRecord, pen: Pen) -> str:
+def _title(record: RunRecord, terminal: Terminal) -> str:
     planned = record.config.get("epochs")
     epochs = f"{record.epochs_done} of {planned} epochs" if planned else f"{record.epochs_done} epochs"
-    outcome = pen.paint(record.outcome, _OUTCOMES.get(record.outcome, ""))
-    return f"{pen.paint(record.name, 'title')}: {outcome}, {epochs}"
+    outcome = terminal.paint(record.outcome, _OUTCOMES.get(record.outcome, ""))
+    return f"{terminal.paint(record.name, 'title')}: {outcome}, {epochs}"
 
 
 def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -104,23 +104,23 @@ def _times(record: RunRecord) -> Iterator[str]:
             yield f"which is {duration(max(0.0, time() - record.last_event))} ago"
 
 
-def section(title: str, text: str, pen: Pen) -> str:
+def section(title: str, text: str, terminal: Terminal) -> str:
     """Return a text below its title."""
-    return f"{pen.paint(title, 'title')}\n{text}"
+    return f"{terminal.paint(title, 'title')}\n{text}"
 
 
-def history(entries: Iterable[TimelineEntry], pen: Pen, *, several_hosts: bool = False) -> str:
+def history(entries: Iterable[TimelineEntry], terminal: Terminal, *, several_hosts: bool = False) -> str:
     """Return the lines of a timeline_text; `several_hosts` names the hosts too."""
-    return "\n".join(_entry(entry, pen, several_hosts) for entry in entries)
+    return "\n".join(_entry(entry, terminal, several_hosts) for entry in entries)
 
 
-def _entry(entry: TimelineEntry, pen: Pen, several_hosts: bool) -> str:
+def _entry(entry: TimelineEntry, terminal: Terminal, several_hosts: bool) -> str:
     """Figures stand below what rests on them."""
     lead = f"{_epochs(entry):>11}  "
     host = entry.host if several_hosts or entry.host == TWIN else ""
     who = " ".join(filter(None, (host, entry.about)))
-    lines = [pen.paint(pen.wrap(f"{lead}{who + '  ' if who else ''}{entry.text}", 0, len(lead)), entry.style)]
-    lines += [pen.paint(pen.wrap(detail, len(lead) + 2, 2), "dim") for detail in entry.details]
+    lines = [terminal.paint(terminal.wrap(f"{lead}{who + '  ' if who else ''}{entry.text}", 0, len(lead)), entry.style)]
+    lines += [terminal.paint(terminal.wrap(detail, len(lead) + 2, 2), "dim") for detail in entry.details]
     return "\n".join(lines)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from esper_app_report.charts import BOTH, Columns, Curve, level_row, line_chart
-from esper_app_report.pen import Pen
 from esper_app_report.stage_chart import legend, stage_row
+from esper_app_report.terminal import Terminal
 from esper_runs.formatting import as_number, flops, loss, percent, whole
 from esper_runs.run_record import TWIN, RunRecord
 
@@ -19,31 +19,32 @@ _GROWN_MARK, _TWIN_MARK = "*", "o"
 _MOST_CHANGES = 8
 
 
-def course(record: RunRecord, host: str, pen: Pen, slots: Sequence[str] | None = None) -> str:
+def training_plot(record: RunRecord, host: str, terminal: Terminal, slots: Sequence[str] | None = None) -> str:
     """Draw a host that has completed an epoch; of its slots all, or these only."""
     epochs, twin = record.epochs[host], record.epochs.get(TWIN, ())
     shown = record.slots(host) if slots is None else slots
     gutter = max(len(label) for label in (*shown, "parameters"))
-    columns = Columns.fit(range(epochs[0]["epoch"], epochs[-1]["epoch"] + 1), pen.width - gutter - 3)
-    rows = [*_stages(epochs, shown, columns, pen), *_sizes(epochs, twin, columns, pen)]
-    rows += _curves(host, epochs, twin, columns, pen)
+    columns = Columns.fit(range(epochs[0]["epoch"], epochs[-1]["epoch"] + 1), terminal.width - gutter - 3)
+    rows = [*_stages(epochs, shown, columns, terminal), *_sizes(epochs, twin, columns, terminal)]
+    rows += _curves(host, epochs, twin, columns, terminal)
     heading = f"{host}: what its slots held, epoch by epoch"
     if columns.epochs_per_column > 1:
         heading += f" ({columns.epochs_per_column} epochs share a column: what is furthest on is shown)"
     lines = [
-        pen.wrap(label) if drawing is None else f"{label:>{gutter}} | {drawing}".rstrip() for label, drawing in rows
+        terminal.wrap(label) if drawing is None else f"{label:>{gutter}} | {drawing}".rstrip()
+        for label, drawing in rows
     ]
-    return "\n".join([pen.paint(pen.wrap(heading), "title"), *lines])
+    return "\n".join([terminal.paint(terminal.wrap(heading), "title"), *lines])
 
 
-def _stages(epochs: Epochs, slots: Sequence[str], columns: Columns, pen: Pen) -> Iterator[Row]:
+def _stages(epochs: Epochs, slots: Sequence[str], columns: Columns, terminal: Terminal) -> Iterator[Row]:
     for slot in slots:
-        yield slot, stage_row(epochs, slot, columns, pen)
+        yield slot, stage_row(epochs, slot, columns, terminal)
     yield "epoch", columns.axis()
     yield legend(epochs), None
 
 
-def _sizes(epochs: Epochs, twin: Epochs, columns: Columns, pen: Pen) -> Iterator[Row]:
+def _sizes(epochs: Epochs, twin: Epochs, columns: Columns, terminal: Terminal) -> Iterator[Row]:
     yield "", None
     measured = [
         (title, _series(epochs, key), _series(twin, key), write)
@@ -51,14 +52,14 @@ def _sizes(epochs: Epochs, twin: Epochs, columns: Columns, pen: Pen) -> Iterator
     ]
     for title, values, _, _ in measured:
         if values:
-            yield title, level_row(values, columns, pen)
+            yield title, level_row(values, columns, terminal)
     for title, values, control, write in measured:
         if values:
             beside = f"; twin {write([*control.values()][-1])}" if control else ""
             yield f"{title}: {_changes(values, write)}{beside}", None
 
 
-def _curves(host: str, epochs: Epochs, twin: Epochs, columns: Columns, pen: Pen) -> Iterator[Row]:
+def _curves(host: str, epochs: Epochs, twin: Epochs, columns: Columns, terminal: Terminal) -> Iterator[Row]:
     beside = f", {_TWIN_MARK} twin, {BOTH} both" if twin else ""
     for title, keys, write in (
         ("validation accuracy", ("validation", "accuracy"), percent),
@@ -66,7 +67,7 @@ def _curves(host: str, epochs: Epochs, twin: Epochs, columns: Columns, pen: Pen)
     ):
         curves = [Curve(mark=_GROWN_MARK, style="grown", values=_series(epochs, *keys))]
         curves += [Curve(mark=_TWIN_MARK, style="twin", values=_series(twin, *keys))] if twin else []
-        if drawn := list(line_chart(curves, columns, pen, write)):
+        if drawn := list(line_chart(curves, columns, terminal, write)):
             yield "", None
             yield f"{title}: {_GROWN_MARK} {host}{beside}", None
             yield from drawn
