@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from click.testing import CliRunner, Result
 
 from esper_app.cli.root import cli
 from esper_app_report.run_page import run_page
-from esper_app_report.terminal import Terminal, terminal_for
 from esper_core.leyline.actions import GovernorMode, Op
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Stage
 from esper_runs.run_directory import RunDirectory
 from esper_runs.run_record import read_run_record
+from esper_runs.terminal import Terminal
+from esper_runs.verdict import verdict
+from esper_runs.verdict_text import verdict_in_words
 
 Show = Callable[..., str]
 
@@ -48,6 +51,24 @@ def row(text: str, label: str) -> str:
     found = re.search(rf"^ *{re.escape(label)} \| ?(.*)$", text, re.MULTILINE)
     assert found, f"{label} is not in\n{text}"
     return found[1]
+
+
+class Output(StringIO):
+    """An output of some encoding that is not a terminal."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:
+        return self._encoding
+
+
+def page(record, width: int = 100, encoding: str = "utf-8") -> str:
+    terminal = Terminal(output := Output(encoding), width)
+    terminal.print(*run_page(record, record, terminal))
+    return output.getvalue()
 
 
 def flat(text: str) -> str:
@@ -81,10 +102,10 @@ def test_a_column_of_several_epochs_shows_what_is_furthest_on(files, show):
     files.write(result=files.result())
     record = read_run_record(RunDirectory(files.path))
     # The gutter takes thirteen columns: five are left for ten epochs.
-    text = run_page(record, record, Terminal(width=18))
+    text = page(record, 18)
     assert row(text, "a") == "·2PFF"
     assert row(text, "b") == "·TTxe"
-    assert "(2 epochs share a column: what is furthest on is shown)" in flat(text)
+    assert "(2 epochs share a column, which shows the latest stage reached)" in flat(text)
 
 
 def test_sizes_and_curves_stand_beside_the_twin(files, show):
@@ -121,7 +142,7 @@ def test_denials_governor_failures_and_notices_are_told(files, show):
     files.event(EventKind.NOTICE, {"message": "stopping after this epoch"}, host="")
     files.write()
     text = flat(show("digits-1"))
-    assert "epoch 10 a the governor denies: cull in a (it is in the way). Its reason: conservative" in text
+    assert "epoch 10 a the governor denied: cull in a (it is in the way). Its reason: conservative" in text
     assert "epoch 10 the governor is conservative: loss jumped" in text
     assert "plugin p failed in sink: disk full" in text
     assert "stopping after this epoch" in text
@@ -140,30 +161,41 @@ def test_ablation_and_gain_stand_side_by_side_and_apart(files, show):
     assert line.split()[:7] == ["a-0", "conv-light", "592", "3", "to", "8", "FOSSILIZED"]
     assert "+0.190 ± 0.010  +0.090 ± 0.010" in line
     assert "how much the network depends on it" in flat(text)
-    assert "it is no seed's own" in flat(text)
+    assert "it is not the gain of one seed" in flat(text)
 
 
 @pytest.mark.parametrize(
     ("grown", "twin", "words"),
     [
-        (0.9, 0.8, "Growing paid: +10.0 points of test accuracy (10 of 100 test samples) for +592 parameters."),
+        (0.88, 0.8, "Growing paid: +8.0 points of test accuracy (8 of 100 test samples), which may be chance"),
         (0.8, 0.9, "Growing did not pay: -10.0 points"),
-        (0.8, 0.8, "Growing made no clear difference: +0.0 points"),
-        (0.8, None, "There is nothing to compare with"),
+        (0.8, 0.8, "Growing paid: the same test accuracy and a test loss 0.050 ± 0.010 nats lower, which is more"),
+        (0.8, None, "There is no twin to compare with, so this run does not show whether growing paid."),
     ],
 )
-def test_the_end_says_plainly_whether_growing_paid(files, show, grown, twin, words):
-    files.write(result=files.result(grown=grown, twin=twin))
+def test_the_end_says_whether_growing_paid(files, show, grown, twin, words):
+    seed = {"host": "grown", "slot": "a", "seed_id": "a-0", "blueprint": "x", "germinated_epoch": 1}
+    seed |= {"final_stage": "FOSSILIZED"}
+    files.write(result=files.result(grown=grown, twin=twin, seeds=[seed]))
     text = flat(show("digits-1"))
     assert words in text
     assert ("more than chance" in text) == (twin is not None)
 
 
+def test_page_and_verdict_have_one_author(files, show):
+    result = files.result()
+    files.write(result=result)
+    assert flat(verdict_in_words(verdict(result))) in flat(show("digits-1"))
+
+
 @pytest.mark.parametrize(
     ("share", "words"),
     [
-        ({"unit": "positions", "count": 32768}, "+10.0 points of test accuracy (3,277 of 32,768 test positions) for"),
-        (None, "+10.0 points of test accuracy for"),
+        (
+            {"unit": "positions", "count": 32768},
+            "+10.0 points of test accuracy (3,277 of 32,768 test positions), which",
+        ),
+        (None, "+10.0 points of test accuracy, which"),
     ],
 )
 def test_a_difference_is_counted_in_what_accuracy_is_a_share_of(files, show, share, words):
@@ -177,7 +209,7 @@ def test_a_network_that_depends_on_seeds_without_being_better_is_told_so(files, 
     report |= {"gain": None, "accuracy_at_germination": 0.5, "accuracy_at_end": 0.6}
     files.write(result=files.result(grown=0.7, twin=0.8, seeds=[report]))
     text = flat(show("digits-1"))
-    assert "the network depends on its seeds, and has still learned no more than its twin" in text
+    assert "It depends on its seeds (without them its loss is higher), and is not better than its twin." in text
     assert "PROBATIONARY (live)" in text
 
 
@@ -200,8 +232,8 @@ def test_a_run_without_events_is_shown_from_its_result(make_run, show):
     text = flat(show("digits-1"))
     assert "digits-1: completed, 10 of 10 epochs" in text
     assert "missing Telemetry was off" in text
-    assert "Growing paid" in text
-    assert "what its slots held" not in text
+    assert "No seed was germinated. There is no growth to judge: +10.0 points" in text
+    assert "the stages of its slots" not in text
 
 
 def test_a_run_without_a_twin_is_shown_alone(files, show):
@@ -320,19 +352,22 @@ def test_a_terminal_gets_colours_unless_it_wants_none(files):
     assert "\x1b" not in terminal(["show", path], plain | {"TERM": "dumb"})
 
 
-def test_an_output_that_knows_ascii_alone_gets_nothing_else(files, monkeypatch):
-    class Ascii:
-        encoding = "ascii"
-
-        def isatty(self):
-            return False
-
-    terminal = terminal_for(Ascii(), 80)
-    record = read_run_record(RunDirectory(files.write(result=files.result())))
-    text = run_page(record, record, terminal)
+def test_an_output_that_knows_ascii_alone_gets_nothing_else(files):
+    text = page(read_run_record(RunDirectory(files.write(result=files.result()))), 120, "ascii")
     text.encode("ascii")
     assert row(text, "a") == "..T27PPFFF"
     assert "1-2  waits: only 0 epochs are over ... only 1" in text
+    assert "?" not in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_columns_stay_aligned_whatever_stands_in_for_a_character(files, encoding):
+    text = page(read_run_record(RunDirectory(files.write(result=files.result()))), 120, encoding)
+    table = text.partition("\non the test split\n")[2].partition("\n\n")[0].splitlines()
+    assert len({len(line) for line in table if not line.startswith("epochs")}) == 1
+    seeds = text.partition("\nseeds\n")[2].splitlines()
+    ends = {re.search(r"(±|\+/-) [\d.]+", line).end() for line in seeds if line.startswith(("a-0", "b-0"))} - {None}
+    assert len(ends) <= 2
 
 
 def test_what_happens_to_the_twin_is_told_as_the_twins(files, show):
@@ -353,12 +388,12 @@ def test_what_is_not_known_is_not_denied(make_run, show):
 def test_resumptions_are_told(files, show):
     resumed = [{"epoch": 2, "command": []}, {"epoch": 5, "command": []}]
     files.write(manifest=files.manifest(resumed=resumed))
-    assert "resumed 2 times, at last before epoch 6" in flat(show("digits-1"))
+    assert "resumed 2 times, most recently before epoch 6" in flat(show("digits-1"))
 
 
 def test_slots_of_two_hosts_are_told_apart(files):
     files.epoch(0, {"a": Stage.DORMANT}, host="grown-1")
     record = read_run_record(RunDirectory(files.write()))
-    text = run_page(record, record, Terminal())
-    assert "grown-1: what its slots held" in text
+    text = page(record)
+    assert "grown-1: the stages of its slots" in text
     assert "grown a-0  conv-light: DORMANT → GERMINATED" in text

@@ -10,8 +10,9 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import Stage
+from esper_runs.result import TWIN
 from esper_runs.run_directory import RunDirectory
-from esper_runs.run_record import TWIN, Selection, RunRecord, read_run_record, select
+from esper_runs.run_record import RunRecord, Selection, read_run_record, select
 
 
 def record_of(files, **written) -> RunRecord:

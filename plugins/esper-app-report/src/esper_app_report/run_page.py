@@ -1,69 +1,89 @@
-"""A run's record on one page: header, stages, the course of the training, what happened, seeds, and how it ended."""
+"""A run on one page: header, how the training went, the timeline, the seeds, and how it ended."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from time import time
 from typing import Any
 
-from esper_app_report.terminal import Terminal
+from rich.console import Group, RenderableType
+from rich.text import Text
+
 from esper_app_report.training_plot import training_plot
+from esper_runs.comparison import accuracies, comparison
 from esper_runs.formatting import duration
-from esper_runs.run_record import TWIN, UNFINISHED, RunRecord
+from esper_runs.result import TWIN
+from esper_runs.run_record import UNFINISHED, RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, seed_table
+from esper_runs.terminal import Terminal
 from esper_runs.timeline_text import TimelineEntry, timeline_text
-from esper_runs.verdict import accuracies, comparison, verdict
+from esper_runs.verdict_text import verdict_in_words
 
 _OUTCOMES = {"completed": "good", "interrupted": "warning", "stopped": "bad", UNFINISHED: "warning"}
-#: Sections of a configuration whose options are told with the component's name.
+#: Sections of a configuration whose options are shown with the name of the component.
 _COMPONENTS = ("task", "host", "policy")
+#: Columns for the epochs of an entry.
+_EPOCHS_WIDTH = 11
 
 
-def run_page(record: RunRecord, part: RunRecord, terminal: Terminal) -> str:
-    """Return the page of a record, with the course of the training and what happened in a part of it."""
+def run_page(record: RunRecord, part: RunRecord, terminal: Terminal) -> Iterator[RenderableType]:
+    """Yield the page of a run, with the training and the timeline of a part of it."""
+    yield from separated(_sections(record, part, terminal))
+
+
+def separated(sections: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    """Yield sections with a blank line between them."""
+    for number, section in enumerate(sections):
+        if number:
+            yield Text()
+        yield section
+
+
+def _sections(record: RunRecord, part: RunRecord, terminal: Terminal) -> Iterator[RenderableType]:
     several = len(record.growing) > 1
-    parts = [header(record, terminal)]
-    parts += [training_plot(part, host, terminal) for host in record.growing if part.epochs.get(host)]
+    yield header(record, terminal)
+    yield from (training_plot(part, host, terminal) for host in record.growing if part.epochs.get(host))
     if entries := timeline_text(part.timeline):
-        parts.append(section("what happened", history(entries, terminal, several_hosts=several), terminal))
+        yield terminal.section("timeline", *history(entries, terminal, several_hosts=several))
     if record.seeds:
-        explained = terminal.paint(terminal.wrap(ABLATION_AND_GAIN), "dim")
-        parts.append(section("seeds", f"{seed_table(record.seeds, several_hosts=several)}\n\n{explained}", terminal))
+        seeds = terminal.table(seed_table(record.seeds, several_hosts=several))
+        yield terminal.section("seeds", seeds, Text(), terminal.paragraph(ABLATION_AND_GAIN, "dim"))
     if record.result is not None:
-        parts.append(section("on the test split", comparison(record.result), terminal))
-        parts.append(terminal.paint(terminal.wrap(verdict(record.result)), "title"))
-    return terminal.finish("\n\n".join(parts))
+        yield terminal.section("on the test split", terminal.table(comparison(record.result)))
+    if record.verdict is not None:
+        yield terminal.paragraph(verdict_in_words(record.verdict), "title")
 
 
-def header(record: RunRecord, terminal: Terminal) -> str:
-    """Return what ran, when, how it ended, and what the files do not tell."""
-    facts = [("in short", in_short(record)), *_facts(record), *(("missing", gap) for gap in record.missing_data)]
+def header(record: RunRecord, terminal: Terminal) -> Group:
+    """Return what ran, when, how it ended, and what is missing from the files."""
+    facts = [("in short", in_short(record)), *_facts(record), *(("missing", what) for what in record.missing_data)]
     width = max(len(name) for name, _ in facts)
-    lines = [_title(record, terminal)]
-    for name, text in facts:
-        line = terminal.wrap(f"{name.ljust(width)}  {text}", 2, width + 2)
-        lines.append(terminal.paint(line, "warning") if name == "missing" else line)
-    return "\n".join(lines)
+    lines = (
+        terminal.paragraph(text, "warning" if name == "missing" else "", lead=f"  {name.ljust(width)}  ")
+        for name, text in facts
+    )
+    return Group(_title(record, terminal), *lines)
 
 
 def in_short(record: RunRecord) -> str:
-    """Say in a line what was grown and what came of it."""
+    """Say in a line how many seeds there were and how accurate the network is."""
     ends = Counter(ending(seed) for seed in record.seeds)
-    grown = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
+    listed = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
     number = len(record.seeds)
     if number:
-        seeds = f"{number} {'seed' if number == 1 else 'seeds'} germinated ({grown})"
+        seeds = f"{number} {'seed' if number == 1 else 'seeds'} germinated ({listed})"
     else:
-        told = record.result is not None or record.epochs
-        seeds = "no seed germinated" if told else "whether seeds were germinated is not known"
+        known = record.result is not None or record.epochs
+        seeds = "no seed germinated" if known else "whether seeds were germinated is not known"
     return f"{seeds}; {accuracies(record.result)}" if record.result is not None else f"{seeds}; no result yet"
 
 
-def _title(record: RunRecord, terminal: Terminal) -> str:
+def _title(record: RunRecord, terminal: Terminal) -> Text:
     planned = record.config.get("epochs")
     epochs = f"{record.epochs_done} of {planned} epochs" if planned else f"{record.epochs_done} epochs"
-    outcome = terminal.paint(record.outcome, _OUTCOMES.get(record.outcome, ""))
-    return f"{terminal.paint(record.name, 'title')}: {outcome}, {epochs}"
+    outcome = terminal.text(record.outcome, _OUTCOMES.get(record.outcome, ""))
+    return Text.assemble(terminal.text(record.name, "title"), ": ", outcome, f", {epochs}")
 
 
 def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -81,7 +101,7 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "plugins", ", ".join(used)
     yield "when", ", ".join(_times(record))
     if command := manifest.get("command"):
-        yield "command", " ".join(["esper", *map(str, command[1:])])
+        yield "command", shlex.join(["esper", *map(str, command[1:])])
     yield "where", record.directory
 
 
@@ -96,7 +116,7 @@ def _times(record: RunRecord) -> Iterator[str]:
     if began is not None:
         yield f"started {began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     if resumed := record.manifest.get("resumed"):
-        times = "once" if len(resumed) == 1 else f"{len(resumed)} times, at last"
+        times = "once" if len(resumed) == 1 else f"{len(resumed)} times, most recently"
         yield f"resumed {times} before epoch {resumed[-1]['epoch'] + 1}"
     if began is not None and record.last_event is not None:
         yield f"last event {duration(max(0.0, record.last_event - began.timestamp()))} later"
@@ -104,24 +124,22 @@ def _times(record: RunRecord) -> Iterator[str]:
             yield f"which is {duration(max(0.0, time() - record.last_event))} ago"
 
 
-def section(title: str, text: str, terminal: Terminal) -> str:
-    """Return a text below its title."""
-    return f"{terminal.paint(title, 'title')}\n{text}"
+def history(
+    entries: Iterable[TimelineEntry], terminal: Terminal, *, several_hosts: bool = False
+) -> Iterator[RenderableType]:
+    """Yield the lines of a timeline; `several_hosts` names the hosts too."""
+    for entry in entries:
+        yield from _entry(entry, terminal, several_hosts)
 
 
-def history(entries: Iterable[TimelineEntry], terminal: Terminal, *, several_hosts: bool = False) -> str:
-    """Return the lines of a timeline_text; `several_hosts` names the hosts too."""
-    return "\n".join(_entry(entry, terminal, several_hosts) for entry in entries)
-
-
-def _entry(entry: TimelineEntry, terminal: Terminal, several_hosts: bool) -> str:
+def _entry(entry: TimelineEntry, terminal: Terminal, several_hosts: bool) -> Iterator[RenderableType]:
     """Figures stand below what rests on them."""
-    lead = f"{_epochs(entry):>11}  "
     host = entry.host if several_hosts or entry.host == TWIN else ""
     who = " ".join(filter(None, (host, entry.about)))
-    lines = [terminal.paint(terminal.wrap(f"{lead}{who + '  ' if who else ''}{entry.text}", 0, len(lead)), entry.style)]
-    lines += [terminal.paint(terminal.wrap(detail, len(lead) + 2, 2), "dim") for detail in entry.details]
-    return "\n".join(lines)
+    lead = f"{_epochs(entry):>{_EPOCHS_WIDTH}}  "
+    yield terminal.paragraph(f"{who}  {entry.text}" if who else entry.text, entry.style, lead=lead)
+    for detail in entry.details:
+        yield terminal.paragraph(detail, "dim", lead=" " * (len(lead) + 2), indent=len(lead) + 4)
 
 
 def _epochs(entry: TimelineEntry) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.text import Text
+
 from esper_app_report.charts import Columns
-from esper_app_report.terminal import Terminal
 from esper_core.leyline.stages import Stage
 from esper_runs.formatting import as_number
+from esper_runs.terminal import Terminal
 
 #: Symbol and colour of each stage. Where several share a column, the last one in this order is shown: what a seed
 #: has reached hides what came before, and an end hides everything.
@@ -24,7 +26,7 @@ _SYMBOLS: Mapping[Stage, tuple[str, str]] = {
 _RANKS = {stage: rank for rank, stage in enumerate(_SYMBOLS)}
 
 
-def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, terminal: Terminal) -> str:
+def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, terminal: Terminal) -> Text:
     """Draw one slot; blank where an epoch was not logged.
 
     Args:
@@ -34,7 +36,8 @@ def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, 
         terminal: draws.
     """
     known = {data["epoch"]: data for data in epochs}
-    return "".join(_cell([known[epoch] for epoch in span if epoch in known], slot, terminal) for span in columns.spans)
+    shared = ([known[epoch] for epoch in span if epoch in known] for span in columns.spans)
+    return Text.assemble(*(_cell(together, slot, terminal) for together in shared))
 
 
 def legend(epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -51,14 +54,14 @@ def legend(epochs: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(shown)
 
 
-def _cell(epochs: list[Mapping[str, Any]], slot: str, terminal: Terminal) -> str:
+def _cell(epochs: list[Mapping[str, Any]], slot: str, terminal: Terminal) -> Text:
     there = [data for data in epochs if slot in data["slots"]]
     if not there:
-        return " "
+        return Text(" ")
     furthest = max(there, key=lambda data: (_RANKS[Stage[data["slots"][slot]]], data["epoch"]))
     stage = Stage[furthest["slots"][slot]]
     symbol, colour = _SYMBOLS[stage]
-    return terminal.paint(_tenths(furthest, slot) or symbol if stage is Stage.BLENDING else symbol, colour)
+    return terminal.text(_tenths(furthest, slot) or symbol if stage is Stage.BLENDING else symbol, colour)
 
 
 def _tenths(data: Mapping[str, Any], slot: str) -> str:

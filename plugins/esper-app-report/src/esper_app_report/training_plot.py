@@ -1,46 +1,54 @@
-"""The course of one host's training: stages, sizes, accuracy and loss over the same columns of epochs."""
+"""How the training of one host went: stages, sizes, accuracy and loss over the same columns of epochs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.console import Group, RenderableType
+from rich.text import Text
+
 from esper_app_report.charts import BOTH, Columns, Curve, level_row, line_chart
 from esper_app_report.stage_chart import legend, stage_row
-from esper_app_report.terminal import Terminal
 from esper_runs.formatting import as_number, flops, loss, percent, whole
-from esper_runs.run_record import TWIN, RunRecord
+from esper_runs.result import TWIN
+from esper_runs.run_record import RunRecord
+from esper_runs.terminal import Terminal
 
 #: A label and a drawing; without a drawing, a text of its own.
-Row = tuple[str, str | None]
+Row = tuple[str, Text | None]
 #: Data of a host's completed epochs, oldest first.
 Epochs = Sequence[Mapping[str, Any]]
 
 _GROWN_MARK, _TWIN_MARK = "*", "o"
-#: So many changes of a size are told one by one.
+#: This many changes of a size are listed one by one.
 _MOST_CHANGES = 8
 
 
-def training_plot(record: RunRecord, host: str, terminal: Terminal, slots: Sequence[str] | None = None) -> str:
-    """Draw a host that has completed an epoch; of its slots all, or these only."""
+def training_plot(record: RunRecord, host: str, terminal: Terminal, slots: Sequence[str] | None = None) -> Group:
+    """Draw the training of a host that has completed an epoch; all of its slots, or these only."""
     epochs, twin = record.epochs[host], record.epochs.get(TWIN, ())
     shown = record.slots(host) if slots is None else slots
     gutter = max(len(label) for label in (*shown, "parameters"))
     columns = Columns.fit(range(epochs[0]["epoch"], epochs[-1]["epoch"] + 1), terminal.width - gutter - 3)
     rows = [*_stages(epochs, shown, columns, terminal), *_sizes(epochs, twin, columns, terminal)]
     rows += _curves(host, epochs, twin, columns, terminal)
-    heading = f"{host}: what its slots held, epoch by epoch"
+    heading = f"{host}: the stages of its slots, epoch by epoch"
     if columns.epochs_per_column > 1:
-        heading += f" ({columns.epochs_per_column} epochs share a column: what is furthest on is shown)"
-    lines = [
-        terminal.wrap(label) if drawing is None else f"{label:>{gutter}} | {drawing}".rstrip()
-        for label, drawing in rows
-    ]
-    return "\n".join([terminal.paint(terminal.wrap(heading), "title"), *lines])
+        heading += f" ({columns.epochs_per_column} epochs share a column, which shows the latest stage reached)"
+    return Group(terminal.paragraph(heading, "title"), *(_line(*row, gutter, terminal) for row in rows))
+
+
+def _line(label: str, drawing: Text | None, gutter: int, terminal: Terminal) -> RenderableType:
+    if drawing is None:
+        return terminal.paragraph(label)
+    line = terminal.text(f"{label:>{gutter}} | ") + drawing
+    line.rstrip()
+    return line
 
 
 def _stages(epochs: Epochs, slots: Sequence[str], columns: Columns, terminal: Terminal) -> Iterator[Row]:
     for slot in slots:
         yield slot, stage_row(epochs, slot, columns, terminal)
-    yield "epoch", columns.axis()
+    yield "epoch", Text(columns.axis())
     yield legend(epochs), None
 
 
@@ -71,7 +79,7 @@ def _curves(host: str, epochs: Epochs, twin: Epochs, columns: Columns, terminal:
             yield "", None
             yield f"{title}: {_GROWN_MARK} {host}{beside}", None
             yield from drawn
-            yield "epoch", columns.axis()
+            yield "epoch", Text(columns.axis())
 
 
 def _series(epochs: Epochs, *keys: str) -> dict[int, float]:
@@ -81,19 +89,19 @@ def _series(epochs: Epochs, *keys: str) -> dict[int, float]:
         value: Any = data
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if (number := as_number(value)) is not None:
-            found[data["epoch"]] = number
+        if (measured := as_number(value)) is not None:
+            found[data["epoch"]] = measured
     return found
 
 
 def _changes(values: Mapping[int, float], write: Callable[[float], str]) -> str:
-    told: list[str] = []
+    listed: list[str] = []
     before: float | None = None
     for epoch, value in values.items():
         if value != before:
-            told.append(write(value) if before is None else f"{write(value)} from epoch {epoch + 1}")
+            listed.append(write(value) if before is None else f"{write(value)} from epoch {epoch + 1}")
             before = value
-    if len(told) > _MOST_CHANGES:
-        left_out = len(told) - _MOST_CHANGES
-        told = [*told[: _MOST_CHANGES // 2], f"… ({left_out} changes)", *told[-_MOST_CHANGES // 2 :]]
-    return ", ".join(told)
+    if len(listed) > _MOST_CHANGES:
+        left_out = len(listed) - _MOST_CHANGES
+        listed = [*listed[: _MOST_CHANGES // 2], f"… ({left_out} changes)", *listed[-_MOST_CHANGES // 2 :]]
+    return ", ".join(listed)

@@ -11,12 +11,11 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_runs.event_log import EventLog, read_event_log
 from esper_runs.missing_data import missing_data
+from esper_runs.result import TWIN
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
 from esper_runs.seed_summaries import seed_summaries
 from esper_runs.timeline import TimelineEvent, timeline
-
-#: The host that never grows.
-TWIN = "twin"
+from esper_runs.verdict import RunVerdict, verdict
 
 #: The outcome of a run without a result: it is still going on, or it was killed.
 UNFINISHED = "unfinished"
@@ -36,6 +35,7 @@ class RunRecord:
         timeline: everything else that happened, oldest first.
         seeds: the field report of every seed, oldest first, with its `host`; as last measured.
         result: what is in ``result.json``; None for a run that is not over.
+        verdict: what the result says about growing; None for a run that is not over.
         missing_data: what is missing from the files and why, in sentences.
     """
 
@@ -48,6 +48,7 @@ class RunRecord:
     timeline: tuple[TimelineEvent, ...] = ()
     seeds: tuple[Mapping[str, Any], ...] = ()
     result: Mapping[str, Any] | None = None
+    verdict: RunVerdict | None = None
     missing_data: tuple[str, ...] = ()
 
     @property
@@ -122,6 +123,7 @@ def read_run_record(directory: RunDirectory) -> RunRecord:
         timeline=timeline(events),
         seeds=tuple(result["seeds"]) if result else seed_summaries(events, epochs),
         result=result,
+        verdict=None if result is None else verdict(result),
         missing_data=missing_data(manifest, log, result),
     )
 

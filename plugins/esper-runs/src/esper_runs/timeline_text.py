@@ -80,7 +80,7 @@ class _Writer:
         }
         if write := writers.get(event.kind):
             write(event)
-        elif words := _WORDS.get(event.kind):
+        elif words := NOTES.get(event.kind):
             self._add(event, words(event.data), style="warning")
 
     def _add(self, event: TimelineEvent, text: str, details: Iterable[str] = (), style: str = "") -> TimelineEntry:
@@ -111,18 +111,13 @@ class _Writer:
         entry.last = event.epoch
 
     def _denial(self, event: TimelineEvent) -> None:
-        asked = _asked(event.data["action"]) if event.data["action"] else f"action {event.data['action_id']}"
-        self._add(event, f"the governor denies: {asked}. Its reason: {event.data['reason']}", style="warning")
+        self._add(event, denial_text(event.data), style="warning")
 
     def _transition(self, event: TimelineEvent) -> None:
         data = event.data
         self._failing.pop((event.host, data["seed_id"]), None)
         asked = self._actions.get(data.get("action_id"))
-        text = f"{data['blueprint']}: {data['source']} → {data['target']}"
-        if data["cause"] != Cause.COOLDOWN:
-            text += f", by {data['cause']}: {data['reason']}" if data["reason"] else f", by {data['cause']}"
-        if asked is not None:
-            text += _extras(asked.data)
+        text = transition_text(data) + (_extras(asked.data) if asked is not None else "")
         details = [line for gate in data.get("gates", ()) if gate not in self._shown for line in verdict_lines(gate)]
         style = "dim" if data["cause"] == Cause.COOLDOWN else _STYLES.get(data["target"], "")
         self._add(event, text, details, style)
@@ -171,8 +166,25 @@ def _extras(action: Mapping[str, Any]) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+def denial_text(denial: Mapping[str, Any]) -> str:
+    """Describe a denial of the governor; `action`, where it is known, is the action that was denied."""
+    action = denial.get("action")
+    asked = _asked(action) if action else f"action {denial.get('action_id')}"
+    return f"the governor denied: {asked}. Its reason: {denial['reason']}"
+
+
+def transition_text(transition: Mapping[str, Any]) -> str:
+    """Describe what became of a seed, and why."""
+    text = f"{transition['blueprint']}: {transition['source']} → {transition['target']}"
+    cause, reason = transition.get("cause"), transition.get("reason")
+    if not cause or cause == Cause.COOLDOWN:
+        return text
+    return f"{text}, by {cause}: {reason}" if reason else f"{text}, by {cause}"
+
+
+#: How events are described that are about no seed.
+NOTES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.GOVERNOR_INTERVENED: lambda data: f"the governor is {data['mode']}: {data['reason'] or 'all is well'}",
     EventKind.PLUGIN_FAILED: lambda data: f"plugin {data['plugin']} failed in {data['place']}: {data['error']}",
-    EventKind.NOTICE: lambda data: data["message"],
+    EventKind.NOTICE: lambda data: str(data["message"]),
 }
