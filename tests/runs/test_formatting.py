@@ -46,6 +46,7 @@ def test_absence_is_a_dash(write):
         (duration(86400), "24.0 h"),
         (duration(864000), "10.0 days"),
         (paired({"mean": 0.05, "standard_error": 0.01}), "+0.050 ± 0.010"),
+        (paired({"mean": 0.00212, "standard_error": 0.00072}), "+0.002 ± 0.001"),
         (paired({"mean": 0.00421, "standard_error": 0.00012}), "+0.00421 ± 0.00012"),
         (paired({"mean": -0.0001, "standard_error": 0.01}), "0.000 ± 0.010"),
         (paired({"mean": 2e-12, "standard_error": 1e-12}), "+2e-12 ± 1e-12"),

@@ -159,32 +159,33 @@ def test_an_empty_result_is_no_comparison():
 # The words, frozen.
 
 
+COST = "The network has 744 more parameters than its twin."
 FROZEN = [
     (
         result((0.98056, 0.96667), (0.034, 0.018), samples=360),
-        "Growing made no clear difference: +1.4 points of test accuracy (5 of 360 test samples) and a test loss 0.034 ± "
-        "0.018 nats lower; both may be chance. The network has 744 more parameters than its twin. It depends on its "
-        "seeds (without them its loss is higher), and is not clearly better than its twin.",
+        "Growing made no clear difference: +1.4 points of test accuracy (5 of 360 test samples) and a gain in loss of "
+        f"+0.034 ± 0.018 nats; both may be chance. {COST} It depends on its seeds (without them its loss is higher), "
+        "and is not clearly better than its twin.",
     ),
     (
         result((0.95, 0.9), (0.1, 0.01), samples=10_000),
-        "Growing paid: +5.0 points of test accuracy (500 of 10,000 test samples) and a test loss 0.100 ± 0.010 nats "
-        "lower; both are more than chance. The network has 744 more parameters than its twin.",
+        "Growing paid: +5.0 points of test accuracy (500 of 10,000 test samples) and a gain in loss of +0.100 ± 0.010 "
+        f"nats; both are more than chance. {COST}",
     ),
     (
         result((0.9, 0.95), (-0.0005, 0.0001), seeds=[CULLED]),
-        "No seed was kept. Growing did not pay: -5.0 points of test accuracy (50 of 1,000 test samples) and a test loss "
-        "0.00050 ± 0.00010 nats higher; both are more than chance.",
+        "No seed was kept. Growing did not pay: -5.0 points of test accuracy (50 of 1,000 test samples) and a gain in "
+        "loss of -0.00050 ± 0.00010 nats; both are more than chance.",
     ),
     (
         result((0.95, 0.9), (-0.1, 0.01)),
-        "Growing had mixed effects: +5.0 points of test accuracy (50 of 1,000 test samples) and a test loss 0.100 ± "
-        "0.010 nats higher; both are more than chance. The network has 744 more parameters than its twin.",
+        "Growing had mixed effects: +5.0 points of test accuracy (50 of 1,000 test samples) and a gain in loss of "
+        f"-0.100 ± 0.010 nats; both are more than chance. {COST}",
     ),
     (
         result((0.91, 0.9), (0.1, 0.01)),
-        "Growing paid: +1.0 points of test accuracy (10 of 1,000 test samples), which may be chance, and a test loss "
-        "0.100 ± 0.010 nats lower, which is more than chance. The network has 744 more parameters than its twin.",
+        "Growing paid: +1.0 points of test accuracy (10 of 1,000 test samples), which may be chance, and a gain in loss "
+        f"of +0.100 ± 0.010 nats, which is more than chance. {COST}",
     ),
     (
         result((0.9, 0.9), (0.0, 0.0), seeds=[]),
@@ -194,13 +195,14 @@ FROZEN = [
     (
         result((0.92, 0.9), (0.05, 0.01), seeds=[IN_TRAINING]),
         "No seed has become part of the network yet. There is no growth to judge: +2.0 points of test accuracy (20 of "
-        "1,000 test samples), which may be chance, and a test loss 0.050 ± 0.010 nats lower, which is more than chance.",
+        "1,000 test samples), which may be chance, and a gain in loss of +0.050 ± 0.010 nats, which is more than "
+        "chance.",
     ),
     (
         result((None, None), (0.05, inf), outcome="stopped"),
-        "The governor stopped the run. Growing made no clear difference: a test loss 0.050 nats lower, whose standard "
-        "error is not known. The network has 744 more parameters than its twin. It depends on its seeds (without them "
-        "its loss is higher), and is not clearly better than its twin.",
+        "The governor stopped the run. Growing made no clear difference: a gain in loss of +0.050 nats, whose standard "
+        f"error is not known. {COST} It depends on its seeds (without them its loss is higher), and is not clearly "
+        "better than its twin.",
     ),
 ]
 

@@ -51,17 +51,18 @@ def loss(nats: Any, signed: bool = False, digits: int = _DIGITS) -> str:
     return _fixed(value, digits, signed=signed)
 
 
-def paired(difference: Mapping[str, Any] | None, signed: bool = True, digits: int = _DIGITS) -> str:
-    """Write a paired difference of losses with its standard error; where the error is small, with more digits."""
+def paired(difference: Mapping[str, Any] | None, digits: int = _DIGITS) -> str:
+    """Write a paired difference of losses with its standard error, in which a small one has two significant digits."""
     if not difference:
         return MISSING
     mean, error = as_number(difference.get("mean")), as_number(difference.get("standard_error"))
     if mean is None or error is None or not (isfinite(mean) and isfinite(error)) or error == 0:
-        return f"{loss(mean, signed, digits)} ± {loss(error, digits=digits)}"
-    digits = max(digits, 1 - floor(log10(error)))
+        return f"{loss(mean, True, digits)} ± {loss(error, digits=digits)}"
+    if error < 0.5 * 10.0**-digits:
+        digits = 1 - floor(log10(error))
     if digits > _MOST_DIGITS:
-        return f"{mean:{'+' if signed else ''}.2g} ± {error:.2g}"
-    return f"{_fixed(mean, digits, signed=signed)} ± {_fixed(error, digits)}"
+        return f"{mean:+.2g} ± {error:.2g}"
+    return f"{_fixed(mean, digits, signed=True)} ± {_fixed(error, digits)}"
 
 
 def whole(number: Any, signed: bool = False) -> str:

@@ -121,18 +121,15 @@ def _loss(measure: Measure) -> str | None:
         return None
     if measure.direction is Direction.EQUAL:
         return "the same loss on every test sample"
-    error = measure.standard_error
-    if measure.difference == 0:
-        return "the same mean test loss" + ("" if error is None else f" (± {loss(error)} nats)")
-    mean = abs(measure.difference)
-    written = loss(mean) if error is None else paired({"mean": mean, "standard_error": error}, signed=False)
-    return f"a test loss {written} nats {'lower' if measure.difference > 0 else 'higher'}"
+    mean, error = measure.difference, measure.standard_error
+    written = loss(mean, signed=True) if error is None else paired({"mean": mean, "standard_error": error})
+    return f"a gain in loss of {written} nats"
 
 
 def _chance(measure: Measure) -> str:
     if measure.direction in (Direction.BETTER, Direction.WORSE):
         return "more"
-    if measure.direction is Direction.UNCLEAR and measure.difference != 0:
+    if measure.direction is Direction.UNCLEAR:
         return "perhaps" if measure.standard_error is not None else "unknown"
     return ""
 
