@@ -1,5 +1,6 @@
 """Columns, scales and curves of text charts."""
 
+from io import BytesIO, StringIO, TextIOWrapper
 from math import inf, nan
 
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esper_app_report.charts import Columns, Curve, Scale, level_row, line_chart
-from esper_app_report.pen import Pen
+from esper_runs.terminal import Terminal
 
-PEN = Pen()
+ASCII = Terminal(TextIOWrapper(BytesIO(), encoding="ascii"))
+TERMINAL = Terminal(StringIO())
 
 
 @given(st.integers(0, 50), st.integers(1, 500), st.integers(1, 120))
@@ -56,8 +58,8 @@ def test_what_spans_more_than_a_decade_is_drawn_by_ratios():
 
 
 def drawn(*curves, epochs=range(4), height=3):
-    chart = line_chart(curves, Columns.fit(epochs, 80), PEN, lambda value: f"{value:.1f}", height)
-    return [f"{label:>4}|{drawing}" for label, drawing in chart]
+    chart = line_chart(curves, Columns.fit(epochs, 80), TERMINAL, lambda value: f"{value:.1f}", height)
+    return [f"{label:>4}|{drawing.plain}" for label, drawing in chart]
 
 
 def test_curves_are_drawn_where_they_are():
@@ -83,6 +85,6 @@ def test_epochs_that_share_a_column_are_averaged():
 
 
 def test_levels_go_from_the_lowest_value_to_the_highest():
-    assert level_row({0: 10, 1: 15, 2: 20}, Columns.fit(range(4), 9), PEN) == "▁▅█ "
-    assert level_row({0: 7, 1: 7}, Columns.fit(range(2), 9), PEN) == "▁▁"
-    assert level_row({0: 10, 1: inf, 2: 20}, Columns.fit(range(3), 9), Pen(unicode=False)) == "_!#"
+    assert level_row({0: 10, 1: 15, 2: 20}, Columns.fit(range(4), 9), TERMINAL).plain == "▁▅█ "
+    assert level_row({0: 7, 1: 7}, Columns.fit(range(2), 9), TERMINAL).plain == "▁▁"
+    assert level_row({0: 10, 1: inf, 2: 20}, Columns.fit(range(3), 9), ASCII).plain == "_!#"

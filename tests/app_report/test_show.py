@@ -8,19 +8,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from esper_app.cli.root import cli
-from esper_app_report.pen import Pen, pen_for
-from esper_app_report.story_page import story_page
+from esper_app_report.run_page import run_page
 from esper_core.leyline.actions import GovernorMode, Op
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Stage
 from esper_runs.run_directory import RunDirectory
-from esper_runs.story import read_story
+from esper_runs.run_record import read_run_record
+from esper_runs.terminal import Terminal
+from esper_runs.verdict import verdict
+from esper_runs.verdict_text import verdict_in_words
 
 Show = Callable[..., str]
 
@@ -48,6 +51,24 @@ def row(text: str, label: str) -> str:
     found = re.search(rf"^ *{re.escape(label)} \| ?(.*)$", text, re.MULTILINE)
     assert found, f"{label} is not in\n{text}"
     return found[1]
+
+
+class Output(StringIO):
+    """An output of some encoding that is not a terminal."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:
+        return self._encoding
+
+
+def page(record, width: int = 100, encoding: str = "utf-8") -> str:
+    terminal = Terminal(output := Output(encoding), width)
+    terminal.print(*run_page(record, record, terminal))
+    return output.getvalue()
 
 
 def flat(text: str) -> str:
@@ -79,12 +100,12 @@ def test_stages_are_drawn_epoch_by_epoch_with_alpha(files, show):
 
 def test_a_column_of_several_epochs_shows_what_is_furthest_on(files, show):
     files.write(result=files.result())
-    story = read_story(RunDirectory(files.path))
+    record = read_run_record(RunDirectory(files.path))
     # The gutter takes thirteen columns: five are left for ten epochs.
-    text = story_page(story, story, Pen(width=18))
+    text = page(record, 18)
     assert row(text, "a") == "·2PFF"
     assert row(text, "b") == "·TTxe"
-    assert "(2 epochs share a column: what is furthest on is shown)" in flat(text)
+    assert "(2 epochs share a column, which shows the latest stage reached)" in flat(text)
 
 
 def test_sizes_and_curves_stand_beside_the_twin(files, show):
@@ -108,7 +129,7 @@ def test_what_happened_is_told_with_reasons_and_evidence(files, show):
         "a-0 conv-light: TRAINING → BLENDING, by gate: small enough G2 passed: small enough update ratio = 0.25" in text
     )
     assert "probe = +0.5000 ± 0.1250 nats (100 samples)" in text
-    assert "4–6 b-0 G2 not passed 3 times, at last: update_ratio 5 > 1 update ratio = 5" in text
+    assert "4–6 b-0 G2 not passed 3 times, most recently: update_ratio 5 > 1 update ratio = 5" in text
     assert "epoch 7 b-0 conv-light: TRAINING → CULLED, by timeout: it did not learn" in text
     assert "PROBATIONARY → FOSSILIZED, by action: it has passed (confidence 0.900)" in text
 
@@ -121,7 +142,7 @@ def test_denials_governor_failures_and_notices_are_told(files, show):
     files.event(EventKind.NOTICE, {"message": "stopping after this epoch"}, host="")
     files.write()
     text = flat(show("digits-1"))
-    assert "epoch 10 a the governor denies: cull in a (it is in the way). Its reason: conservative" in text
+    assert "epoch 10 a the governor denied: cull in a (it is in the way). Its reason: conservative" in text
     assert "epoch 10 the governor is conservative: loss jumped" in text
     assert "plugin p failed in sink: disk full" in text
     assert "stopping after this epoch" in text
@@ -130,7 +151,7 @@ def test_denials_governor_failures_and_notices_are_told(files, show):
 def test_an_action_whose_effect_was_cut_off_is_told_as_such(files, show):
     files.action(Op.FOSSILIZE, 9, "a", "it has passed")
     files.write()
-    assert "fossilize in a (it has passed); what came of it is not in the log" in flat(show("digits-1"))
+    assert "fossilize in a (it has passed); its effect is not in the log" in flat(show("digits-1"))
 
 
 def test_ablation_and_gain_stand_side_by_side_and_apart(files, show):
@@ -140,30 +161,41 @@ def test_ablation_and_gain_stand_side_by_side_and_apart(files, show):
     assert line.split()[:7] == ["a-0", "conv-light", "592", "3", "to", "8", "FOSSILIZED"]
     assert "+0.190 ± 0.010  +0.090 ± 0.010" in line
     assert "how much the network depends on it" in flat(text)
-    assert "it is no seed's own" in flat(text)
+    assert "it is not the gain of one seed" in flat(text)
 
 
 @pytest.mark.parametrize(
     ("grown", "twin", "words"),
     [
-        (0.9, 0.8, "Growing paid: +10.0 points of test accuracy (10 of 100 test samples) for +592 parameters."),
+        (0.88, 0.8, "Growing paid: +8.0 points of test accuracy (8 of 100 test samples), which may be chance"),
         (0.8, 0.9, "Growing did not pay: -10.0 points"),
-        (0.8, 0.8, "Growing made no clear difference: +0.0 points"),
-        (0.8, None, "There is nothing to compare with"),
+        (0.8, 0.8, "Growing paid: the same test accuracy and a gain in loss of +0.050 ± 0.010 nats, which is more"),
+        (0.8, None, "There is no twin to compare with, so this run does not show whether growing paid."),
     ],
 )
-def test_the_end_says_plainly_whether_growing_paid(files, show, grown, twin, words):
-    files.write(result=files.result(grown=grown, twin=twin))
+def test_the_end_says_whether_growing_paid(files, show, grown, twin, words):
+    seed = {"host": "grown", "slot": "a", "seed_id": "a-0", "blueprint": "x", "germinated_epoch": 1}
+    seed |= {"final_stage": "FOSSILIZED"}
+    files.write(result=files.result(grown=grown, twin=twin, seeds=[seed]))
     text = flat(show("digits-1"))
     assert words in text
     assert ("more than chance" in text) == (twin is not None)
 
 
+def test_page_and_verdict_have_one_author(files, show):
+    result = files.result()
+    files.write(result=result)
+    assert flat(verdict_in_words(verdict(result))) in flat(show("digits-1"))
+
+
 @pytest.mark.parametrize(
     ("share", "words"),
     [
-        ({"unit": "positions", "count": 32768}, "+10.0 points of test accuracy (3,277 of 32,768 test positions) for"),
-        (None, "+10.0 points of test accuracy for"),
+        (
+            {"unit": "positions", "count": 32768},
+            "+10.0 points of test accuracy (3,277 of 32,768 test positions), which",
+        ),
+        (None, "+10.0 points of test accuracy, which"),
     ],
 )
 def test_a_difference_is_counted_in_what_accuracy_is_a_share_of(files, show, share, words):
@@ -177,7 +209,7 @@ def test_a_network_that_depends_on_seeds_without_being_better_is_told_so(files, 
     report |= {"gain": None, "accuracy_at_germination": 0.5, "accuracy_at_end": 0.6}
     files.write(result=files.result(grown=0.7, twin=0.8, seeds=[report]))
     text = flat(show("digits-1"))
-    assert "the network depends on its seeds, and has still learned no more than its twin" in text
+    assert "It depends on its seeds (without them its loss is higher), and is not better than its twin." in text
     assert "PROBATIONARY (live)" in text
 
 
@@ -188,8 +220,8 @@ def test_a_killed_run_is_shown_as_far_as_it_came(files, show):
     assert text.startswith(
         "digits-1: unfinished, 5 of 10 epochs in short 2 seeds germinated (1 BLENDING (live), 1 TRAINING"
     )
-    assert "missing There is no result.json: the run still goes on, or it was killed." in text
-    assert "The last line of events.jsonl is torn" in text
+    assert "missing There is no result.json: the run is still going on, or it was killed." in text
+    assert "The last line of events.jsonl is incomplete" in text
     assert "on the test split" not in text
     assert re.search(r"last event [\d.]+ s later, which is [\d.]+ days ago", text)
 
@@ -200,8 +232,8 @@ def test_a_run_without_events_is_shown_from_its_result(make_run, show):
     text = flat(show("digits-1"))
     assert "digits-1: completed, 10 of 10 epochs" in text
     assert "missing Telemetry was off" in text
-    assert "Growing paid" in text
-    assert "what its slots held" not in text
+    assert "No seed was germinated. There is no growth to judge: +10.0 points" in text
+    assert "the stages of its slots" not in text
 
 
 def test_a_run_without_a_twin_is_shown_alone(files, show):
@@ -218,7 +250,7 @@ def test_one_slot_is_followed_with_every_verdict(files, show):
     text = show("digits-1", "--slot", "b")
     assert row(text, "b") == "···TTTxeee"
     assert not re.search(r"^ *a \|", text, re.MULTILINE)
-    assert text.count("asked after the epoch: G2 not passed") == 3
+    assert text.count("after the epoch: G2 not passed") == 3
     assert "a-0" not in text
     assert re.search(r"^ +4  TRAINING +0\.000 .* \+0\.030 ± 0\.010 +45\.0 %$", text, re.MULTILINE)
 
@@ -272,12 +304,12 @@ def test_a_run_that_is_not_there_comes_with_the_nearest(files, show):
 
 def test_the_story_is_data_on_request(files, show):
     files.write(result=files.result())
-    story = json.loads(show("digits-1", "--json"))
-    assert story["outcome"] == "completed"
-    assert story["epochs"]["grown"][4]["slots"] == {"a": "BLENDING", "b": "TRAINING"}
+    record = json.loads(show("digits-1", "--json"))
+    assert record["outcome"] == "completed"
+    assert record["epochs"]["grown"][4]["slots"] == {"a": "BLENDING", "b": "TRAINING"}
     part = json.loads(show("digits-1", "--json", "--slot", "a", "--epochs", "3-4"))
     assert [data["epoch"] for data in part["epochs"]["grown"]] == [2, 3]
-    assert {happening["slot"] for happening in part["happenings"]} == {"a"}
+    assert {event["slot"] for event in part["timeline"]} == {"a"}
 
 
 @pytest.mark.parametrize("width", [40, 60, 120])
@@ -320,19 +352,22 @@ def test_a_terminal_gets_colours_unless_it_wants_none(files):
     assert "\x1b" not in terminal(["show", path], plain | {"TERM": "dumb"})
 
 
-def test_an_output_that_knows_ascii_alone_gets_nothing_else(files, monkeypatch):
-    class Ascii:
-        encoding = "ascii"
-
-        def isatty(self):
-            return False
-
-    pen = pen_for(Ascii(), 80)
-    story = read_story(RunDirectory(files.write(result=files.result())))
-    text = story_page(story, story, pen)
+def test_an_output_that_knows_ascii_alone_gets_nothing_else(files):
+    text = page(read_run_record(RunDirectory(files.write(result=files.result()))), 120, "ascii")
     text.encode("ascii")
     assert row(text, "a") == "..T27PPFFF"
     assert "1-2  waits: only 0 epochs are over ... only 1" in text
+    assert "?" not in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_columns_stay_aligned_whatever_stands_in_for_a_character(files, encoding):
+    text = page(read_run_record(RunDirectory(files.write(result=files.result()))), 120, encoding)
+    table = text.partition("\non the test split\n")[2].partition("\n\n")[0].splitlines()
+    assert len({len(line) for line in table if not line.startswith("epochs")}) == 1
+    seeds = text.partition("\nseeds\n")[2].splitlines()
+    ends = {re.search(r"(±|\+/-) [\d.]+", line).end() for line in seeds if line.startswith(("a-0", "b-0"))} - {None}
+    assert len(ends) <= 2
 
 
 def test_what_happens_to_the_twin_is_told_as_the_twins(files, show):
@@ -353,12 +388,12 @@ def test_what_is_not_known_is_not_denied(make_run, show):
 def test_resumptions_are_told(files, show):
     resumed = [{"epoch": 2, "command": []}, {"epoch": 5, "command": []}]
     files.write(manifest=files.manifest(resumed=resumed))
-    assert "resumed 2 times, at last before epoch 6" in flat(show("digits-1"))
+    assert "resumed 2 times, most recently before epoch 6" in flat(show("digits-1"))
 
 
 def test_slots_of_two_hosts_are_told_apart(files):
     files.epoch(0, {"a": Stage.DORMANT}, host="grown-1")
-    story = read_story(RunDirectory(files.write()))
-    text = story_page(story, story, Pen())
-    assert "grown-1: what its slots held" in text
+    record = read_run_record(RunDirectory(files.write()))
+    text = page(record)
+    assert "grown-1: the stages of its slots" in text
     assert "grown a-0  conv-light: DORMANT → GERMINATED" in text

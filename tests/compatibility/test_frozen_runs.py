@@ -105,14 +105,14 @@ def page(run: Path) -> str:
     return done.words
 
 
-def ends(story: Any) -> list[tuple[Any, ...]]:
+def ends(record: Any) -> list[tuple[Any, ...]]:
     """Seed, blueprint, first and last epoch, and stage at the end."""
     names = ("seed_id", "blueprint", "germinated_epoch", "ended_epoch", "final_stage")
-    return [tuple(seed[name] for name in names) for seed in story["seeds"]]
+    return [tuple(seed[name] for name in names) for seed in record["seeds"]]
 
 
-def stages(story: Any, slot: str) -> list[str]:
-    return [epoch["slots"][slot] for epoch in story["epochs"]["grown"]]
+def stages(record: Any, slot: str) -> list[str]:
+    return [epoch["slots"][slot] for epoch in record["epochs"]["grown"]]
 
 
 @pytest.fixture
@@ -154,24 +154,24 @@ TEACHER_1_ENDS = [
     ],
 )
 def test_a_run_is_read_whole(name: str, outcome: str, epochs: int, seeds: list[tuple[Any, ...]]) -> None:
-    story = shown(RUNS / name)
-    assert (story["outcome"], story["gaps"]) == (outcome, [])
-    assert [epoch["epoch"] for epoch in story["epochs"]["grown"]] == [*range(epochs)]
-    assert len(story["epochs"]["twin"]) == epochs
-    assert ends(story) == seeds
+    record = shown(RUNS / name)
+    assert (record["outcome"], record["missing_data"]) == (outcome, [])
+    assert [epoch["epoch"] for epoch in record["epochs"]["grown"]] == [*range(epochs)]
+    assert len(record["epochs"]["twin"]) == epochs
+    assert ends(record) == seeds
 
 
 @pytest.mark.parametrize(("name", "seeds"), [("digits-1", DIGITS_1_ENDS), ("teacher-1", TEACHER_1_ENDS)])
 def test_the_event_log_alone_tells_what_became_of_the_seeds(name: str, seeds: Any, copy_of: Any) -> None:
-    story = shown(copy_of(name, "result.json", "config.toml"))
-    assert ends(story) == seeds
-    assert len(story["epochs"]["grown"]) == {"digits-1": 12, "teacher-1": 16}[name]
+    record = shown(copy_of(name, "result.json", "config.toml"))
+    assert ends(record) == seeds
+    assert len(record["epochs"]["grown"]) == {"digits-1": 12, "teacher-1": 16}[name]
 
 
 def test_stages_verdicts_and_reasons_are_read() -> None:
-    story = shown(RUNS / "digits-1")
+    record = shown(RUNS / "digits-1")
     blended, kept = ["BLENDING"] * 4, ["FOSSILIZED"] * 3
-    assert stages(story, "block1") == ["DORMANT", "TRAINING", *blended, *["PROBATIONARY"] * 3, *kept]
+    assert stages(record, "block1") == ["DORMANT", "TRAINING", *blended, *["PROBATIONARY"] * 3, *kept]
     assert {"DORMANT", "CULLED", "EMBARGOED"} < {*stages(shown(RUNS / "teacher-1"), "block0")}
     text = page(RUNS / "digits-1")
     assert "conv-light: PROBATIONARY → FOSSILIZED, by action: it has passed its last gate" in text

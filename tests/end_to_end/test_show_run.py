@@ -85,7 +85,7 @@ def test_every_verdict_of_a_followed_seed_is_told(runs, log):
     assert len(verdicts) > 2
     for verdict in verdicts:
         said = "passed" if verdict["passed"] else "not passed"
-        assert f"asked after the epoch: {verdict['gate']} {said}: {verdict['reason']}" in page
+        assert f"after the epoch: {verdict['gate']} {said}: {verdict['reason']}" in page
     assert "block0" not in page.partition("where")[2]
 
 

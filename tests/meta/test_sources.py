@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 #: What a plugin may import of the core.
 OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn", "testing")}
 
-#: What an adapter into another framework may import besides.
-ADAPTER_MODULES = {"esper_core.adapting"}
+#: What some families may import besides: adapters grow other people's networks, sinks show runs.
+FAMILY_MODULES = {"esper-adapter-": {"esper_core.adapting"}, "esper-sink-": {"esper_runs"}}
 
 #: What no description may pull in: listing plugins would import it.
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datasets", "tokenizers", "esper_core.nn"}
@@ -78,15 +78,16 @@ def _modules(node: ast.ImportFrom) -> list[str]:
 
 
 def foreign_imports_of_esper(it) -> Iterator[str]:
-    """Fix: import esper_core.{hooks, specs, api, nn, testing} (an adapter: adapting), no plugin; absolute imports."""
+    """Fix: import esper_core.{hooks, specs, api, nn} and what FAMILY_MODULES says, no plugin; absolute imports."""
     if it.name in HOUSE:
         return
-    open_modules = OPEN_MODULES | ADAPTER_MODULES if it.name.startswith("esper-adapter-") else OPEN_MODULES
+    more = [modules for family, modules in FAMILY_MODULES.items() if it.name.startswith(family)]
+    open_modules = OPEN_MODULES.union(*more)
     for path in it.modules():
         for found in imports(path):
             ours = found.top.startswith("esper_") or found.module.startswith(".")
-            open_module = ".".join(found.module.split(".")[:2]) in open_modules
-            if ours and found.top != it.package and not open_module:
+            is_open = any(f"{found.module}.".startswith(f"{module}.") for module in open_modules)
+            if ours and found.top != it.package and not is_open:
                 yield f"{path.name}:{found.line} imports {found.module}"
 
 
@@ -157,6 +158,9 @@ RULES = {
         (PLUGIN, API, f"{API}from . import tasks\n"),
         (PLUGIN, API, f"{API}from esper_core.adapting import grow\n"),
         (PLUGIN, API, f"{API}import esper_sink_jsonl.sink\n"),
+        (PLUGIN, API, f"{API}from esper_runs.verdict import verdict\n"),
+        ("src/esper_sink_jsonl/plugin.py", API, f"{API}from esper_core.adapting import grow\n", "esper-sink-jsonl"),
+        ("src/esper_sink_jsonl/plugin.py", API, f"{API}import esper_runs_of_mine\n", "esper-sink-jsonl"),
     ],
     heavy_descriptions: [
         (PLUGIN, API, f"{API}import torch.nn\n"),

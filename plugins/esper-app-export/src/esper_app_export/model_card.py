@@ -10,10 +10,11 @@ from attrs import frozen
 from esper_app_export.export_formats import TOPOLOGY_SUFFIX, Format
 from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.records import to_json
-from esper_runs.figures import flops, loss, paired, percent, points, whole
+from esper_runs.formatting import flops, loss, paired, percent, points, whole
+from esper_runs.result import TWIN
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
-from esper_runs.story import TWIN
 from esper_runs.verdict import verdict
+from esper_runs.verdict_text import verdict_in_words
 
 if TYPE_CHECKING:
     from esper_app_export.export_files import ExportedFile
@@ -104,7 +105,7 @@ def _accuracy(facts: CardFacts) -> Iterator[str]:
     ]
     yield from _table(("", "grown", "twin", "difference"), rows)
     yield ""
-    yield verdict(facts.result)
+    yield verdict_in_words(verdict(facts.result))
 
 
 def _size(facts: CardFacts) -> Iterator[str]:

@@ -1,14 +1,15 @@
-"""Charts of text over the epochs of a run; they share their columns, so that they can stand below each other."""
+"""Charts drawn with characters over the epochs of a run. They share columns, so they can stand below each other."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from math import exp, inf, isfinite, log
 
 from attrs import frozen
+from rich.text import Text
 
-from esper_app_report.pen import Pen
+from esper_runs.terminal import Terminal
 
-#: Marks a value that is no finite number, and the place where two curves meet.
+#: The marks of a value that is not finite, and of the place where two curves meet.
 NOT_FINITE, BOTH = "!", "="
 
 
@@ -97,14 +98,14 @@ class Scale:
 
 
 def line_chart(
-    curves: Sequence[Curve], columns: Columns, pen: Pen, write: Callable[[float], str], height: int = 8
-) -> Iterator[tuple[str, str]]:
-    """Yield each row's label and drawing, from the top; nothing without a finite value.
+    curves: Sequence[Curve], columns: Columns, terminal: Terminal, write: Callable[[float], str], height: int = 8
+) -> Iterator[tuple[str, Text]]:
+    """Yield the label and the drawing of each row, from the top; nothing without a finite value.
 
     Args:
         curves: what to draw.
         columns: the epochs.
-        pen: draws.
+        terminal: draws.
         write: how a value is written beside the chart.
         height: number of rows.
     """
@@ -115,13 +116,13 @@ def line_chart(
     labelled = {0, height // 2, height - 1} if scale.high > scale.low else {0}
     for row in range(max(labelled), -1, -1):
         marks = (
-            _mark([(curve, values[index]) for curve, values in series], scale, row, pen)
+            _mark([(curve, values[index]) for curve, values in series], scale, row, terminal)
             for index in range(len(columns.spans))
         )
-        yield write(scale.value(row)) if row in labelled else "", "".join(marks)
+        yield write(scale.value(row)) if row in labelled else "", Text.assemble(*marks)
 
 
-def level_row(values: Mapping[int, float], columns: Columns, pen: Pen) -> str:
+def level_row(values: Mapping[int, float], columns: Columns, terminal: Terminal) -> Text:
     """Return a row of bars from the lowest value to the highest; blank where there is none."""
     means = columns.means(values)
     finite = [mean for mean in means if mean is not None and isfinite(mean)]
@@ -130,18 +131,18 @@ def level_row(values: Mapping[int, float], columns: Columns, pen: Pen) -> str:
     def bar(mean: float | None) -> str:
         if mean is None or not isfinite(mean):
             return " " if mean is None else NOT_FINITE
-        return pen.block((mean - low) / (high - low) if high > low else 0.0)
+        return terminal.block((mean - low) / (high - low) if high > low else 0.0)
 
-    return "".join(map(bar, means))
+    return Text("".join(map(bar, means)))
 
 
-def _mark(points: list[tuple[Curve, float | None]], scale: Scale, row: int, pen: Pen) -> str:
+def _mark(points: list[tuple[Curve, float | None]], scale: Scale, row: int, terminal: Terminal) -> Text:
     here = [(curve, value) for curve, value in points if value is not None and scale.row(value) == row]
     if not here:
-        return " "
+        return Text(" ")
     if any(not isfinite(value) for _, value in here):
-        return pen.paint(NOT_FINITE, "bad")
-    return BOTH if len(here) > 1 else pen.paint(here[0][0].mark, here[0][0].style)
+        return terminal.text(NOT_FINITE, "bad")
+    return Text(BOTH) if len(here) > 1 else terminal.text(here[0][0].mark, here[0][0].style)
 
 
 def _mean(values: Sequence[float]) -> float | None:

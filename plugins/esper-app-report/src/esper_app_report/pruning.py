@@ -10,7 +10,7 @@ from attrs import frozen
 from esper_core.leyline.errors import EsperError
 from esper_runs.run_directory import LAST, MANIFEST, point_last_at
 from esper_runs.run_list import DAMAGED, RunSummary, last_of, list_runs
-from esper_runs.story import UNFINISHED
+from esper_runs.run_record import UNFINISHED
 
 #: A run without a result to which something was written in the last hour may still go on.
 _QUIET_SECONDS = 3600

@@ -1,5 +1,7 @@
 """``esper runs``: list runs, and clean up."""
 
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -9,29 +11,24 @@ import click
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.records import to_json
-from esper_runs.figures import MISSING, percent, points, size, whole
+from esper_runs.formatting import MISSING, percent, points, size, whole
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import RUNS
 from esper_runs.run_list import DAMAGED, RunSummary, list_runs
-from esper_runs.story import UNFINISHED
-from esper_runs.tables import table
+from esper_runs.run_record import UNFINISHED
+from esper_runs.tables import Column, Table
 
 _OUTCOMES = [*(end.value for end in RunEnd), UNFINISHED, DAMAGED]
-_HEADERS = (
-    "RUN",
-    "TASK",
-    "POLICY",
-    "SEED",
-    "OUTCOME",
-    "EPOCHS",
-    "GROWN",
-    "TWIN",
-    "DIFFERENCE",
-    "PARAMETERS",
-    "STARTED",
-    "SIZE",
+_COLUMNS = (
+    Column("RUN"),
+    Column("TASK"),
+    Column("POLICY"),
+    Column("SEED", right=True),
+    Column("OUTCOME"),
+    *(Column(title, right=True) for title in ("EPOCHS", "GROWN", "TWIN", "DIFFERENCE", "PARAMETERS")),
+    Column("STARTED"),
+    Column("SIZE", right=True),
 )
-_NUMBERS = (3, 5, 6, 7, 8, 9, 11)
 
 _directory = click.option(
     "--runs",
@@ -57,7 +54,7 @@ def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(found, indent=2))
     elif found:
-        click.echo(_list(found))
+        _print(found)
     else:
         click.echo(f"no runs in {ctx.obj}")
 
@@ -118,7 +115,7 @@ def _show(plan: PrunePlan) -> None:
     for run, reason in plan.spared:
         click.echo(f"left alone: {run.name} ({reason})")
     if plan.doomed:
-        click.echo(_list(list(plan.doomed)))
+        _print(plan.doomed)
 
 
 def _count(plan: PrunePlan) -> str:
@@ -126,8 +123,11 @@ def _count(plan: PrunePlan) -> str:
     return f"{number} {'run' if number == 1 else 'runs'} ({size(sum(run.bytes for run in plan.doomed))})"
 
 
-def _list(found: list[RunSummary]) -> str:
-    return table(_HEADERS, [_row(run) for run in found], right=_NUMBERS)
+def _print(found: Sequence[RunSummary]) -> None:
+    from esper_runs.terminal import Terminal
+
+    terminal = Terminal(sys.stdout)
+    terminal.print(terminal.table(Table(columns=_COLUMNS, rows=tuple(_row(run) for run in found))))
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:

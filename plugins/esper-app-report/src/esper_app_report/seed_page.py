@@ -3,33 +3,45 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from esper_app_report.course import course
-from esper_app_report.pen import Pen
-from esper_app_report.story_page import header, history, section
-from esper_runs.chronicle import chronicle
-from esper_runs.figures import figure, loss, paired, percent, value_in_words, whole
-from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
-from esper_runs.story import Story
-from esper_runs.tables import table
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-_HEADERS = ("epoch", "stage", "alpha", "gradients", "update", "trial", "ablation", "gain", "accuracy")
+from esper_app_report.run_page import header, history, separated
+from esper_app_report.training_plot import training_plot
+from esper_runs.formatting import as_number, loss, paired, percent, value_in_words, whole
+from esper_runs.run_record import RunRecord
+from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
+from esper_runs.tables import Column, Table
+from esper_runs.terminal import Terminal
+from esper_runs.timeline_text import timeline_text
+
+_COLUMNS = (
+    Column("epoch", right=True),
+    Column("stage"),
+    *(Column(t, right=True) for t in ("alpha", "gradients", "update", "trial", "ablation", "gain", "network")),
+)
 _EXPLAINED = (
     "Gradients: the seed's beside the host's. Update: its rms beside that of what it is added to. Trial: the loss "
-    "without the seed minus the loss with a little of it. Accuracy: of the network, on validation samples. "
+    "without the seed minus the loss with a little of it. Network: validation accuracy of the whole network. "
 )
 
 
-def seed_page(story: Story, part: Story, pen: Pen) -> str:
-    """Return the page of a part of a story that follows one slot or one seed."""
-    parts = [header(story, pen)]
-    for host in story.growing:
+def seed_page(record: RunRecord, part: RunRecord, terminal: Terminal) -> Iterator[RenderableType]:
+    """Yield the page of a part of a run that follows one slot or one seed."""
+    yield from separated(_sections(record, part, terminal))
+
+
+def _sections(record: RunRecord, part: RunRecord, terminal: Terminal) -> Iterator[RenderableType]:
+    yield header(record, terminal)
+    for host in record.growing:
         seeds = [seed for seed in part.seeds if seed["host"] == host]
         slots = list(dict.fromkeys(seed["slot"] for seed in seeds))
         if slots and part.epochs.get(host):
-            parts.append(course(part, host, pen, slots))
-        parts += [section(_title(seed), "\n\n".join(_life(part, seed, pen)), pen) for seed in seeds]
-    parts.append(pen.paint(pen.wrap(_EXPLAINED + ABLATION_AND_GAIN), "dim") if part.seeds else "No seed was here.")
-    return pen.finish("\n\n".join(parts))
+            yield training_plot(part, host, terminal, slots)
+        for seed in seeds:
+            title = terminal.paragraph(_title(seed), "title")
+            yield Group(title, *separated(_details(part, seed, terminal)))
+    yield terminal.paragraph(_EXPLAINED + ABLATION_AND_GAIN, "dim") if part.seeds else Text("There was no seed here.")
 
 
 def _title(seed: Mapping[str, Any]) -> str:
@@ -44,16 +56,16 @@ def _title(seed: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _life(story: Story, seed: Mapping[str, Any], pen: Pen) -> Iterator[str]:
-    if rows := list(_rows(story, seed)):
-        yield table(_HEADERS, rows, right=(0, *range(2, len(_HEADERS))))
-    of_seed = [h for h in story.happenings if (h.host, h.seed_id) == (seed["host"], seed["seed_id"])]
+def _details(record: RunRecord, seed: Mapping[str, Any], terminal: Terminal) -> Iterator[RenderableType]:
+    if rows := tuple(_rows(record, seed)):
+        yield terminal.table(Table(columns=_COLUMNS, rows=rows))
+    of_seed = [e for e in record.timeline if (e.host, e.seed_id) == (seed["host"], seed["seed_id"])]
     if of_seed:
-        yield history(chronicle(of_seed, every_verdict=True), pen)
+        yield Group(*history(timeline_text(of_seed, every_verdict=True), terminal))
 
 
-def _rows(story: Story, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for data in story.epochs.get(seed["host"], ()):
+def _rows(record: RunRecord, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for data in record.epochs.get(seed["host"], ()):
         for evidence in data["seeds"]:
             if evidence["seed_id"] == seed["seed_id"]:
                 yield (
@@ -70,4 +82,4 @@ def _rows(story: Story, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _ratio(value: Any) -> str:
-    return "-" if figure(value) is None else value_in_words(figure(value))
+    return value_in_words(as_number(value))

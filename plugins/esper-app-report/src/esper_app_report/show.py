@@ -1,4 +1,4 @@
-"""``esper show``: tell the story of a run."""
+"""``esper show``: what a run did."""
 
 import re
 import sys
@@ -6,13 +6,10 @@ from pathlib import Path
 
 import click
 
-from esper_app_report.pen import pen_for
-from esper_app_report.seed_page import seed_page
-from esper_app_report.story_page import story_page
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.records import to_json
 from esper_runs.run_list import locate_run
-from esper_runs.story import Selection, Story, read_story, select
+from esper_runs.run_record import RunRecord, Selection, read_run_record, select
 
 
 def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int | None, int | None]:
@@ -21,11 +18,11 @@ def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tu
         return None, None
     matched = re.fullmatch(r"(\d*)(-?)(\d*)", value.strip())
     if not matched or not (matched[1] or matched[3]):
-        raise click.BadParameter(f"{value!r} is no range of epochs such as 5-20, 5-, -20 or 5")
+        raise click.BadParameter(f"{value!r} is not a range of epochs such as 5-20, 5-, -20 or 5")
     first = int(matched[1]) if matched[1] else None
     last = first if not matched[2] else int(matched[3]) if matched[3] else None
     if 0 in (first, last) or (first is not None and last is not None and first > last):
-        raise click.BadParameter(f"{value!r} holds no epoch: they are counted from 1")
+        raise click.BadParameter(f"{value!r} contains no epoch: they are counted from 1")
     return None if first is None else first - 1, None if last is None else last - 1
 
 
@@ -36,7 +33,7 @@ def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tu
 @click.option(
     "--epochs", metavar="A-B", callback=_epoch_range, help="These epochs only, counted from 1; A- and -B too."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the whole story as data; epochs are counted from 0.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as data; epochs are counted from 0.")
 @click.option("--width", type=click.IntRange(min=40), help="Columns to draw in.  [default: the terminal's]")
 def show(
     run: Path,
@@ -48,24 +45,29 @@ def show(
 ) -> None:
     """Show what a run did: stages, gates, seeds, and the network beside its twin.
 
-    RUN is a run's directory, or its name under runs/; `last`, the default, is the newest one. Runs that still go on,
-    and those that were interrupted or killed, are shown as far as their files tell.
+    RUN is a run's directory, or its name under runs/; `last`, the default, is the newest one. Runs that are still going
+    on, and those that were interrupted or killed, are shown as far as their files go.
     """
-    story = read_story(locate_run(run))
-    _check_names(story, slot, seed_id)
-    part = select(story, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
+    record = read_run_record(locate_run(run))
+    _check_names(record, slot, seed_id)
+    part = select(record, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
     if as_json:
         click.echo(to_json(part, indent=2))
         return
-    pen = pen_for(sys.stdout, width)
-    page = story_page if slot is None and seed_id is None else seed_page
-    click.echo(page(story, part, pen), color=pen.colour)
+    # Imported here: rich takes as long to load as everything else that `--help` needs.
+    from esper_app_report.run_page import run_page
+    from esper_app_report.seed_page import seed_page
+    from esper_runs.terminal import Terminal
+
+    terminal = Terminal(sys.stdout, width)
+    page = run_page if slot is None and seed_id is None else seed_page
+    terminal.print(*page(record, part, terminal))
 
 
-def _check_names(story: Story, slot: str | None, seed_id: str | None) -> None:
-    """A slot or seed of which the files tell nothing is a mistake, not an empty page."""
-    slots = {name for host in story.epochs for name in story.slots(host)} | {seed["slot"] for seed in story.seeds}
-    seeds = {seed["seed_id"] for seed in story.seeds}
+def _check_names(record: RunRecord, slot: str | None, seed_id: str | None) -> None:
+    """A slot or seed that the files do not mention is a mistake, not an empty page."""
+    slots = {name for host in record.epochs for name in record.slots(host)} | {seed["slot"] for seed in record.seeds}
+    seeds = {seed["seed_id"] for seed in record.seeds}
     for kind, name, known in (("slot", slot, slots), ("seed", seed_id, seeds)):
         if name is not None and name not in known:
-            raise EsperError("E520", f'run "{story.name}" has no {kind} "{name}"', fix=did_you_mean(name, known))
+            raise EsperError("E520", f'run "{record.name}" has no {kind} "{name}"', fix=did_you_mean(name, known))

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.text import Text
+
 from esper_app_report.charts import Columns
-from esper_app_report.pen import Pen
 from esper_core.leyline.stages import Stage
-from esper_runs.figures import figure
+from esper_runs.formatting import as_number
+from esper_runs.terminal import Terminal
 
 #: Symbol and colour of each stage. Where several share a column, the last one in this order is shown: what a seed
 #: has reached hides what came before, and an end hides everything.
@@ -24,17 +26,18 @@ _SYMBOLS: Mapping[Stage, tuple[str, str]] = {
 _RANKS = {stage: rank for rank, stage in enumerate(_SYMBOLS)}
 
 
-def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, pen: Pen) -> str:
+def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, terminal: Terminal) -> Text:
     """Draw one slot; blank where an epoch was not logged.
 
     Args:
         epochs: data of the host's completed epochs.
         slot: the slot.
         columns: the epochs of the chart.
-        pen: draws.
+        terminal: draws.
     """
     known = {data["epoch"]: data for data in epochs}
-    return "".join(_cell([known[epoch] for epoch in span if epoch in known], slot, pen) for span in columns.spans)
+    shared = ([known[epoch] for epoch in span if epoch in known] for span in columns.spans)
+    return Text.assemble(*(_cell(together, slot, terminal) for together in shared))
 
 
 def legend(epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -51,18 +54,18 @@ def legend(epochs: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(shown)
 
 
-def _cell(epochs: list[Mapping[str, Any]], slot: str, pen: Pen) -> str:
+def _cell(epochs: list[Mapping[str, Any]], slot: str, terminal: Terminal) -> Text:
     there = [data for data in epochs if slot in data["slots"]]
     if not there:
-        return " "
+        return Text(" ")
     furthest = max(there, key=lambda data: (_RANKS[Stage[data["slots"][slot]]], data["epoch"]))
     stage = Stage[furthest["slots"][slot]]
     symbol, colour = _SYMBOLS[stage]
-    return pen.paint(_tenths(furthest, slot) or symbol if stage is Stage.BLENDING else symbol, colour)
+    return terminal.text(_tenths(furthest, slot) or symbol if stage is Stage.BLENDING else symbol, colour)
 
 
 def _tenths(data: Mapping[str, Any], slot: str) -> str:
     """Alpha at the epoch's end, rounded down; nothing once it has arrived."""
-    alphas = [figure(seed["alpha"]) for seed in data["seeds"] if seed["slot"] == slot]
+    alphas = [as_number(seed["alpha"]) for seed in data["seeds"] if seed["slot"] == slot]
     alpha = alphas[0] if alphas else None
     return "" if alpha is None or not alpha < 1 else str(int(10 * alpha + 1e-6))

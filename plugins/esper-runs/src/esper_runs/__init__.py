@@ -1,1 +1,1 @@
-"""Reading runs: events, records, seeds, and the words and figures in which they are told. Imports no torch."""
+"""Reading runs: events, records, seeds, and the words, figures and tables that describe them. Imports no torch."""

@@ -11,6 +11,9 @@ from esper_core.leyline.reports import FinalReport
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: The host that never grows.
+TWIN = "twin"
+
 #: The index that stands where nothing is to be predicted.
 _NOTHING_ASKED = -100
 

@@ -10,8 +10,9 @@ from typing import Any
 from attrs import frozen
 
 from esper_core.leyline.events import EventKind
+from esper_runs.result import TWIN
 from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run
-from esper_runs.story import TWIN, UNFINISHED
+from esper_runs.run_record import UNFINISHED
 
 #: The outcome of a directory whose manifest or result cannot be read.
 DAMAGED = "damaged"

@@ -4,40 +4,51 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esper_core.leyline.stages import Stage
-from esper_runs.figures import paired, percent, whole
-from esper_runs.tables import table
+from esper_runs.formatting import paired, whole
+from esper_runs.tables import Cell, Column, Table
 
 #: The two must not be mistaken for each other: ablation overstates the gain several times.
 ABLATION_AND_GAIN = (
     "Both in nats, with standard errors. Ablation: the loss without the seed minus the loss with it, that is, how much "
     "the network depends on it. Gain: the twin's loss minus the network's when this was last measured, that is, what "
-    "the network as a whole has gained; it is no seed's own."
+    "the network as a whole has gained; it is not the gain of one seed."
 )
 
-_HEADERS = ("seed", "blueprint", "parameters", "epochs", "end", "ablation", "gain", "accuracy")
+_COLUMNS = (
+    Column("seed"),
+    Column("blueprint"),
+    Column("parameters", right=True),
+    Column("epochs", right=True),
+    Column("end"),
+    Column("ablation", right=True),
+    Column("gain", right=True),
+    Column("reason", prose=True),
+)
+
+_STYLES = {Stage.FOSSILIZED.name: "good", Stage.CULLED.name: "bad"}
 
 
-def seed_table(seeds: Sequence[Mapping[str, Any]], *, several_hosts: bool = False) -> str:
+def seed_table(seeds: Sequence[Mapping[str, Any]], *, several_hosts: bool = False) -> Table:
     """Return a row for each field report; `several_hosts` names the host too."""
-    rows = [
-        (
-            f"{seed['host']}/{seed['seed_id']}" if several_hosts else seed["seed_id"],
-            seed["blueprint"],
-            whole(seed["parameters"]),
-            lifetime(seed),
-            ending(seed),
-            paired(seed["ablation"]),
-            paired(seed["gain"]),
-            f"{percent(seed['accuracy_at_germination'])} → {percent(seed['accuracy_at_end'])}",
-        )
-        for seed in seeds
-    ]
-    return table(_HEADERS, rows, right=(2, 5, 6, 7))
+    return Table(columns=_COLUMNS, rows=tuple(_row(seed, several_hosts) for seed in seeds))
+
+
+def _row(seed: Mapping[str, Any], several_hosts: bool) -> tuple[Cell | str, ...]:
+    return (
+        f"{seed['host']}/{seed['seed_id']}" if several_hosts else seed["seed_id"],
+        seed["blueprint"],
+        whole(seed.get("parameters")),
+        lifetime(seed),
+        Cell(ending(seed), _STYLES.get(seed["final_stage"], "")),
+        paired(seed.get("ablation")),
+        paired(seed.get("gain")),
+        seed.get("reason") or "",
+    )
 
 
 def lifetime(seed: Mapping[str, Any]) -> str:
     """Say from when to when a seed's fate was open, counted from 1."""
-    end = seed["ended_epoch"]
+    end = seed.get("ended_epoch")
     return f"from {seed['germinated_epoch'] + 1}" if end is None else f"{seed['germinated_epoch'] + 1} to {end + 1}"
 
 

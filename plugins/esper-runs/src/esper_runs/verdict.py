@@ -1,119 +1,258 @@
-"""How a run ended on the test split: the grown network beside its twin, and in plain words whether growing paid."""
+"""The verdict on a run: is the grown network better than its twin on the test split?
 
-from collections.abc import Callable, Iterator, Mapping
-from math import isfinite
+The rule is in `docs/verdict.md`. Two measures are compared, accuracy and loss. A difference is clear if it is more than
+two standard errors from zero. Clear differences decide: where they agree, growing paid or did not; where they
+contradict each other the result is mixed; without one there is no clear difference. Nothing is judged where a figure is
+not finite, and growing cannot have paid where no seed became part of the network.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from math import isfinite, sqrt
 from typing import Any
 
-from esper_runs.figures import duration, figure, flops, loss, paired, percent, points, whole
-from esper_runs.story import TWIN
-from esper_runs.tables import table
+from attrs import evolve, frozen
 
-#: Row title, key, how to write a value, how to write a difference.
-_ROWS: tuple[tuple[str, str, Callable[[Any], str], Callable[[Any], str]], ...] = (
-    ("test accuracy", "test_accuracy", percent, points),
-    ("test loss", "test_loss", loss, lambda value: loss(value, signed=True)),
-    ("parameters", "parameters", whole, lambda value: whole(value, signed=True)),
-    ("forward pass", "forward_flops", flops, lambda value: flops(value, signed=True)),
-    ("training time", "train_seconds", duration, lambda value: duration(value, signed=True)),
-    ("epochs", "epochs", whole, lambda _: ""),
-)
+from esper_core.leyline.stages import Stage
+from esper_runs.formatting import as_number
+from esper_runs.result import TWIN
 
-_ENDINGS = {
-    "interrupted": "The run was interrupted.",
-    "stopped": "The governor stopped the run.",
-}
+#: How many standard errors a difference must be away from zero to be clear.
+STANDARD_ERRORS = 2
+
+#: A seed in one of these stages is not part of the network: it was taken out, or has not been blended in yet.
+_OUTSIDE = {Stage.CULLED, Stage.EMBARGOED, Stage.RESETTING, Stage.DORMANT, Stage.GERMINATED, Stage.TRAINING}
+
+#: Two accuracies this close are the same: they are shares of some whole number of answers.
+_SAME_ACCURACY = 1e-9
 
 
-def comparison(result: Mapping[str, Any]) -> str:
-    """Return the table of all hosts, the twin first, with the difference where there is one."""
-    hosts: Mapping[str, Mapping[str, Any]] = result["hosts"]
-    names = sorted(hosts, key=lambda name: name != TWIN)
-    difference = result.get("difference")
-    rows = []
-    for title, key, write, write_difference in _ROWS:
-        cells = [write(hosts[name].get(key)) for name in names]
-        rows.append([title, *cells, *([write_difference(difference.get(key))] if difference else [])])
-    headers = ["", *names, *(["difference"] if difference else [])]
-    return table(headers, rows, right=range(1, len(headers)))
+class Judgement(StrEnum):
+    """What can be said about growing in one run.
+
+    Attributes:
+        PAID: at least one measure is clearly better than the twin's, none is clearly worse, and a seed was kept.
+        DID_NOT_PAY: at least one measure is clearly worse than the twin's, and none is clearly better.
+        MIXED: one measure is clearly better and the other is clearly worse.
+        NO_CLEAR_DIFFERENCE: the measures differ, by what may be chance.
+        NO_DIFFERENCE: both networks lose the same on every sample.
+        NOTHING_GREW: no seed became part of the network, and the network is not clearly worse.
+        DIVERGED: loss or accuracy of the grown network is not a finite number.
+        NO_COMPARISON: there is no twin, it diverged, or several hosts grew.
+    """
+
+    PAID = "paid"
+    DID_NOT_PAY = "did-not-pay"
+    MIXED = "mixed"
+    NO_CLEAR_DIFFERENCE = "no-clear-difference"
+    NO_DIFFERENCE = "no-difference"
+    NOTHING_GREW = "nothing-grew"
+    DIVERGED = "diverged"
+    NO_COMPARISON = "no-comparison"
 
 
-def accuracies(result: Mapping[str, Any]) -> str:
-    """Return the accuracies on the test split in a line, with the difference where there is one."""
-    hosts = result["hosts"]
-    told = ", ".join(f"{name} {percent(hosts[name]['test_accuracy'])}" for name in sorted(hosts))
-    difference = result.get("difference")
-    return f"test accuracy {told}" + (f" ({points(difference['test_accuracy'])})" if difference else "")
+class Direction(StrEnum):
+    """How the grown network compares with its twin in one measure.
+
+    Attributes:
+        BETTER, WORSE: by more than two standard errors.
+        EQUAL: exactly the same.
+        UNCLEAR: they differ by what may be chance, or the standard error is not known.
+        UNKNOWN: the difference was not measured or is not finite.
+    """
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUAL = "equal"
+    UNCLEAR = "unclear"
+    UNKNOWN = "unknown"
 
 
-def verdict(result: Mapping[str, Any]) -> str:
-    """Say plainly whether the grown network is better on the test split than its twin, and at which price."""
-    return " ".join(_sentences(result))
+@frozen(kw_only=True)
+class Measure:
+    """One measure of the grown network beside its twin.
+
+    Attributes:
+        difference: positive where the grown network is better; None if it is not known or not finite.
+        standard_error: of the difference; None if it is not known or not finite.
+        direction: what follows from the two.
+    """
+
+    difference: float | None = None
+    standard_error: float | None = None
+    direction: Direction = Direction.UNKNOWN
 
 
-def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
-    if ending := _ENDINGS.get(result.get("outcome", "")):
-        yield ending
-    difference = result.get("difference") or {}
-    gain = figure(difference.get("test_accuracy"))
-    if gain is None or not isfinite(gain):
-        yield "There is nothing to compare with, so this run does not tell whether growing paid."
-        return
-    kept = [seed for seed in result["seeds"] if seed["final_stage"] != "CULLED"]
-    if not kept:
-        yield "No seed was kept." if result["seeds"] else "No seed was ever germinated."
-    loss_gain = difference.get("test_gain")
-    judged = _judgement(gain, loss_gain)
-    yield f"{judged}: {points(gain)} of test accuracy{_samples(result, gain)}{_price(difference)}."
-    if loss_gain:
-        yield _beside_chance(loss_gain)
-    if gain <= 0 and any(_depended_on(seed) for seed in kept):
-        yield (
-            "Its ablations are positive all the same: the network depends on its seeds, "
-            "and has still learned no more than its twin without them."
-        )
-    yield "This is one run: other seeds of the random numbers give other differences."
+@frozen(kw_only=True)
+class RunVerdict:
+    """The verdict on a run, with the figures that it rests on.
+
+    Attributes:
+        judgement: the verdict.
+        outcome: how the run ended, as in its result.
+        accuracy: test accuracy of the grown network minus that of the twin, 0 to 1.
+        loss: test loss of the twin minus that of the grown network, in nats, paired by sample.
+        answers: how many more (or fewer) right answers the difference of accuracies is; None if they are not counted.
+        asked: how many answers the accuracy is a share of.
+        unit: what they are: samples or positions.
+        parameters: how many parameters the network has more than its twin.
+        germinated: how many seeds were germinated; None if it is not known.
+        kept: how many of them were part of the network at the end.
+        live: how many of them were still on trial at the end.
+        depends_on_seeds: without one of the kept seeds the loss is clearly higher.
+        hosts: names of the hosts that grew.
+        twin: there is a twin.
+        diverged: names of the hosts, twin included, whose test loss or accuracy is not a finite number.
+        not_finite: a difference is not finite, and no host's figures say why.
+    """
+
+    judgement: Judgement
+    outcome: str = ""
+    accuracy: Measure = Measure()
+    loss: Measure = Measure()
+    answers: int | None = None
+    asked: int | None = None
+    unit: str = ""
+    parameters: int | None = None
+    germinated: int | None = None
+    kept: int = 0
+    live: int = 0
+    depends_on_seeds: bool = False
+    hosts: tuple[str, ...] = ()
+    twin: bool = False
+    diverged: tuple[str, ...] = ()
+    not_finite: bool = False
 
 
-def _judgement(gain: float, loss_gain: Mapping[str, Any] | None) -> str:
-    """A handful of samples is no judgement: where the losses do not bear the accuracies out, it stays open."""
-    if gain == 0 and not (loss_gain and _beyond_chance(loss_gain)):
-        return "Growing made no difference"
-    if loss_gain and not (_beyond_chance(loss_gain) and (figure(loss_gain["mean"]) or 0.0) * gain > 0):
-        return "Growing made no clear difference"
-    return "Growing paid" if gain > 0 else "Growing did not pay"
-
-
-def _beyond_chance(gain: Mapping[str, Any]) -> bool:
-    """Two standard errors are the usual bar; losses on the same samples tell more than counts of right answers."""
-    mean, error = figure(gain["mean"]), figure(gain["standard_error"])
-    return mean is not None and error is not None and abs(mean) > 2 * error
-
-
-def _samples(result: Mapping[str, Any], gain: float) -> str:
-    """How many test samples, or positions in them, the difference is: a point of a small split is a handful."""
-    asked = result.get("test_share_of")
-    return (
-        f" ({whole(round(abs(gain) * asked['count']))} of {whole(asked['count'])} test {asked['unit']})"
-        if asked
-        else ""
+def verdict(result: Mapping[str, Any]) -> RunVerdict:
+    """Judge a run by its result, as in ``result.json``. Whatever is missing there is not known."""
+    hosts: Mapping[str, Mapping[str, Any]] = result.get("hosts") or {}
+    difference: Mapping[str, Any] = result.get("difference") or {}
+    accuracy = _accuracy(difference, hosts)
+    diverged = tuple(name for name, host in hosts.items() if _diverged(host))
+    facts = RunVerdict(
+        judgement=Judgement.NO_COMPARISON,
+        outcome=str(result.get("outcome") or ""),
+        accuracy=accuracy,
+        loss=_loss(difference),
+        parameters=_whole(difference.get("parameters")),
+        hosts=tuple(name for name in hosts if name != TWIN),
+        twin=TWIN in hosts,
+        diverged=diverged,
+        not_finite=not diverged and _not_finite(difference),
+        **_answers(result, accuracy),
+        **_seeds(result.get("seeds")),
     )
+    return evolve(facts, judgement=_judgement(facts))
 
 
-def _price(difference: Mapping[str, Any]) -> str:
-    added = difference.get("parameters")
-    return "" if added is None else f" for {whole(added, signed=True)} parameters"
+def _judgement(facts: RunVerdict) -> Judgement:
+    if facts.hosts and set(facts.hosts) <= set(facts.diverged):
+        return Judgement.DIVERGED
+    directions = {facts.accuracy.direction, facts.loss.direction}
+    if facts.diverged or facts.not_finite or directions == {Direction.UNKNOWN}:
+        return Judgement.NO_COMPARISON
+    better, worse = Direction.BETTER in directions, Direction.WORSE in directions
+    if facts.germinated == 0 or (facts.germinated is not None and facts.kept == 0 and not worse):
+        return Judgement.NOTHING_GREW
+    if better and worse:
+        return Judgement.MIXED
+    if better or worse:
+        return Judgement.PAID if better else Judgement.DID_NOT_PAY
+    # The same accuracy alone is not the same network.
+    same = facts.loss.direction is Direction.EQUAL and directions <= {Direction.EQUAL, Direction.UNKNOWN}
+    return Judgement.NO_DIFFERENCE if same else Judgement.NO_CLEAR_DIFFERENCE
 
 
-def _beside_chance(gain: Mapping[str, Any]) -> str:
-    mean, error = figure(gain["mean"]), figure(gain["standard_error"])
-    if mean is None or error is None or not isfinite(mean):
-        return "Its gain in loss on the same samples is no finite number."
+def _accuracy(difference: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> Measure:
+    gain = _finite(difference.get("test_accuracy"))
+    if gain is None:
+        return Measure()
+    # Which answers both networks got right is not recorded: the error is that of two independent samples, which is
+    # larger than that of a paired difference. Answers within one sample are no independent ones; a sample counts once.
+    error = None
+    if len(hosts) == 2 and TWIN in hosts:
+        shares = [_finite(host.get("test_accuracy")) for host in hosts.values()]
+        samples = [_finite(host.get("test_samples")) for host in hosts.values()]
+        known = [s for s in shares if s is not None and 0 <= s <= 1]
+        counted = [n for n in samples if n is not None and n >= 1]
+        if len(known) == len(counted) == 2:
+            error = sqrt(sum(share * (1 - share) for share in known) / min(counted))
+    if abs(gain) < _SAME_ACCURACY:
+        return Measure(difference=0.0, standard_error=error, direction=Direction.EQUAL)
+    return Measure(difference=gain, standard_error=error, direction=_direction(gain, error))
+
+
+def _loss(difference: Mapping[str, Any]) -> Measure:
+    gain = difference.get("test_gain") or {}
+    mean, error = _finite(gain.get("mean")), _finite(gain.get("standard_error"))
+    if mean is None:
+        return Measure()
+    if error is not None and error < 0:
+        error = None
     if mean == error == 0:
-        return "Network and twin lose the same on every test sample."
-    judged = "more than chance" if _beyond_chance(gain) else "which may be chance"
-    return f"Its gain in loss on the same samples is {paired(gain)} nats, {judged}."
+        return Measure(difference=0.0, standard_error=0.0, direction=Direction.EQUAL)
+    return Measure(difference=mean, standard_error=error, direction=_direction(mean, error))
+
+
+def _direction(difference: float, error: float | None) -> Direction:
+    if error is None or not abs(difference) > STANDARD_ERRORS * error:
+        return Direction.UNCLEAR
+    return Direction.BETTER if difference > 0 else Direction.WORSE
+
+
+def _answers(result: Mapping[str, Any], accuracy: Measure) -> dict[str, Any]:
+    share = result.get("test_share_of") or {}
+    asked = _whole(share.get("count"))
+    if asked is None or accuracy.difference is None:
+        return {}
+    answers = _whole(accuracy.difference * asked)
+    return {"answers": answers, "asked": asked, "unit": str(share.get("unit") or "answers")}
+
+
+def _seeds(seeds: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:
+    if seeds is None:
+        return {}
+    seeds = list(seeds)
+    stages = [_stage(seed) for seed in seeds]
+    kept = [seed for seed, stage in zip(seeds, stages, strict=True) if stage not in _OUTSIDE]
+    return {
+        "germinated": len(seeds),
+        "kept": len(kept),
+        "live": sum(stage is not None and stage.live for stage in stages),
+        "depends_on_seeds": any(_depended_on(seed) for seed in kept),
+    }
+
+
+def _stage(seed: Mapping[str, Any]) -> Stage | None:
+    name = seed.get("final_stage")
+    return Stage.__members__.get(str(name)) if name is not None else Stage.CULLED
 
 
 def _depended_on(seed: Mapping[str, Any]) -> bool:
-    ablation = figure((seed.get("ablation") or {}).get("mean"))
-    return ablation is not None and ablation > 0
+    ablation = seed.get("ablation") or {}
+    mean, error = _finite(ablation.get("mean")), _finite(ablation.get("standard_error"))
+    return mean is not None and _direction(mean, error) is Direction.BETTER
+
+
+def _diverged(host: Mapping[str, Any]) -> bool:
+    return any(_is_not_finite(host.get(key)) for key in ("test_loss", "test_accuracy"))
+
+
+def _not_finite(difference: Mapping[str, Any]) -> bool:
+    gain = difference.get("test_gain") or {}
+    return any(map(_is_not_finite, (difference.get("test_accuracy"), difference.get("test_loss"), gain.get("mean"))))
+
+
+def _is_not_finite(value: Any) -> bool:
+    number = as_number(value)
+    return number is not None and not isfinite(number)
+
+
+def _finite(value: Any) -> float | None:
+    number = as_number(value)
+    return number if number is not None and isfinite(number) else None
+
+
+def _whole(value: Any) -> int | None:
+    return None if (number := _finite(value)) is None else round(number)

@@ -1,4 +1,4 @@
-"""The state of a run as far as it is shown: kept up to date by events, drawn by others."""
+"""The part of a run's state that is shown: kept up to date by events, drawn by others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,7 @@ from typing import Any
 from attrs import define, field
 
 from esper_core.api import Event, EventKind
-
-#: The host that never grows.
-TWIN = "twin"
+from esper_runs.result import TWIN
 
 
 @define

@@ -6,8 +6,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from esper_runs.formatting import metrics, paired, whole
+from esper_runs.terminal import Terminal
 from esper_sink_console.board import Board, HostBoard
-from esper_sink_console.wording import metrics, number, paired
 
 _STYLES = {
     "GERMINATED": "cyan",
@@ -19,17 +20,17 @@ _STYLES = {
 }
 
 
-def display(board: Board) -> RenderableType:
-    """Return hosts and slots as they stand."""
-    parts: list[RenderableType] = [Text(board.title, style="bold")] if board.title else []
+def display(board: Board, terminal: Terminal) -> RenderableType:
+    """Return hosts and slots as they are now."""
+    parts: list[RenderableType] = [terminal.text(board.title, "title")] if board.title else []
     if any(host.epoch is not None for host in board.hosts.values()):
-        parts.append(_hosts(board))
+        parts.append(_hosts(board, terminal))
     if any(host.slots for host in board.growing().values()):
-        parts.append(_slots(board))
+        parts.append(_slots(board, terminal))
     return Group(*parts)
 
 
-def _hosts(board: Board) -> Table:
+def _hosts(board: Board, terminal: Terminal) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for title in ("epoch", "training", "validation", "parameters"):
@@ -37,11 +38,11 @@ def _hosts(board: Board) -> Table:
     for name, host in board.hosts.items():
         evidence = host.evidence
         table.add_row(
-            name,
+            terminal.text(name),
             _progress(host, board.epochs),
             metrics(evidence.get("train")),
             metrics(evidence.get("validation")),
-            number(evidence.get("parameters")),
+            whole(evidence.get("parameters")),
         )
     return table
 
@@ -51,22 +52,24 @@ def _progress(host: HostBoard, epochs: int | None) -> str:
     return f"{done}/{epochs}" if epochs else str(done)
 
 
-def _slots(board: Board) -> Table:
+def _slots(board: Board, terminal: Terminal) -> Table:
     growing = board.growing()
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("slot", "stage", "blueprint", "alpha", "", "contribution"):
         table.add_column(title, justify="right" if title in ("alpha", "contribution") else "left")
     for name, host in growing.items():
         for slot, stage in host.slots.items():
-            table.add_row(f"{name}/{slot}" if len(growing) > 1 else slot, *_slot(host, slot, stage))
+            who = terminal.text(f"{name}/{slot}" if len(growing) > 1 else slot)
+            table.add_row(who, *_slot(host, slot, stage, terminal))
     return table
 
 
-def _slot(host: HostBoard, slot: str, stage: str) -> list[RenderableType]:
+def _slot(host: HostBoard, slot: str, stage: str, terminal: Terminal) -> list[RenderableType]:
     shown = Text(stage, style=_STYLES.get(stage, "dim"))
     seed = host.seeds.get(slot)
     if seed is None or stage in ("DORMANT", "EMBARGOED", "RESETTING"):
         return [shown, "", "", "", ""]
     alpha = seed["alpha"]
     bar = ProgressBar(total=1.0, completed=alpha, width=12)
-    return [shown, seed["blueprint"], f"{alpha:.2f}", bar, paired(seed.get("contribution"))]
+    contribution = terminal.text(paired(seed.get("contribution")))
+    return [shown, terminal.text(seed["blueprint"]), f"{alpha:.2f}", bar, contribution]

@@ -1,24 +1,22 @@
 """Show a run: live in a terminal, as plain lines elsewhere, with a table at the end."""
 
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from esper_core.api import Event, EventKind
-from esper_sink_console.board import TWIN, Board
+from esper_runs.formatting import metrics
+from esper_runs.result import TWIN
+from esper_runs.timeline_text import NOTES, denial_text, transition_text
+from esper_sink_console.board import Board
 from esper_sink_console.config import ConsoleConfig
-from esper_sink_console.stream import LenientStream
-from esper_sink_console.wording import metrics, transition
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.live import Live
 
-#: Tables need this much where nobody says how wide the output is.
-_PLAIN_WIDTH = 120
+    from esper_runs.terminal import Terminal
 
 #: Drawing takes milliseconds: epochs that are shorter than this share a drawing.
 _REDRAW_SECONDS = 0.1
@@ -33,26 +31,23 @@ class ConsoleSink:
 
     def __init__(self, config: ConsoleConfig) -> None:
         self._config = config
-        self._console: Console | None = None
+        self._terminal: Terminal | None = None
         self._live: Live | None = None
         self._board = Board(title="", epochs=None)
         self._drawn_at = -inf
 
     def open(self, manifest: Mapping[str, Any]) -> None:
         """Begin to show a run. Imports rich."""
-        from rich.console import Console
         from rich.live import Live
 
+        from esper_runs.terminal import Terminal
+
         self._board = Board.of_run(manifest)
-        # Of a stream, rich needs no more than a LenientStream has. Names and reasons are no markup.
-        stream = cast(IO[str], LenientStream(sys.stdout))
-        self._console = Console(file=stream, markup=False, emoji=False, highlight=False)
-        if not self._console.is_terminal and "COLUMNS" not in os.environ:
-            self._console.width = _PLAIN_WIDTH
-        live = self._config.live
-        if live if live is not None else self._console.is_terminal and not self._console.is_dumb_terminal:
+        self._terminal = Terminal(sys.stdout)
+        console, live = self._terminal.console, self._config.live
+        if live if live is not None else console.is_terminal and not console.is_dumb_terminal:
             # Drawn when events come: a thread that redraws in between would take time from the training.
-            self._live = Live(console=self._console, auto_refresh=False)
+            self._live = Live(console=console, auto_refresh=False)
             self._live.start()
         elif self._board.title:
             self._say(self._board.title)
@@ -72,31 +67,31 @@ class ConsoleSink:
                 self._say(line)
 
     def flush(self) -> None:
-        """Draw the display as it stands, unless that was done a moment ago."""
+        """Draw the display, unless that was done a moment ago."""
         if monotonic() - self._drawn_at >= _REDRAW_SECONDS:
             self._draw()
 
     def close(self) -> None:
         """Give the terminal back; a second call does nothing."""
         self._stop_live()
-        self._console = None
+        self._terminal = None
 
-    def _opened(self) -> "Console":
-        if self._console is None:
+    def _opened(self) -> "Terminal":
+        if self._terminal is None:
             raise RuntimeError('the sink "console" is not open')
-        return self._console
+        return self._terminal
 
     def _say(self, line: str) -> None:
         """Print a line, above the display if there is one."""
-        from rich.text import Text
-
-        self._opened().print(Text(line), soft_wrap=True)
+        terminal = self._opened()
+        terminal.console.print(terminal.text(line), soft_wrap=True)
 
     def _line(self, event: Event) -> str | None:
         if event.kind is EventKind.EPOCH_COMPLETED:
             return None if self._live is not None or event.host == TWIN else self._epoch_line(event)
-        write = _LINES.get(event.kind)
-        return write(event) if write else None
+        if (text := _event_text(event)) is None:
+            return None
+        return text if event.epoch is None else f"epoch {event.epoch + 1} | {event.host} | {text}"
 
     def _epoch_line(self, event: Event) -> str:
         """A host's epoch beside the twin's, which has gone first."""
@@ -115,14 +110,14 @@ class ConsoleSink:
 
         self._draw()
         self._stop_live()
-        for part in final_report(result):
-            self._opened().print(part)
+        terminal = self._opened()
+        terminal.print(*final_report(result, terminal))
 
     def _draw(self) -> None:
         if self._live is not None:
             from esper_sink_console.live import display
 
-            self._live.update(display(self._board), refresh=True)
+            self._live.update(display(self._board, self._opened()), refresh=True)
             self._drawn_at = monotonic()
 
     def _stop_live(self) -> None:
@@ -131,19 +126,10 @@ class ConsoleSink:
             live.stop()
 
 
-def _at(event: Event) -> str:
-    return f"epoch {event.epoch + 1} | {event.host} | " if event.epoch is not None else ""
-
-
-#: Events that are worth a line of their own, and their words.
-_LINES: Mapping[EventKind, Callable[[Event], str]] = {
-    EventKind.SEED_TRANSITION: lambda event: _at(event) + transition(event.data),
-    EventKind.ACTION_DENIED: lambda event: f"{_at(event)}the governor denied an action: {event.data['reason']}",
-    EventKind.GOVERNOR_INTERVENED: lambda event: (
-        f"{_at(event)}the governor is {event.data['mode']}: {event.data['reason']}"
-    ),
-    EventKind.PLUGIN_FAILED: lambda event: (
-        f"{_at(event)}{event.data['place']} {event.data['plugin']} failed: {event.data['error']}"
-    ),
-    EventKind.NOTICE: lambda event: _at(event) + str(event.data["message"]),
-}
+def _event_text(event: Event) -> str | None:
+    """What an event says in a line of its own; None for an event that is shown in another way."""
+    if event.kind is EventKind.SEED_TRANSITION:
+        return f"{event.data['slot']} {transition_text(event.data)}"
+    if event.kind is EventKind.ACTION_DENIED:
+        return denial_text(event.data)
+    return NOTES[event.kind](event.data) if event.kind in NOTES else None

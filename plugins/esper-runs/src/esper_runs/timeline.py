@@ -9,15 +9,15 @@ from esper_core.leyline.events import EventKind
 
 
 @frozen(kw_only=True)
-class Happening:
-    """One thing that happened.
+class TimelineEvent:
+    """One thing that happened in a run.
 
     Attributes:
         kind: an event kind; GATES_EVALUATED holds one gate's verdict as `data`.
         host: the host; "" for the run as a whole.
         epoch: from 0; None outside of epochs.
-        sequence: number of the event that told it.
-        slot, seed_id: what it is about; None where it is about no slot or no seed.
+        sequence: number of the event that recorded it.
+        slot, seed_id: the slot and the seed that it is about, None if there is none.
         data: as in the event. A denial also has the `action` that was denied, if that is known.
     """
 
@@ -30,7 +30,7 @@ class Happening:
     data: Mapping[str, Any] = field(factory=dict)
 
 
-#: Told elsewhere: by the manifest, the result, the field reports, and the epochs (which hold every verdict of a gate).
+#: Shown elsewhere: by the manifest, the result, the field reports, and the epochs (which hold every verdict of a gate).
 _ELSEWHERE = {
     EventKind.RUN_STARTED,
     EventKind.RUN_FINISHED,
@@ -40,8 +40,8 @@ _ELSEWHERE = {
 }
 
 
-def happenings(events: Iterable[Mapping[str, Any]]) -> tuple[Happening, ...]:
-    """Return everything of note in a log, oldest first."""
+def timeline(events: Iterable[Mapping[str, Any]]) -> tuple[TimelineEvent, ...]:
+    """Return everything in a log that a person wants to read, oldest first."""
     events = tuple(events)
     actions = {e["data"].get("id"): e["data"] for e in events if e["kind"] == EventKind.ACTION_DECIDED}
     begun = {
@@ -49,29 +49,29 @@ def happenings(events: Iterable[Mapping[str, Any]]) -> tuple[Happening, ...]:
         for e in events
         if e["kind"] == EventKind.SEED_TRANSITION and e["data"].get("action_id")
     }
-    return tuple(found for event in events for found in _happenings(event, actions, begun))
+    return tuple(found for event in events for found in _timeline_events(event, actions, begun))
 
 
-def _happenings(
+def _timeline_events(
     event: Mapping[str, Any], actions: Mapping[str | None, Mapping[str, Any]], begun: Mapping[str, str]
-) -> Iterator[Happening]:
+) -> Iterator[TimelineEvent]:
     kind, data = event["kind"], event["data"]
     if kind == EventKind.EPOCH_COMPLETED:
         seeds = {seed["slot"]: seed["seed_id"] for seed in data.get("seeds", ())}
         for slot, results in data.get("gates", {}).items():
             for result in results:
-                yield _told(event, EventKind.GATES_EVALUATED, result, slot, seeds.get(slot))
+                yield _event(event, EventKind.GATES_EVALUATED, result, slot, seeds.get(slot))
     elif kind == EventKind.ACTION_DENIED:
         action = actions.get(data["action_id"])
-        yield _told(event, kind, {**data, "action": action}, action["slot"] if action else None)
+        yield _event(event, kind, {**data, "action": action}, action["slot"] if action else None)
     elif kind not in _ELSEWHERE:
-        yield _told(event, kind, data, data.get("slot"), data.get("seed_id") or begun.get(data.get("id", "")))
+        yield _event(event, kind, data, data.get("slot"), data.get("seed_id") or begun.get(data.get("id", "")))
 
 
-def _told(
+def _event(
     event: Mapping[str, Any], kind: str, data: Mapping[str, Any], slot: str | None, seed_id: str | None = None
-) -> Happening:
-    return Happening(
+) -> TimelineEvent:
+    return TimelineEvent(
         kind=str(kind),
         host=event["host"],
         epoch=event.get("epoch"),

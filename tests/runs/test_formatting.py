@@ -1,9 +1,9 @@
 import pytest
 
-from esper_runs.figures import (
+from esper_runs.formatting import (
+    as_number,
     duration,
     evidence_in_words,
-    figure,
     flops,
     loss,
     paired,
@@ -25,6 +25,13 @@ def test_absence_is_a_dash(write):
     [
         (percent(0.9375), "93.8 %"),
         (points(-0.014), "-1.4 points"),
+        (points(0.0001), "+0.01 points"),
+        (points(-0.00001), "0.0 points"),
+        (points(-0.0), "0.0 points"),
+        (percent(-0.0), "0.0 %"),
+        (loss(0.00042), "0.00042"),
+        (loss(-0.0, signed=True), "0.000"),
+        (whole(-0.4, signed=True), "0"),
         (loss(0.5), "0.500"),
         (whole(1182), "1,182"),
         (whole(744, signed=True), "+744"),
@@ -39,7 +46,11 @@ def test_absence_is_a_dash(write):
         (duration(86400), "24.0 h"),
         (duration(864000), "10.0 days"),
         (paired({"mean": 0.05, "standard_error": 0.01}), "+0.050 ± 0.010"),
-        (paired({"mean": "NaN", "standard_error": "Infinity"}), "+nan ± inf"),
+        (paired({"mean": 0.00212, "standard_error": 0.00072}), "+0.002 ± 0.001"),
+        (paired({"mean": 0.00421, "standard_error": 0.00012}), "+0.00421 ± 0.00012"),
+        (paired({"mean": -0.0001, "standard_error": 0.01}), "0.000 ± 0.010"),
+        (paired({"mean": 2e-12, "standard_error": 1e-12}), "+2e-12 ± 1e-12"),
+        (paired({"mean": "NaN", "standard_error": "Infinity"}), "NaN ± inf"),
     ],
 )
 def test_figures_in_words(written, expected):
@@ -48,7 +59,7 @@ def test_figures_in_words(written, expected):
 
 @pytest.mark.parametrize(("value", "number"), [("NaN", "nan"), ("-Infinity", "-inf"), (1, "1.0"), ("text", "None")])
 def test_numbers_of_json_files(value, number):
-    assert str(figure(value)) == number
+    assert str(as_number(value)) == number
 
 
 def test_evidence_joins_a_difference_with_its_error():

@@ -10,12 +10,13 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import Stage
+from esper_runs.result import TWIN
 from esper_runs.run_directory import RunDirectory
-from esper_runs.story import TWIN, Selection, Story, read_story, select
+from esper_runs.run_record import RunRecord, Selection, read_run_record, select
 
 
-def story_of(files, **written) -> Story:
-    return read_story(RunDirectory(files.write(**written)))
+def record_of(files, **written) -> RunRecord:
+    return read_run_record(RunDirectory(files.write(**written)))
 
 
 @pytest.fixture
@@ -24,19 +25,19 @@ def files(make_run):
 
 
 def test_a_finished_run_is_told_by_its_result(files):
-    story = story_of(files, result=files.result(seeds=[{"seed_id": "a-0", "slot": "a"}]))
-    assert (story.name, story.outcome, story.epochs_done) == ("digits-1", "completed", 10)
-    assert story.growing == ("grown",)
-    assert story.slots("grown") == ("a", "b")
-    assert [seed["seed_id"] for seed in story.seeds] == ["a-0"]
-    assert [data["epoch"] for data in story.epochs["twin"]] == list(range(10))
-    assert story.gaps == ()
+    record = record_of(files, result=files.result(seeds=[{"seed_id": "a-0", "slot": "a"}]))
+    assert (record.name, record.outcome, record.epochs_done) == ("digits-1", "completed", 10)
+    assert record.growing == ("grown",)
+    assert record.slots("grown") == ("a", "b")
+    assert [seed["seed_id"] for seed in record.seeds] == ["a-0"]
+    assert [data["epoch"] for data in record.epochs["twin"]] == list(range(10))
+    assert record.missing_data == ()
 
 
 def test_a_run_without_a_result_tells_its_seeds_from_its_events(files):
-    story = story_of(files)
-    assert story.outcome == "unfinished"
-    first, second = story.seeds
+    record = record_of(files)
+    assert record.outcome == "unfinished"
+    first, second = record.seeds
     assert (first["seed_id"], first["final_stage"], first["germinated_epoch"], first["ended_epoch"]) == (
         "a-0",
         "FOSSILIZED",
@@ -48,44 +49,44 @@ def test_a_run_without_a_result_tells_its_seeds_from_its_events(files):
     assert first["gain"]["mean"] == pytest.approx(0.09)
     assert (second["final_stage"], second["ended_epoch"], second["reason"]) == ("CULLED", 6, "it did not learn")
     assert second["ablation"] is None
-    assert any("still goes on, or it was killed" in gap for gap in story.gaps)
+    assert any("is still going on, or it was killed" in gap for gap in record.missing_data)
 
 
 def test_a_live_seed_of_a_killed_run_has_no_end(files):
     files.events = [event for event in files.events if (event.epoch or 0) < 6]
-    story = story_of(files)
-    first = story.seeds[0]
+    record = record_of(files)
+    first = record.seeds[0]
     assert (first["final_stage"], first["ended_epoch"], first["parameters"]) == ("PROBATIONARY", None, 592)
     assert first["epochs_by_stage"] == {"GERMINATED": 1, "TRAINING": 1, "BLENDING": 1}
-    assert story.epochs_done == 6
+    assert record.epochs_done == 6
 
 
 def test_a_killed_run_is_told_up_to_its_torn_line(files):
-    story = story_of(files, tail='{"kind": "epoch_comp')
-    assert story.epochs_done == 10
-    assert any("torn" in gap for gap in story.gaps)
+    record = record_of(files, tail='{"kind": "epoch_comp')
+    assert record.epochs_done == 10
+    assert any("incomplete" in gap for gap in record.missing_data)
 
 
 def test_the_result_in_the_last_event_stands_for_a_missing_file(files):
     files.event(EventKind.RUN_FINISHED, files.result(), host="")
-    story = story_of(files)
-    assert story.outcome == "completed"
-    assert story.gaps == ()
+    record = record_of(files)
+    assert record.outcome == "completed"
+    assert record.missing_data == ()
 
 
 def test_the_result_of_an_interrupted_run_ends_when_it_is_resumed(files):
     interrupted = files.result(outcome="interrupted")
     resumed = files.manifest(resumed=[{"epoch": 5, "command": []}])
-    assert story_of(files, result=interrupted).outcome == "interrupted"
-    assert story_of(files, manifest=resumed, result=interrupted).outcome == "unfinished"
+    assert record_of(files, result=interrupted).outcome == "interrupted"
+    assert record_of(files, manifest=resumed, result=interrupted).outcome == "unfinished"
     files.event(EventKind.RUN_FINISHED, files.result(), host="")
-    assert story_of(files, manifest=resumed, result=files.result()).outcome == "completed"
+    assert record_of(files, manifest=resumed, result=files.result()).outcome == "completed"
 
 
 def test_every_verdict_is_told_once_though_a_log_may_hold_it_twice(files):
-    before = len([h for h in story_of(files).happenings if h.kind == EventKind.GATES_EVALUATED])
+    before = len([h for h in record_of(files).timeline if h.kind == EventKind.GATES_EVALUATED])
     files.event(EventKind.GATES_EVALUATED, {"slot": "b", "results": []}, epoch=9)
-    told = [h for h in story_of(files).happenings if h.kind == EventKind.GATES_EVALUATED]
+    told = [h for h in record_of(files).timeline if h.kind == EventKind.GATES_EVALUATED]
     assert len(told) == before == 4
     assert {(h.slot, h.seed_id, h.data["gate"]) for h in told} == {("a", "a-0", "G2"), ("b", "b-0", "G2")}
 
@@ -93,31 +94,31 @@ def test_every_verdict_is_told_once_though_a_log_may_hold_it_twice(files):
 def test_actions_and_denials_know_their_slot_and_seed(files):
     files.action(Op.CULL, 9, "a", "it is in the way")
     files.denial(9, "conservative")
-    happenings = story_of(files).happenings
-    germinated = next(h for h in happenings if h.kind == EventKind.ACTION_DECIDED and h.data["op"] == "GERMINATE")
+    timeline = record_of(files).timeline
+    germinated = next(h for h in timeline if h.kind == EventKind.ACTION_DECIDED and h.data["op"] == "GERMINATE")
     assert (germinated.slot, germinated.seed_id) == ("a", "a-0")
-    denied = happenings[-1]
+    denied = timeline[-1]
     assert (denied.slot, denied.data["action"]["op"], denied.data["reason"]) == ("a", "CULL", "conservative")
 
 
 def test_a_part_holds_one_slot_one_seed_some_epochs(files):
-    story = story_of(files)
-    of_b = select(story, Selection(slot="b"))
-    assert {h.slot for h in of_b.happenings} == {"b"}
+    record = record_of(files)
+    of_b = select(record, Selection(slot="b"))
+    assert {h.slot for h in of_b.timeline} == {"b"}
     assert [seed["slot"] for seed in of_b.seeds] == ["b"]
-    assert of_b.epochs == story.epochs
-    late = select(story, Selection(first=6, last=8))
+    assert of_b.epochs == record.epochs
+    late = select(record, Selection(first=6, last=8))
     assert [data["epoch"] for data in late.epochs["grown"]] == [6, 7, 8]
-    assert {h.epoch for h in late.happenings} == {6, 7}
-    assert {h.seed_id for h in select(story, Selection(seed_id="a-0")).happenings} == {"a-0"}
-    assert select(story, Selection()) == story
+    assert {h.epoch for h in late.timeline} == {6, 7}
+    assert {h.seed_id for h in select(record, Selection(seed_id="a-0")).timeline} == {"a-0"}
+    assert select(record, Selection()) == record
 
 
 def test_the_whole_story_is_data(files):
-    data = json.loads(to_json(story_of(files, result=files.result())))
+    data = json.loads(to_json(record_of(files, result=files.result())))
     assert data["manifest"]["seed"] == 7
     assert data["epochs"]["grown"][3]["seeds"][0]["alpha"] == 0.25
-    assert data["happenings"][0]["kind"] == "action_decided"
+    assert data["timeline"][0]["kind"] == "action_decided"
 
 
 @pytest.mark.parametrize(
@@ -131,8 +132,8 @@ def test_the_whole_story_is_data(files):
 )
 def test_what_is_missing_is_said(files, config, kept, words):
     files.events = [event for event in files.events if event.kind in kept]
-    story = story_of(files, manifest=files.manifest(config=config), result=files.result())
-    assert any(words in gap for gap in story.gaps)
+    record = record_of(files, manifest=files.manifest(config=config), result=files.result())
+    assert any(words in gap for gap in record.missing_data)
 
 
 @pytest.mark.parametrize(
@@ -140,23 +141,23 @@ def test_what_is_missing_is_said(files, config, kept, words):
     [
         ({"names": ["console"]}, "was not used"),
         ({"names": ["jsonl"], "jsonl": {"path": "/else/where.jsonl"}}, "/else/where.jsonl"),
-        ({"names": ["jsonl"], "jsonl": {"path": None}}, "it is gone"),
+        ({"names": ["jsonl"], "jsonl": {"path": None}}, "the file is gone"),
     ],
 )
 def test_a_missing_log_is_explained(files, sinks, words):
     path = files.write(manifest=files.manifest(config={"sinks": sinks}), result=files.result())
     (path / "events.jsonl").unlink()
-    story = read_story(RunDirectory(path))
-    assert story.epochs == {}
-    assert story.epochs_done == 10
-    assert [words in gap for gap in story.gaps] == [True]
+    record = read_run_record(RunDirectory(path))
+    assert record.epochs == {}
+    assert record.epochs_done == 10
+    assert [words in gap for gap in record.missing_data] == [True]
 
 
 def test_holes_and_damage_in_the_log_are_counted(files):
     del files.events[3:5]
-    story = story_of(files, tail="{}\n", result=files.result())
-    assert "2 events are missing" in " ".join(story.gaps)
-    assert "1 lines of events.jsonl are damaged" in " ".join(story.gaps)
+    record = record_of(files, tail="{}\n", result=files.result())
+    assert "2 events are missing" in " ".join(record.missing_data)
+    assert "1 lines of events.jsonl are damaged" in " ".join(record.missing_data)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "result.json"])
@@ -165,7 +166,7 @@ def test_a_damaged_file_is_named(files, name, content):
     path = files.write(result=files.result())
     (path / name).write_text(content)
     with pytest.raises(EsperError) as caught:
-        read_story(RunDirectory(path))
+        read_run_record(RunDirectory(path))
     assert caught.value.code == "E508"
     assert name in str(caught.value)
 
@@ -173,7 +174,7 @@ def test_a_damaged_file_is_named(files, name, content):
 def test_a_result_without_its_parts_is_damaged(files):
     path = files.write(result={"outcome": "completed"})
     with pytest.raises(EsperError) as caught:
-        read_story(RunDirectory(path))
+        read_run_record(RunDirectory(path))
     assert caught.value.code == "E508"
 
 
@@ -182,16 +183,16 @@ def test_the_twin_has_the_name_that_runs_give_it():
 
 
 def test_stages_of_a_log_are_stages(files):
-    story = story_of(files)
-    assert {name for data in story.epochs["grown"] for name in data["slots"].values()} <= set(Stage.__members__)
+    record = record_of(files)
+    assert {name for data in record.epochs["grown"] for name in data["slots"].values()} <= set(Stage.__members__)
 
 
 def test_reading_needs_neither_torch_nor_plugins(files):
     path = files.write(result=files.result())
     code = (
         "import sys; from pathlib import Path; from esper_runs.run_directory import RunDirectory\n"
-        "from esper_runs.story import read_story; import esper_app_report.pruning\n"
-        f"assert read_story(RunDirectory(Path({str(path)!r}))).outcome == 'completed'\n"
+        "from esper_runs.run_record import read_run_record; import esper_app_report.pruning\n"
+        f"assert read_run_record(RunDirectory(Path({str(path)!r}))).outcome == 'completed'\n"
         "print(sorted(set(sys.modules) & {'torch', 'numpy', 'pluggy', 'rich'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What happened in a run, as entries for a person: what belongs together is told once."""
+"""The timeline of a run as entries for people: what belongs together stands in one entry."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,14 +9,14 @@ from attrs import define, field
 from esper_core.leyline.actions import Op
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Cause, Stage
-from esper_runs.figures import evidence_in_words, loss
-from esper_runs.happenings import Happening
+from esper_runs.formatting import evidence_in_words, loss
+from esper_runs.timeline import TimelineEvent
 
 _STYLES = {Stage.CULLED.name: "bad", Stage.FOSSILIZED.name: "good"}
 
 
 @define(kw_only=True)
-class Entry:
+class TimelineEntry:
     """One entry of the chronicle.
 
     Attributes:
@@ -37,68 +37,68 @@ class Entry:
     style: str = ""
 
 
-def chronicle(happened: Sequence[Happening], *, every_verdict: bool = False) -> list[Entry]:
-    """Tell what happened, oldest first.
+def timeline_text(happened: Sequence[TimelineEvent], *, every_verdict: bool = False) -> list[TimelineEntry]:
+    """Describe what happened, oldest first.
 
-    Actions are told with the transitions that they made, waiting once for the same reason in a row.
+    An action stands with the transitions that it caused; waiting for one reason several times in a row is one entry.
 
     Args:
         happened: what happened.
-        every_verdict: tell every verdict of a gate with its evidence; else those behind a transition, and how often a
-            gate was not passed.
+        every_verdict: include every verdict of a gate with its evidence; otherwise those behind a transition, and how
+            often a gate was not passed.
     """
-    teller = _Teller(happened, every_verdict)
+    writer = _Writer(happened, every_verdict)
     for event in happened:
-        teller.tell(event)
-    return teller.entries
+        writer.write(event)
+    return writer.entries
 
 
-class _Teller:
+class _Writer:
     """Remembers which entries may go on: waiting, and gates that are not passed."""
 
-    def __init__(self, happened: Iterable[Happening], every_verdict: bool) -> None:
-        self.entries: list[Entry] = []
+    def __init__(self, happened: Iterable[TimelineEvent], every_verdict: bool) -> None:
+        self.entries: list[TimelineEntry] = []
         self._every_verdict = every_verdict
-        self._actions: dict[str | None, Happening] = {}
+        self._actions: dict[str | None, TimelineEvent] = {}
         self._answered: set[str | None] = set()
         for event in happened:
             if event.kind == EventKind.ACTION_DECIDED:
                 self._actions[event.data["id"]] = event
             elif event.kind in (EventKind.SEED_TRANSITION, EventKind.ACTION_DENIED):
                 self._answered.add(event.data.get("action_id"))
-        self._waiting: dict[str, tuple[str, Entry]] = {}
-        self._failing: dict[tuple[str, str], tuple[str, int, Entry]] = {}
-        self._told: list[Mapping[str, Any]] = []
+        self._waiting: dict[str, tuple[str, TimelineEntry]] = {}
+        self._failing: dict[tuple[str, str], tuple[str, int, TimelineEntry]] = {}
+        self._shown: list[Mapping[str, Any]] = []
 
-    def tell(self, event: Happening) -> None:
+    def write(self, event: TimelineEvent) -> None:
         """Add an entry for an event, or let an earlier one cover it."""
-        told: dict[str, Callable[[Happening], None]] = {
+        writers: dict[str, Callable[[TimelineEvent], None]] = {
             EventKind.ACTION_DECIDED: self._action,
             EventKind.ACTION_DENIED: self._denial,
             EventKind.SEED_TRANSITION: self._transition,
             EventKind.GATES_EVALUATED: self._verdict,
         }
-        if tell := told.get(event.kind):
-            tell(event)
-        elif words := _WORDS.get(event.kind):
+        if write := writers.get(event.kind):
+            write(event)
+        elif words := NOTES.get(event.kind):
             self._add(event, words(event.data), style="warning")
 
-    def _add(self, event: Happening, text: str, details: Iterable[str] = (), style: str = "") -> Entry:
+    def _add(self, event: TimelineEvent, text: str, details: Iterable[str] = (), style: str = "") -> TimelineEntry:
         about = event.seed_id or event.slot or ""
-        entry = Entry(host=event.host, first=event.epoch, last=event.epoch, about=about, text=text, style=style)
+        entry = TimelineEntry(host=event.host, first=event.epoch, last=event.epoch, about=about, text=text, style=style)
         entry.details += details
         self.entries.append(entry)
         return entry
 
-    def _action(self, event: Happening) -> None:
+    def _action(self, event: TimelineEvent) -> None:
         if event.data["op"] == Op.WAIT.name:
             self._wait(event)
             return
         self._waiting.pop(event.host, None)
         if event.data["id"] not in self._answered:
-            self._add(event, f"{_asked(event.data)}; what came of it is not in the log")
+            self._add(event, f"{_asked(event.data)}; its effect is not in the log")
 
-    def _wait(self, event: Happening) -> None:
+    def _wait(self, event: TimelineEvent) -> None:
         reason = event.data["reason"]
         # Reasons with other figures in them are the same reason.
         template = re.sub(r"\d+(\.\d+)?", "#", reason)
@@ -110,29 +110,24 @@ class _Teller:
             entry.text = f"{entry.text.partition(' … ')[0]} … {reason}"
         entry.last = event.epoch
 
-    def _denial(self, event: Happening) -> None:
-        asked = _asked(event.data["action"]) if event.data["action"] else f"action {event.data['action_id']}"
-        self._add(event, f"the governor denies: {asked}. Its reason: {event.data['reason']}", style="warning")
+    def _denial(self, event: TimelineEvent) -> None:
+        self._add(event, denial_text(event.data), style="warning")
 
-    def _transition(self, event: Happening) -> None:
+    def _transition(self, event: TimelineEvent) -> None:
         data = event.data
         self._failing.pop((event.host, data["seed_id"]), None)
         asked = self._actions.get(data.get("action_id"))
-        told = f"{data['blueprint']}: {data['source']} → {data['target']}"
-        if data["cause"] != Cause.COOLDOWN:
-            told += f", by {data['cause']}: {data['reason']}" if data["reason"] else f", by {data['cause']}"
-        if asked is not None:
-            told += _extras(asked.data)
-        details = [line for gate in data.get("gates", ()) if gate not in self._told for line in verdict_lines(gate)]
+        text = transition_text(data) + (_extras(asked.data) if asked is not None else "")
+        details = [line for gate in data.get("gates", ()) if gate not in self._shown for line in verdict_lines(gate)]
         style = "dim" if data["cause"] == Cause.COOLDOWN else _STYLES.get(data["target"], "")
-        self._add(event, told, details, style)
+        self._add(event, text, details, style)
 
-    def _verdict(self, event: Happening) -> None:
+    def _verdict(self, event: TimelineEvent) -> None:
         gate = event.data
         if self._every_verdict:
-            self._told.append(gate)
+            self._shown.append(gate)
             first, *details = verdict_lines(gate)
-            self._add(event, f"asked after the epoch: {first}", details)
+            self._add(event, f"after the epoch: {first}", details)
             return
         key = (event.host, event.seed_id or event.slot or "")
         level, times, entry = self._failing.pop(key, ("", 0, None))
@@ -140,7 +135,7 @@ class _Teller:
             return
         if entry is None or level != gate["gate"]:
             times, entry = 0, self._add(event, "", style="dim")
-        often = f"not passed {times + 1} times, at last" if times else "not passed"
+        often = f"not passed {times + 1} times, most recently" if times else "not passed"
         entry.text = f"{gate['gate']} {often}: {gate['reason']}{_harm(gate)}"
         entry.details = [evidence_in_words(gate["evidence"])]
         entry.last = event.epoch
@@ -148,13 +143,13 @@ class _Teller:
 
 
 def verdict_lines(gate: Mapping[str, Any]) -> list[str]:
-    """Tell one verdict of a gate: what it said and why, and the figures that it rests on."""
-    said = f"{gate['gate']} {'passed' if gate['passed'] else 'not passed'}: {gate['reason']}{_harm(gate)}"
-    return [said, evidence_in_words(gate["evidence"])] if gate["evidence"] else [said]
+    """Describe one verdict of a gate: what it said and why, and the figures that it rests on."""
+    verdict = f"{gate['gate']} {'passed' if gate['passed'] else 'not passed'}: {gate['reason']}{_harm(gate)}"
+    return [verdict, evidence_in_words(gate["evidence"])] if gate["evidence"] else [verdict]
 
 
 def _harm(gate: Mapping[str, Any]) -> str:
-    return " (the seed does harm)" if gate.get("harmful") else ""
+    return " (the seed is harmful)" if gate.get("harmful") else ""
 
 
 def _asked(action: Mapping[str, Any]) -> str:
@@ -171,8 +166,25 @@ def _extras(action: Mapping[str, Any]) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+def denial_text(denial: Mapping[str, Any]) -> str:
+    """Describe a denial of the governor; `action`, where it is known, is the action that was denied."""
+    action = denial.get("action")
+    asked = _asked(action) if action else f"action {denial.get('action_id')}"
+    return f"the governor denied: {asked}. Its reason: {denial['reason']}"
+
+
+def transition_text(transition: Mapping[str, Any]) -> str:
+    """Describe what became of a seed, and why."""
+    text = f"{transition['blueprint']}: {transition['source']} → {transition['target']}"
+    cause, reason = transition.get("cause"), transition.get("reason")
+    if not cause or cause == Cause.COOLDOWN:
+        return text
+    return f"{text}, by {cause}: {reason}" if reason else f"{text}, by {cause}"
+
+
+#: How events are described that are about no seed.
+NOTES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.GOVERNOR_INTERVENED: lambda data: f"the governor is {data['mode']}: {data['reason'] or 'all is well'}",
     EventKind.PLUGIN_FAILED: lambda data: f"plugin {data['plugin']} failed in {data['place']}: {data['error']}",
-    EventKind.NOTICE: lambda data: data["message"],
+    EventKind.NOTICE: lambda data: str(data["message"]),
 }

@@ -1,4 +1,4 @@
-"""What a run's files do not tell, and why: absence is said, never filled in."""
+"""What is missing from a run's files, and why: what is absent is named, never filled in."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,13 +10,15 @@ from esper_runs.run_directory import EVENTS, RESULT
 _LOG_SINK = "jsonl"
 
 
-def gaps(manifest: Mapping[str, Any], log: EventLog | None, result: Mapping[str, Any] | None) -> tuple[str, ...]:
+def missing_data(
+    manifest: Mapping[str, Any], log: EventLog | None, result: Mapping[str, Any] | None
+) -> tuple[str, ...]:
     """Return a sentence for everything that is missing.
 
     Args:
         manifest: the run's manifest.
         log: its event log, None if there is no such file.
-        result: its result, None if it is not over.
+        result: its result, None if the run is not over.
     """
     config = manifest.get("config") or {}
     return (*_without_result(result), *_without_log(config, log), *_in_log(log), *_without_twin(config))
@@ -25,8 +27,8 @@ def gaps(manifest: Mapping[str, Any], log: EventLog | None, result: Mapping[str,
 def _without_result(result: Mapping[str, Any] | None) -> Iterator[str]:
     if result is None:
         yield (
-            f"There is no {RESULT}: the run still goes on, or it was killed. "
-            "Nothing is known about the test split, and figures of seeds are those of the last epoch."
+            f"There is no {RESULT}: the run is still going on, or it was killed. "
+            "Nothing is known about the test split, and the figures of seeds are those of the last epoch."
         )
 
 
@@ -34,14 +36,14 @@ def _without_log(config: Mapping[str, Any], log: EventLog | None) -> Iterator[st
     sinks = config.get("sinks") or {}
     elsewhere = (sinks.get(_LOG_SINK) or {}).get("path")
     level = str(config.get("telemetry", Level.NORMAL.name)).upper()
-    lacking = "so stages, gates, actions and the course of the training are not known"
+    lacking = "so stages, gates, actions and the training curves are not known"
     if log is None:
         named = _LOG_SINK in sinks.get("names", (_LOG_SINK,))
-        why = f'the sink "{_LOG_SINK}" was not used' if not named else "it is gone"
+        why = f'the sink "{_LOG_SINK}" was not used' if not named else "the file is gone"
         why = f'it was written to "{elsewhere}"' if named and elsewhere else why
         yield f"There is no {EVENTS} here ({why}), {lacking}."
     elif level in (Level.OFF.name, Level.MINIMAL.name):
-        yield f"Telemetry was {level.lower()}, {lacking}. telemetry = normal tells them."
+        yield f"Telemetry was {level.lower()}, {lacking}. With telemetry = normal they are recorded."
     elif not any(event["kind"] == EventKind.EPOCH_COMPLETED for event in log.events):
         yield "No epoch has been completed."
 
@@ -50,13 +52,13 @@ def _in_log(log: EventLog | None) -> Iterator[str]:
     if log is None:
         return
     if log.torn:
-        yield f"The last line of {EVENTS} is torn: what it was to tell is lost."
+        yield f"The last line of {EVENTS} is incomplete and is left out."
     if log.damaged:
-        yield f"{log.damaged} lines of {EVENTS} are damaged and left out."
+        yield f"{log.damaged} lines of {EVENTS} are damaged and are left out."
     if log.lost:
         yield f"{log.lost} events are missing from {EVENTS}."
 
 
 def _without_twin(config: Mapping[str, Any]) -> Iterator[str]:
     if config.get("twin") is False:
-        yield "There was no twin, so whether growing paid is not known, nor any gain."
+        yield "There was no twin, so neither the gain nor whether growing paid is known."

@@ -1,4 +1,4 @@
-"""The story of one run, from its directory alone: what was planned, what happened, and how it ended."""
+"""The record of one run, read from its directory alone: what was planned, what happened, and how it ended."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,20 +10,19 @@ from attrs import evolve, field, frozen
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_runs.event_log import EventLog, read_event_log
-from esper_runs.gaps import gaps
-from esper_runs.happenings import Happening, happenings
+from esper_runs.missing_data import missing_data
+from esper_runs.result import TWIN
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
-from esper_runs.seed_lives import seed_lives
+from esper_runs.seed_summaries import seed_summaries
+from esper_runs.timeline import TimelineEvent, timeline
+from esper_runs.verdict import RunVerdict, verdict
 
-#: The host that never grows.
-TWIN = "twin"
-
-#: The outcome of a run without a result: it still goes on, or it was killed.
+#: The outcome of a run without a result: it is still going on, or it was killed.
 UNFINISHED = "unfinished"
 
 
 @frozen(kw_only=True)
-class Story:
+class RunRecord:
     """One run. Epochs are counted from 0, accuracies are 0 to 1, losses in nats, as in the files.
 
     Attributes:
@@ -33,10 +32,11 @@ class Story:
         outcome: ``completed``, ``interrupted``, ``stopped`` or ``unfinished``.
         last_event: seconds since 1970 of the last event; None without events.
         epochs: data of the host's EPOCH_COMPLETED events, oldest first, by host.
-        happenings: everything else that happened, oldest first.
+        timeline: everything else that happened, oldest first.
         seeds: the field report of every seed, oldest first, with its `host`; as last measured.
         result: what is in ``result.json``; None for a run that is not over.
-        gaps: what this story lacks and why, in sentences.
+        verdict: what the result says about growing; None for a run that is not over.
+        missing_data: what is missing from the files and why, in sentences.
     """
 
     name: str
@@ -45,10 +45,11 @@ class Story:
     outcome: str
     last_event: float | None = None
     epochs: Mapping[str, tuple[Mapping[str, Any], ...]] = field(factory=dict)
-    happenings: tuple[Happening, ...] = ()
+    timeline: tuple[TimelineEvent, ...] = ()
     seeds: tuple[Mapping[str, Any], ...] = ()
     result: Mapping[str, Any] | None = None
-    gaps: tuple[str, ...] = ()
+    verdict: RunVerdict | None = None
+    missing_data: tuple[str, ...] = ()
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -64,9 +65,9 @@ class Story:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs the growing hosts have completed, as far as the files tell."""
-        told = (self.result or {}).get("hosts", {})
-        ends = [host["epochs"] for name, host in told.items() if name != TWIN]
+        """How many epochs the growing hosts have completed, as far as the files show."""
+        hosts = (self.result or {}).get("hosts", {})
+        ends = [host["epochs"] for name, host in hosts.items() if name != TWIN]
         return max([*ends, *(self.epochs[n][-1]["epoch"] + 1 for n in self.growing if self.epochs.get(n))], default=0)
 
     def slots(self, host: str) -> tuple[str, ...]:
@@ -76,12 +77,12 @@ class Story:
 
 @frozen(kw_only=True)
 class Selection:
-    """A part of a story.
+    """A part of a run record.
 
     Attributes:
-        slot: of this slot only.
-        seed_id: of this seed only.
-        first, last: of these epochs only, from 0, both included; None is no bound.
+        slot: this slot only.
+        seed_id: this seed only.
+        first, last: these epochs only, from 0, both included; None is no bound.
     """
 
     slot: str | None = None
@@ -90,20 +91,18 @@ class Selection:
     last: int | None = None
 
     def holds_epoch(self, epoch: int | None) -> bool:
-        """Say whether an epoch belongs to the part; what is outside of epochs belongs to every one."""
+        """Say whether an epoch belongs to the part; what happens outside of epochs belongs to every part."""
         after = epoch is None or self.first is None or epoch >= self.first
         return after and (epoch is None or self.last is None or epoch <= self.last)
 
-    def holds(self, happening: Happening) -> bool:
-        """Say whether something that happened belongs to the part."""
+    def holds(self, event: TimelineEvent) -> bool:
+        """Say whether an event belongs to the part."""
         return (
-            self.holds_epoch(happening.epoch)
-            and self.slot in (None, happening.slot)
-            and self.seed_id in (None, happening.seed_id)
+            self.holds_epoch(event.epoch) and self.slot in (None, event.slot) and self.seed_id in (None, event.seed_id)
         )
 
 
-def read_story(directory: RunDirectory) -> Story:
+def read_run_record(directory: RunDirectory) -> RunRecord:
     """Read a run, finished or not. Imports neither torch nor plugins.
 
     Raises:
@@ -114,32 +113,33 @@ def read_story(directory: RunDirectory) -> Story:
     result = _result(directory.path, manifest, log)
     events = log.events if log else ()
     epochs = _epochs(events)
-    return Story(
+    return RunRecord(
         name=str(manifest.get("name", directory.name)),
         directory=str(directory.path),
         manifest=manifest,
         outcome=str(result["outcome"]) if result else UNFINISHED,
         last_event=events[-1].get("time") if events else None,
         epochs=epochs,
-        happenings=happenings(events),
-        seeds=tuple(result["seeds"]) if result else seed_lives(events, epochs),
+        timeline=timeline(events),
+        seeds=tuple(result["seeds"]) if result else seed_summaries(events, epochs),
         result=result,
-        gaps=gaps(manifest, log, result),
+        verdict=None if result is None else verdict(result),
+        missing_data=missing_data(manifest, log, result),
     )
 
 
-def select(story: Story, part: Selection) -> Story:
-    """Return the part of a story. Epochs of other slots stay: they are those of the whole network."""
+def select(record: RunRecord, part: Selection) -> RunRecord:
+    """Return the part of a run record. Epochs of other slots stay: they are those of the whole network."""
     chosen = [
-        seed for seed in story.seeds if part.slot in (None, seed["slot"]) and part.seed_id in (None, seed["seed_id"])
+        seed for seed in record.seeds if part.slot in (None, seed["slot"]) and part.seed_id in (None, seed["seed_id"])
     ]
     return evolve(
-        story,
+        record,
         epochs={
             host: tuple(data for data in epochs if part.holds_epoch(data["epoch"]))
-            for host, epochs in story.epochs.items()
+            for host, epochs in record.epochs.items()
         },
-        happenings=tuple(happening for happening in story.happenings if part.holds(happening)),
+        timeline=tuple(event for event in record.timeline if part.holds(event)),
         seeds=tuple(chosen),
     )
 
@@ -178,7 +178,7 @@ def _result(folder: Path, manifest: Mapping[str, Any], log: EventLog | None) -> 
 def _checked(result: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     if missing := {"outcome", "hosts", "seeds"} - result.keys():
         why = f"it lacks {', '.join(sorted(missing))}"
-        raise EsperError("E508", f'"{path.name}" is not that of a run', where=str(path), why=why)
+        raise EsperError("E508", f'"{path.name}" is not the result of a run', where=str(path), why=why)
     return result
 
 

@@ -1,0 +1,60 @@
+"""The hosts of a run beside each other, as measured on the test split after the last epoch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from esper_runs.formatting import duration, flops, loss, percent, points, whole
+from esper_runs.result import TWIN
+from esper_runs.tables import Cell, Column, Table
+from esper_runs.verdict import Direction, Measure, verdict
+
+_STYLES = {Direction.BETTER: "good", Direction.WORSE: "bad"}
+
+
+@frozen
+class _Row:
+    title: str
+    key: str
+    write: Callable[[Any], str]
+    write_difference: Callable[[Any], str]
+
+
+_ROWS = (
+    _Row("test accuracy", "test_accuracy", percent, points),
+    _Row("test loss", "test_loss", loss, lambda value: loss(value, signed=True)),
+    _Row("parameters", "parameters", whole, lambda value: whole(value, signed=True)),
+    _Row("forward pass", "forward_flops", flops, lambda value: flops(value, signed=True)),
+    _Row("training time", "train_seconds", duration, lambda value: duration(value, signed=True)),
+    _Row("epochs", "epochs", whole, lambda _: ""),
+)
+
+
+def comparison(result: Mapping[str, Any]) -> Table:
+    """Return a table of all hosts, the twin first, with the difference where there is one host beside a twin.
+
+    A difference that the verdict calls clear has the style ``good`` or ``bad``; every other one has none.
+    """
+    hosts: Mapping[str, Mapping[str, Any]] = result.get("hosts") or {}
+    names = sorted(hosts, key=lambda name: name != TWIN)
+    difference: Mapping[str, Any] | None = result.get("difference")
+    judged = verdict(result)
+    measures = {"test_accuracy": judged.accuracy, "test_loss": judged.loss}
+    rows = []
+    for row in _ROWS:
+        cells: list[Cell | str] = [row.title, *(row.write(hosts[name].get(row.key)) for name in names)]
+        if difference:
+            style = _STYLES.get(measures.get(row.key, Measure()).direction, "")
+            cells.append(Cell(row.write_difference(difference.get(row.key)), style))
+        rows.append(tuple(cells))
+    titles = [*names, *(["difference"] if difference else [])]
+    return Table(columns=(Column(""), *(Column(title, right=True) for title in titles)), rows=tuple(rows))
+
+
+def accuracies(result: Mapping[str, Any]) -> str:
+    """Return the accuracies on the test split in a line, with the difference where there is one."""
+    hosts = result.get("hosts") or {}
+    listed = ", ".join(f"{name} {percent(hosts[name].get('test_accuracy'))}" for name in sorted(hosts))
+    difference = result.get("difference")
+    return f"test accuracy {listed}" + (f" ({points(difference.get('test_accuracy'))})" if difference else "")

@@ -1,0 +1,68 @@
+"""Summaries of the seeds of an unfinished run, made from its events as the run itself makes them at its end."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from esper_core.leyline.events import EventKind
+from esper_core.leyline.stages import Stage
+
+
+def seed_summaries(
+    events: Iterable[Mapping[str, Any]], epochs: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[Mapping[str, Any], ...]:
+    """Return the field report of every seed, as last measured, oldest first; `ended_epoch` is None while it is live.
+
+    Args:
+        events: the run's events.
+        epochs: data of every host's completed epochs, oldest first.
+    """
+    summaries: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in events:
+        host, data = event["host"], event["data"]
+        if event["kind"] == EventKind.SEED_TRANSITION:
+            summary = summaries.setdefault((host, data["seed_id"]), _begun(host, data))
+            _move(summary, data)
+        elif event["kind"] == EventKind.SEED_FINISHED:
+            summaries[host, data["seed_id"]] = {"host": host, **data}
+    for host, completed in epochs.items():
+        for seed in completed[-1].get("seeds", ()) if completed else ():
+            if (host, seed["seed_id"]) in summaries:
+                _as_last_measured(summaries[host, seed["seed_id"]], completed[-1], seed)
+    return tuple(sorted(summaries.values(), key=lambda summary: (summary["germinated_epoch"], summary["slot"])))
+
+
+def _begun(host: str, transition: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "host": host,
+        "slot": transition["slot"],
+        "seed_id": transition["seed_id"],
+        "blueprint": transition["blueprint"],
+        "parameters": None,
+        "germinated_epoch": transition["epoch"],
+        "ended_epoch": None,
+        "final_stage": transition["target"],
+        "epochs_by_stage": {},
+        "reason": "",
+        "accuracy_at_germination": None,
+        "accuracy_at_end": None,
+        "ablation": None,
+        "gain": None,
+    }
+
+
+def _move(summary: dict[str, Any], transition: Mapping[str, Any]) -> None:
+    """A seed ends where it is culled or fossilized; what its slot does afterwards is not part of it."""
+    if summary["ended_epoch"] is not None:
+        return
+    summary["final_stage"] = transition["target"]
+    if transition["source"] != Stage.DORMANT.name:
+        summary["epochs_by_stage"][transition["source"]] = transition["epochs_in_source"]
+    if transition["target"] in (Stage.CULLED.name, Stage.FOSSILIZED.name):
+        summary |= {"ended_epoch": transition["epoch"], "reason": transition["reason"]}
+
+
+def _as_last_measured(summary: dict[str, Any], epoch: Mapping[str, Any], seed: Mapping[str, Any]) -> None:
+    summary["parameters"] = seed["parameters"]
+    summary["accuracy_at_end"] = epoch["validation"]["accuracy"]
+    summary["ablation"] = seed["contribution"] or summary["ablation"]
+    summary["gain"] = seed["host_gain"] or summary["gain"]
