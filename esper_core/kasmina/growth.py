@@ -235,30 +235,6 @@ class Growth:
         ]
         return sorted([*gone, *present], key=lambda report: (report.germinated_epoch, report.slot))
 
-    def topology(self) -> tuple[dict[str, object], ...]:
-        """Return the sites, in order, with what has grown there, as plain data."""
-        rows: list[dict[str, object]] = []
-        for site in self.sites:
-            life = self.lives.get(site.id)
-            held = life is not None and life.stage.holds_module
-            slot = self.bed.slots.get(site.id)
-            rows.append(
-                {
-                    "slot": site.id,
-                    "path": site.path,
-                    "layout": site.layout.value,
-                    "width": site.width,
-                    "stage": self.stage(site.id).name,
-                    "blueprint": life.blueprint if held and life is not None else None,
-                    "options": dict(self.recipes[life.blueprint].entry.options) if held and life is not None else {},
-                    "blend": life.blend.value if held and life is not None else None,
-                    # How a planted seed acts, which its stage alone does not tell.
-                    "regime": slot.regime.value if slot is not None else None,
-                    "alpha": slot.alpha.item() if slot is not None else None,
-                }
-            )
-        return tuple(rows)
-
     def _advance(self, slot: str, epoch: int) -> list[Transition]:
         life = self.lives[slot]
         if life.stage is Stage.GERMINATED:

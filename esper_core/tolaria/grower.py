@@ -23,6 +23,7 @@ from esper_core.tolaria.data import Samples
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.gathering import Gathered, gather
 from esper_core.tolaria.governor import Governor
+from esper_core.tolaria.topology import topology
 from esper_core.tolaria.training import GradientWatch
 
 
@@ -170,7 +171,7 @@ class Grower:
             train_seconds=train_seconds,
             measure_seconds=measure_seconds,
             seeds=tuple(self.growth.final_reports(self.epoch)),
-            topology=self.growth.topology(),
+            topology=topology(self.growth),
         )
 
     def record(self) -> dict[str, Any]:
