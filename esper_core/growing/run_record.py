@@ -1,33 +1,18 @@
 """What is written about a user's own training: its manifest, its result, and the directory that holds them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
-
-_MANIFEST, _RESULT = "manifest.json", "result.json"
-
-
-@frozen
-class _Config:
-    """What a manifest takes from a configuration."""
-
-    seed: int
-    data: Mapping[str, Any]
-
-    def tree(self) -> dict[str, Any]:
-        return dict(self.data)
 
 
 @define(kw_only=True)
@@ -49,11 +34,11 @@ class RunRecord:
     plugins: PluginSet
     used: Sequence[Registered]
     path: Path | None
-    _directory: Any = None
+    _files: Any = None
 
     def __attrs_post_init__(self) -> None:
         if self.path is not None:
-            _application()
+            self._files = _application().training_files(self.path, self.plugins, self.used)
 
     def begin(self) -> dict[str, Any]:
         """Make the directory, if there shall be one, and return the manifest.
@@ -61,12 +46,7 @@ class RunRecord:
         Raises:
             EsperError: E501 if there is such a run already, or it cannot be written.
         """
-        if self.path is None:
-            return self._manifest()
-        path = self.path.absolute()
-        self._directory = _application().create_run_directory(path.parent, path.name, path.name)
-        manifest = self._manifest()
-        self._directory.write_json(_MANIFEST, manifest)
+        manifest: dict[str, Any] = self._manifest() if self._files is None else self._files.begin(self._manifest())
         return manifest
 
     def resume(self, epoch: int, first_event: int) -> dict[str, Any]:
@@ -75,29 +55,20 @@ class RunRecord:
         Raises:
             EsperError: E501 if the directory cannot be written.
         """
-        if self.path is not None and (self.path / _MANIFEST).is_file():
-            self._directory = _application().RunDirectory(self.path.absolute())
-            manifest = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
-        else:
-            manifest = self.begin()
-        manifest["resumed"] = [*manifest.get("resumed", []), {"epoch": epoch, "command": []}]
-        if self._directory is not None:
-            self._directory.write_json(_MANIFEST, manifest)
+        manifest = self._manifest()
+        if self._files is not None:
+            manifest = self._files.resume(manifest, epoch)
         return {**manifest, "resumed_at": first_event}
 
     def result(self, final: FinalReport, outcome: str) -> dict[str, Any]:
         """Return the result as plain data, in the shape of a run's; what was not measured is None."""
         tested = final.test if final.test.samples else None
+        numbers = ("epochs", "parameters", "host_parameters", "forward_flops", "train_seconds", "measure_seconds")
         host = {
-            "epochs": final.epochs,
             "test_accuracy": tested.accuracy if tested else None,
             "test_loss": tested.loss if tested else None,
             "test_samples": final.test.samples,
-            "parameters": final.parameters,
-            "host_parameters": final.host_parameters,
-            "forward_flops": final.forward_flops,
-            "train_seconds": final.train_seconds,
-            "measure_seconds": final.measure_seconds,
+            **{name: getattr(final, name) for name in numbers},
         }
         return {
             "task": self.name,
@@ -110,48 +81,25 @@ class RunRecord:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result, if there is a directory. Raises EsperError E501."""
-        if self._directory is not None:
-            self._directory.write_json(_RESULT, result)
+        if self._files is not None:
+            self._files.finish(result)
 
     def _manifest(self) -> dict[str, Any]:
-        config = {
-            "task": {"name": self.name},
-            "host": {"name": self.name},
-            "twin": False,
-            "telemetry": "normal",
-            **self.config,
+        named = {"name": self.name}
+        return {
+            "name": self.name,
+            "directory": None,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seed": self.config["seed"],
+            "config": {"task": named, "host": named, "twin": False, "telemetry": "normal", **self.config},
+            "catalogue": [*self.catalogue],
         }
-        if self._directory is None:
-            return {
-                "name": self.name,
-                "directory": None,
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seed": config["seed"],
-                "config": config,
-                "catalogue": [*self.catalogue],
-            }
-        application = _application()
-        records = self.plugins.records
-        manifest: dict[str, Any] = application.build_manifest(
-            application.RunFacts(
-                name=self._directory.name,
-                directory=str(self._directory.path),
-                config=_Config(config["seed"], config),
-                plugins=records,
-                used=self.used,
-                observing=[n for r in records if self.plugins.may_observe(n := r.origin.plugin, frozenset())],
-                blueprints=self.catalogue,
-                data={},
-            )
-        )
-        return manifest
 
 
 def _application() -> Any:
-    """Return what the application offers for run directories. Only who writes one needs it installed."""
+    """Return the application, which knows run directories. Only a training that writes one needs it installed."""
     try:
-        directory = import_module("esper_runs.run_directory")
-        manifest = import_module("esper_app.execution.manifest")
+        return import_module("esper_app.api")
     except ModuleNotFoundError as error:
         raise EsperError(
             "E102",
@@ -160,9 +108,3 @@ def _application() -> Any:
             why=f"{error.name} is not installed",
             fix="pip install esper-app, or leave run_directory out",
         ) from error
-    return SimpleNamespace(
-        RunDirectory=directory.RunDirectory,
-        create_run_directory=directory.create_run_directory,
-        RunFacts=manifest.RunFacts,
-        build_manifest=manifest.build_manifest,
-    )
