@@ -108,15 +108,19 @@ class ComponentBuilder:
             EsperError: E204 for an unknown name, E201 and E202 for options, E202 for what is not a sink.
         """
         built: dict[str, Sink] = {}
+        given: dict[str, dict[str, Any]] = {}
         for index, item in enumerate(sinks):
             if isinstance(item, Sink):
                 built[f"{type(item).__name__} {index + 1}"] = item
                 continue
             name, options = named(item, "sinks")
+            if name in built:
+                raise EsperError("E202", f'sink "{name}" is named twice', where="grow(sinks=...)", fix="name it once")
             registered = self.plugins.registry.get(Kind.SINK, name)
             self.used.append(registered)
             built[name] = resolve(registered)(build_config(registered, options, path=f"sinks.{name}"))
-        self.config["sinks"] = {"names": [*built]}
+            given[name] = options
+        self.config["sinks"] = {"names": [*built], **given}
         return built
 
 

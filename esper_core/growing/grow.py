@@ -73,7 +73,8 @@ def grow(
     _require("optimizer", optimizer, torch.optim.Optimizer)
     chosen = check_settings({} if settings is None else settings)
     plugins = load_plugins() if plugins is None else plugins
-    sinks = [*sinks, *(["jsonl"] if run_directory is not None and "jsonl" not in sinks else [])]
+    if run_directory is not None and not any(_is_event_log(sink) for sink in sinks):
+        sinks = [*sinks, "jsonl"]
     parts = build_components(plugins, blueprints=blueprints, gates=gates, policy=policy, sinks=sinks)
     requests = site_requests(model, sites, plugins)
     record = RunRecord(
@@ -99,6 +100,10 @@ def grow(
     if sample is not None:
         handle.begin(confirm_sites(root, requests, lambda model: call(model, sample)))
     return handle
+
+
+def _is_event_log(sink: str | Options | Sink) -> bool:
+    return (sink.get("name") if isinstance(sink, Mapping) else sink) == "jsonl"
 
 
 def _require(argument: str, value: object, kind: type) -> None:

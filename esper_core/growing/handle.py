@@ -20,6 +20,7 @@ from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.observation import SlotState
+from esper_core.leyline.records import with_numbers
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
@@ -224,6 +225,7 @@ class GrowthHandle:
                 catalogue, or a policy that has a memory.
         """
         refuse_other_states(state, self._plan)
+        state = with_numbers(state)
         if self._session is None:
             self.begin([structure(Site, dict(site)) for site in state["sites"]])
         self._known.restore(state)

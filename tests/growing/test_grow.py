@@ -282,6 +282,7 @@ def test_mistakes_are_named(resnet):
         ({"sites": ["layer*"], "seed": -1}, "E202"),
         ({"sites": ["layer*"], "sinks": ["jsnl"]}, "E204"),
         ({"sites": ["layer*"], "sinks": [3]}, "E202"),
+        ({"sites": ["layer*"], "sinks": ["jsonl", {"name": "jsonl", "path": "x"}]}, "E202"),
         ({"sites": [3]}, "E202"),
         ({"sites": ["layer*"], "optimizer": 0.1}, "E202"),
         ({"sites": ["layer*"], "epochs": 5.5}, "E202"),

@@ -17,6 +17,7 @@ from esper_core.leyline.actions import WAIT, Action, GovernorMode, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.protocols import HostBuild, Split, Splits
+from esper_core.leyline.records import to_json
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.plugins.loader import load_plugins
@@ -324,6 +325,18 @@ def test_a_state_from_the_middle_of_an_epoch_goes_on_with_what_was_decided(at):
         whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
     ):
         assert torch.equal(weight, again), name
+
+
+def test_a_state_of_which_little_was_measured_survives_json():
+    handle = grow()
+    steps(handle)
+    handle.epoch_end()
+    saved = json.loads(to_json(handle.state_dict()))
+    resumed = grow()
+    resumed.load_state_dict(saved)
+    assert to_json(resumed.state_dict()) == to_json(handle.state_dict())
+    steps(resumed)
+    assert resumed.epoch_end([data(99)], cross_entropy, train_accuracy=0.5).evidence.validation.samples == 80
 
 
 def test_a_directory_holds_what_show_reads(tmp_path):
