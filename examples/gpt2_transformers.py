@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from esper_core import grow
+from esper_core.api import SiteRequest
 
 EPOCHS, STEPS, BATCH, LENGTH, WIDTH = 12, 30, 16, 64, 32
 
@@ -43,8 +44,8 @@ def train(model, data, growing):
     train_tokens, held_out = data
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     # With esper-host-hf installed, sites and causality need not be given: it knows the models of transformers.
-    sites = {"sites": ["transformer.h.*.mlp"], "causal": True}
-    growth = grow(model, optimizer=optimizer, epochs=EPOCHS, **sites) if growing else None
+    sites = SiteRequest(path="transformer.h.*.mlp", causal=True)
+    growth = grow(model, sites=sites, optimizer=optimizer, epochs=EPOCHS) if growing else None
     batches = iter(train_tokens.split(BATCH) * (1 + EPOCHS * STEPS * BATCH // len(train_tokens)))
     for epoch in range(EPOCHS):
         model.train()

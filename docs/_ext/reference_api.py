@@ -21,7 +21,7 @@ _GROW = """\
 .. autoclass:: esper_core.growing.handle.GrowthHandle
    :members:
 
-.. autoclass:: esper_core.growing.handle.EpochOutcome
+.. autoclass:: esper_core.growing.session.EpochOutcome
    :members:
 ```"""
 

@@ -1,1 +1,1 @@
-"""Growing a network of the user's own, in a training loop of the user's own."""
+"""Growing a network of the user's own, in the user's own training loop."""

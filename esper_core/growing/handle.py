@@ -1,132 +1,91 @@
 """The handle on a user's own network as it grows: the user keeps model, loop and optimizer."""
 
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 import torch
-from attrs import asdict, define, field, frozen
 from torch import Tensor, nn
 
-from esper_core.growing.user_data import Batches, Loss, UserCriterion, as_samples, per_sample
-from esper_core.kasmina.cost import parameter_count, seed_cost
+from esper_core.growing.first_batch import FirstBatch
+from esper_core.growing.optimizer_hooks import OptimizerHooks
+from esper_core.growing.run_record import RunRecord
+from esper_core.growing.session import EpochOutcome, GrowPlan, GrowSession, refuse_other_states
+from esper_core.growing.user_data import Batches, Loss, Metric
+from esper_core.growing.user_host import UserHost
 from esper_core.kasmina.export import Live, export_network
-from esper_core.kasmina.gated import Share
-from esper_core.kasmina.groups import clip_grad_norm_by_origin_, host_groups, seed_ids, set_seed_lr
+from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.preserving import growth_record, restore_growth
-from esper_core.kasmina.schedules import restarted_cosine
 from esper_core.kasmina.sites import confirm_sites
-from esper_core.leyline.actions import Action, GovernorMode, Op, Transition, Verdict
-from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.evidence import EpochMetrics, Evidence, SeedEvidence
 from esper_core.leyline.observation import SlotState
-from esper_core.leyline.protocols import Actor, Resumable
-from esper_core.leyline.records import plain
-from esper_core.leyline.reports import FieldReport, HostReport
-from esper_core.leyline.sites import Site, SiteRequest
-from esper_core.leyline.stages import Stage
+from esper_core.leyline.records import with_numbers
+from esper_core.leyline.reports import FieldReport, FinalReport
+from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
-from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
-from esper_core.tamiyo.sense import observe
-from esper_core.tolaria.acting import execute
-from esper_core.tolaria.config import SeedSchedule
-from esper_core.tolaria.fork_points import ForkMap
-from esper_core.tolaria.gathering import gather
-from esper_core.tolaria.governor import Governor
-from esper_core.tolaria.training import GRADIENT_STRIDE, GradientWatch
+from esper_core.tolaria.grower import Grower
 
-#: What a saved state holds.
-_STATE = ("epoch", "steps", "steps_per_epoch", "sites", "growth", "governor", "history", "actor")
-
-_UNKNOWN = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)
+#: The network's name in events.
+_HOST = "model"
 
 
-@frozen(kw_only=True)
-class EpochOutcome:
-    """What `GrowthHandle.epoch_end` saw and did.
-
-    Attributes:
-        evidence: what was measured.
-        action: what the policy decided.
-        verdict: the governor's answer.
-        transitions: every change of a stage, the action's and those that came by themselves.
-    """
-
-    evidence: Evidence
-    action: Action
-    verdict: Verdict
-    transitions: tuple[Transition, ...]
-
-
-@define(kw_only=True)
 class GrowthHandle:
     """Grows a model inside a training loop that stays the user's.
 
-    Attributes:
+    The policy decides before each epoch: before the first one in front of the first forward pass that trains, later in
+    `epoch_end`. Use it as a context manager, or call `finish` or `close` at the end.
+
+    Args:
         model: the module to train: the one that was given, or its replacement if that was a `nn.Sequential`.
         optimizer: the user's.
+        plan: what was chosen.
+        record: what is written about the training.
+
+    Attributes:
+        model: the module to train.
+        optimizer: the user's.
         epochs: length of the training.
-        epoch: epochs that are over.
-        requests: the sites that were asked for.
-        build: makes the growth, once the sites are confirmed.
-        seed_rate: the learning rate that a seed begins with.
-        seed_schedule: how it goes on from there; the host's schedule is the user's.
-        seed_lr_multiplier: a seed's learning rate relative to the host's.
     """
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    epochs: int
-    catalogue: Catalogue
-    actor: Actor
-    limits: GrowthLimits
-    seed_rate: float
-    seed_schedule: SeedSchedule
-    seed_lr_multiplier: float
-    requests: tuple[SiteRequest, ...]
-    build: Callable[[Sequence[Site]], Growth]
-    epoch: int = 0
-    _growth: Growth | None = None
-    _steps: int = 0
-    _steps_per_epoch: int | None = None
-    _history: list[Evidence] = field(factory=list)
-    _governor: Governor = field(factory=lambda: Governor(random_guess_loss=0.0))
-    _watch: GradientWatch | None = None
-    _forks: ForkMap = field(factory=ForkMap)
-    _handles: list[Any] = field(factory=list)
-    _waiting: Any = None
-    _warned: set[str] = field(factory=set)
-
-    def __attrs_post_init__(self) -> None:
-        self.actor.reset(1)
-        self._handles = [
-            self.optimizer.register_step_pre_hook(self._before_step),
-            self.optimizer.register_step_post_hook(self._after_step),
-        ]
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: GrowPlan, record: RunRecord) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.epochs = plan.epochs
+        self._plan = plan
+        self._record = record
+        self._session: GrowSession | None = None
+        self._closed = False
+        self._warned: set[str] = set()
+        rates = plan.settings.optimizer
+        self._hooks = OptimizerHooks(
+            optimizer=optimizer,
+            epochs=plan.epochs,
+            seed_rate=plan.seed_rate,
+            schedule=rates.seed_schedule,
+            multiplier=rates.seed_lr_multiplier,
+        )
+        self._first_batch = FirstBatch(model, self._begin_with)
+        self._first_batch.wait()
 
     @property
     def growth(self) -> Growth:
         """The slots and seeds.
 
         Raises:
-            EsperError: E402 before the model has run once, if no sample was given.
+            EsperError: E402 before the model has been trained on a batch, if no sample was given.
         """
-        if self._growth is None:
-            raise EsperError(
-                "E402",
-                "the sites of the model are not confirmed yet",
-                why="no sample was given, and the model has not run since",
-                fix="grow(..., sample=inputs), or run one batch first",
-            )
-        return self._growth
+        return self._known.host.grower.growth
 
     @property
     def begun(self) -> bool:
         """The sites are confirmed."""
-        return self._growth is not None
+        return self._session is not None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return 0 if self._session is None else self._session.epoch
 
     @property
     def slots(self) -> tuple[SlotState, ...]:
@@ -145,9 +104,9 @@ class GrowthHandle:
         *,
         train_loss: float | None = None,
         train_accuracy: float | None = None,
-        metric: Callable[[Any, Tensor], Tensor] | None = None,
+        metric: Metric | None = None,
     ) -> EpochOutcome:
-        """Measure, decide, grow, cull. Call it after every epoch of training.
+        """Measure and judge the epoch, then decide, grow and cull for the next one. Call it after every epoch.
 
         Args:
             validation: pairs (inputs, targets) of held-out data, the same every time. The model is called with the
@@ -158,234 +117,180 @@ class GrowthHandle:
             train_accuracy: training accuracy of the epoch, 0 to 1. Policies that ask whether the host underfits need
                 it.
             metric: how right each sample is, (B,), 0 to 1; by default whether the largest output is the target.
+
+        Raises:
+            EsperError: E402 before the sites are confirmed, and after `finish` or `close`; E302 for data that cannot
+                be measured on.
         """
-        growth = self.growth
-        self._steps_per_epoch, self._steps = self._steps or None, 0
-        validated, seeds = self._measure(growth, validation, loss, metric)
-        trained = EpochMetrics(loss=_known(train_loss), accuracy=_known(train_accuracy), samples=validated.samples)
-        evidence = self._evidence(growth, trained, validated, seeds)
-        growth.judge(seeds, None if validated is _UNKNOWN else validated.accuracy)
-        if validated is not _UNKNOWN:
-            self._governor.observe(validated if train_loss is None else trained, validated)
-        self._history.append(evidence)
-        self.epoch += 1
-        action, verdict, transitions = self._decide(growth)
+        session = self._open
+        if not session.in_epoch:
+            self._begin_epoch()
+        self._warn_of_what_is_missing(validation is None or loss is None, train_accuracy is None)
+        self._hooks.end_epoch()
+        session.host.measure(validation, loss, metric, train_loss=train_loss, train_accuracy=train_accuracy)
+        report = session.conclude()
+        assert report.evidence is not None
+        if report.epoch < self.epochs:
+            self._begin_epoch()
+        decided = session.decided()
         return EpochOutcome(
-            evidence=evidence,
-            action=action,
-            verdict=verdict,
-            transitions=(*transitions, *growth.tick(self.epoch)),
+            evidence=report.evidence,
+            action=decided.action if decided else None,
+            verdict=decided.applied.verdict if decided else None,
+            transitions=session.take_transitions(),
         )
+
+    def finish(
+        self,
+        test: Batches | None = None,
+        loss: Loss | None = None,
+        *,
+        metric: Metric | None = None,
+    ) -> FinalReport:
+        """Sum the training up: measure a test split if there is one, end the record, and close the sinks.
+
+        The model stays as it is; the handle lets go of it and of the optimizer.
+
+        Args:
+            test: pairs (inputs, targets) that nothing else has seen.
+            loss, metric: as for `epoch_end`.
+
+        Raises:
+            EsperError: E402 before the model has been trained on a batch, and if the training was summed up already.
+        """
+        session = self._open
+        if not session.started:
+            why, fix = "no epoch has begun", "close() instead"
+            raise EsperError("E402", "there is no training to sum up", why=why, fix=fix)
+        if test is not None and loss is not None:
+            session.host.test(test, loss, metric)
+        self._release()
+        return session.finish()
+
+    def close(self) -> None:
+        """End the record as it stands, and let go of model and optimizer. A second call does nothing."""
+        if self._closed or self._session is None or not self._session.started:
+            self._release()
+        else:
+            self.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def clip_grad_norm_(self, max_norm: float) -> dict[str, Tensor]:
         """Clip gradients, the host's and each seed's by itself, and return the norms before, by origin.
 
         The host's are clipped bit for bit as ``clip_grad_norm_(model.parameters(), max_norm)`` would without seeds.
         """
-        host = self._growth.bed.host_parameters if self._growth is not None else None
+        host = self.growth.bed.host_parameters if self.begun else None
         return clip_grad_norm_by_origin_(self.optimizer, max_norm, host)
+
+    def without_seeds(self, parameters: Iterable[Tensor]) -> list[Tensor]:
+        """Return those of the model's parameters that are the host's own."""
+        bed = self.growth.bed if self.begun else None
+        seeds = {id(p) for slot in bed.slots for p in bed.seed_parameters(slot)} if bed is not None else set()
+        return [parameter for parameter in parameters if id(parameter) not in seeds]
+
+    def train_seeds(self) -> None:
+        """Put all seeds into training mode, where a framework has done so with the modules that it knew before."""
+        if self.begun:
+            for slot in self.growth.bed.slots.values():
+                slot.train()
 
     def export(self, *, live: Live = "refuse") -> nn.Module:
         """Return the network without slots: fossilized seeds are plain modules. See `kasmina.export`."""
         return export_network(self.model, live=live)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the handle knows, as plain data. Save it beside the model's and the optimizer's own states."""
-        return {
-            "epoch": self.epoch,
-            "steps": self._steps,
-            "steps_per_epoch": self._steps_per_epoch,
-            "sites": [plain(site) for site in self.growth.sites],
-            "growth": growth_record(self.growth),
-            "governor": {**asdict(self._governor), "mode": self._governor.mode.value},
-            "history": [plain(evidence) for evidence in self._history],
-            "actor": dict(self.actor.state()) if isinstance(self.actor, Resumable) else None,
-        }
+        """Return what the handle knows, as plain data. Save it beside the model's and the optimizer's own states.
+
+        It may be asked for at any time, also in the middle of an epoch.
+        """
+        steps = {"steps": self._hooks.steps, "steps_per_epoch": self._hooks.steps_per_epoch}
+        return {**steps, **self._known.state(closed=self._closed)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Rebuild the topology of a saved state; load the model's and the optimizer's states *afterwards*.
 
         Where the sites are not confirmed yet, those of the state are taken. In the middle of an epoch, what was seen
-        of gradients in its first part is not part of the state.
+        of gradients in its first part is not part of the state. Sinks and observers learn that the training goes on.
 
         Raises:
-            EsperError: E502 if it is no such state, or does not fit the model, the sites that were asked for, the
+            EsperError: E502 if it is not such a state, or does not fit the model, the sites that were asked for, the
                 catalogue, or a policy that has a memory.
         """
-        if missing := [key for key in _STATE if key not in state]:
-            why, fix = f"it has no {', '.join(missing)}", "give what handle.state_dict() has returned"
-            raise EsperError("E502", "this is not the state of a growing network", why=why, fix=fix)
-        if isinstance(self.actor, Resumable) and state["actor"] is None:
-            why, fix = "it holds nothing of what this policy remembers", "give the policy that it was grown with"
-            raise EsperError("E502", "the saved state is another policy's", where="grow(policy=...)", why=why, fix=fix)
-        if self._growth is None:
-            self.begin(self._recorded_sites(state["sites"]))
-        restore_growth(self.growth, state["growth"])
-        self.epoch, self._steps, self._steps_per_epoch = state["epoch"], state["steps"], state["steps_per_epoch"]
-        self._governor = Governor(**{**state["governor"], "mode": GovernorMode(state["governor"]["mode"])})
-        self._history = [structure(Evidence, dict(evidence)) for evidence in state["history"]]
-        if isinstance(self.actor, Resumable):
-            self.actor.restore(state["actor"])
-        self._watch = GradientWatch(self.growth)
-        self.growth.set_alphas(self.epoch, self._reached(1) if self._steps else 0.0)
-
-    def close(self) -> None:
-        """Let go of the optimizer; the model stays as it is."""
-        self._stop_waiting()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        refuse_other_states(state, self._plan)
+        state = with_numbers(state)
+        if self._session is None:
+            self.begin([structure(Site, dict(site)) for site in state["sites"]])
+        self._known.restore(state)
+        self._hooks.go_on(state["steps"], state["steps_per_epoch"])
+        (self._first_batch.stop if self._known.in_epoch or self.epoch >= self.epochs else self._first_batch.wait)()
 
     def begin(self, sites: Sequence[Site]) -> None:
         """Make the slots, once the sites are confirmed."""
-        self._stop_waiting()
-        self._growth = self.build(sites)
-        self._watch = GradientWatch(self._growth)
+        plan, parts = self._plan, self._plan.parts
+        growth = Growth(
+            self.model,
+            sites,
+            self.optimizer,
+            parts.recipes,
+            parts.gates,
+            plan.settings.lifecycle,
+            plan.seed,
+            plan.seed_rate,
+        )
+        guess = plan.settings.random_guess_loss or 0.0
+        grower = Grower(_HOST, growth, limits=plan.settings.limits, random_guess_loss=guess)
+        self._session = GrowSession(UserHost(grower, self.epochs), plan, self._record)
+        self._hooks.grower = grower
 
-    def begin_at_first_batch(self) -> None:
-        """Confirm the sites in front of the model's first forward pass, and begin."""
-
-        def confirm(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            # Copies of the model share this hook. In inference mode tensors do not tell whether they are overwritten.
-            if module is self.model and not torch.is_inference_mode_enabled():
-                # Of a model that was compiled before its first batch, Dynamo would trace the tracing of the sites.
-                compiled = "torch._dynamo" in sys.modules
-                (torch.compiler.disable(self._confirm) if compiled else self._confirm)(args, kwargs)  # type: ignore[no-untyped-call]
-
-        self._waiting = self.model.register_forward_pre_hook(confirm, with_kwargs=True)
-
-    def _confirm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._stop_waiting()
-        self.begin(confirm_sites(self.model, self.requests, lambda model: model(*args, **kwargs)))
-
-    def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.remove()
-            self._waiting = None
-
-    def _recorded_sites(self, record: Sequence[Mapping[str, Any]]) -> list[Site]:
-        sites = [structure(Site, dict(site)) for site in record]
-        saved, asked = {site.path for site in sites}, {request.path for request in self.requests}
-        if saved != asked:
+    @property
+    def _known(self) -> GrowSession:
+        if self._session is None:
             raise EsperError(
-                "E502",
-                "the saved state has other sites than were asked for",
-                why=f"saved {', '.join(sorted(saved))}; asked for {', '.join(sorted(asked))}",
-                fix="ask for the same sites as when the state was saved",
+                "E402",
+                "the sites of the model are not confirmed yet",
+                why="no sample was given, and the model has not been trained on a batch since",
+                fix="grow(..., sample=inputs), or train on one batch first",
             )
-        return sites
+        return self._session
 
-    def _measure(
-        self, growth: Growth, validation: Batches | None, loss: Loss | None, metric: Any
-    ) -> tuple[EpochMetrics, tuple[SeedEvidence, ...]]:
-        gradients = self._watch.read() if self._watch is not None else {}
-        self._watch = GradientWatch(growth)
-        if validation is None or loss is None:
+    @property
+    def _open(self) -> GrowSession:
+        if self._closed:
+            why, fix = "finish() or close() was called", "go on with a new handle: load_state_dict()"
+            raise EsperError("E402", "the growth of this model is over", why=why, fix=fix)
+        return self._known
+
+    def _begin_epoch(self) -> None:
+        self._first_batch.stop()
+        if self.epoch >= self.epochs:
+            self._warn_once(f"the training was to last {self.epochs} epochs: nothing is decided any more")
+        self._open.begin_epoch()
+
+    def _begin_with(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._session is None:
+            self.begin(confirm_sites(self.model, self._plan.requests, lambda model: model(*args, **kwargs)))
+        self._begin_epoch()
+
+    def _release(self) -> None:
+        self._closed = True
+        self._first_batch.stop()
+        self._hooks.remove()
+
+    def _warn_of_what_is_missing(self, data: bool, accuracy: bool) -> None:
+        if data:
             self._warn_once("nothing is measured per sample without validation data and a loss: no seed will be kept")
-            return _UNKNOWN, growth.evidence(self.epoch)
-        gathered = gather(
-            growth,
-            UserCriterion(loss=per_sample(loss), metric=metric),
-            as_samples(validation, next(self.model.parameters()).device),
-            self._forks,
-            epoch=self.epoch,
-            fossils=self.epoch + 1 == self.epochs,
-            gradients=gradients,
-            twin_losses=None,
-        )
-        return gathered.metrics, gathered.seeds
-
-    def _evidence(
-        self, growth: Growth, trained: EpochMetrics, validated: EpochMetrics, seeds: Sequence[SeedEvidence]
-    ) -> Evidence:
-        return Evidence(
-            host="model",
-            epoch=self.epoch,
-            train=trained,
-            validation=validated,
-            seeds=tuple(seeds),
-            parameters=parameter_count(self.model),
-            host_parameters=sum(p.numel() for p in growth.bed.host_parameters),
-        )
-
-    def _decide(self, growth: Growth) -> tuple[Action, Verdict, tuple[Transition, ...]]:
-        report = self._report(growth)
-        observation = observe(self._history, report, epochs=self.epochs)
-        if observation.host.train_accuracy is None:
+        if accuracy:
             self._warn_once("train_accuracy was not given: a policy that asks whether the host underfits will wait")
-        (action,) = self.actor.decide([observation], [report.masks])
-        verdict = self._governor.review(action, report.masks)
-        done = execute(growth, action, self.epoch) if verdict.allowed and action.op is not Op.WAIT else ()
-        return action, verdict, done
-
-    def _report(self, growth: Growth) -> HostReport:
-        host_parameters = sum(p.numel() for p in growth.bed.host_parameters)
-        states = growth.states(self.epoch)
-        sizes = Sizes(
-            host_parameters=host_parameters,
-            seed_parameters=lambda site, name: seed_cost(growth.recipes[name].build, site).parameters,
-            share_parameters=lambda site: seed_cost(Share, site).parameters,
-        )
-        return HostReport(
-            host="model",
-            epoch=self.epoch,
-            states=states,
-            masks=action_masks(states, self.catalogue, governor=self._governor.mode, limits=self.limits, sizes=sizes),
-            governor=self._governor.mode,
-            governor_reason=self._governor.reason,
-            parameters=parameter_count(self.model),
-            host_parameters=host_parameters,
-        )
-
-    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
-        if self.seed_schedule is SeedSchedule.KEEP:
-            rate = float(host_groups(self.optimizer)[0]["lr"]) * self.seed_lr_multiplier
-            for seed_id in seed_ids(self.optimizer):
-                set_seed_lr(self.optimizer, seed_id, rate)
-        if self._watch is None or self._steps % GRADIENT_STRIDE:
-            return None
-        return _looking(self._watch, args, kwargs)
-
-    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        """Time within an epoch: alphas and rates of seeds move on with every step."""
-        self._steps += 1
-        growth = self._growth
-        if growth is None or self._steps_per_epoch is None:
-            return
-        fraction = self._reached()
-        growth.set_position(self.epoch * self._steps_per_epoch + self._steps)
-        growth.set_alphas(self.epoch, self._reached(1))
-        if self.seed_schedule is SeedSchedule.KEEP:
-            return
-        for slot, life in growth.lives.items():
-            if growth.bed.seed_parameters(slot) and life.stage is not Stage.CULLED:
-                factor = restarted_cosine(self.epoch + fraction, life.germinated_epoch, self.epochs)
-                set_seed_lr(self.optimizer, life.seed_id, self.seed_rate * factor)
-
-    def _reached(self, more: int = 0) -> float:
-        """How much of the epoch is over, 0 to 1, after so many more steps; 0 where its length is not known."""
-        return min(1.0, (self._steps + more) / self._steps_per_epoch) if self._steps_per_epoch else 0.0
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
             warnings.warn(message, stacklevel=4)
-
-
-def _looking(watch: GradientWatch, args: Any, kwargs: Any) -> Any:
-    """Look at the gradients; where the step's closure makes them, let it be a closure that looks behind it."""
-    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-    if closure is None:
-        watch.look()
-        return None
-
-    def looked_at() -> Any:
-        result = closure()
-        watch.look()
-        return result
-
-    return (args[0], *args[2:]), {**kwargs, "closure": looked_at}
-
-
-def _known(value: float | None) -> float:
-    return float("nan") if value is None else value

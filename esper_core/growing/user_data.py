@@ -17,6 +17,8 @@ from esper_core.tolaria.data import Inputs, Samples, each, tensors
 
 #: ``loss(outputs, targets)``: a mean over the batch, or one loss per sample.
 Loss = Callable[[Any, Tensor], Tensor]
+#: ``metric(outputs, targets)``: how right each sample is, (B,), 0 to 1.
+Metric = Callable[[Any, Tensor], Tensor]
 Batches = Iterable[tuple[Inputs, Tensor]]
 
 
@@ -30,7 +32,7 @@ class UserCriterion:
     """
 
     loss: Callable[[Any, Tensor], Tensor]
-    metric: Callable[[Any, Tensor], Tensor] | None = None
+    metric: Metric | None = None
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the loss of each sample, (B,)."""

@@ -15,7 +15,7 @@ from esper_core.kasmina.gatekeeper import GateKeeper
 from esper_core.kasmina.lifecycle import Life
 from esper_core.kasmina.readings import alpha_of, ramp_epochs, seed_evidence, slot_state
 from esper_core.kasmina.recipes import LocalSource, ModuleSource, Recipe
-from esper_core.leyline.actions import Transition
+from esper_core.leyline.actions import Action, Op, Transition
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.observation import SlotState
@@ -78,6 +78,30 @@ class Growth:
         """The stage of a slot."""
         life = self.lives.get(slot)
         return Stage.DORMANT if life is None else life.stage
+
+    def apply(self, action: Action, epoch: int) -> tuple[Transition, ...]:
+        """Do what an action asks for, before `epoch` is trained, and return the transitions that it made.
+
+        Raises:
+            EsperError: E403, E404 for an action that is impossible; the governor does not let one through.
+        """
+        if action.op is Op.WAIT or action.slot is None:
+            return ()
+        if action.op is not Op.GERMINATE:
+            end = self.cull if action.op is Op.CULL else self.fossilize
+            return (end(action.slot, epoch, action_id=action.id, reason=action.reason),)
+        assert action.blueprint is not None
+        assert action.blend is not None
+        transition = self.germinate(
+            action.slot,
+            action.blueprint,
+            action.blend,
+            epoch,
+            ramp_epochs=action.ramp_epochs,
+            action_id=action.id,
+            reason=action.reason,
+        )
+        return (transition,)
 
     def germinate(
         self,
@@ -275,8 +299,14 @@ class Growth:
         life.parameters = sum(p.numel() for p in module.parameters())
         return None, problem
 
+    def clear(self) -> None:
+        """Take every module away, and forget what was to come; for `preserving.restore_growth`."""
+        for slot in self.bed.slots:
+            self.uproot(slot)
+        self._sources.clear()
+
     def uproot(self, slot: str) -> None:
-        """Take a slot's module away without a transition; for `preserving.restore_growth` and `cull`."""
+        """Take a slot's module away without a transition."""
         self.bed.uproot(self._site(slot), self._life(slot).seed_id)
         self._sources.pop(slot, None)
         self.gatekeeper.forget(slot)

@@ -37,8 +37,7 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
             a blueprint does not give a seed for its site any more.
     """
     _refuse_other_topology(growth, record)
-    for slot in growth.bed.slots:
-        growth.uproot(slot)
+    growth.clear()
     growth.lives = {slot: structure(Life, dict(life)) for slot, life in record["lives"].items()}
     growth.gatekeeper.standings = {
         slot: structure(Standing, dict(standing)) for slot, standing in record["standings"].items()

@@ -61,3 +61,12 @@ def _finite(data: Any) -> Any:
     if isinstance(data, dict):
         return {key: _finite(item) for key, item in data.items()}
     return [_finite(item) for item in data] if isinstance(data, list) else data
+
+
+def with_numbers(data: Any) -> Any:
+    """Return what JSON gave with the numbers in it for which `to_json` wrote a text."""
+    if isinstance(data, str):
+        return float(data) if data in ("NaN", "Infinity", "-Infinity") else data
+    if isinstance(data, Mapping):
+        return {key: with_numbers(item) for key, item in data.items()}
+    return [with_numbers(item) for item in data] if isinstance(data, list) else data

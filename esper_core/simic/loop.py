@@ -6,7 +6,7 @@ from attrs import frozen
 
 from esper_core.leyline.protocols import Services
 from esper_core.leyline.reports import FinalReport
-from esper_core.simic.cohort import Cohort
+from esper_core.simic.rollout import Rollout
 
 
 @frozen(kw_only=True)
@@ -29,38 +29,36 @@ class Outcome:
 
 
 def run_round(
-    cohort: Cohort,
-    twin: Cohort | None,
+    rollout: Rollout,
+    twin: Rollout | None,
     services: Services,
     *,
     epochs: int,
-    first: int = 0,
     after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Outcome:
-    """Run one round: every epoch the twin first, then the hosts against it.
+    """Run one round, or what is left of one: every epoch the twin first, then the hosts against it.
 
     Args:
-        cohort: the hosts.
-        twin: the control, a cohort of one.
+        rollout: the hosts.
+        twin: the control, a rollout of one.
         services: where events go, and who may ask to stop.
         epochs: length of the round.
-        first: the epoch to begin with, for a round that was restored.
         after_epoch: called with the number of every epoch that is over.
     """
     interrupted = False
-    for epoch in range(first, epochs):
-        reference = twin.step(epoch)[0].evidence if twin is not None else None
-        cohort.step(epoch, reference)
+    while (epoch := rollout.epoch) < epochs:
+        reference = twin.step()[0].evidence if twin is not None else None
+        rollout.step(reference)
         after_epoch(epoch)
-        if len(cohort.stopped) == len(cohort.reports):
+        if len(rollout.stopped) == len(rollout.reports):
             break
         if services.should_stop():
             interrupted = epoch + 1 < epochs
             break
     return Outcome(
-        finals=cohort.finish(),
+        finals=rollout.finish(),
         twin=twin.finish()[0] if twin is not None else None,
-        rewards=tuple(tuple(rewards) for rewards in cohort.rewards),
+        rewards=tuple(tuple(rewards) for rewards in rollout.rewards),
         interrupted=interrupted,
-        stopped=cohort.stopped,
+        stopped=rollout.stopped,
     )

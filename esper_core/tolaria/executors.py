@@ -6,8 +6,6 @@ from typing import Protocol
 from esper_core.leyline.actions import Action
 from esper_core.leyline.evidence import Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
-from esper_core.tolaria.host import GrowingHost
-from esper_core.tolaria.state import capture, restore
 
 
 class Executor(Protocol):
@@ -38,10 +36,38 @@ class Executor(Protocol):
         ...
 
 
+class Host(Protocol):
+    """One growing host, whoever trains it."""
+
+    def report(self) -> HostReport:
+        """Return how it stands and what came of the epoch that has just run."""
+        ...
+
+    def apply(self, action: Action) -> ApplyReport:
+        """Let the governor review the action, and execute it if allowed."""
+        ...
+
+    def epoch(self, reference: Evidence | None = None) -> HostReport:
+        """Bring one epoch to its end."""
+        ...
+
+    def finish(self) -> FinalReport:
+        """Sum it up."""
+        ...
+
+    def capture(self) -> HostState:
+        """Return its state."""
+        ...
+
+    def restore(self, state: HostState) -> None:
+        """Bring it to a captured state."""
+        ...
+
+
 class SerialExecutor:
     """One host after the other, in this process and thread."""
 
-    def __init__(self, hosts: Sequence[GrowingHost]) -> None:
+    def __init__(self, hosts: Sequence[Host]) -> None:
         self.hosts = tuple(hosts)
 
     def open(self) -> list[HostReport]:
@@ -62,10 +88,10 @@ class SerialExecutor:
 
     def capture(self) -> list[HostState]:
         """Return every host's state."""
-        return [capture(host) for host in self.hosts]
+        return [host.capture() for host in self.hosts]
 
     def restore(self, states: Sequence[HostState]) -> list[HostReport]:
         """Bring every host to a captured state and return how they stand."""
         for host, state in zip(self.hosts, states, strict=True):
-            restore(host, state)
+            host.restore(state)
         return self.open()

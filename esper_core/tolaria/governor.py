@@ -21,7 +21,7 @@ class Governor:
     denies what adds structure until the loss is normal again, and stops the host if that takes too long.
 
     Attributes:
-        random_guess_loss: loss of a model that knows nothing, in nats.
+        random_guess_loss: loss of a model that knows nothing, in nats; 0 where that is not known.
         mode: normal, conservative or stopped.
         reason: why the mode is not normal.
     """
@@ -33,13 +33,15 @@ class Governor:
     anomalies: int = field(default=0)
 
     def observe(self, train: EpochMetrics, validation: EpochMetrics) -> None:
-        """Take in an epoch's metrics and choose the mode."""
+        """Take in an epoch's metrics and choose the mode. Metrics of no samples are no measurement."""
         if self.mode is GovernorMode.STOPPED:
             return
-        for name, loss in (("training", train.loss), ("validation", validation.loss)):
-            if not isfinite(loss):
-                self.mode, self.reason = GovernorMode.STOPPED, f"the {name} loss is {loss}"
+        for name, metrics in (("training", train), ("validation", validation)):
+            if metrics.samples and not isfinite(metrics.loss):
+                self.mode, self.reason = GovernorMode.STOPPED, f"the {name} loss is {metrics.loss}"
                 return
+        if not validation.samples:
+            return
         limit = ANOMALY_FACTOR * max(min(self.best_loss, validation.loss), self.random_guess_loss)
         self.best_loss = min(self.best_loss, validation.loss)
         if validation.loss <= limit:

@@ -1,23 +1,21 @@
 """Everything a growing host is, in one record; and back. There is no second way to save."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import asdict
 from torch import Tensor
 
-from esper_core.kasmina.preserving import growth_record, restore_growth
-from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.reports import HostState
-from esper_core.tolaria.governor import Governor
-from esper_core.tolaria.host import GrowingHost
+
+if TYPE_CHECKING:
+    from esper_core.tolaria.host import GrowingHost
 
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
 
 
-def capture(host: GrowingHost) -> HostState:
+def capture(host: "GrowingHost") -> HostState:
     """Return the host's state as of now, between two epochs. Tensors are copies and keep their memory format."""
     tensors = {_MODEL + name: _copy(value) for name, value in host.model.state_dict().items()}
     saved = host.optimizer.state_dict()
@@ -29,11 +27,9 @@ def capture(host: GrowingHost) -> HostState:
             else:
                 scalars.setdefault(str(index), {})[name] = value
     record = {
-        "epoch": host.epoch_index,
+        **host.grower.record(),
         "train_seconds": host.train_seconds,
         "measure_seconds": host.measure_seconds,
-        "growth": growth_record(host.growth),
-        "governor": {**asdict(host.governor), "mode": host.governor.mode.value},
         "optimizer": {"groups": [_plain_group(group) for group in saved["param_groups"]], "scalars": scalars},
     }
     return HostState(tensors=tensors, record=record)
@@ -44,24 +40,19 @@ def model_tensors(state: HostState) -> dict[str, Tensor]:
     return {name.removeprefix(_MODEL): t for name, t in state.tensors.items() if name.startswith(_MODEL)}
 
 
-def restore(host: GrowingHost, state: HostState) -> None:
+def restore(host: "GrowingHost", state: HostState) -> None:
     """Bring a host, made from the same plan, to a captured state: first its topology, then its tensors.
 
     Raises:
         EsperError: E502 if the state does not fit the host.
     """
     record = state.record
-    restore_growth(host.growth, record["growth"])
+    host.grower.restore(record)
     _arrange_groups(host, record["optimizer"]["groups"])
     _load_model(host, state)
     host.optimizer.load_state_dict(_optimizer_state(state))
-    host.epoch_index = record["epoch"]
     host.train_seconds = record["train_seconds"]
     host.measure_seconds = record["measure_seconds"]
-    governor = dict(record["governor"])
-    host.governor = Governor(**{**governor, "mode": GovernorMode(governor["mode"])})
-    host.growth.set_alphas(host.epoch_index, 0.0)
-    host.forget_reported()
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -72,7 +63,7 @@ def _plain_group(group: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in group.items()}
 
 
-def _arrange_groups(host: GrowingHost, groups: list[Mapping[str, Any]]) -> None:
+def _arrange_groups(host: "GrowingHost", groups: list[Mapping[str, Any]]) -> None:
     """Seeds' groups are matched by position: bring them into the order in which they were saved."""
     order = [group.get("esper_seed") for group in groups]
     present = [group.get("esper_seed") for group in host.optimizer.param_groups]
@@ -81,7 +72,7 @@ def _arrange_groups(host: GrowingHost, groups: list[Mapping[str, Any]]) -> None:
     host.optimizer.param_groups.sort(key=lambda group: order.index(group.get("esper_seed")))
 
 
-def _load_model(host: GrowingHost, state: HostState) -> None:
+def _load_model(host: "GrowingHost", state: HostState) -> None:
     try:
         host.model.load_state_dict(model_tensors(state))
     except RuntimeError as error:

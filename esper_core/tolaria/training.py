@@ -1,6 +1,6 @@
 """One epoch of training: the only loop over batches that changes weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import isfinite
 from time import perf_counter
 
@@ -37,37 +37,29 @@ class GradientEvidence:
     isolated: bool | None = None
 
 
-@frozen(kw_only=True)
-class TrainedEpoch:
-    """What one epoch of training leaves behind."""
-
-    metrics: EpochMetrics
-    gradients: Mapping[str, GradientEvidence]
-
-
 def train_epoch(
     growth: Growth,
     optimizer: torch.optim.Optimizer,
     rates: LearningRates,
     task: Task,
     batches: Iterator[tuple[Tensor, Tensor]],
+    gradients: "GradientWatch",
     *,
     epoch: int,
     steps: int,
     clip_norm: float | None,
-) -> TrainedEpoch:
-    """Train host and seeds for one epoch; the device is asked for numbers once, at the end.
+) -> EpochMetrics:
+    """Train host and seeds for one epoch; the device is asked for numbers once, at the end. `gradients` looks at them.
 
     Seeds that are probed (`incubation`) get their gradients behind the host's backward pass, from a pass of their own.
     """
     model = growth.bed.model.train()
     began = perf_counter()
     totals, samples = _Totals(), 0
-    watch = GradientWatch(growth)
     probed = probed_slots(growth.bed)
     for step, (inputs, targets) in enumerate(batches):
         if step == 0:
-            watch.prove_isolation(task, inputs, targets)
+            gradients.prove_isolation(task, inputs, targets)
         rates.set(growth, epoch, step)
         growth.set_alphas(epoch, (step + 1) / steps)
         growth.set_position(epoch * steps + step)
@@ -78,17 +70,16 @@ def train_epoch(
         if probed:
             probe(growth.bed, task, inputs, targets, probed, growth.config.probe_alpha)
         if step % GRADIENT_STRIDE == 0:
-            watch.look()
+            gradients.look()
         if clip_norm is not None:
             clip_grad_norm_by_origin_(optimizer, clip_norm)
         optimizer.step()
         totals.add(losses.detach(), task.correct(outputs.detach(), targets))
         samples += len(losses)
     loss, correct = totals.read()
-    metrics = EpochMetrics(
+    return EpochMetrics(
         loss=loss / samples, accuracy=correct / samples, samples=samples, seconds=perf_counter() - began
     )
-    return TrainedEpoch(metrics=metrics, gradients=watch.read())
 
 
 @define

@@ -31,7 +31,7 @@ from esper_core.leyline.stages import Blend, GateLevel, Incubation, Stage
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.host import GrowingHost, HostPlan
-from esper_core.tolaria.training import train_epoch
+from esper_core.tolaria.training import GradientWatch, train_epoch
 from esper_host_cnn.cnn import build
 from esper_host_cnn.config import CnnConfig
 
@@ -116,6 +116,7 @@ def epoch_of(host: GrowingHost) -> Callable[[], None]:
             host.rates,
             host.plan.task,
             host.batches.epoch(0),
+            GradientWatch(host.growth),
             epoch=0,
             steps=host.batches.steps,
             clip_norm=None,

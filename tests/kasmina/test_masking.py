@@ -304,7 +304,7 @@ def test_a_network_of_ones_own_says_where_its_masks_are():
     model = Encoder()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     options = {"optimizer": optimizer, "epochs": 4, "sample": tokens(), "blueprints": ["attention", "layer-norm"]}
-    handle = esper_core.grow(model, sites=["layers.*"], mask="attention_mask", **options)
+    handle = esper_core.grow(model, sites=SiteRequest(path="layers.*", mask="attention_mask"), **options)
     assert [site.mask for site in handle.growth.sites] == ["attention_mask"] * 2
     for slot, blueprint in (("layers_0", "attention"), ("layers_1", "layer-norm")):
         handle.growth.germinate(slot, blueprint, Blend.LINEAR, 1)

@@ -11,9 +11,9 @@ from esper_core.leyline.actors import NullActor
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Blend, Stage
-from esper_core.simic.cohort import Cohort
 from esper_core.simic.loop import run_round
 from esper_core.simic.rewards import WeightedTerm
+from esper_core.simic.rollout import Rollout
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
 from esper_policy_baselines.config import RandomConfig
@@ -59,13 +59,13 @@ class Script:
 
 @pytest.fixture
 def stage_round(plan):
-    """Return a function that makes two cohorts ready: `epochs` of one host under an actor, and its twin."""
+    """Return a function that makes two rollouts ready: `epochs` of one host under an actor, and its twin."""
 
     def make(actor, surroundings, *, hosts=1, terms=(), **changes):
         changed = evolve(plan, epochs=5, **changes)
 
-        def cohort(names, actor, terms):
-            return Cohort(
+        def rollout(names, actor, terms):
+            return Rollout(
                 SerialExecutor([GrowingHost(evolve(changed, name=name)) for name in names]),
                 actor,
                 policy="scripted 1.0",
@@ -75,7 +75,7 @@ def stage_round(plan):
                 terms=terms,
             )
 
-        return cohort([f"grown{i}" for i in range(hosts)], actor, terms), cohort(["twin"], NullActor(), ())
+        return rollout([f"grown{i}" for i in range(hosts)], actor, terms), rollout(["twin"], NullActor(), ())
 
     return make
 
@@ -134,10 +134,10 @@ def test_a_wish_to_stop_is_granted_at_the_end_of_the_epoch(stage_round):
 
 def test_a_round_ends_when_every_host_is_stopped(stage_round):
     around = Surroundings()
-    cohort, twin = stage_round(Script({}), around)
+    rollout, twin = stage_round(Script({}), around)
     with torch.no_grad():
-        cohort._executor.hosts[0].model.head.bias.fill_(math.nan)
-    outcome = run_round(cohort, twin, around, epochs=5)
+        rollout._executor.hosts[0].model.head.bias.fill_(math.nan)
+    outcome = run_round(rollout, twin, around, epochs=5)
     assert outcome.stopped == ("grown0",)
     (intervened,) = [e for e in around.events if e.kind is EventKind.GOVERNOR_INTERVENED]
     assert intervened.data["mode"] == "stopped"
@@ -199,18 +199,18 @@ def test_several_hosts_of_a_round_begin_alike_and_part_by_their_actions(stage_ro
     assert denied == []
 
 
-def test_a_cohort_restored_in_the_middle_goes_on_as_if_nothing_had_been(stage_round):
+def test_a_rollout_restored_in_the_middle_goes_on_as_if_nothing_had_been(stage_round):
     def play(resume_at=None):
         around, saved = Surroundings(), {}
-        cohorts = stage_round(Script({1: GERMINATE}), around, terms=[term("gain", Gain())])
+        rollouts = stage_round(Script({1: GERMINATE}), around, terms=[term("gain", Gain())])
 
         def save(epoch):
-            saved[epoch + 1] = [(cohort.capture(), cohort.record()) for cohort in cohorts]
+            saved[epoch + 1] = [(rollout.capture(), rollout.record()) for rollout in rollouts]
 
         if resume_at is not None:
-            for cohort, (hosts, record) in zip(cohorts, play()[2][resume_at], strict=True):
-                cohort.restore(hosts, record)
-        outcome = run_round(*cohorts, around, epochs=5, first=resume_at or 0, after_epoch=save)
+            for rollout, (hosts, record) in zip(rollouts, play()[2][resume_at], strict=True):
+                rollout.restore(hosts, record)
+        outcome = run_round(*rollouts, around, epochs=5, after_epoch=save)
         return outcome, around, saved
 
     whole, _, _ = play()

@@ -29,10 +29,10 @@ SCRIPT = {
 def live(host, until, states=None):
     """Run the script up to epoch `until` and return all reports as plain data without their times."""
     reports = []
-    while host.epoch_index < until:
+    while host.grower.epoch < until:
         if states is not None:
             states.append(capture(host))
-        applied = host.apply(SCRIPT.get(host.epoch_index, WAIT))
+        applied = host.apply(SCRIPT.get(host.grower.epoch, WAIT))
         assert applied.verdict.allowed, applied.verdict.reason
         reports.append([timeless(plain(applied)), timeless(plain(host.epoch()))])
     return reports
@@ -200,21 +200,21 @@ def test_a_host_whose_loss_turns_nan_is_stopped_and_stands_still(plan):
     assert report.governor is GovernorMode.STOPPED
     assert "nan" in report.governor_reason
     assert host.epoch().evidence is None
-    assert host.epoch_index == 1
+    assert host.grower.epoch == 1
     assert not host.apply(SCRIPT[1]).verdict.allowed
 
 
 def test_masks_and_governor_agree_in_every_mode(plan):
     host = GrowingHost(plan)
     live(host, 5)
-    host.governor.reason = "as the test wants it"
+    host.grower.governor.reason = "as the test wants it"
     for mode in GovernorMode:
-        host.governor.mode = mode
-        masks = host.masks()
+        host.grower.governor.mode = mode
+        masks = host.grower.masks()
         for action in (SCRIPT[5], SCRIPT[4], SCRIPT[1], evolve(SCRIPT[8], slot="block1")):
-            assert host.governor.review(action, masks).allowed == masks.allows(action), (mode, action)
-    host.governor.mode = GovernorMode.NORMAL
-    assert host.masks().fossilize == {"block1"}
+            assert host.grower.governor.review(action, masks).allowed == masks.allows(action), (mode, action)
+    host.grower.governor.mode = GovernorMode.NORMAL
+    assert host.grower.masks().fossilize == {"block1"}
 
 
 def test_evidence_tells_what_was_measured_and_what_was_not(plan):
@@ -275,12 +275,12 @@ def test_counterfactuals_equal_a_network_without_the_seed(plan):
 def test_a_budget_of_parameters_is_kept(plan, variant):
     limits = type(plan.limits)(max_growth_ratio=0.3)
     host = GrowingHost(variant(limits=limits))
-    room = host.masks().germinate
+    room = host.grower.masks().germinate
     ratio = (4 * 4 * 9 + 4 + 4) / sum(p.numel() for p in host.model.parameters())
     assert 0.15 < ratio < 0.3
     assert set(room) == {"block0", "block1"}
     host.apply(SCRIPT[1])
-    assert host.masks().germinate == {}
+    assert host.grower.masks().germinate == {}
 
 
 class Choosy(nn.Module):

@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 import esper_core
 from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.catalogue import CatalogueEntry
@@ -148,7 +147,7 @@ def test_the_host_trains_as_if_there_were_no_seed(probed, flavour, blueprint):
     alone, grown = GrowingHost(plan), begun(plan, *SLOTS, blueprint=blueprint)
     for epoch in range(2):
         one, other = alone.epoch().evidence, grown._train(epoch)
-        assert one.train.loss == other.metrics.loss
+        assert one.train.loss == other.loss
         a, b = host_tensors(capture(alone)), host_tensors(capture(grown))
         assert a.keys() == b.keys()
         for name in a:
@@ -182,7 +181,7 @@ def test_under_autocast_and_with_clipping_the_host_trains_as_if_there_were_no_se
     made = evolve(made, optimizer=evolve(made.optimizer, clip_norm=0.05))
     alone, grown = GrowingHost(made), begun(made, *SLOTS)
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-        assert alone._train(0).metrics.loss == grown._train(0).metrics.loss
+        assert alone._train(0).loss == grown._train(0).loss
     a, b = host_tensors(capture(alone)), host_tensors(capture(grown))
     assert all(torch.equal(a[name], b[name]) for name in a)
     for slot in SLOTS:
@@ -324,10 +323,10 @@ def test_a_host_restored_at_any_epoch_goes_on_bit_by_bit(plan, probed, optimizer
 
     def live(host, states=None):
         reports = []
-        while host.epoch_index < 7:
+        while host.grower.epoch < 7:
             if states is not None:
                 states.append(capture(host))
-            host.apply(script.get(host.epoch_index, WAIT))
+            host.apply(script.get(host.grower.epoch, WAIT))
             report = plain(host.epoch())
             report["evidence"]["train"].pop("seconds")
             report["evidence"]["validation"].pop("seconds")
@@ -386,7 +385,7 @@ def test_a_loop_of_the_users_own_is_told_what_to_use_instead():
             epochs=3,
             sites=["0"],
             sample=torch.zeros(2, 4),
-            lifecycle=LifecycleConfig(incubation="probe"),
+            settings={"lifecycle": {"incubation": "probe"}},
         )
     assert caught.value.code == "E202"
     assert "ste" in caught.value.fix

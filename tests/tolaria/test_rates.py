@@ -43,7 +43,7 @@ def rates(host, epoch, step=0):
 
 def grown(make, name, germinated=3, **options):
     host = make(name, **options)
-    while host.epoch_index < germinated:
+    while host.grower.epoch < germinated:
         host.epoch()
     germinate(host)
     host.epoch()
@@ -139,7 +139,7 @@ def test_a_restored_host_goes_on_with_the_same_rates(scheduled, name):
     host.epoch()
     resumed = scheduled(name)
     restore(resumed, capture(host))
-    for epoch in range(host.epoch_index, EPOCHS):
+    for epoch in range(host.grower.epoch, EPOCHS):
         assert rates(resumed, epoch, 3) == rates(host, epoch, 3)
     assert resumed.epoch().evidence.train.loss == host.epoch().evidence.train.loss
 

@@ -9,9 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from esper_adapter_lightning import EsperCallback
 from esper_core.api import WAIT, Action, Blend, Op
-from esper_core.kasmina.config import LifecycleConfig
 
-QUICK = {"gates": "permissive", "lifecycle": LifecycleConfig(ramp_epochs=1), "blueprints": ["mlp"]}
+QUICK = {"gates": "permissive", "settings": {"lifecycle": {"ramp_epochs": 1}}, "blueprints": ["mlp"]}
 
 
 class Eager:

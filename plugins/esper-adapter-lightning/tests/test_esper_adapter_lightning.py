@@ -9,9 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from esper_adapter_lightning.unified import EsperCallback as UnifiedCallback
 from esper_core.api import EsperError, Stage
-from esper_core.kasmina.config import LifecycleConfig
 
-LONG = LifecycleConfig(incubation_epochs=20, training_timeout_epochs=30)
+LONG = {"lifecycle": {"incubation_epochs": 20, "training_timeout_epochs": 30}}
 
 
 def stages(callback):
@@ -75,7 +74,7 @@ def test_the_learning_rate_goes_on_as_without_seeds(trainer, module, growing, fi
 @pytest.mark.parametrize("changes", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.05}], ids=str)
 def test_a_host_with_seeds_in_training_is_the_host_without_them(trainer, module, growing, fit, reseeding, changes):
     alone = fit(trainer([reseeding()], **changes), module())
-    callback = growing(lifecycle=LONG)
+    callback = growing(settings=LONG)
     trained = trainer([reseeding(), callback], **changes)
     grown = fit(trained, module())
     assert [slot.stage for slot in callback.handle.slots] == [Stage.TRAINING, Stage.TRAINING]

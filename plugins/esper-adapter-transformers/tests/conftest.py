@@ -6,11 +6,10 @@ from transformers import BertConfig, BertForSequenceClassification, GPT2Config, 
 from transformers import TrainingArguments as Arguments
 
 from esper_adapter_transformers import EsperCallback
-from esper_core.api import WAIT, Action, Blend, Op
-from esper_core.kasmina.config import LifecycleConfig
+from esper_core.api import WAIT, Action, Blend, Op, SiteRequest
 
 VOCABULARY, LENGTH = 32, 12
-QUICK = {"gates": "permissive", "lifecycle": LifecycleConfig(ramp_epochs=1), "blueprints": ["mlp"]}
+QUICK = {"gates": "permissive", "settings": {"lifecycle": {"ramp_epochs": 1}}, "blueprints": ["mlp"]}
 
 
 class Eager:
@@ -122,7 +121,9 @@ def growing(trainer):
 
     def make(options=None, **changes):
         made = trainer(**changes)
-        options = {"sites": ["transformer.h.*.mlp"], "causal": True, "policy": Eager()} | QUICK | (options or {})
+        options = (
+            {"sites": SiteRequest(path="transformer.h.*.mlp", causal=True), "policy": Eager()} | QUICK | (options or {})
+        )
         return made, EsperCallback(made, **options)
 
     return make

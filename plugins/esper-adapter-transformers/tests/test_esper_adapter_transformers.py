@@ -6,10 +6,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from esper_adapter_transformers import EsperCallback
-from esper_core.api import EsperError, Stage
-from esper_core.kasmina.config import LifecycleConfig
+from esper_core.api import EsperError, SiteRequest, Stage
 
-LONG = LifecycleConfig(incubation_epochs=20, training_timeout_epochs=30)
+LONG = {"lifecycle": {"incubation_epochs": 20, "training_timeout_epochs": 30}}
 
 
 def stages(callback):
@@ -70,7 +69,7 @@ def test_a_host_with_seeds_in_training_is_the_host_without_them(growing, trainer
     changes |= {"per_device_train_batch_size": 4}
     alone = trainer(**changes)
     alone.train()
-    grown, callback = growing({"lifecycle": LONG}, **changes)
+    grown, callback = growing({"settings": LONG}, **changes)
     grown.train()
     assert [slot.stage for slot in callback.handle.slots] == [Stage.TRAINING, Stage.TRAINING]
     assert_equal(host_of(grown.model), host_of(alone.model))
@@ -98,7 +97,7 @@ def test_gradients_of_seeds_that_are_not_finite_stay_theirs(growing, trainer, ma
     changes = {"num_train_epochs": 3, "max_grad_norm": max_grad_norm}
     alone = trainer(**changes)
     alone.train()
-    grown, callback = growing({"lifecycle": LONG}, **changes)
+    grown, callback = growing({"settings": LONG}, **changes)
     grown.add_callback(poison := Poison(callback))
     grown.train()
     assert poison.poisoned
@@ -122,7 +121,7 @@ def test_a_resumed_training_is_the_one_that_was_not_interrupted(growing, tmp_pat
 def test_the_checkpoint_that_is_resumed_from_holds_live_seeds(growing, tmp_path):
     interrupted, callback = growing(save_strategy="epoch", num_train_epochs=3)
     interrupted.train()
-    assert {slot.stage for slot in callback.handle.slots} == {Stage.PROBATIONARY, Stage.BLENDING}
+    assert {slot.stage for slot in callback.handle.slots} == {Stage.BLENDING}
 
 
 @pytest.mark.slow
@@ -168,7 +167,7 @@ def test_the_best_model_is_loaded_with_what_had_grown_then(growing):
     )
     trained.train()
     assert trained.state.best_model_checkpoint.endswith("checkpoint-6")
-    assert [slot.stage for slot in callback.handle.slots] == [Stage.TRAINING, Stage.DORMANT]
+    assert [slot.stage for slot in callback.handle.slots] == [Stage.TRAINING, Stage.TRAINING]
     loss = trained.evaluate()["eval_loss"]
     first = next(entry["eval_loss"] for entry in trained.state.log_history if "eval_loss" in entry)
     assert loss == pytest.approx(first, rel=1e-6)
@@ -187,7 +186,9 @@ def test_what_is_exported_can_be_saved_and_loaded_by_transformers(growing, tmp_p
 
 @pytest.mark.slow
 def test_a_classifier_of_documents_of_several_lengths_grows(classifying):
-    trained, callback = classifying({"mask": "attention_mask"}, num_train_epochs=9)
+    trained, callback = classifying(
+        {"sites": SiteRequest(path="bert.encoder.layer.*", mask="attention_mask")}, num_train_epochs=9
+    )
     trained.train()
     assert {Stage.BLENDING, Stage.PROBATIONARY} <= stages(callback)
     evidence = callback.outcomes[-1].evidence
@@ -199,7 +200,7 @@ def test_a_classifier_of_documents_of_several_lengths_grows(classifying):
 
 
 def test_the_heuristic_finds_blocks_and_policies_by_itself(growing):
-    options = {"sites": None, "policy": "heuristic", "causal": False}
+    options = {"sites": None, "policy": "heuristic"}
     trained, callback = growing(options, learning_rate=1e-5, num_train_epochs=5)
     trained.train()
     assert [(site.path, site.causal) for site in callback.handle.growth.sites] == [

@@ -119,7 +119,7 @@ def test_counterfactuals_hold_where_some_batches_have_padding(name: str, familie
     inputs = whole.inputs.clone()
     inputs[len(inputs) // 2 :, 5:] = 0  # the first batch has none
     split, task, bed = Split(inputs=inputs, targets=whole.targets), host.plan.task, host.growth.bed
-    measured = measure(bed, task, split, [{slot: 0.0} for slot in SLOTS], batch_size=6, forks=host.forks)
+    measured = measure(bed, task, split, [{slot: 0.0} for slot in SLOTS], batch_size=6, forks=host.grower.forks)
     for slot, losses in zip(SLOTS, measured.losses, strict=True):
         with bed.override({slot: 0.0}), torch.no_grad():
             without = task.losses(host.model.eval()(inputs), split.targets)
@@ -142,8 +142,8 @@ def script(family: Any, epoch: int) -> list[Action]:
 
 def live(host: GrowingHost, family: Any, until: int) -> list[Any]:
     reports = []
-    while host.epoch_index < until:
-        for action in script(family, host.epoch_index):
+    while host.grower.epoch < until:
+        for action in script(family, host.grower.epoch):
             applied = host.apply(action)
             assert applied.verdict.allowed, applied.verdict.reason
         reports.append(host.epoch())

@@ -16,7 +16,6 @@ from esper_core.adapting import (
     SeedWeights,
     TrainingMeter,
     UserCriterion,
-    clip_grad_norm_by_origin_,
     grow,
     per_sample,
 )
@@ -38,7 +37,7 @@ class Growing:
         metric: how right each sample is, (B,), 0 to 1; None: whether the largest output is the target.
         unpack: gives (inputs, targets) of a batch; None: a batch is that pair.
         epochs: length of the training; None: the Trainer's ``max_epochs``.
-        growing: everything else that `esper_core.grow` takes: policy, blueprints, gates, lifecycle, limits, seed, ...
+        growing: everything else that `esper_core.grow` takes: policy, blueprints, gates, settings, seed, sinks, ...
 
     Attributes:
         handle: slots, reports, export; None before training.
@@ -121,16 +120,14 @@ class Growing:
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin an epoch: seeds that came during validation are not among what Lightning puts into training mode."""
         self._measured = False
-        if self._handle.begun:
-            for slot in self._handle.growth.bed.slots.values():
-                slot.train()
+        self._handle.train_seeds()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
         """Clip host and seeds each by itself, in place of Lightning, which would clip them as one."""
         clip = trainer.gradient_clip_val
         if clip and _clips_by_norm(trainer, pl_module):
             self._clip_norm, trainer.gradient_clip_val = clip, None
-            clip_grad_norm_by_origin_(self._handle.optimizer, float(clip))
+            self._handle.clip_grad_norm_(float(clip))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take in how right the network was."""
@@ -161,7 +158,7 @@ class Growing:
             self._epoch_end(None)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Let go of network and optimizer; what has grown stays."""
+        """End the record, and let go of network and optimizer; what has grown stays."""
         if stage == "fit":
             if self._hook is not None:
                 self._hook.remove()

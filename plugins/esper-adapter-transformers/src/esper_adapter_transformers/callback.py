@@ -33,7 +33,7 @@ class EsperCallback(TrainerCallback, ExportableState):
         loss: ``loss(logits, labels)``, one per sample or a mean; None: the one that belongs to the model's class.
         accuracy: how right each sample is, (B,), 0 to 1; likewise.
         epochs: length of the training; None: the Trainer's.
-        growing: everything else that `esper_core.grow` takes: policy, blueprints, gates, lifecycle, limits, seed, ...
+        growing: everything else that `esper_core.grow` takes: policy, blueprints, gates, settings, seed, sinks, ...
 
     Attributes:
         handle: slots, reports, export; None before training.
@@ -106,7 +106,7 @@ class EsperCallback(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Keep the Trainer from clipping host and seeds as one."""
-        if self._handle.begun and args.max_grad_norm:
+        if args.max_grad_norm:
             self._max_grad_norm, args.max_grad_norm = args.max_grad_norm, 0.0
 
     def on_pre_optimizer_step(
@@ -134,7 +134,7 @@ class EsperCallback(TrainerCallback, ExportableState):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Let go of model and optimizer; what has grown stays."""
+        """End the record, and let go of model and optimizer; what has grown stays."""
         for hook in self._hooks:
             hook.remove()
         self._trainer.accelerator.clip_grad_norm_ = self._clip
@@ -167,9 +167,7 @@ class EsperCallback(TrainerCallback, ExportableState):
 
     def _norm_of_host(self, parameters: Iterable[Tensor], *rest: Any, **named: Any) -> Any:
         """The Trainer takes a norm to log in each step, by scaling all gradients by 1: by NaN, if one is not finite."""
-        bed = self._handle.growth.bed if self._handle.begun else None
-        seeds = {id(p) for slot in bed.slots for p in bed.seed_parameters(slot)} if bed is not None else set()
-        return self._clip([p for p in parameters if id(p) not in seeds], *rest, **named)
+        return self._clip(self._handle.without_seeds(parameters), *rest, **named)
 
     def _restore(self, state: TrainerState) -> None:
         if record := _record(state.stateful_callbacks, type(self).__name__):

@@ -15,11 +15,13 @@ from esper_app.configuration.config import RunConfig
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import Registered
 from esper_core.plugins.selection import PluginOptions, Selection
 from esper_runs.run_directory import RunDirectory, find_run
 
 if TYPE_CHECKING:
     from esper_app.execution.run import FinishedRun
+    from esper_app.execution.training_files import TrainingFiles
     from esper_app.execution.watch import Watch
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "resolve_command",
     "resolve_run",
     "resume",
+    "training_files",
 ]
 
 
@@ -119,3 +122,16 @@ def open_run(path: Path) -> RunDirectory:
         EsperError: E505 if there is no run.
     """
     return find_run(path)
+
+
+def training_files(path: Path, plugins: PluginSet, used: Sequence[Registered]) -> "TrainingFiles":
+    """Return what writes the run directory of a training in a user's own loop.
+
+    Args:
+        path: the directory.
+        plugins: the loaded plugins.
+        used: the components that the training uses.
+    """
+    from esper_app.execution.training_files import TrainingFiles
+
+    return TrainingFiles(path.absolute(), plugins, used)

@@ -3,7 +3,7 @@
 from esper_app.configuration.config import RunConfig
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import BlueprintSpec, HostSpec, Kind
-from esper_core.plugins.known import FIRST_PARTY
+from esper_core.plugins.bundled import bundled_blueprints
 from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
 
@@ -20,14 +20,7 @@ def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
         for name in config.policy.blueprints:
             _check_fit(registry.get(Kind.BLUEPRINT, name, where="policy.blueprints"), host)
         return config.policy.blueprints
-    bundled = [
-        registered.spec
-        for registered in registry[Kind.BLUEPRINT]
-        if registered.origin.distribution in FIRST_PARTY and isinstance(registered.spec, BlueprintSpec)
-    ]
-    fitting = sorted(
-        spec.name for spec in bundled if spec.learnable and spec.unavailable is None and spec.layouts & host.layouts
-    )
+    fitting = [spec.name for spec in bundled_blueprints(registry) if spec.layouts & host.layouts]
     if not fitting:
         raise EsperError(
             "E404",

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from attrs import frozen
 
 import esper_core
-from esper_app.configuration.config import RunConfig
 from esper_app.execution.machine import machine_facts
 from esper_app.locks.lock import APPLICATION, LockedPlugin, current_core, locked_in_run
 from esper_app.locks.provenance import installed_versions, provenance
@@ -18,6 +17,19 @@ from esper_core.plugins.records import PluginRecord, Registered, Status
 
 #: Version of the manifest's format.
 FORMAT = 1
+
+
+class Configured(Protocol):
+    """What a manifest takes from a configuration."""
+
+    @property
+    def seed(self) -> int:
+        """Root of all random streams."""
+        ...
+
+    def tree(self) -> dict[str, Any]:
+        """Return it in the shape of a configuration file."""
+        ...
 
 
 @frozen(kw_only=True)
@@ -38,7 +50,7 @@ class RunFacts:
 
     name: str
     directory: str | None
-    config: RunConfig
+    config: Configured
     plugins: Sequence[PluginRecord]
     used: Sequence[Registered]
     observing: Collection[str] = ()

@@ -25,8 +25,8 @@ from esper_core.leyline.actors import NullActor
 from esper_core.leyline.records import plain
 from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
-from esper_core.simic.cohort import Cohort
 from esper_core.simic.loop import Outcome, run_round
+from esper_core.simic.rollout import Rollout
 from esper_core.simic.services import RunContext
 from esper_core.simic.state import LoopState
 from esper_core.tolaria.executors import SerialExecutor
@@ -136,8 +136,8 @@ class _Parts:
 
     assembly: Assembly
     context: RunContext
-    cohort: Cohort
-    twin: Cohort | None
+    rollout: Rollout
+    twin: Rollout | None
     watch: Watch | None
 
     @classmethod
@@ -154,14 +154,14 @@ class _Parts:
         return cls(
             assembly=assembly,
             context=context,
-            cohort=_cohort(assembly, context, GROWN),
-            twin=_cohort(assembly, context, TWIN) if config.twin else None,
+            rollout=_rollout(assembly, context, GROWN),
+            twin=_rollout(assembly, context, TWIN) if config.twin else None,
             watch=watch,
         )
 
     @property
-    def cohorts(self) -> tuple[Cohort, ...]:
-        return (self.cohort,) if self.twin is None else (self.cohort, self.twin)
+    def rollouts(self) -> tuple[Rollout, ...]:
+        return (self.rollout,) if self.twin is None else (self.rollout, self.twin)
 
     def checkpoint(self, epoch: int) -> Checkpoint:
         """Return the run as it stands before `epoch`."""
@@ -169,19 +169,19 @@ class _Parts:
             epoch=epoch,
             hosts={
                 report.host: state
-                for cohort in self.cohorts
-                for report, state in zip(cohort.reports, cohort.capture(), strict=True)
+                for rollout in self.rollouts
+                for report, state in zip(rollout.reports, rollout.capture(), strict=True)
             },
-            loop={cohort.reports[0].host: LoopState(record=cohort.record()) for cohort in self.cohorts},
+            loop={rollout.reports[0].host: LoopState(record=rollout.record()) for rollout in self.rollouts},
             sequence=self.context.hub.next_number,
-            healthy=all(r.governor is GovernorMode.NORMAL for cohort in self.cohorts for r in cohort.reports),
+            healthy=all(r.governor is GovernorMode.NORMAL for rollout in self.rollouts for r in rollout.reports),
             sinks=plain(self.context.hub.counts()),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        for cohort in self.cohorts:
-            states = [checkpoint.hosts[report.host] for report in cohort.reports]
-            cohort.restore(states, checkpoint.loop[cohort.reports[0].host].record)
+        for rollout in self.rollouts:
+            states = [checkpoint.hosts[report.host] for report in rollout.reports]
+            rollout.restore(states, checkpoint.loop[rollout.reports[0].host].record)
         self.context.hub.restore_counts(checkpoint.sinks)
 
 
@@ -196,12 +196,10 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
 
     try:
         with context.stopping_on_interrupt():
-            outcome = run_round(
-                parts.cohort, parts.twin, context, epochs=config.epochs, first=first, after_epoch=after_epoch
-            )
+            outcome = run_round(parts.rollout, parts.twin, context, epochs=config.epochs, after_epoch=after_epoch)
             saver.at_the_end()
             result = _result(parts, outcome)
-            write_network(directory, parts.cohort.capture()[0], outcome.finals[0], parts.assembly.catalogue)
+            write_network(directory, parts.rollout.capture()[0], outcome.finals[0], parts.assembly.catalogue)
         context.run_finish(result)
     finally:
         context.hub.close()
@@ -259,9 +257,9 @@ def _result(parts: _Parts, outcome: Outcome) -> dict[str, Any]:
     return result | {"rewards": [sum(rewards) for rewards in outcome.rewards]}
 
 
-def _cohort(assembly: Assembly, context: RunContext, name: str) -> Cohort:
+def _rollout(assembly: Assembly, context: RunContext, name: str) -> Rollout:
     grows = name != TWIN
-    return Cohort(
+    return Rollout(
         SerialExecutor([GrowingHost(assembly.plan(name))]),
         assembly.actor() if grows else NullActor(),
         policy=assembly.policy if grows else "null",

@@ -1,0 +1,163 @@
+"""From the names and options that a user gives to `grow` to the parts that grow a network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from esper_core.growing.recipes import recipe
+from esper_core.growing.settings import Options, named, refuse_unknown
+from esper_core.kasmina.recipes import Recipe
+from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.protocols import Actor, Gate, Sink
+from esper_core.leyline.specs import Kind
+from esper_core.leyline.stages import GateLevel
+from esper_core.plugins.bundled import bundled_blueprints
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import Registered
+from esper_core.plugins.resolve import build_config, resolve
+
+
+@frozen(kw_only=True)
+class Components:
+    """The parts of one growing network that come from plugins, or from the user in their place.
+
+    Attributes:
+        recipes: the catalogue.
+        gates: the gate set.
+        actor: decides.
+        policy: its name and version.
+        sinks: where events go, by name.
+        used: the components of plugins among them.
+        config: what was chosen, in the shape of a configuration file.
+    """
+
+    recipes: Mapping[str, Recipe]
+    gates: Mapping[GateLevel, Gate]
+    actor: Actor
+    policy: str
+    sinks: Mapping[str, Sink]
+    used: tuple[Registered, ...]
+    config: Mapping[str, Any]
+
+
+@frozen
+class ComponentBuilder:
+    """Builds components of a set of plugins, and keeps which it has used.
+
+    Attributes:
+        plugins: the plugins.
+        used: what was built so far.
+        config: what was chosen so far, in the shape of a configuration file.
+    """
+
+    plugins: PluginSet
+    used: list[Registered] = field(factory=list)
+    config: dict[str, Any] = field(factory=dict)
+
+    def recipes(self, blueprints: Sequence[str] | Mapping[str, Options] | None) -> dict[str, Recipe]:
+        """Build the catalogue; None: the bundled blueprints.
+
+        Raises:
+            EsperError: E204 for an unknown name, E201 and E202 for options, E202 for what is not a catalogue.
+        """
+        registry = self.plugins.registry
+        chosen = [spec.name for spec in bundled_blueprints(registry)] if blueprints is None else blueprints
+        if isinstance(chosen, str) or not isinstance(chosen, Sequence | Mapping):
+            why = f"expected names, or a mapping from names to options, got {chosen!r}"
+            raise EsperError("E202", 'the value of "blueprints" is not valid', where="grow(blueprints=...)", why=why)
+        options = {name: dict(chosen[name]) if isinstance(chosen, Mapping) else {} for name in chosen}
+        built = {name: recipe(registry, name, of_one) for name, of_one in options.items()}
+        self.used.extend(registry.get(Kind.BLUEPRINT, name) for name in built)
+        self.config["blueprints"] = {name: of_one for name, of_one in options.items() if of_one}
+        return built
+
+    def gates(self, gates: str | Options) -> dict[GateLevel, Gate]:
+        """Build a gate set; options are by level. Raises EsperError E204, E201, E202."""
+        name, options = named(gates, "gates")
+        found = self.plugins.registry.gate_set(name)
+        refuse_unknown("gates", options, [level.value for level in found])
+        self.used.extend(found.values())
+        self.config["gates"] = {"name": name, **options}
+        return {
+            level: resolve(gate)(build_config(gate, options.get(level.value, {}), path=f"gates.{level.value}"))
+            for level, gate in found.items()
+        }
+
+    def actor(self, policy: str | Options | Actor, catalogue: Catalogue) -> tuple[Actor, str]:
+        """Build the policy, unless it is one; return it with its name and version.
+
+        Raises:
+            EsperError: E204 for an unknown name, E201 and E202 for options.
+        """
+        if isinstance(policy, Actor):
+            self.config["policy"] = {"name": type(policy).__name__, "blueprints": list(catalogue.names)}
+            return policy, type(policy).__name__
+        name, options = named(policy, "policy")
+        registered = self.plugins.registry.get(Kind.POLICY, name)
+        self.used.append(registered)
+        self.config["policy"] = {"name": name, "blueprints": list(catalogue.names), **options}
+        actor: Actor = resolve(registered)(build_config(registered, options, path="policy"), catalogue)
+        return actor, f"{registered.spec.name} ({registered.origin.title})"
+
+    def sinks(self, sinks: Sequence[Any]) -> dict[str, Sink]:
+        """Build sinks by name, or with options; sinks that are built are taken as they are.
+
+        Raises:
+            EsperError: E204 for an unknown name, E201 and E202 for options, E202 for what is not a sink.
+        """
+        built: dict[str, Sink] = {}
+        given: dict[str, dict[str, Any]] = {}
+        for index, item in enumerate(sinks):
+            if isinstance(item, Sink):
+                built[f"{type(item).__name__} {index + 1}"] = item
+                continue
+            name, options = named(item, "sinks")
+            if name in built:
+                raise EsperError("E202", f'sink "{name}" is named twice', where="grow(sinks=...)", fix="name it once")
+            registered = self.plugins.registry.get(Kind.SINK, name)
+            self.used.append(registered)
+            built[name] = resolve(registered)(build_config(registered, options, path=f"sinks.{name}"))
+            given[name] = options
+        self.config["sinks"] = {"names": [*built], **given}
+        return built
+
+
+def build_components(
+    plugins: PluginSet,
+    *,
+    blueprints: Sequence[str] | Mapping[str, Options] | None,
+    gates: str | Options,
+    policy: str | Options | Actor,
+    sinks: Sequence[Any],
+) -> Components:
+    """Build everything that is chosen by name.
+
+    A policy that is given as a section of a configuration file may name its `blueprints`; then the argument of that
+    name holds their options.
+
+    Raises:
+        EsperError: E204 for a name that is not known, E201 for an option that nothing takes, E202 for a wrong value.
+    """
+    if isinstance(policy, Mapping) and "blueprints" in policy:
+        policy = dict(policy)
+        names, options = policy.pop("blueprints"), blueprints or {}
+        if not isinstance(options, Mapping):
+            why = "policy.blueprints names the catalogue, and so does blueprints"
+            raise EsperError("E202", "the catalogue is given twice", where="grow(blueprints=...)", why=why)
+        refuse_unknown("blueprints", options, names)
+        blueprints = {name: options.get(name, {}) for name in names}
+    builder = ComponentBuilder(plugins)
+    recipes = builder.recipes(blueprints)
+    checks = builder.gates(gates)
+    actor, title = builder.actor(policy, Catalogue(tuple(made.entry for made in recipes.values())))
+    return Components(
+        recipes=recipes,
+        gates=checks,
+        actor=actor,
+        policy=title,
+        sinks=builder.sinks(sinks),
+        used=tuple(builder.used),
+        config=builder.config,
+    )

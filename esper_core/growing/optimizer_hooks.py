@@ -1,0 +1,106 @@
+"""Hooks on the user's optimizer: time within an epoch, seeds' learning rates, and a look at the gradients."""
+
+from typing import Any
+
+import torch
+from attrs import define, field
+
+from esper_core.kasmina.groups import host_groups, seed_ids, set_seed_lr
+from esper_core.kasmina.schedules import restarted_cosine
+from esper_core.leyline.stages import Stage
+from esper_core.tolaria.config import SeedSchedule
+from esper_core.tolaria.grower import Grower
+from esper_core.tolaria.training import GRADIENT_STRIDE, GradientWatch
+
+
+@define(kw_only=True)
+class OptimizerHooks:
+    """Moves alphas and seeds' learning rates on with every step. The host's schedule is the user's.
+
+    Attributes:
+        optimizer: the user's.
+        epochs: length of the training.
+        seed_rate: the learning rate that a seed begins with.
+        schedule: how it goes on from there.
+        multiplier: a seed's learning rate relative to the host's.
+        grower: what grows, once the sites are confirmed.
+        steps: optimizer steps in the present epoch so far.
+        steps_per_epoch: of the epoch before; None in the first one, in which alphas do not move between steps.
+    """
+
+    optimizer: torch.optim.Optimizer
+    epochs: int
+    seed_rate: float
+    schedule: SeedSchedule
+    multiplier: float
+    grower: Grower | None = None
+    steps: int = 0
+    steps_per_epoch: int | None = None
+    _handles: list[Any] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self._handles = [
+            self.optimizer.register_step_pre_hook(self._before_step),
+            self.optimizer.register_step_post_hook(self._after_step),
+        ]
+
+    def end_epoch(self) -> None:
+        """Begin to count the steps of the next epoch."""
+        self.steps_per_epoch, self.steps = self.steps or None, 0
+
+    def go_on(self, steps: int, steps_per_epoch: int | None) -> None:
+        """Go on after so many steps of an epoch."""
+        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+        if self.grower is not None:
+            self.grower.growth.set_alphas(self.grower.epoch, self._reached(1) if steps else 0.0)
+
+    def remove(self) -> None:
+        """Let go of the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        if self.schedule is SeedSchedule.KEEP:
+            rate = float(host_groups(self.optimizer)[0]["lr"]) * self.multiplier
+            for seed_id in seed_ids(self.optimizer):
+                set_seed_lr(self.optimizer, seed_id, rate)
+        if self.grower is None or self.steps % GRADIENT_STRIDE:
+            return None
+        return _looking(self.grower.gradients, args, kwargs)
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.steps += 1
+        if self.grower is None:
+            return
+        growth, epoch = self.grower.growth, self.grower.epoch
+        # Seeds that draw random numbers must not draw the same ones in every step of the first epoch.
+        growth.set_position(epoch * (self.steps_per_epoch or 0) + self.steps)
+        if self.steps_per_epoch is None:
+            return
+        growth.set_alphas(epoch, self._reached(1))
+        if self.schedule is SeedSchedule.KEEP:
+            return
+        for slot, life in growth.lives.items():
+            if growth.bed.seed_parameters(slot) and life.stage is not Stage.CULLED:
+                factor = restarted_cosine(epoch + self._reached(), life.germinated_epoch, self.epochs)
+                set_seed_lr(self.optimizer, life.seed_id, self.seed_rate * factor)
+
+    def _reached(self, more: int = 0) -> float:
+        """How much of the epoch is over, 0 to 1, after some more steps; 0 where its length is not known."""
+        return min(1.0, (self.steps + more) / self.steps_per_epoch) if self.steps_per_epoch else 0.0
+
+
+def _looking(watch: GradientWatch, args: Any, kwargs: Any) -> Any:
+    """Look at the gradients; where the step's closure makes them, let it be a closure that looks behind it."""
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        watch.look()
+        return None
+
+    def looked_at() -> Any:
+        result = closure()
+        watch.look()
+        return result
+
+    return (args[0], *args[2:]), {**kwargs, "closure": looked_at}

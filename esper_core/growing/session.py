@@ -1,0 +1,210 @@
+"""A user's training as a run: when its sinks open, what begins and ends an epoch, and its saved state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from esper_core.growing.components import Components
+from esper_core.growing.run_record import RunRecord
+from esper_core.growing.settings import GrowSettings
+from esper_core.growing.user_host import UserHost
+from esper_core.leyline.actions import Action, Transition, Verdict
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.protocols import Resumable
+from esper_core.leyline.records import plain
+from esper_core.leyline.reports import FinalReport, HostReport, HostState
+from esper_core.leyline.sites import SiteRequest
+from esper_core.nissa.hub import Hub
+from esper_core.simic.rollout import Decided, Rollout
+from esper_core.simic.services import RunContext
+from esper_core.tolaria.executors import SerialExecutor
+
+#: What a saved state holds of the optimizer's steps.
+STEPS = ("steps", "steps_per_epoch")
+#: What else it holds.
+_STATE = ("sites", "host", "rollout", "in_epoch", "next_event")
+
+
+@frozen(kw_only=True)
+class GrowPlan:
+    """Everything that was chosen for a growing network.
+
+    Attributes:
+        epochs: length of the training.
+        seed: of everything random about the seeds.
+        requests: the sites that were asked for.
+        parts: catalogue, gates, policy and sinks.
+        settings: how seeds live.
+        seed_rate: the learning rate that a seed begins with.
+    """
+
+    epochs: int
+    seed: int
+    requests: tuple[SiteRequest, ...]
+    parts: Components
+    settings: GrowSettings
+    seed_rate: float
+
+
+@frozen(kw_only=True)
+class EpochOutcome:
+    """What `GrowthHandle.epoch_end` saw and did.
+
+    Attributes:
+        evidence: what was measured.
+        action: what the policy decided for the next epoch; None after the last one.
+        verdict: the governor's answer; None likewise.
+        transitions: every change of a stage since the outcome before: the action's, and those that came by themselves.
+    """
+
+    evidence: Evidence
+    action: Action | None
+    verdict: Verdict | None
+    transitions: tuple[Transition, ...]
+
+
+class GrowSession:
+    """One training: the host, and the rollout that it is a part of.
+
+    Sinks open when the first epoch begins, not before: the training may go on from a saved state instead.
+
+    Args:
+        host: the user's network, its sites confirmed.
+        plan: what was chosen.
+        record: what is written about the training.
+
+    Attributes:
+        in_epoch: an epoch has begun, and is not concluded.
+    """
+
+    def __init__(self, host: UserHost, plan: GrowPlan, record: RunRecord) -> None:
+        self.host = host
+        self.in_epoch = False
+        self._plan = plan
+        self._record = record
+        self._rollout: Rollout | None = None
+        self._context: RunContext | None = None
+        self._unseen: tuple[Transition, ...] = ()
+        self._completed = False
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return self.host.grower.epoch
+
+    @property
+    def started(self) -> bool:
+        """An epoch has begun, in this process or before the state was saved that it goes on from."""
+        return self._rollout is not None
+
+    def begin_epoch(self) -> None:
+        """Decide and let time pass. After the planned epochs nothing is decided any more."""
+        if self._rollout is None:
+            self._context = context = self._make_context(first_event=0)
+            context.run_start(self._record.begin())
+            self._rollout = self._make_rollout(context)
+        # Seeds are made in the host's own precision, also under autocast.
+        with torch.autocast(self.host.device.type, enabled=False):
+            if self.epoch < self._plan.epochs:
+                self._rollout.decide()
+            self.host.begin_epoch()
+        self._unseen, self.in_epoch = (*self._unseen, *self._opening()), True
+
+    def conclude(self) -> HostReport:
+        """End the epoch that the host has measured."""
+        assert self._rollout is not None, "an epoch has begun"
+        (report,) = self._rollout.conclude([self.host.epoch()])
+        self.in_epoch, self._completed = False, self._completed or report.epoch >= self._plan.epochs
+        return report
+
+    def decided(self) -> Decided | None:
+        """What was decided for the present epoch."""
+        return self._rollout.decided[0] if self._rollout is not None and self._rollout.decided else None
+
+    def take_transitions(self) -> tuple[Transition, ...]:
+        """Return the transitions since the last time."""
+        unseen, self._unseen = self._unseen, ()
+        return unseen
+
+    def finish(self) -> FinalReport:
+        """Sum the training up, end the record, and close the sinks."""
+        assert self._rollout is not None
+        assert self._context is not None
+        (final,) = self._rollout.finish()
+        outcome = "stopped" if self.host.grower.stopped else "completed" if self._completed else "interrupted"
+        result, context = self._record.result(final, outcome), self._context
+        context.run_finish(result)
+        self._record.finish(result | {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()})
+        return final
+
+    def state(self, *, closed: bool) -> dict[str, Any]:
+        """Return everything that is no tensor, as plain data; `closed`: the sinks are closed already."""
+        if self._context is not None and not closed:
+            self._context.hub.flush()
+        return {
+            "sites": [plain(site) for site in self.host.grower.growth.sites],
+            "host": dict(self.host.capture().record),
+            "rollout": None if self._rollout is None else self._rollout.record(),
+            "in_epoch": self.in_epoch,
+            "next_event": 0 if self._context is None else self._context.hub.next_number,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state, which `refuse_other_states` let through. Raises EsperError E502."""
+        saved = HostState(tensors={}, record=state["host"])
+        if state["rollout"] is None:
+            self.host.restore(saved)
+        else:
+            context = self._context or self._make_context(first_event=state["next_event"])
+            rollout = self._rollout or self._make_rollout(context)
+            rollout.restore([saved], state["rollout"])
+            if self._rollout is None:
+                context.run_resume(self._record.resume(self.epoch, state["next_event"]))
+            self._context, self._rollout = context, rollout
+        self.in_epoch, self._completed = state["in_epoch"], self._completed or self.epoch >= self._plan.epochs
+        self._unseen = self._opening() if self.epoch == 0 else ()
+
+    def _opening(self) -> tuple[Transition, ...]:
+        """Changes of stages with which the present epoch has begun."""
+        decided = self.decided()
+        return (*(decided.applied.transitions if decided else ()), *self.host.report().transitions)
+
+    def _make_context(self, *, first_event: int) -> RunContext:
+        used = frozenset(registered.origin.plugin for registered in self._plan.parts.used)
+        return RunContext(Hub(self._plan.parts.sinks, first=first_event), self._record.plugins, used)
+
+    def _make_rollout(self, context: RunContext) -> Rollout:
+        return Rollout(
+            SerialExecutor([self.host]),
+            self._plan.parts.actor,
+            policy=self._plan.parts.policy,
+            epochs=self._plan.epochs,
+            random_guess_loss=self._plan.settings.random_guess_loss,
+            services=context,
+        )
+
+
+def refuse_other_states(state: Mapping[str, Any], plan: GrowPlan) -> None:
+    """Check that a state is one of this training, before anything is touched.
+
+    Raises:
+        EsperError: E502 if it is not such a state, or has other sites or another kind of policy.
+    """
+    if missing := [key for key in (*STEPS, *_STATE) if key not in state]:
+        why, fix = f"it has no {', '.join(missing)}", "give what handle.state_dict() has returned"
+        raise EsperError("E502", "this is not the state of a growing network", why=why, fix=fix)
+    rollout = state["rollout"]
+    if isinstance(plan.parts.actor, Resumable) and rollout is not None and rollout["actor"] is None:
+        why, fix = "it holds nothing of what this policy remembers", "give the policy that it was grown with"
+        raise EsperError("E502", "the saved state is another policy's", where="grow(policy=...)", why=why, fix=fix)
+    saved, asked = {site["path"] for site in state["sites"]}, {request.path for request in plan.requests}
+    if saved != asked:
+        raise EsperError(
+            "E502",
+            "the saved state has other sites than were asked for",
+            why=f"saved {', '.join(sorted(saved))}; asked for {', '.join(sorted(asked))}",
+            fix="ask for the same sites as when the state was saved",
+        )

@@ -1,0 +1,120 @@
+"""A growing host that somebody else trains: it measures, judges and reports; the user's loop does the rest."""
+
+from time import perf_counter
+
+import torch
+
+from esper_core.growing.user_data import Batches, Loss, Metric, UserCriterion, as_samples, per_sample
+from esper_core.leyline.actions import Action
+from esper_core.leyline.evidence import EpochMetrics, Evidence
+from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
+from esper_core.tolaria.gathering import Gathered
+from esper_core.tolaria.grower import Grower
+from esper_core.tolaria.measuring import measure
+
+#: Metrics of a split that nothing was measured on.
+UNMEASURED = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)
+
+
+class UserHost:
+    """The user's network as an executor's host: `epoch` ends an epoch that the user has trained.
+
+    Args:
+        grower: its growing part.
+        epochs: length of the training.
+
+    Attributes:
+        train_seconds: wall time from the beginning of each epoch to its `measure`: what the user does in it counts.
+    """
+
+    def __init__(self, grower: Grower, epochs: int) -> None:
+        self.grower = grower
+        self.train_seconds = 0.0
+        self.measure_seconds = 0.0
+        self._epochs = epochs
+        self._began = perf_counter()
+        self._evidence: Evidence | None = None
+        self._test = UNMEASURED
+
+    def report(self) -> HostReport:
+        """Return how it stands and what came of the epoch that has just run."""
+        return self.grower.report()
+
+    def apply(self, action: Action) -> ApplyReport:
+        """Let the governor review the action, and execute it if allowed."""
+        return self.grower.apply(action)
+
+    def begin_epoch(self) -> None:
+        """Let time pass; the user trains next."""
+        self._began = perf_counter()
+        self.grower.tick()
+
+    def measure(
+        self,
+        validation: Batches | None,
+        loss: Loss | None,
+        metric: Metric | None,
+        *,
+        train_loss: float | None,
+        train_accuracy: float | None,
+    ) -> None:
+        """Take in how the training went, and measure on validation data; see `GrowthHandle.epoch_end`.
+
+        Raises:
+            EsperError: E302 for data that cannot be measured on.
+        """
+        began = perf_counter()
+        self.train_seconds += began - self._began
+        if validation is None or loss is None:
+            gathered = Gathered(metrics=UNMEASURED, seeds=self.grower.growth.evidence(self.grower.epoch))
+        else:
+            samples, last = as_samples(validation, self.device), self.grower.epoch + 1 == self._epochs
+            gathered = self.grower.gather(_criterion(loss, metric), samples, last=last)
+        train = EpochMetrics(
+            loss=_or_nan(train_loss),
+            accuracy=_or_nan(train_accuracy),
+            samples=0 if train_loss is None else gathered.metrics.samples,
+            seconds=began - self._began,
+        )
+        self._evidence = self.grower.evidence(train, gathered)
+        self.measure_seconds += perf_counter() - began
+
+    def epoch(self, reference: Evidence | None = None) -> HostReport:
+        """End the epoch that was measured last. There is no twin in a loop of the user's own."""
+        assert self._evidence is not None, "the epoch was measured"
+        return self.grower.conclude(self._evidence)
+
+    def test(self, batches: Batches, loss: Loss, metric: Metric | None) -> None:
+        """Measure the test split, for the final report. Raises EsperError E302."""
+        bed, samples = self.grower.growth.bed, as_samples(batches, self.device)
+        self._test = measure(bed, _criterion(loss, metric), samples, forks=self.grower.forks).metrics
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(iter(self.grower.growth.bed.host_parameters)).device
+
+    def finish(self) -> FinalReport:
+        """Sum it up."""
+        return self.grower.final_report(
+            self._test, forward_flops=None, train_seconds=self.train_seconds, measure_seconds=self.measure_seconds
+        )
+
+    def capture(self) -> HostState:
+        """Return its state without tensors, which the user saves with the model and the optimizer."""
+        seconds = {"train_seconds": self.train_seconds, "measure_seconds": self.measure_seconds}
+        return HostState(tensors={}, record={**self.grower.record(), **seconds})
+
+    def restore(self, state: HostState) -> None:
+        """Bring it to a captured state. Raises EsperError E502 if the state does not fit it."""
+        self.grower.restore(state.record)
+        self.train_seconds, self.measure_seconds = state.record["train_seconds"], state.record["measure_seconds"]
+        self._began = perf_counter()
+
+
+def _criterion(loss: Loss, metric: Metric | None) -> UserCriterion:
+    return UserCriterion(loss=per_sample(loss), metric=metric)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,199 @@
+"""What grows in a host, apart from its data: seeds, governor, what is possible, and the count of its epochs."""
+
+from collections.abc import Mapping
+from functools import cache
+from math import isfinite
+from typing import Any
+
+from attrs import asdict, evolve
+
+from esper_core.kasmina.cost import parameter_count, seed_cost
+from esper_core.kasmina.gated import Share
+from esper_core.kasmina.growth import Growth
+from esper_core.kasmina.preserving import growth_record, restore_growth
+from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Transition
+from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.evidence import EpochMetrics, Evidence
+from esper_core.leyline.protocols import Criterion, Split
+from esper_core.leyline.records import plain
+from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
+from esper_core.leyline.structure import structure
+from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
+from esper_core.tolaria.data import Samples
+from esper_core.tolaria.fork_points import ForkMap
+from esper_core.tolaria.gathering import Gathered, gather
+from esper_core.tolaria.governor import Governor
+from esper_core.tolaria.topology import topology
+from esper_core.tolaria.training import GradientWatch
+
+
+class Grower:
+    """The growing part of a host, whoever trains it. One epoch is: `apply`, `tick`, training, `gather`, `conclude`.
+
+    Args:
+        name: the host's name in the run.
+        growth: its slots and seeds.
+        limits: how far it may grow.
+        random_guess_loss: loss of a model that knows nothing, in nats; 0 where that is not known.
+        fixed_batch: the host depends on its batch, so that no measurement may add to it.
+
+    Attributes:
+        epoch: the epoch that is trained next, or is being trained, from 0.
+        gradients: of every seed in the present epoch; whoever trains lets it look at them.
+    """
+
+    def __init__(
+        self, name: str, growth: Growth, *, limits: GrowthLimits, random_guess_loss: float, fixed_batch: bool = False
+    ) -> None:
+        self.name = name
+        self.growth = growth
+        self.governor = Governor(random_guess_loss)
+        self.forks = ForkMap(fixed_batch=fixed_batch)
+        self.epoch = 0
+        self.gradients = GradientWatch(growth)
+        self.catalogue = Catalogue(tuple(recipe.entry for recipe in growth.recipes.values()))
+        self._limits = limits
+        self._sizes = Sizes(
+            host_parameters=sum(parameter.numel() for parameter in growth.bed.host_parameters),
+            seed_parameters=cache(lambda site, name: seed_cost(growth.recipes[name].build, site).parameters),
+            share_parameters=cache(lambda site: seed_cost(Share, site).parameters),
+        )
+        self._evidence: Evidence | None = None
+        self._transitions: tuple[Transition, ...] = ()
+
+    @property
+    def stopped(self) -> bool:
+        """The governor has stopped the host."""
+        return self.governor.mode is GovernorMode.STOPPED
+
+    def masks(self) -> ActionMasks:
+        """What is possible before the next epoch."""
+        return action_masks(
+            self.growth.states(self.epoch),
+            self.catalogue,
+            governor=self.governor.mode,
+            limits=self._limits,
+            sizes=self._sizes,
+        )
+
+    def apply(self, action: Action) -> ApplyReport:
+        """Let the governor review the action, and execute it if allowed."""
+        verdict = self.governor.review(action, self.masks())
+        transitions = self.growth.apply(action, self.epoch) if verdict.allowed else ()
+        return ApplyReport(verdict=verdict, transitions=transitions)
+
+    def tick(self) -> None:
+        """Let time pass: what happens by itself before the epoch is trained."""
+        self._transitions = tuple(self.growth.tick(self.epoch))
+        self.gradients = GradientWatch(self.growth)
+
+    def gather(
+        self,
+        criterion: Criterion,
+        split: Split | Samples,
+        *,
+        last: bool,
+        reference: Evidence | None = None,
+        batch_size: int | None = None,
+    ) -> Gathered:
+        """Measure the network and its seeds on validation data, after the epoch was trained.
+
+        Args:
+            criterion: loss and metric of a sample.
+            split: validation data.
+            last: it was the last epoch: fossilized seeds are measured too, for the reports.
+            reference: the twin's evidence for the same epoch.
+            batch_size: samples per batch; see `measure`.
+        """
+        return gather(
+            self.growth,
+            criterion,
+            split,
+            self.forks,
+            epoch=self.epoch,
+            fossils=last,
+            gradients=self.gradients.read(),
+            twin_losses=reference.validation.sample_losses if reference is not None else None,
+            batch_size=batch_size,
+        )
+
+    def evidence(self, train: EpochMetrics, gathered: Gathered, *, forward_flops: int | None = None) -> Evidence:
+        """Return all that was measured in the epoch; the gates are asked in `conclude`."""
+        optimizer = self.growth.bed.optimizer
+        return Evidence(
+            host=self.name,
+            epoch=self.epoch,
+            train=train,
+            validation=gathered.metrics,
+            seeds=gathered.seeds,
+            parameters=parameter_count(self.growth.bed.model),
+            host_parameters=self._sizes.host_parameters,
+            forward_flops=forward_flops,
+            learning_rate=float(optimizer.param_groups[0]["lr"]),
+        )
+
+    def conclude(self, evidence: Evidence) -> HostReport:
+        """Judge the seeds on what was measured, let the governor look at it, and end the epoch."""
+        accuracy = evidence.validation.accuracy
+        gates = self.growth.judge(evidence.seeds, accuracy if isfinite(accuracy) else None)
+        self._evidence = evolve(evidence, gates=gates)
+        self.governor.observe(evidence.train, evidence.validation)
+        self.epoch += 1
+        return self.report()
+
+    def report(self) -> HostReport:
+        """Return how the host stands and what came of the epoch that has just run. Asking again gives the same."""
+        return HostReport(
+            host=self.name,
+            epoch=self.epoch,
+            states=self.growth.states(self.epoch),
+            masks=self.masks(),
+            governor=self.governor.mode,
+            governor_reason=self.governor.reason,
+            evidence=self._evidence,
+            transitions=self._transitions,
+            seed_reports=tuple(r for r in self.growth.reports if r.ended_epoch == self.epoch - 1),
+            parameters=parameter_count(self.growth.bed.model),
+            host_parameters=self._sizes.host_parameters,
+        )
+
+    def final_report(
+        self, test: EpochMetrics, *, forward_flops: int | None, train_seconds: float, measure_seconds: float
+    ) -> FinalReport:
+        """Sum the host up; `test` are the metrics on the test split. Live seeds stay in the network as they stand."""
+        return FinalReport(
+            host=self.name,
+            epochs=self.epoch,
+            test=test,
+            parameters=parameter_count(self.growth.bed.model),
+            host_parameters=self._sizes.host_parameters,
+            forward_flops=forward_flops,
+            train_seconds=train_seconds,
+            measure_seconds=measure_seconds,
+            seeds=tuple(self.growth.final_reports(self.epoch)),
+            topology=topology(self.growth),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return everything about it that is no tensor, as plain data."""
+        return {
+            "epoch": self.epoch,
+            "growth": growth_record(self.growth),
+            "transitions": plain(self._transitions),
+            "governor": {**asdict(self.governor), "mode": self.governor.mode.value},
+        }
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Bring it to a recorded state: topology first; weights and the optimizer's state are loaded afterwards.
+
+        Raises:
+            EsperError: E502 if the state does not fit the host.
+        """
+        restore_growth(self.growth, record["growth"])
+        self.epoch = record["epoch"]
+        governor = dict(record["governor"])
+        self.governor = Governor(**{**governor, "mode": GovernorMode(governor["mode"])})
+        self.gradients = GradientWatch(self.growth)
+        self._evidence = None
+        self._transitions = tuple(structure(Transition, dict(saved)) for saved in record.get("transitions", ()))
+        self.growth.set_alphas(self.epoch, 0.0)
