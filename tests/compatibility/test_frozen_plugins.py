@@ -101,8 +101,8 @@ def test_a_run_is_made_of_them(run: Callable[..., Path]) -> None:
 
 
 def test_a_run_of_them_can_be_resumed(run: Callable[..., Path]) -> None:
-    whole = run(*SETTINGS, "checkpoints.keep=99", also=("v1",))
-    part = run(*SETTINGS, "checkpoints.keep=99", also=("v1",))
+    whole = run(*SETTINGS, "checkpoints.keep=99", "checkpoints.every=1", also=("v1",))
+    part = run(*SETTINGS, "checkpoints.keep=99", "checkpoints.every=1", also=("v1",))
     for name in ("weights.safetensors", "result.json"):
         (part / name).unlink()
     for checkpoint in (part / "checkpoints").iterdir():

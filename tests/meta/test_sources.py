@@ -93,7 +93,7 @@ def foreign_imports_of_esper(it) -> Iterator[str]:
 
 def reached_through(it) -> Iterator[str]:
     """Fix: an adapter calls methods of the handle; what it needs of growth, slots or seeds becomes one."""
-    adapts = {path for path in it.modules() for found in imports(path) if found.module in ADAPTER_MODULES}
+    adapts = {path for path in it.modules() for found in imports(path) if found.module == "esper_core.adapting"}
     for path in it.modules() if adapts else ():
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.Attribute) and node.attr in ("growth", "grower"):
