@@ -1,4 +1,4 @@
-"""What adapters into other people's training frameworks import of the core, beside what plugins do. Imports torch."""
+"""What adapters and further commands import of the core, beside what plugins do: grow, export, count. Imports torch."""
 
 from esper_core.growing.grow import grow
 from esper_core.growing.handle import GrowthHandle
@@ -6,15 +6,30 @@ from esper_core.growing.meter import TrainingMeter
 from esper_core.growing.session import EpochOutcome
 from esper_core.growing.user_data import UserCriterion, per_sample
 from esper_core.kasmina.aside import SeedWeights
+from esper_core.kasmina.cost import forward_flops, parameter_count
+from esper_core.kasmina.export import (
+    Live,
+    NotPlainWarning,
+    export_network,
+    refuse_live_seeds,
+    remove_live_seeds,
+)
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 
 __all__ = [
     "EpochOutcome",
     "GrowthHandle",
+    "Live",
+    "NotPlainWarning",
     "SeedWeights",
     "TrainingMeter",
     "UserCriterion",
     "clip_grad_norm_by_origin_",
+    "export_network",
+    "forward_flops",
     "grow",
+    "parameter_count",
     "per_sample",
+    "refuse_live_seeds",
+    "remove_live_seeds",
 ]

@@ -12,11 +12,13 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from esper_app.api import rebuild_network
 from esper_app.cli.root import cli
-from esper_app_export.rebuild import rebuild_network
 from esper_core.plugins.loader import load_plugins
 from esper_core.tolaria.host import GrowingHost
 from esper_runs.run_directory import find_run
+from esper_runs.verdict import verdict
+from esper_runs.verdict_text import verdict_in_words
 
 torch.set_num_threads(1)
 
@@ -153,15 +155,16 @@ class TestSafetensors:
         grown, twin = result["hosts"]["grown"], result["hosts"]["twin"]
         difference = 100 * (grown["test_accuracy"] - twin["test_accuracy"])
         row = (
-            f"| {100 * grown['test_accuracy']:.1f} % | {100 * twin['test_accuracy']:.1f} % | {difference:+.1f} points |"
+            f"| {100 * twin['test_accuracy']:.1f} % | {100 * grown['test_accuracy']:.1f} % | {difference:+.1f} points |"
         )
         assert f"| test accuracy {row}" in card
         assert f"| parameters | {grown['parameters']:,} | {twin['parameters']:,} |" in card
         assert f"{grown['forward_flops'] / 1000:.1f} kFLOP" in card
         for seed in result["seeds"]:
-            assert f"| `{seed['seed_id']}` | `{seed['blueprint']}` | {seed['parameters']} |" in card
+            assert f"| {seed['seed_id']} | {seed['blueprint']} | {seed['parameters']} |" in card
         for split in manifest["data"]["splits"].values():
             assert split["sha256"] in card
+        assert verdict_in_words(verdict(result)) in card
         assert f"torch {torch.__version__}" in card
         assert "esper-host-cnn 0.1.0" in card
         assert "| `block0` | `blocks.0` | NCHW, 4 | `" in card

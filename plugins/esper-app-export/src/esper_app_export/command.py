@@ -6,19 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from esper_app.cli.loading import load_selected
-from esper_app.cli.options import plugin_options
-from esper_app.configuration.sections import read_plugins
+from esper_app.api import PluginOptions, load_run_plugins, plugin_options
 from esper_app_export.export_formats import Format
 from esper_app_export.model_card import MODEL_CARD, CardFacts, model_card, signature
-from esper_core.leyline.errors import EsperError
-from esper_core.plugins.plugin_set import PluginSet
-from esper_core.plugins.selection import PluginOptions
-from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory
+from esper_core.api import EsperError
+from esper_runs.run_directory import MANIFEST, RESULT
 from esper_runs.run_list import locate_run
 
 if TYPE_CHECKING:
-    from esper_core.kasmina.export import Live
+    from esper_core.adapting import Live
 
 
 @click.command()
@@ -52,14 +48,14 @@ def export(run: Path, form: str, output: Path | None, live: "Live", plugin_optio
     RUN is a run's directory, or its name under runs/; `last`, the default, is the newest one.
     """
     # Imported here: from this line on torch is needed.
-    from esper_app.execution.network_files import read_object
     from esper_app_export.export_files import destination, export_run, write_file
 
     directory = locate_run(run)
-    result, manifest = read_object(directory, RESULT), read_object(directory, MANIFEST)
+    result, manifest = directory.read_json(RESULT), directory.read_json(MANIFEST)
     path = destination(directory, Format(form), output)
     _refuse_another_card(path.with_name(MODEL_CARD), manifest)
-    exported = export_run(directory, _plugins_of(directory, plugin_options), Format(form), path, live=live)
+    plugins = load_run_plugins(directory, plugin_options)
+    exported = export_run(directory, plugins, Format(form), path, live=live)
     facts = CardFacts(exported=exported, manifest=manifest, result=result, files=_files_beside(path, Format(form)))
     write_file(path.with_name(MODEL_CARD), model_card(facts).encode())
     for change in exported.run.changed:
@@ -71,12 +67,6 @@ def _files_beside(path: Path, form: Format) -> dict[Format, str]:
     """The file that was written, and those of other formats that bear its name: they hold the same network."""
     paths = {other: path.with_suffix(other.suffix) for other in Format} | {form: path}
     return {other: found.name for other, found in paths.items() if found.is_file()}
-
-
-def _plugins_of(directory: RunDirectory, options: PluginOptions) -> PluginSet:
-    from esper_app_export.rebuild import read_config
-
-    return load_selected(options, read_plugins(read_config(directory), str(directory.path / CONFIG)))
 
 
 def _refuse_another_card(path: Path, manifest: Mapping[str, Any]) -> None:

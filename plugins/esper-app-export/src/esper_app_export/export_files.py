@@ -9,21 +9,19 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
+from esper_app.api import PluginSet, RebuiltRun, rebuild_run
 from esper_app_export.export_formats import TOPOLOGY_SUFFIX, Format
 from esper_app_export.programs import network_program, onnx_bytes, onnx_runner, program_bytes, program_runner
-from esper_app_export.rebuild import RebuiltRun, rebuild_run, sample_inputs
-from esper_core.kasmina.cost import forward_flops, parameter_count
-from esper_core.kasmina.export import (
+from esper_core.adapting import (
     Live,
     NotPlainWarning,
     export_network,
+    forward_flops,
+    parameter_count,
     refuse_live_seeds,
     remove_live_seeds,
 )
-from esper_core.leyline.errors import EsperError
-from esper_core.leyline.records import to_json
-from esper_core.leyline.stages import Stage
-from esper_core.plugins.plugin_set import PluginSet
+from esper_core.api import EsperError, Stage, to_json
 from esper_runs.run_directory import RunDirectory, write_atomically
 
 #: Where a run's exports are, in its directory.
@@ -43,7 +41,7 @@ class ExportedFile:
         run: the network with its seeds, and what it was made from.
         removed: the slots whose live seeds were left out.
         parameters: number of parameters in the file.
-        forward_flops: of one sample's forward pass; see `kasmina.cost`. None where they cannot be counted.
+        forward_flops: of one sample's forward pass; None where they cannot be counted.
         batch: the batch size that the file is bound to; None: any.
         difference: largest difference between its outputs and the network's on random inputs; None where nothing here
             can run the file.
@@ -87,7 +85,7 @@ def export_run(
     if live == "refuse":
         refuse_live_seeds(run.network)
     removed = remove_live_seeds(run.network)
-    sample = sample_inputs(run.shape, 3)
+    sample = run.sample_inputs(3)
     content = _CONTENT[form](run, removed, sample)
     difference = _difference(run.network, content, sample)
     for suffix, data in content.files.items():

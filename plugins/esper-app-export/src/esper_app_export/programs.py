@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
 from esper_app_export.export_formats import Format
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 
 #: Names of what a program takes and gives.
 INPUTS, OUTPUTS = "inputs", "outputs"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 from esper_runs.run_directory import LAST, MANIFEST, point_last_at
 from esper_runs.run_list import DAMAGED, RunSummary, last_of, list_runs
 from esper_runs.run_record import UNFINISHED

@@ -9,8 +9,7 @@ from time import time
 import click
 
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
-from esper_core.leyline.errors import EsperError, did_you_mean
-from esper_core.leyline.records import to_json
+from esper_core.api import EsperError, did_you_mean, to_json
 from esper_runs.formatting import MISSING, percent, points, size, whole
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import RUNS

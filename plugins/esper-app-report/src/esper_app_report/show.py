@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from esper_core.leyline.errors import EsperError, did_you_mean
-from esper_core.leyline.records import to_json
+from esper_core.api import EsperError, did_you_mean, to_json
 from esper_runs.run_list import locate_run
 from esper_runs.run_record import RunRecord, Selection, read_run_record, select
 

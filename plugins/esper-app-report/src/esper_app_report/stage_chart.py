@@ -6,7 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from esper_app_report.charts import Columns
-from esper_core.leyline.stages import Stage
+from esper_core.api import Stage
 from esper_runs.formatting import as_number
 from esper_runs.terminal import Terminal
 

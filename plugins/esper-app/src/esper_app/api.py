@@ -17,9 +17,12 @@ from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.selection import PluginOptions, Selection
-from esper_runs.run_directory import RunDirectory, find_run
+from esper_runs.run_directory import CONFIG, RunDirectory, find_run
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from esper_app.execution.rebuild import RebuiltRun
     from esper_app.execution.run import FinishedRun
     from esper_app.execution.training_files import TrainingFiles
     from esper_app.execution.watch import Watch
@@ -28,6 +31,7 @@ __all__ = [
     "ConfigOptions",
     "PluginOptions",
     "PluginSet",
+    "RebuiltRun",
     "Resolved",
     "ResolvedConfig",
     "RunConfig",
@@ -36,9 +40,12 @@ __all__ = [
     "config_options",
     "execute",
     "load_plugins",
+    "load_run_plugins",
     "locked_option",
     "open_run",
     "plugin_options",
+    "rebuild_network",
+    "rebuild_run",
     "resolve_command",
     "resolve_run",
     "resume",
@@ -135,3 +142,53 @@ def training_files(path: Path, plugins: PluginSet, used: Sequence[Registered]) -
     from esper_app.execution.training_files import TrainingFiles
 
     return TrainingFiles(path.absolute(), plugins, used)
+
+
+def load_run_plugins(directory: RunDirectory, options: PluginOptions) -> PluginSet:
+    """Return the plugins for a run that is there: those that its configuration selects, changed by the options.
+
+    Args:
+        directory: the run's.
+        options: what `plugin_options` gives to a command.
+
+    Raises:
+        EsperError: E508 if the run's configuration is missing or damaged, and what `load_plugins` raises.
+    """
+    from esper_app.cli.loading import load_selected
+    from esper_app.configuration.config_file import read_run_config_file
+    from esper_app.configuration.sections import read_plugins
+
+    return load_selected(options, read_plugins(read_run_config_file(directory), str(directory.path / CONFIG)))
+
+
+def rebuild_network(directory: RunDirectory, plugins: PluginSet) -> "nn.Module":
+    """Return the network that a run has grown, with its seeds; it computes what it computed. Imports torch.
+
+    It is in evaluation mode and on the CPU. The plugins of the task, the host and the blueprints that have grown are
+    needed; the task's data are not.
+
+    Args:
+        directory: the run's.
+        plugins: the loaded plugins; see `load_run_plugins`.
+
+    Raises:
+        EsperError: E508 if a file of the run is missing, damaged, or does not fit the components that are installed;
+            E204 naming the plugin that is missing, with the line that installs it.
+    """
+    return rebuild_run(directory, plugins).network
+
+
+def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> "RebuiltRun":
+    """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors."""
+    from esper_app.execution.rebuild import rebuild_run
+
+    return rebuild_run(directory, plugins)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the records that need torch when somebody names them."""
+    if name == "RebuiltRun":
+        from esper_app.execution.rebuild import RebuiltRun
+
+        return RebuiltRun
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

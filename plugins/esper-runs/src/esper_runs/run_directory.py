@@ -1,5 +1,6 @@
 """The directory of one run: made under a name of its own, its files written whole or not at all."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -34,6 +35,43 @@ class RunDirectory:
     def name(self) -> str:
         """The run's name."""
         return self.path.name
+
+    def read_bytes(self, name: str) -> bytes:
+        """Read a file. Raises EsperError E508 if it is missing or cannot be read."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError as error:
+            over = (self.path / RESULT).is_file()
+            raise EsperError(
+                "E508",
+                f'run "{self.name}" has no "{name}"',
+                where=str(self.path),
+                why="it was removed" if over else "the run has not come to its end",
+                fix="bring it back" if over else f"go on with the run: esper run --resume {self.path}",
+            ) from error
+        except OSError as error:
+            raise self.damaged(name, error.strerror or str(error)) from error
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a file that holds one JSON object. Raises EsperError E508 if it is missing or damaged."""
+        try:
+            data = json.loads(self.read_bytes(name))
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(name, str(error)) from error
+        if not isinstance(data, dict):
+            raise self.damaged(name, f"it holds a {type(data).__name__}, not an object")
+        return data
+
+    def damaged(self, name: str, why: str) -> EsperError:
+        """Return the error E508 for a file whose content is not what a run writes."""
+        again = "" if name == CONFIG else f", or run it again: esper run --config {self.path / CONFIG}"
+        return EsperError(
+            "E508",
+            f'"{name}" of run "{self.name}" is not as it was written',
+            where=str(self.path / name),
+            why=why,
+            fix=f"bring the run's files back as they were{again}",
+        )
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """Write plain data as strict JSON (see `records.to_json`). Raises EsperError E501."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_runs.run_directory import CONFIG, RunDirectory
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -23,3 +24,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise EsperError("E203", f'the configuration file "{path}" cannot be read', why=str(error)) from error
     except tomllib.TOMLDecodeError as error:
         raise EsperError("E203", "the configuration file is no TOML", where=str(path), why=str(error)) from error
+
+
+def read_run_config_file(directory: RunDirectory) -> dict[str, Any]:
+    """Read the configuration file of a run. Raises EsperError E508 if it is missing or damaged."""
+    try:
+        return read_config_file(directory.path / CONFIG)
+    except EsperError as error:
+        raise directory.damaged(CONFIG, error.why or error.what) from error

@@ -1,6 +1,5 @@
 """The grown network on disk: its weights, and what has grown where."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from esper_core.leyline.sites import Layout
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.leyline.structure import structure
 from esper_core.tolaria.state import model_tensors
-from esper_runs.run_directory import CONFIG, RESULT, RunDirectory, write_atomically
+from esper_runs.run_directory import RunDirectory, write_atomically
 
 WEIGHTS, TOPOLOGY = "weights.safetensors", "topology.json"
 
@@ -79,11 +78,11 @@ def read_weights(directory: RunDirectory) -> dict[str, Tensor]:
     Raises:
         EsperError: E508 if they are missing or damaged.
     """
-    data = _content(directory, WEIGHTS)
+    data = directory.read_bytes(WEIGHTS)
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except SafetensorError as error:
-        raise damaged(directory, WEIGHTS, str(error)) from error
+        raise directory.damaged(WEIGHTS, str(error)) from error
     return tensors
 
 
@@ -94,55 +93,16 @@ def read_topology(directory: RunDirectory) -> Topology:
         EsperError: E508 if the file is missing, damaged or contradicts itself.
     """
     try:
-        topology = structure(Topology, read_object(directory, TOPOLOGY))
+        topology = structure(Topology, directory.read_json(TOPOLOGY))
     except EsperError as error:
         if error.code == "E508":
             raise
-        raise damaged(directory, TOPOLOGY, f"{error.what}{f': {error.why}' if error.why else ''}") from error
+        raise directory.damaged(TOPOLOGY, f"{error.what}{f': {error.why}' if error.why else ''}") from error
     if Catalogue(topology.catalogue).digest != topology.digest:
-        raise damaged(directory, TOPOLOGY, "its catalogue does not have the digest that was written with it")
+        raise directory.damaged(TOPOLOGY, "its catalogue does not have the digest that was written with it")
     return topology
 
 
 def read_object(directory: RunDirectory, name: str) -> dict[str, Any]:
-    """Return the content of one of the run's JSON files.
-
-    Raises:
-        EsperError: E508 if it is missing or damaged.
-    """
-    try:
-        data = json.loads(_content(directory, name))
-    except ValueError as error:
-        raise damaged(directory, name, str(error)) from error
-    if not isinstance(data, dict):
-        raise damaged(directory, name, f"it holds a {type(data).__name__}, not an object")
-    return data
-
-
-def damaged(directory: RunDirectory, name: str, why: str) -> EsperError:
-    """Return the error E508 for one of the run's files."""
-    again = "" if name == CONFIG else f", or run it again: esper run --config {directory.path / CONFIG}"
-    return EsperError(
-        "E508",
-        f'"{name}" of run "{directory.name}" is not as it was written',
-        where=str(directory.path / name),
-        why=why,
-        fix=f"bring the run's files back as they were{again}",
-    )
-
-
-def _content(directory: RunDirectory, name: str) -> bytes:
-    path = directory.path / name
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        over = (directory.path / RESULT).is_file()
-        raise EsperError(
-            "E508",
-            f'run "{directory.name}" has no "{name}"',
-            where=str(directory.path),
-            why="it was removed" if over else "the run has not come to its end",
-            fix="bring it back" if over else f"go on with it: esper run --resume {directory.path}",
-        ) from error
-    except OSError as error:
-        raise damaged(directory, name, error.strerror or str(error)) from error
+    """Return the content of one of the run's JSON files. Raises EsperError E508 if it is missing or damaged."""
+    return directory.read_json(name)

@@ -8,14 +8,12 @@ from attrs import frozen
 from torch import Tensor, nn
 
 import esper_core
-from esper_app.configuration.config_file import read_config_file
+from esper_app.configuration.config_file import read_run_config_file
 from esper_app.execution.network_files import (
     TOPOLOGY,
     WEIGHTS,
     GrownSlot,
     Topology,
-    damaged,
-    read_object,
     read_topology,
     read_weights,
 )
@@ -41,8 +39,8 @@ class RebuiltRun:
         network: in evaluation mode, on the CPU.
         shape: what it takes and gives.
         topology: what has grown where.
-        no_export: the components that declare that they cannot be exported: titles by the slot of the seed, or "host".
-        changed: what comes in another version than when the run began, each as a phrase.
+        no_export: titles of the components that cannot be exported, by the slot of the seed or "host".
+        changed: the distributions that have another version than when the run began, each as a phrase.
     """
 
     network: nn.Module
@@ -51,24 +49,20 @@ class RebuiltRun:
     no_export: Mapping[str, str]
     changed: tuple[str, ...]
 
+    def sample_inputs(self, samples: int) -> Tensor:
+        """Return random inputs for the network, (samples, *input_shape); the same ones each time."""
+        return _sample_inputs(self.shape, samples)
 
-def rebuild_network(directory: RunDirectory, plugins: PluginSet) -> nn.Module:
-    """Return the network that a run has grown, with its seeds as they stood; it computes what it computed.
 
-    It is in evaluation mode and on the CPU. Needed are the plugins of the task, the host and the blueprints that have
-    grown; the task's data are not.
+def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
+    """Return the network that a run has grown, with its seeds as they were; see `esper_app.api.rebuild_network`.
 
     Raises:
         EsperError: E508 if the run's files are damaged or do not fit each other, or the host or a blueprint is not
             what it was; E204 naming the plugin that is missing, with the line that installs it; what `resolve` raises.
     """
-    return rebuild_run(directory, plugins).network
-
-
-def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
-    """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors."""
     topology, weights = read_topology(directory), read_weights(directory)
-    parts = _Parts(directory, plugins, read_config(directory), read_object(directory, MANIFEST))
+    parts = _Parts(directory, plugins, read_run_config_file(directory), directory.read_json(MANIFEST))
     task, host = parts.section(Kind.TASK), parts.section(Kind.HOST)
     grown = {row.slot: parts.blueprint(row, topology) for row in topology.slots if row.blueprint and row.regime}
     # Whatever is drawn here is overwritten by the weights; nobody else's random numbers change for it.
@@ -90,20 +84,11 @@ def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
     )
 
 
-def sample_inputs(shape: DataShape, samples: int) -> Tensor:
-    """Return random inputs of this shape, the same ones each time."""
+def _sample_inputs(shape: DataShape, samples: int) -> Tensor:
     stream = torch.Generator().manual_seed(0)
     if shape.kind is TaskKind.TOKENS:
         return torch.randint(0, shape.outputs, (samples, *shape.input_shape), generator=stream)
     return torch.randn(samples, *shape.input_shape, generator=stream)
-
-
-def read_config(directory: RunDirectory) -> dict[str, Any]:
-    """Return the content of a run's configuration file. Raises EsperError E508 if it is missing or damaged."""
-    try:
-        return read_config_file(directory.path / CONFIG)
-    except EsperError as error:
-        raise damaged(directory, CONFIG, error.why or error.what) from error
 
 
 @frozen
@@ -120,20 +105,20 @@ class _Parts:
         section = self.config.get(kind, {})
         name = section.get("name") if isinstance(section, dict) else None
         if not isinstance(name, str):
-            raise damaged(self.directory, CONFIG, f"it names no {kind}")
+            raise self.directory.damaged(CONFIG, f"it names no {kind}")
         return self.find(kind, name)
 
     def blueprint(self, row: GrownSlot, topology: Topology) -> Registered:
         """Find the blueprint of a seed, of the distribution that it came from."""
         entry = next((entry for entry in topology.catalogue if entry.name == row.blueprint), None)
         if entry is None:
-            raise damaged(self.directory, TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not in the catalogue')
+            raise self.directory.damaged(TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not in the catalogue')
         from_where = f"{entry.distribution}/" if entry.distribution and "/" not in entry.name else ""
         found = self.find(Kind.BLUEPRINT, from_where + entry.name)
         source = str(self.directory.path / CONFIG)
         configured = self.config.get("blueprints", {}).get(entry.name, {})
         if build_config(found, configured, source=source) != self.options(found, row):
-            raise damaged(self.directory, CONFIG, f'the options of "{entry.name}" are not those of {TOPOLOGY}')
+            raise self.directory.damaged(CONFIG, f'the options of "{entry.name}" are not those of {TOPOLOGY}')
         return found
 
     def options(self, blueprint: Registered, row: GrownSlot) -> Any:
@@ -183,7 +168,7 @@ class _Parts:
 
 def _bed(build: HostBuild, shape: DataShape) -> SeedBed:
     root = prepare_root(build.module)
-    sample = sample_inputs(shape, 2)
+    sample = _sample_inputs(shape, 2)
     sites = confirm_sites(root, build.sites, lambda model: model(sample))
     # Planting needs an optimizer to bring a seed's group to; this one is never asked for a step.
     return SeedBed(root, sites, torch.optim.SGD(root.parameters(), lr=0.0))
@@ -195,7 +180,7 @@ def _refuse_another_site(directory: RunDirectory, row: GrownSlot, bed: SeedBed) 
     if here != (row.path, row.layout, row.width):
         has = "no such site" if here is None else f"{here[0]} ({here[1]}, width {here[2]}) there"
         why = f'slot "{row.slot}" was at {row.path} ({row.layout}, width {row.width}); the host has {has}'
-        raise damaged(directory, TOPOLOGY, why)
+        raise directory.damaged(TOPOLOGY, why)
 
 
 def _plant(parts: _Parts, bed: SeedBed, row: GrownSlot, blueprint: Registered) -> None:
@@ -204,9 +189,7 @@ def _plant(parts: _Parts, bed: SeedBed, row: GrownSlot, blueprint: Registered) -
     seed = blended(lambda at: resolve(blueprint)(at, options), site, row.blend or Blend.LINEAR)
     random, masked = (one in blueprint.spec.capabilities for one in (Capability.RANDOM, Capability.PADDING_MASK))
     if problem := bed.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0, masked=masked):
-        raise damaged(
-            parts.directory, TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not what it was: {problem}'
-        )
+        raise parts.directory.damaged(TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not what it was: {problem}')
     slot = bed.slots[row.slot] if row.stage is Stage.GERMINATED else bed.attach(site)
     if row.regime is not None and row.alpha is not None:
         slot.enter(row.regime)
@@ -217,7 +200,7 @@ def _load(directory: RunDirectory, network: nn.Module, weights: Mapping[str, Ten
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise damaged(directory, WEIGHTS, str(error).splitlines()[-1].strip()) from error
+        raise directory.damaged(WEIGHTS, str(error).splitlines()[-1].strip()) from error
 
 
 def _no_export(host: Registered, build: HostBuild, grown: Mapping[str, Registered]) -> dict[str, str]:

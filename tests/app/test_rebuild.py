@@ -8,8 +8,8 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from esper_app.api import rebuild_network, rebuild_run
 from esper_app.cli.root import cli
-from esper_app_export.rebuild import rebuild_network, rebuild_run, sample_inputs
 from esper_core.kasmina.export import slots_of
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.discovery import installed
@@ -255,9 +255,9 @@ class TestPlugins:
 
 def test_sample_inputs_are_what_a_network_takes(finished, plugins):
     rebuilt = rebuild_run(finished[0], plugins)
-    inputs = sample_inputs(rebuilt.shape, 3)
+    inputs = rebuilt.sample_inputs(3)
     assert inputs.shape == (3, 1, 8, 8)
-    assert torch.equal(inputs, sample_inputs(rebuilt.shape, 3))
+    assert torch.equal(inputs, rebuilt.sample_inputs(3))
     assert rebuilt.network(inputs).shape == (3, rebuilt.shape.outputs)
     assert rebuilt.no_export == {}
 
