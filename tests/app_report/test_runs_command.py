@@ -14,6 +14,7 @@ from esper_app.cli.root import cli
 @pytest.fixture
 def esper_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
 
     def run(*arguments: str, code: int = 0, answer: str | None = None) -> str:
         done = CliRunner().invoke(cli, ["runs", *arguments], input=answer)

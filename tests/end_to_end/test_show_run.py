@@ -85,9 +85,9 @@ def test_every_verdict_of_a_followed_seed_is_told(runs, log):
     page = " ".join(esper("show", str(runs / "last"), "--seed", "block1-0").split())
     verdicts = [v for e in log if e["kind"] == "epoch_completed" for v in e["data"]["gates"].get("block1", ())]
     assert len(verdicts) > 2
-    for verdict in verdicts:
-        said = "passed" if verdict["passed"] else "not passed"
-        assert f"after the epoch: {verdict['gate']} {said}: {verdict['reason']}" in page
+    for each in verdicts:
+        said = "passed" if each["passed"] else "not passed"
+        assert f"after the epoch: {each['gate']} {said}: {each['reason']}" in page
     assert "block0" not in page.partition("where")[2]
 
 

@@ -16,7 +16,7 @@ FAMILIES = {"host", "blueprint", "gates", "rewards", "policy", "sink", "task"}
 APPLICATION = {"esper-app", "esper-app-export", "esper-app-new", "esper-app-report", "esper-runs", "esper-testing"}
 
 #: Small, or needed by the core anyway. A sink for a tracking service brings its own library: ask for it by name.
-LIGHT = {"esper-core", "attrs", "numpy", "rich", "scikit-learn", "torch"}
+LIGHT = {"esper-core", "esper-runs", "attrs", "numpy", "rich", "scikit-learn", "torch"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
