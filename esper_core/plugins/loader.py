@@ -10,13 +10,15 @@ from pluggy import HookImpl, PluginManager
 from esper_core.leyline.deprecation import DEPRECATIONS
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.collect import SPEC_BY_HOOK, collect
-from esper_core.plugins.compat import InstalledVersions, check_api, check_required_plugins, check_requirements
+from esper_core.plugins.compat import check_api, check_required_plugins, check_requirements
 from esper_core.plugins.deprecations import deprecated_uses
-from esper_core.plugins.discovery import Candidate, from_file, installed
+from esper_core.plugins.discovery import Candidate, from_file, installed_plugins
+from esper_core.plugins.installed import scan
 from esper_core.plugins.plugin_set import PluginSet, in_call_order
 from esper_core.plugins.quarantine import HeavyImportWatch, import_plugin
 from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered, Status
 from esper_core.plugins.registry import Registry
+from esper_core.plugins.requirements import InstalledVersions
 from esper_core.plugins.selection import Choice, Selection, choose
 from esper_core.plugins.verify import Found, find_hooks, new_manager, verify
 
@@ -36,11 +38,12 @@ def load_plugins(
             a plugin that was asked for by name (with a strict selection: with any), and E123.
     """
     selection = selection or Selection()
-    found = installed() if sources is None else tuple(sources)
+    installed = scan()
+    found = installed_plugins(installed) if sources is None else tuple(sources)
     attempts = [
         _Attempt(choice) for choice in choose((*found, *map(from_file, dict.fromkeys(selection.paths))), selection)
     ]
-    versions = InstalledVersions()
+    versions = InstalledVersions(installed)
     manager = new_manager()
     for attempt in attempts:
         attempt.load(manager, versions)
@@ -77,6 +80,9 @@ class _Attempt:
     def load(self, manager: PluginManager, versions: InstalledVersions) -> None:
         """Check, import and verify it, unless it is left out."""
         if self.status is not Status.ACTIVE:
+            return
+        if self.candidate.problem:
+            self.fail(Status.BROKEN, self.candidate.problem)
             return
         if unmet := check_requirements(self.candidate, versions):
             self.fail(Status.INCOMPATIBLE, unmet)

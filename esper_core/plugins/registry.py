@@ -7,7 +7,7 @@ from attrs import field, frozen
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import GateSpec, Kind
 from esper_core.leyline.stages import GateLevel
-from esper_core.plugins.discovery import canonical
+from esper_core.plugins.installed import canonical
 from esper_core.plugins.known import conventional_distribution, install_line, suggest
 from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered, Status
 

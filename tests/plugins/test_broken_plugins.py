@@ -13,7 +13,7 @@ from attrs import field, frozen
 import esper_core.plugins
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.specs import Kind
-from esper_core.plugins.discovery import installed
+from esper_core.plugins.discovery import installed_plugins
 from esper_core.plugins.records import Status
 from esper_core.plugins.selection import Block, Selection
 
@@ -388,8 +388,8 @@ def test_damaged_metadata_damage_nobody_else(install, load, site):
     folder = site / "esper_odd-0.1.0.dist-info"
     (folder / "METADATA").unlink()
     (folder / "direct_url.json").write_text("editable, or so")
-    names = {candidate.origin.plugin: candidate.origin for candidate in installed()}
-    assert names["odd"].distribution == "(unnamed)"
+    names = {candidate.origin.plugin: candidate.origin for candidate in installed_plugins()}
+    assert (names["odd"].distribution, names["odd"].version) == ("esper-odd", "0.1.0")
     assert not names["odd"].editable
     assert names["blueprint-sound"].distribution == "esper-blueprint-sound"
 
@@ -402,7 +402,7 @@ def test_old_metadata_folders_are_read_too(install, site):
     (folder / "requires.txt").write_text("attrs>=900\n")
     folder.rename(site / "esper_old.egg-info")
     importlib.invalidate_caches()
-    (old,) = [candidate for candidate in installed() if candidate.origin.plugin == "old"]
+    (old,) = [candidate for candidate in installed_plugins() if candidate.origin.plugin == "old"]
     assert (old.origin.distribution, old.origin.version, old.requires) == ("esper-old", "0.1.0", ("attrs>=900",))
 
 
@@ -411,7 +411,7 @@ def test_an_editable_installation_is_told(install, site):
     (site / "esper_edited-0.1.0.dist-info" / "direct_url.json").write_text(
         '{"url": "file:///somewhere", "dir_info": {"editable": true}}'
     )
-    assert [c.origin.editable for c in installed() if c.origin.plugin == "edited"] == [True]
+    assert [c.origin.editable for c in installed_plugins() if c.origin.plugin == "edited"] == [True]
 
 
 def test_only_public_parts_of_pluggy_are_used():

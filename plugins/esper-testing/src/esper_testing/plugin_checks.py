@@ -4,7 +4,7 @@ import re
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import Kind
-from esper_core.plugins.discovery import canonical
+from esper_core.plugins.installed import canonical
 from esper_core.plugins.known import FAMILY_BY_KIND
 from esper_core.plugins.records import Status
 from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable, Scope, check, collect
