@@ -42,6 +42,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E135": ("importing a plugin pulls in a heavy library", ExitCode.PLUGIN),
     "E141": ("a plugin's hook raised an exception", ExitCode.PLUGIN),
     "E142": ("a plugin's hook returned something else than descriptors", ExitCode.PLUGIN),
+    "E143": ("a distribution adds a kind of components that is none", ExitCode.PLUGIN),
     "E150": ("a plugin name is not known", ExitCode.USAGE),
     "E151": ("the plugin selection contradicts itself", ExitCode.USAGE),
     "E160": ("a component's factory or options class cannot be loaded", ExitCode.PLUGIN),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from esper_core.leyline.errors import EsperError
-from esper_core.plugins.installed import PLUGINS, Distribution, EntryPoint, Installed, canonical, scan
+from esper_core.plugins.installed import KINDS, PLUGINS, Distribution, EntryPoint, Installed, canonical, scan
 from esper_core.plugins.records import Origin
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Candidate:
         load: imports its module.
         requires: requirements of its distribution, as in its metadata.
         by_path: it was given as a file or module, not found by its entry point.
+        is_kind: it adds a kind of components: what its entry point names is a `PluginKind`.
         problem: why it cannot be loaded, if its metadata say so already.
     """
 
@@ -33,6 +34,7 @@ class Candidate:
     load: Callable[[], ModuleType] = field(eq=False)
     requires: tuple[str, ...] = ()
     by_path: bool = False
+    is_kind: bool = False
     problem: EsperError | None = field(default=None, eq=False)
 
     @property
@@ -54,7 +56,7 @@ def answers_to(origin: Origin, name: str) -> bool:
 
 
 def installed_plugins(installed: Installed | None = None) -> tuple[Candidate, ...]:
-    """Return the installed plugins, sorted by distribution and entry point.
+    """Return the installed plugins, those that add kinds included, sorted by distribution and entry point.
 
     Args:
         installed: what is installed, if the caller has looked already.
@@ -62,7 +64,9 @@ def installed_plugins(installed: Installed | None = None) -> tuple[Candidate, ..
     found: list[Candidate] = []
     for distribution in (installed or scan()).offering:
         try:
-            found += [_from_entry_point(entry_point) for entry_point in distribution.entry_points(PLUGINS)]
+            plugins = [_from_entry_point(it, it.name) for it in distribution.entry_points(PLUGINS)]
+            kinds = [_from_entry_point(it, f"kind-{it.name}", is_kind=True) for it in distribution.entry_points(KINDS)]
+            found += [*plugins, *kinds]
         except EsperError as problem:
             found.append(_from_unreadable(distribution, problem))
     return tuple(sorted(found, key=lambda candidate: candidate.id))
@@ -98,7 +102,7 @@ def from_module(module: ModuleType, *, plugin: str | None = None) -> Candidate:
     return Candidate(origin=origin, load=lambda: module, by_path=True)
 
 
-def _from_entry_point(entry_point: EntryPoint) -> Candidate:
+def _from_entry_point(entry_point: EntryPoint, plugin: str, *, is_kind: bool = False) -> Candidate:
     distribution = entry_point.distribution
     name, version, problem = distribution.name, distribution.version, None
     requires: tuple[str, ...] = ()
@@ -107,14 +111,20 @@ def _from_entry_point(entry_point: EntryPoint) -> Candidate:
     except EsperError as error:
         problem = error
     origin = Origin(
-        plugin=entry_point.name,
+        plugin=plugin,
         distribution=name,
         version=version,
         entry_point=entry_point.value,
         module=entry_point.value.partition(":")[0].strip(),
         editable=distribution.is_editable,
     )
-    return Candidate(origin=origin, load=partial(import_module, origin.module), requires=requires, problem=problem)
+    return Candidate(
+        origin=origin,
+        load=partial(import_module, origin.module),
+        requires=requires,
+        is_kind=is_kind,
+        problem=problem,
+    )
 
 
 def _from_unreadable(distribution: Distribution, problem: EsperError) -> Candidate:

@@ -168,7 +168,7 @@ def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choic
             raise unknown_plugin(name, [candidate.origin for candidate in candidates])
     blocked = [c for c in candidates if any(block.covers(c) for block in selection.blocked)]
     free = [c for c in candidates if c not in blocked]
-    ordered = _in_call_order(free, selection)
+    ordered = [*_kinds(free, selection), *_in_call_order([c for c in free if not c.is_kind], selection)]
     chosen = [
         Choice(candidate=c, named=c.by_path or any(c.answers_to(name) for name in selection.wanted)) for c in ordered
     ]
@@ -245,6 +245,14 @@ def _check_lock_alone(level: _Level, wanted: Sequence[str], blocked: Sequence[Bl
             why="a lock says which plugins a run has, all of them",
             fix="leave out the lock, or what selects plugins",
         )
+
+
+def _kinds(candidates: Sequence[Candidate], selection: Selection) -> list[Candidate]:
+    """A kind is needed by whatever offers components of it, so it goes with any plugins but those of a lock."""
+    kinds = [c for c in candidates if c.is_kind]
+    if selection.lock is None and NONE not in selection.wanted:
+        return kinds
+    return [c for c in kinds if any(c.answers_to(name) for name in selection.wanted)]
 
 
 def _in_call_order(candidates: Sequence[Candidate], selection: Selection) -> list[Candidate]:

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 import esper_core.plugins
 from esper_core.leyline.errors import EsperError, ExitCode
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec
 from esper_core.plugins.discovery import installed_plugins
 from esper_core.plugins.records import Status
 from esper_core.plugins.selection import Block, Selection
@@ -207,7 +207,7 @@ def test_it_is_named_precisely(broken, load):
 def test_what_is_sound_goes_on_working(broken, load):
     plugins = load()
     assert one(plugins, "blueprint-sound").status is Status.ACTIVE
-    assert plugins.registry.get(Kind.BLUEPRINT, "sound").origin.distribution == "esper-blueprint-sound"
+    assert plugins.registry.get(BlueprintSpec.kind, "sound").origin.distribution == "esper-blueprint-sound"
 
 
 def test_it_offers_nothing(broken, load):
@@ -215,11 +215,11 @@ def test_it_offers_nothing(broken, load):
     assert one(plugins, "bad").components == ()
     assert not [registered for registered in plugins.registry if registered.origin.plugin == "bad"]
     assert not [
-        origin
+        it
         for hook in one(plugins, "bad").hooks
         if hook.startswith("esper_") and hasattr(plugins.manager.hook, hook)
-        for _, origin in plugins.implementations(hook)
-        if origin.plugin == "bad"
+        for it in plugins.implementations(hook)
+        if it.origin.plugin == "bad"
     ]
 
 
@@ -300,7 +300,7 @@ def test_only_what_was_verified_is_registered(install, load):
         HEAD + "def __dir__():\n    raise RuntimeError('no')\n\n@hookimpl\ndef esper_blueprints():\n    yield spec()\n"
     )
     install("esper-secretive", code=code)
-    assert load().registry.names(Kind.BLUEPRINT) == ("twice",)
+    assert load().registry.names(BlueprintSpec.kind) == ("twice",)
 
 
 def test_hooks_of_other_plugins_may_be_optional(install, load):
@@ -340,7 +340,7 @@ class TestDuplicates:
         plugins = load(Selection(wanted=(*others, name)))
         assert one(plugins, "esper-second").status is Status.ACTIVE
         assert one(plugins, "esper-first").status is not Status.ACTIVE
-        assert plugins.registry.get(Kind.BLUEPRINT, "second").origin.version == "2.0"
+        assert plugins.registry.get(BlueprintSpec.kind, "second").origin.version == "2.0"
 
     def test_switching_one_off_leaves_the_other(self, load):
         plugins = load(Selection(blocked=(Block("esper-first"),)))

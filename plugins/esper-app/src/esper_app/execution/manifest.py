@@ -179,8 +179,15 @@ def plugin_entry(
         editable=origin.editable,
         source=came_from.source if came_from else None,
         hooks=tuple(record.hooks),
-        used=tuple({"kind": r.spec.kind.value, "name": r.spec.name} for r in used if r.origin == origin),
+        used=_used(record, used),
     )
+
+
+def _used(record: PluginRecord, used: Sequence[Registered]) -> tuple[dict[str, str], ...]:
+    if record.kind is not None:
+        is_used = any(it.spec.kind == record.kind.name for it in used)
+        return ({"kind": "kind", "name": record.kind.name},) if is_used else ()
+    return tuple({"kind": it.spec.kind, "name": it.spec.name} for it in used if it.origin == record.origin)
 
 
 def _took_part(plugins: Iterable[PluginEntry]) -> Iterator[str]:
