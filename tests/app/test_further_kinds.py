@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,10 @@ class TestIt:
             TASK, Options(plugins.registry), file={"bus": {"names": ["redis"], "redis": {"url": "x"}}}, overrides=fewer
         )
         assert merged.config.tree()["bus"] == {"names": ["memory"], "memory": {}}
+
+    def test_the_one_in_the_documentation_is_sound(self, install, load):
+        document = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+        (shown,) = re.findall(r"```python\n(class BusSpec.*?)```", document, re.DOTALL)
+        head = KIND.partition("@frozen")[0]
+        install("esper-bus", files={"kinds.py": head + shown}, groups={"esper.kinds": {"bus": "esper_bus.kinds:BUS"}})
+        assert load().registry.kind("bus").call == "factory(config) -> Bus"
