@@ -14,6 +14,9 @@ from pluggy import HookimplMarker, HookspecMarker
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import (
     BlueprintSpec,
+    DiagnosticSpec,
+    EvaluatorSpec,
+    ExecutorSpec,
     GateSpec,
     HostSpec,
     PolicySpec,
@@ -120,6 +123,36 @@ class RegistrationSpecs:
         raise AssertionError("a specification is never called")
 
     @hookspec
+    def esper_executors(self) -> Iterable[ExecutorSpec]:
+        """Offer places where growing hosts run.
+
+        >>> @hookimpl
+        ... def esper_executors():
+        ...     yield ExecutorSpec(name="cluster", summary="On many machines.", factory="my_executor.module:Cluster")
+        """
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_evaluators(self) -> Iterable[EvaluatorSpec]:
+        """Offer evaluators, which vote on commands.
+
+        >>> @hookimpl
+        ... def esper_evaluators():
+        ...     yield EvaluatorSpec(name="calm", summary="Vetoes after a spike.", factory="my_evaluator.module:Calm")
+        """
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def esper_diagnostics(self) -> Iterable[DiagnosticSpec]:
+        """Offer diagnostics, which look into a growing network.
+
+        >>> @hookimpl
+        ... def esper_diagnostics():
+        ...     yield DiagnosticSpec(name="rank", summary="Ranks of weights.", factory="my_diagnostic.module:Rank")
+        """
+        raise AssertionError("a specification is never called")
+
+    @hookspec
     def esper_commands(self, cli: "click.Group") -> None:
         """Add subcommands to the `esper` command.
 
@@ -190,3 +223,8 @@ class ObserverSpecs:
 
 #: All specification classes, in the order of the documentation.
 SPECIFICATIONS: tuple[type, ...] = (RegistrationSpecs, ResolutionSpecs, ObserverSpecs)
+
+
+def hooks_of(specification: type) -> tuple[str, ...]:
+    """Return the names of the hooks that a class specifies."""
+    return tuple(name for name in vars(specification) if name.startswith(f"{PROJECT}_"))

@@ -1,13 +1,16 @@
 """Descriptors for plugin authors: what a plugin offers. Imports no torch."""
 
+from esper_core.leyline.kinds import PluginKind, Section
 from esper_core.leyline.sites import Layout
 from esper_core.leyline.specs import (
     BlueprintSpec,
     Capability,
     ComponentSpec,
+    DiagnosticSpec,
+    EvaluatorSpec,
+    ExecutorSpec,
     GateSpec,
     HostSpec,
-    Kind,
     PolicySpec,
     RewardTermSpec,
     SinkSpec,
@@ -19,13 +22,17 @@ __all__ = [
     "BlueprintSpec",
     "Capability",
     "ComponentSpec",
+    "DiagnosticSpec",
+    "EvaluatorSpec",
+    "ExecutorSpec",
     "GateLevel",
     "GateSpec",
     "HostSpec",
-    "Kind",
     "Layout",
+    "PluginKind",
     "PolicySpec",
     "RewardTermSpec",
+    "Section",
     "SinkSpec",
     "TaskSpec",
 ]

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import distributions as distributions_in
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from esper_core.plugins.discovery import canonical, headers, installed
+from esper_core.plugins.discovery import installed_plugins
+from esper_core.plugins.installed import scan
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.selection import Selection
@@ -66,9 +66,7 @@ def load(site: Path) -> Callable[..., PluginSet]:
     """Load plugins as `load_plugins` does, but of the installed ones those in `site` only."""
 
     def load_from_site(selection: Selection | None = None, **options: Any) -> PluginSet:
-        here = {canonical(headers(found)[0]) for found in distributions_in(path=[str(site)])}
-        sources = [candidate for candidate in installed() if canonical(candidate.origin.distribution) in here]
-        return load_plugins(selection, sources=sources, **options)
+        return load_plugins(selection, sources=installed_plugins(scan([str(site)])), **options)
 
     return load_from_site
 

@@ -57,6 +57,7 @@ def write_distribution(
     requires: Sequence[str] = ("esper-core>=0.1,<1",),
     files: Mapping[str, str] | None = None,
     entry_point: str | None = None,
+    groups: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Path:
     """Write the distribution `name` and return its package's folder.
 
@@ -70,6 +71,7 @@ def write_distribution(
         requires: its requirements.
         files: further files of the package by name.
         entry_point: value of the entry point; default ``<package>.plugin``.
+        groups: entry points by group and name, instead of that one.
     """
     package = name.replace("-", "_")
     root = folder / package
@@ -84,6 +86,8 @@ def write_distribution(
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n{requirements}\nName: not-this-one\n"
     )
-    plugin = plugin or name.removeprefix("esper-")
-    (info / "entry_points.txt").write_text(f"[esper]\n{plugin} = {entry_point or f'{package}.plugin'}\n")
+    if groups is None:
+        groups = {"esper": {plugin or name.removeprefix("esper-"): entry_point or f"{package}.plugin"}}
+    lines = [(f"[{group}]", *(f"{key} = {value}" for key, value in points.items())) for group, points in groups.items()]
+    (info / "entry_points.txt").write_text("".join(f"{line}\n" for group in lines for line in group))
     return root

@@ -17,7 +17,7 @@ from attrs import NOTHING, Factory, fields
 
 import esper_core
 from esper_core.hooks import PROJECT, SPECIFICATIONS
-from esper_core.leyline.specs import KIND_BY_SPEC
+from esper_core.plugins.kinds import KINDS
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "compatibility"
 
@@ -43,8 +43,8 @@ def live() -> Promises:
             if (options := getattr(function, f"{PROJECT}_spec", None)) is not None
         },
         "descriptors": {
-            cls.__name__: {f"field {field.name}": _written(field.default) for field in fields(cls)}
-            for cls in KIND_BY_SPEC
+            kind.spec.__name__: {f"field {field.name}": _written(field.default) for field in fields(kind.spec)}
+            for kind in KINDS
         },
     }
 

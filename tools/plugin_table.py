@@ -10,18 +10,15 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from esper_core.leyline.specs import GateSpec, Kind
+from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.loader import load_plugins
-from esper_core.plugins.records import PluginRecord, Registered
+from esper_core.plugins.records import ROLES, PluginRecord
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- plugins:begin -->", "<!-- plugins:end -->"
 
 #: The order of the rows: by family, which is the word behind ``esper-``.
-FAMILIES = (
-    *("standard", "task", "host", "blueprint", "policy", "gates", "rewards", "sink", "adapter"),
-    *("app", "runs", "testing"),
-)
+FAMILIES = ("standard", *(kind.family for kind in KINDS), "adapter", "app", "runs", "testing")
 
 
 def table(projects: Iterable[Path], records: Iterable[PluginRecord]) -> str:
@@ -64,18 +61,13 @@ def _rank(path: Path) -> tuple[int, str]:
 
 
 def _offers(record: PluginRecord) -> Iterator[str]:
-    for kind in Kind:
-        names = dict.fromkeys(_name(registered) for registered in record.components if registered.spec.kind is kind)
+    for kind in KINDS:
+        names = dict.fromkeys(getattr(it.spec, kind.named_by) for it in record.components if it.spec.kind == kind.name)
         if names:
-            noun = "gate set" if kind is Kind.GATE else kind.value
+            noun = kind.name if kind.named_by == "name" else kind.named_by.replace("_", " ")
             nouns = noun if len(names) == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
             yield f"{nouns} {', '.join(f'`{name}`' for name in names)}"
-    yield from (kind for kind in record.kinds if kind not in set(Kind))
-
-
-def _name(registered: Registered) -> str:
-    spec = registered.spec
-    return spec.gate_set if isinstance(spec, GateSpec) else spec.name
+    yield from (role for role in record.kinds if role in ROLES)
 
 
 def main() -> None:

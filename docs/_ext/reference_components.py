@@ -7,25 +7,15 @@ from reference_markdown import fields_table, page, prose, python_default, table
 
 from esper_app.configuration.option_docs import attribute_docs
 from esper_core import api, specs
-from esper_core.leyline.specs import KIND_BY_SPEC, ComponentSpec, GateSpec, Kind
-from esper_core.plugins.collect import SPEC_BY_HOOK
+from esper_core.leyline.kinds import PluginKind
+from esper_core.leyline.specs import ComponentSpec
+from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
-
-#: What the factory of a kind gives, where it is a class of ours.
-_GIVES = {
-    Kind.HOST: api.HostBuild,
-    Kind.GATE: api.Gate,
-    Kind.REWARD_TERM: api.RewardTerm,
-    Kind.POLICY: api.Actor,
-    Kind.SINK: api.Sink,
-    Kind.TASK: api.Task,
-}
 
 
 def component_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str]:
     """Return the page about kinds."""
-    hook_by_spec = {spec: hook for hook, spec in SPEC_BY_HOOK.items()}
     parts = [
         "A plugin offers components by returning descriptors from its hooks. A descriptor is a frozen record; what it "
         "names by an import string is imported on first use.",
@@ -35,31 +25,36 @@ def component_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str]:
         prose(specs.Capability.__doc__),
         table(["capability", "meaning"], _capabilities()),
     ]
-    for spec, kind in KIND_BY_SPEC.items():
-        common = [field.name for field in attrs.fields(ComponentSpec)]
-        hook = hook_by_spec[spec]
-        gives = _GIVES.get(kind)
+    common = [field.name for field in attrs.fields(ComponentSpec)]
+    for kind in plugins.registry.kinds:
         parts += [
-            f"## {kind.value.replace('-', ' ').capitalize()}: `{spec.__name__}`",
-            prose(spec.__doc__),
-            f"Offered by the hook [`{hook}`](hooks/{hook}.md)."
-            + (f" The factory gives a {{py:class}}`esper_core.api.{gives.__name__}`." if gives else ""),
-            fields_table(spec, defaults=python_default, leave_out=common),
-            _bundled(registered(plugins, own, kind)),
+            f"## {kind.name.replace('-', ' ').capitalize()}: `{kind.spec.__name__}`",
+            prose(kind.spec.__doc__),
+            _offered(kind),
+            fields_table(kind.spec, defaults=python_default, leave_out=common),
+            _bundled(registered(plugins, own, kind), kind),
         ]
     return {"kinds.md": page("Plugin kinds", *parts)}
 
 
-def registered(plugins: PluginSet, own: Iterable[str], kind: Kind) -> Iterator[Registered]:
+def _offered(kind: PluginKind) -> str:
+    hook = f"[`{kind.hook}`](hooks/{kind.hook}.md)" if kind in KINDS else f"`{kind.hook}`"
+    place = f"A run's configuration has its options in `{kind.section.options_at}`." if kind.section else ""
+    provisional = f"**Provisional**, it may change in any version: {kind.provisional}." if kind.provisional else ""
+    return " ".join(filter(None, [f"Offered by the hook {hook}.", _gives(kind), place, provisional]))
+
+
+def _gives(kind: PluginKind) -> str:
+    module, _, name = kind.protocol.partition(":")
+    known = module == api.__name__ and hasattr(api, name)
+    return f"The factory gives a {{py:class}}`{module}.{name}`." if known else ""
+
+
+def registered(plugins: PluginSet, own: Iterable[str], kind: PluginKind) -> Iterator[Registered]:
     """Yield the bundled components of a kind, in order of their plugins."""
     for record in plugins.records:
         if record.origin.distribution in own:
-            yield from (it for it in record.components if it.spec.kind is kind)
-
-
-def component_name(it: Registered) -> str:
-    """Return the name by which a configuration names it: for a gate, that of its set."""
-    return it.spec.gate_set if isinstance(it.spec, GateSpec) else it.spec.name
+            yield from (it for it in record.components if type(it.spec) is kind.spec)
 
 
 def _capabilities() -> Iterator[list[str]]:
@@ -67,6 +62,6 @@ def _capabilities() -> Iterator[list[str]]:
     yield from ([f"`{it.value}`", docs[it.name]] for it in specs.Capability)
 
 
-def _bundled(found: Iterable[Registered]) -> str:
-    names = {f"[`{component_name(it)}`](plugins/{it.origin.distribution}.md)": None for it in found}
+def _bundled(found: Iterable[Registered], kind: PluginKind) -> str:
+    names = {f"[`{getattr(it.spec, kind.named_by)}`](plugins/{it.origin.distribution}.md)": None for it in found}
     return f"Bundled: {', '.join(names)}." if names else ""

@@ -6,7 +6,7 @@ from reference_components import registered
 from reference_markdown import escaped, fields_table, prose, table
 
 from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult, PairedDifference, SeedEvidence
-from esper_core.leyline.specs import GateSpec, Kind
+from esper_core.leyline.specs import GateSpec
 from esper_core.leyline.stages import TRANSITIONS
 from esper_core.plugins.plugin_set import PluginSet
 
@@ -30,6 +30,6 @@ def _transitions() -> Iterator[list[str]]:
 
 
 def _gates(plugins: PluginSet, own: Sequence[str]) -> Iterator[list[str]]:
-    for it in registered(plugins, own, Kind.GATE):
+    for it in registered(plugins, own, plugins.registry.kind(GateSpec.kind)):
         assert isinstance(it.spec, GateSpec)
         yield [f"`{it.spec.gate_set}`", it.spec.level.value, escaped(it.spec.summary)]

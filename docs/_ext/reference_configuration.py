@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-from reference_components import component_name, registered
+from reference_components import registered
 from reference_markdown import escaped, fields_table, page, written_default
 
 from esper_app.configuration.config import RewardTermConfig, RunConfig, RunSettings
-from esper_app.configuration.config_text import CORE_SECTIONS
 from esper_app.configuration.option_docs import attribute_docs
-from esper_core.leyline.specs import GateSpec, Kind
+from esper_app.configuration.places import CORE_SECTIONS
+from esper_core.leyline.kinds import PluginKind
+from esper_core.leyline.specs import GateSpec
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import config_class
@@ -19,17 +20,6 @@ command line (`--set KEY=VALUE`). `esper config show TASK` prints what holds and
 `esper config init TASK` a file to begin with. An unknown key is an error, and so is a value of the wrong type.
 
 `"none"` stands for no value, since TOML has none. Where no value means "choose what suits", `"auto"` may be written."""
-
-#: Where a configuration has the options of a component.
-_PLACES = {
-    Kind.HOST: "[host]",
-    Kind.BLUEPRINT: "[blueprints.{name}]",
-    Kind.GATE: "[gates.{level}]",
-    Kind.REWARD_TERM: "[[rewards.terms]]",
-    Kind.POLICY: "[policy]",
-    Kind.SINK: "[sinks.{name}]",
-    Kind.TASK: "[task]",
-}
 
 
 def configuration_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str]:
@@ -50,7 +40,12 @@ def configuration_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str
         fields_table(RewardTermConfig, title="key", defaults=written_default, leave_out=["options"]),
         f"## `[blueprints]`\n\n{_sentence(sections['blueprints'])}",
     ]
-    components = [text for kind in Kind for it in registered(plugins, own, kind) for text in _component(it)]
+    components = [
+        text
+        for kind in plugins.registry.kinds
+        for it in registered(plugins, own, kind)
+        for text in _component(it, kind)
+    ]
     return {
         "configuration.md": page("Configuration", *parts),
         "options.md": page(
@@ -61,15 +56,14 @@ def configuration_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str
     }
 
 
-def _component(it: Registered) -> Iterator[str]:
+def _component(it: Registered, kind: PluginKind) -> Iterator[str]:
     cls = config_class(it)
     if cls is None:
         return
-    name = component_name(it)
-    place = _PLACES[it.spec.kind].format(name=name, level=it.spec.level if isinstance(it.spec, GateSpec) else "")
     of = f", level {it.spec.level}" if isinstance(it.spec, GateSpec) else ""
-    yield f"## {it.spec.kind.value.replace('-', ' ')} `{name}`{of}"
-    yield f"`{place}`, from [{it.origin.distribution}](plugins/{it.origin.distribution}.md). {escaped(it.spec.summary)}"
+    place = f"`{kind.section.header(it.spec)}`, " if kind.section else ""
+    yield f"## {kind.name.replace('-', ' ')} `{getattr(it.spec, kind.named_by)}`{of}"
+    yield f"{place}from [{it.origin.distribution}](plugins/{it.origin.distribution}.md). {escaped(it.spec.summary)}"
     yield fields_table(cls, title="option", defaults=written_default)
 
 

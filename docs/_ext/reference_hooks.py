@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from reference_markdown import code, escaped, page, table
 
 from esper_core import hooks
-from esper_core.plugins.collect import SPEC_BY_HOOK
+from esper_core.plugins.kinds import KINDS
 
 #: When the hooks of a class are called: in a word, and in a sentence.
 _WHEN: Mapping[type, tuple[str, str]] = {
@@ -78,8 +78,9 @@ def _names() -> list[str]:
 
 def _page(specification: type, function: ast.FunctionDef) -> str:
     text, _, example = (ast.get_docstring(function) or "").partition(">>> ")
-    spec = SPEC_BY_HOOK.get(function.name)
-    descriptor = f"Its descriptors are described under [plugin kinds](../kinds.md): `{spec.__name__}`." if spec else ""
+    kind = next((kind for kind in KINDS if kind.hook == function.name), None)
+    of = f"`{kind.spec.__name__}`" if kind else ""
+    descriptor = f"Its descriptors are described under [plugin kinds](../kinds.md): {of}." if kind else ""
     return page(
         f"`{function.name}`",
         code(f"@hookimpl\n{signature(function)}", "python"),

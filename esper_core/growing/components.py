@@ -11,12 +11,12 @@ from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Gate, Sink
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec, PolicySpec, SinkSpec
 from esper_core.leyline.stages import GateLevel
-from esper_core.plugins.bundled import bundled_blueprints
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import build_config, resolve
+from esper_core.plugins.standard import standard_blueprints
 
 
 @frozen(kw_only=True)
@@ -63,13 +63,13 @@ class ComponentBuilder:
             EsperError: E204 for an unknown name, E201 and E202 for options, E202 for what is not a catalogue.
         """
         registry = self.plugins.registry
-        chosen = [spec.name for spec in bundled_blueprints(registry)] if blueprints is None else blueprints
+        chosen = [spec.name for spec in standard_blueprints(registry)] if blueprints is None else blueprints
         if isinstance(chosen, str) or not isinstance(chosen, Sequence | Mapping):
             why = f"expected names, or a mapping from names to options, got {chosen!r}"
             raise EsperError("E202", 'the value of "blueprints" is not valid', where="grow(blueprints=...)", why=why)
         options = {name: dict(chosen[name]) if isinstance(chosen, Mapping) else {} for name in chosen}
         built = {name: recipe(registry, name, of_one) for name, of_one in options.items()}
-        self.used.extend(registry.get(Kind.BLUEPRINT, name) for name in built)
+        self.used.extend(registry.get(BlueprintSpec.kind, name) for name in built)
         self.config["blueprints"] = {name: of_one for name, of_one in options.items() if of_one}
         return built
 
@@ -95,7 +95,7 @@ class ComponentBuilder:
             self.config["policy"] = {"name": type(policy).__name__, "blueprints": list(catalogue.names)}
             return policy, type(policy).__name__
         name, options = named(policy, "policy")
-        registered = self.plugins.registry.get(Kind.POLICY, name)
+        registered = self.plugins.registry.get(PolicySpec.kind, name)
         self.used.append(registered)
         self.config["policy"] = {"name": name, "blueprints": list(catalogue.names), **options}
         actor: Actor = resolve(registered)(build_config(registered, options, path="policy"), catalogue)
@@ -116,7 +116,7 @@ class ComponentBuilder:
             name, options = named(item, "sinks")
             if name in built:
                 raise EsperError("E202", f'sink "{name}" is named twice', where="grow(sinks=...)", fix="name it once")
-            registered = self.plugins.registry.get(Kind.SINK, name)
+            registered = self.plugins.registry.get(SinkSpec.kind, name)
             self.used.append(registered)
             built[name] = resolve(registered)(build_config(registered, options, path=f"sinks.{name}"))
             given[name] = options

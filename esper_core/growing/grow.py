@@ -55,7 +55,8 @@ def grow(
         sample: one batch of inputs for tracing; None: the first batch that the model is trained on.
         scheduler: the caller's; it goes on seeing the host's groups only.
         policy: a policy by name, with its options, or an actor.
-        blueprints: the catalogue, in order: names, or a mapping from names to options; None: the bundled ones.
+        blueprints: the catalogue, in order: names, or a mapping from names to options; None: those of
+            `esper-standard`.
         gates: the gate set, with options of its gates by level.
         settings: `lifecycle`, `limits`, `optimizer` (learning rates of seeds) and `random_guess_loss`; see
             `GrowSettings`.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.sites import Site
-from esper_core.leyline.specs import BlueprintSpec, Capability, Kind
+from esper_core.leyline.specs import BlueprintSpec, Capability
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.resolve import build_config, resolve
 
@@ -21,7 +21,7 @@ def recipe(registry: Registry, name: str, options: Mapping[str, Any]) -> Recipe:
     Raises:
         EsperError: E204 for an unknown name, E160, E161 if it cannot be had, E201, E202 for wrong options.
     """
-    registered = registry.get(Kind.BLUEPRINT, name, where="policy.blueprints")
+    registered = registry.get(BlueprintSpec.kind, name, where="policy.blueprints")
     spec = registered.spec
     assert isinstance(spec, BlueprintSpec)
     return Recipe(

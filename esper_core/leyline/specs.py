@@ -3,25 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import Attribute as _Attribute
 from attrs import field, frozen, validators
 
 from esper_core.leyline.sites import Layout
 from esper_core.leyline.stages import GateLevel
-
-
-class Kind(StrEnum):
-    """The kinds of components."""
-
-    HOST = "host"
-    BLUEPRINT = "blueprint"
-    GATE = "gate"
-    REWARD_TERM = "reward-term"
-    POLICY = "policy"
-    SINK = "sink"
-    TASK = "task"
 
 
 class Capability(StrEnum):
@@ -55,12 +43,14 @@ _IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-def _check_name(_: Any, attribute: "_Attribute[str]", value: str) -> None:
+def check_name(_: Any, attribute: "_Attribute[str]", value: str) -> None:
+    """Refuse what is no name of a component (ValueError)."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError(f"{attribute.name} {value!r} must be lower-case words joined by '-', such as 'conv-light'")
 
 
-def _check_reference(_: Any, attribute: "_Attribute[Any]", value: Any) -> None:
+def check_reference(_: Any, attribute: "_Attribute[Any]", value: Any) -> None:
+    """Refuse what is neither an import string (ValueError) nor a callable (TypeError)."""
     if isinstance(value, str) and not _IMPORT_STRING.fullmatch(value):
         raise ValueError(f"{attribute.name} {value!r} must look like 'package.module:attribute'")
     if not isinstance(value, str) and not callable(value):
@@ -79,6 +69,8 @@ def _capabilities(values: Iterable[Capability | str]) -> frozenset[Capability]:
 class ComponentSpec:
     """What every component declares.
 
+    The class attribute ``kind`` of each kind's descriptor is the kind's name.
+
     Attributes:
         name: unique within its kind and distribution; lower-case words joined by '-'.
         summary: one line.
@@ -90,19 +82,16 @@ class ComponentSpec:
         unavailable: why the component cannot run here, or None. It is listed all the same.
     """
 
-    name: str = field(validator=_check_name)
+    kind: ClassVar[str]
+
+    name: str = field(validator=check_name)
     summary: str = field(validator=validators.instance_of(str))
-    factory: ImportString | Callable[..., Any] = field(validator=_check_reference)
-    config: ImportString | type | None = field(default=None, validator=validators.optional(_check_reference))
+    factory: ImportString | Callable[..., Any] = field(validator=check_reference)
+    config: ImportString | type | None = field(default=None, validator=validators.optional(check_reference))
     capabilities: frozenset[Capability] = field(default=frozenset(), converter=_capabilities)
     since: str = "1.0"
     install_hint: str | None = None
     unavailable: str | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """The component's kind."""
-        return KIND_BY_SPEC[type(self)]
 
 
 @frozen(kw_only=True)
@@ -112,6 +101,8 @@ class HostSpec(ComponentSpec):
     Attributes:
         layouts: the layouts of its sites.
     """
+
+    kind = "host"
 
     layouts: frozenset[Layout] = field(converter=_layouts)
 
@@ -131,6 +122,8 @@ class BlueprintSpec(ComponentSpec):
         learnable: it has parameters; False only for a control such as `noop`.
     """
 
+    kind = "blueprint"
+
     layouts: frozenset[Layout] = field(converter=_layouts)
     learnable: bool = True
 
@@ -144,8 +137,10 @@ class GateSpec(ComponentSpec):
         gate_set: the set that it belongs to; a run uses one set (``gates.name``).
     """
 
+    kind = "gate"
+
     level: GateLevel
-    gate_set: str = field(validator=_check_name)
+    gate_set: str = field(validator=check_name)
 
 
 @frozen(kw_only=True)
@@ -157,19 +152,26 @@ class RewardTermSpec(ComponentSpec):
         potential_based: the term is a potential difference and leaves the optimal policy unchanged.
     """
 
+    kind = "reward-term"
+
     low: float
     high: float
     potential_based: bool = False
 
 
-@frozen(kw_only=True)
 class PolicySpec(ComponentSpec):
     """A policy. ``factory(config, catalogue: Catalogue) -> Actor``."""
 
+    # What adds no field is no attrs class of its own: making one takes a hundred times as long, at every start.
+    __slots__ = ()
+    kind = "policy"
 
-@frozen(kw_only=True)
+
 class SinkSpec(ComponentSpec):
     """A telemetry sink. ``factory(config) -> Sink``."""
+
+    __slots__ = ()
+    kind = "sink"
 
 
 @frozen(kw_only=True)
@@ -182,17 +184,29 @@ class TaskSpec(ComponentSpec):
         defaults: run settings that suit the task, by dotted key (``epochs``, ``batch_size``, ``optimizer.lr``).
     """
 
+    kind = "task"
+
     host: str
     host_options: Mapping[str, Any] = field(factory=dict)
     defaults: Mapping[str, Any] = field(factory=dict)
 
 
-KIND_BY_SPEC: Mapping[type[ComponentSpec], Kind] = {
-    HostSpec: Kind.HOST,
-    BlueprintSpec: Kind.BLUEPRINT,
-    GateSpec: Kind.GATE,
-    RewardTermSpec: Kind.REWARD_TERM,
-    PolicySpec: Kind.POLICY,
-    SinkSpec: Kind.SINK,
-    TaskSpec: Kind.TASK,
-}
+class ExecutorSpec(ComponentSpec):
+    """Where growing hosts run: in this process, in others, on other devices. ``factory(config) -> Executor``."""
+
+    __slots__ = ()
+    kind = "executor"
+
+
+class EvaluatorSpec(ComponentSpec):
+    """Votes on a command before the governor lets it pass. ``factory(config) -> Evaluator``."""
+
+    __slots__ = ()
+    kind = "evaluator"
+
+
+class DiagnosticSpec(ComponentSpec):
+    """Looks into a growing network after an epoch and changes nothing. ``factory(config) -> Diagnostic``."""
+
+    __slots__ = ()
+    kind = "diagnostic"

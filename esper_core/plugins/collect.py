@@ -1,76 +1,31 @@
 """Ask plugins for their descriptors, one implementation at a time, so that one that fails fails alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import (
-    BlueprintSpec,
-    ComponentSpec,
-    GateSpec,
-    HostSpec,
-    PolicySpec,
-    RewardTermSpec,
-    SinkSpec,
-    TaskSpec,
-)
-from esper_core.plugins.quarantine import place, quarantined, summary
+from esper_core.leyline.kinds import PluginKind
+from esper_core.leyline.specs import ComponentSpec, GateSpec
+from esper_core.plugins.calling import Implementation
 from esper_core.plugins.records import Origin, Registered
 
-#: What each registration hook returns, in the order in which kinds are listed.
-SPEC_BY_HOOK: dict[str, type[ComponentSpec]] = {
-    "esper_hosts": HostSpec,
-    "esper_blueprints": BlueprintSpec,
-    "esper_gates": GateSpec,
-    "esper_reward_terms": RewardTermSpec,
-    "esper_policies": PolicySpec,
-    "esper_telemetry_sinks": SinkSpec,
-    "esper_tasks": TaskSpec,
-}
 
-
-def collect(hook: str, function: Callable[..., Any], origin: Origin) -> tuple[Registered, ...]:
-    """Call one implementation of a registration hook.
+def collect(kind: PluginKind, implementation: Implementation) -> tuple[Registered, ...]:
+    """Call one implementation of a kind's registration hook.
 
     Raises:
-        EsperError: E141 if it raises, E142 if it returns anything but specs of the hook's kind, E112 if two have the
+        EsperError: E141 if it raises, E142 if it returns anything but descriptors of the kind, E112 if two have the
             same name.
     """
-    returned = guarded_call(hook, function, origin)
+    returned = implementation()
     if isinstance(returned, ComponentSpec) or not isinstance(returned, Iterable):
-        raise _not_descriptors(hook, origin, f"it returned {_describe(returned)}")
-    specs = guarded_call(hook, lambda: list(returned), origin)
+        raise _not_descriptors(kind, implementation.origin, f"it returned {_describe(returned)}")
+    specs = implementation.guarded(lambda: list(returned))
     for spec in specs:
-        if type(spec) is not SPEC_BY_HOOK[hook]:  # a class of its own has no kind
-            raise _not_descriptors(hook, origin, f"one of its results is {_describe(spec)}")
-    _check_names_differ(specs, origin)
-    return tuple(Registered(spec, origin) for spec in specs)
-
-
-def guarded_call(hook: str, function: Callable[..., Any], origin: Origin, **arguments: Any) -> Any:
-    """Call a plugin's function in quarantine.
-
-    Raises:
-        EsperError: E141 for whatever it raises but KeyboardInterrupt.
-    """
-    try:
-        with quarantined():
-            return function(**arguments)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise hook_error(hook, error, origin) from error
-
-
-def hook_error(hook: str, error: BaseException, origin: Origin) -> EsperError:
-    """Say which hook of which plugin raised what, and where."""
-    return EsperError(
-        "E141",
-        f'"{hook}" of {origin.title} failed',
-        where=place(error, origin.module),
-        why=summary(error),
-        fix=f"tell its author, or run without it: --no-plugin {origin.plugin}",
-    )
+        if type(spec) is not kind.spec:  # a class of the plugin's own has no kind
+            raise _not_descriptors(kind, implementation.origin, f"one of its results is {_describe(spec)}")
+    _check_names_differ(specs, implementation.origin)
+    return tuple(Registered(spec, implementation.origin) for spec in specs)
 
 
 def _check_names_differ(specs: Iterable[ComponentSpec], origin: Origin) -> None:
@@ -85,11 +40,11 @@ def _check_names_differ(specs: Iterable[ComponentSpec], origin: Origin) -> None:
         seen |= {title, place_in_set}
 
 
-def _not_descriptors(hook: str, origin: Origin, why: str) -> EsperError:
-    expected = SPEC_BY_HOOK[hook].__name__
+def _not_descriptors(kind: PluginKind, origin: Origin, why: str) -> EsperError:
+    expected = kind.spec.__name__
     return EsperError(
         "E142",
-        f'"{hook}" of {origin.title} returned something else than {expected} descriptors',
+        f'"{kind.hook}" of {origin.title} returned something else than {expected} descriptors',
         where=origin.file,
         why=why,
         fix=f"yield {expected}(...), one for each component",

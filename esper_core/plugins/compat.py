@@ -5,49 +5,10 @@ from collections.abc import Iterable
 
 import esper_core
 from esper_core.leyline.errors import EsperError
-from esper_core.plugins.discovery import Candidate, canonical, headers
+from esper_core.plugins.discovery import Candidate
+from esper_core.plugins.installed import canonical
 from esper_core.plugins.records import Origin, PluginRecord, Status
-
-CORE = "esper-core"
-
-
-class InstalledVersions:
-    """Versions of installed distributions, each looked up once."""
-
-    def __init__(self) -> None:
-        self._versions: dict[str, str | None] = {CORE: esper_core.__version__}
-        self._unmet: dict[str, str | None] = {}
-
-    def __getitem__(self, distribution: str) -> str | None:
-        """The version of a distribution, None if it is not installed."""
-        name = canonical(distribution)
-        if name not in self._versions:
-            self._versions[name] = _look_up(name)
-        return self._versions[name]
-
-    def unmet(self, requirement: str) -> str | None:
-        """Say why a requirement does not hold here; None if it does, or if its environment marker excludes it."""
-        if requirement not in self._unmet:
-            self._unmet[requirement] = self._check(requirement)
-        return self._unmet[requirement]
-
-    def _check(self, text: str) -> str | None:
-        # Imported here: whoever lists no plugin need not pay for it.
-        from packaging.requirements import InvalidRequirement, Requirement
-
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            return f'the requirement "{text}" cannot be read: {str(error).partition(chr(10))[0]}'
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            return None
-        version = self[requirement.name]
-        needed = f"{requirement.name}{requirement.specifier}"
-        if version is None:
-            return f"it needs {needed}, which is not installed"
-        if not requirement.specifier.contains(version, prereleases=True):
-            return f"it needs {needed}, but {version} is installed"
-        return None
+from esper_core.plugins.requirements import InstalledVersions, required_name
 
 
 def check_requirements(candidate: Candidate, versions: InstalledVersions) -> EsperError | None:
@@ -110,7 +71,7 @@ def check_required_plugins(
         if why := versions.unmet(requirement):
             fix = f"pip install '{requirement}'"
             raise EsperError("E123", what, where="plugins.requires", why=why.removeprefix("it needs "), fix=fix)
-        name = canonical(re.split(r"[\s<>=!~;\[@(]", requirement.strip())[0])
+        name = canonical(required_name(requirement))
         for record in by_distribution.get(name, []):
             if record.status is not Status.ACTIVE:
                 raise EsperError(
@@ -120,13 +81,3 @@ def check_required_plugins(
                     why=f"{record.origin.title} is {record.status}",
                     fix=f"esper plugins info {record.origin.plugin} says why",
                 )
-
-
-def _look_up(distribution: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import distribution as find
-
-    try:
-        return headers(find(distribution))[1]
-    except PackageNotFoundError:
-        return None

@@ -1,27 +1,20 @@
 """Find plugins without importing any: entry points of the group `esper`, files, and modules already at hand."""
 
-import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from esper_core.leyline.errors import EsperError
+from esper_core.plugins.installed import KINDS, PLUGINS, Distribution, EntryPoint, Installed, canonical, scan
 from esper_core.plugins.records import Origin
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
-
-#: The entry-point group of plugins.
-GROUP = "esper"
-
-#: A distribution whose metadata are damaged.
-_UNNAMED = "(unnamed)"
+    from pathlib import Path
 
 
 @frozen(kw_only=True)
@@ -33,12 +26,16 @@ class Candidate:
         load: imports its module.
         requires: requirements of its distribution, as in its metadata.
         by_path: it was given as a file or module, not found by its entry point.
+        is_kind: it adds a kind of components: what its entry point names is a `PluginKind`.
+        problem: why it cannot be loaded, if its metadata say so already.
     """
 
     origin: Origin
     load: Callable[[], ModuleType] = field(eq=False)
     requires: tuple[str, ...] = ()
     by_path: bool = False
+    is_kind: bool = False
+    problem: EsperError | None = field(default=None, eq=False)
 
     @property
     def id(self) -> str:
@@ -58,16 +55,24 @@ def answers_to(origin: Origin, name: str) -> bool:
     return name == origin.plugin or canonical(name) == canonical(origin.distribution)
 
 
-def installed() -> tuple[Candidate, ...]:
-    """Return the installed plugins, sorted by distribution and entry point."""
-    # Imported here: whoever gives their own sources need not pay for it.
-    from importlib.metadata import entry_points
+def installed_plugins(installed: Installed | None = None) -> tuple[Candidate, ...]:
+    """Return the installed plugins, those that add kinds included, sorted by distribution and entry point.
 
-    found = [_from_entry_point(entry_point) for entry_point in entry_points(group=GROUP)]
+    Args:
+        installed: what is installed, if the caller has looked already.
+    """
+    found: list[Candidate] = []
+    for distribution in (installed or scan()).offering:
+        try:
+            plugins = [_from_entry_point(it, it.name) for it in distribution.entry_points(PLUGINS)]
+            kinds = [_from_entry_point(it, f"kind-{it.name}", is_kind=True) for it in distribution.entry_points(KINDS)]
+            found += [*plugins, *kinds]
+        except EsperError as problem:
+            found.append(_from_unreadable(distribution, problem))
     return tuple(sorted(found, key=lambda candidate: candidate.id))
 
 
-def from_file(path: Path) -> Candidate:
+def from_file(path: "Path") -> Candidate:
     """Return the plugin in one Python file, named after the file.
 
     Its module is named after the file as well, so that ``factory="file:attribute"`` works.
@@ -97,58 +102,38 @@ def from_module(module: ModuleType, *, plugin: str | None = None) -> Candidate:
     return Candidate(origin=origin, load=lambda: module, by_path=True)
 
 
-def canonical(distribution: str) -> str:
-    """Return the distribution's name as package indexes compare it: lower case, every separator a hyphen."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def headers(distribution: "Distribution") -> tuple[str, str, tuple[str, ...]]:
-    """Return name, version and requirements of a distribution.
-
-    Reads the head of its metadata only: parsing it as an e-mail, description included, takes ten times as long.
-    """
-    text = distribution.read_text("METADATA")
+def _from_entry_point(entry_point: EntryPoint, plugin: str, *, is_kind: bool = False) -> Candidate:
+    distribution = entry_point.distribution
+    name, version, problem = distribution.name, distribution.version, None
     requires: tuple[str, ...] = ()
-    if text is None and (text := distribution.read_text("PKG-INFO")):
-        requires = tuple(distribution.requires or ())  # an egg-info folder keeps them in another file
-    fields: dict[str, list[str]] = {}
-    for line in (text or "").splitlines():
-        if not line:
-            break
-        key, _, value = line.partition(": ")
-        fields.setdefault(key, []).append(value.strip())
-    name, version = (fields.get(key, [default])[0] for key, default in (("Name", _UNNAMED), ("Version", "")))
-    return name, version, requires or tuple(fields.get("Requires-Dist", ()))
-
-
-def _from_entry_point(entry_point: "EntryPoint") -> Candidate:
-    distribution = entry_point.dist
-    name, version, requires = headers(distribution) if distribution else (_UNNAMED, "", ())
-    module, _, _ = entry_point.value.partition(":")
+    try:
+        name, version, _, requires = distribution.metadata
+    except EsperError as error:
+        problem = error
     origin = Origin(
-        plugin=entry_point.name,
+        plugin=plugin,
         distribution=name,
         version=version,
         entry_point=entry_point.value,
-        module=module.strip(),
-        editable=distribution is not None and _is_editable(distribution),
+        module=entry_point.value.partition(":")[0].strip(),
+        editable=distribution.is_editable,
     )
-    return Candidate(origin=origin, load=partial(import_module, origin.module), requires=requires)
+    return Candidate(
+        origin=origin,
+        load=partial(import_module, origin.module),
+        requires=requires,
+        is_kind=is_kind,
+        problem=problem,
+    )
 
 
-def _is_editable(distribution: "Distribution") -> bool:
-    text = distribution.read_text("direct_url.json")
-    if not text or "editable" not in text:
-        return False
-    import json
-
-    try:
-        return bool(json.loads(text)["dir_info"]["editable"])
-    except (ValueError, KeyError, TypeError):
-        return False
+def _from_unreadable(distribution: Distribution, problem: EsperError) -> Candidate:
+    """It may have been a plugin: the place of its name is taken by the distribution's."""
+    origin = Origin(plugin=distribution.name, distribution=distribution.name, version=distribution.version, module="")
+    return Candidate(origin=origin, load=partial(import_module, origin.module), problem=problem)
 
 
-def _execute(name: str, path: Path) -> ModuleType:
+def _execute(name: str, path: "Path") -> ModuleType:
     from importlib.util import module_from_spec, spec_from_file_location
 
     spec = spec_from_file_location(name, path)

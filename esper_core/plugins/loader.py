@@ -1,24 +1,31 @@
 """From installed distributions to a frozen set of plugins: one that is broken never takes the others along."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from types import ModuleType
 
 from attrs import evolve
-from pluggy import HookImpl, PluginManager
+from pluggy import PluginManager
 
 from esper_core.leyline.deprecation import DEPRECATIONS
 from esper_core.leyline.errors import EsperError
-from esper_core.plugins.collect import SPEC_BY_HOOK, collect
-from esper_core.plugins.compat import InstalledVersions, check_api, check_required_plugins, check_requirements
+from esper_core.leyline.kinds import PluginKind
+from esper_core.plugins.calling import Implementation, implementations
+from esper_core.plugins.collect import collect
+from esper_core.plugins.compat import check_api, check_required_plugins, check_requirements
 from esper_core.plugins.deprecations import deprecated_uses
-from esper_core.plugins.discovery import Candidate, from_file, installed
-from esper_core.plugins.plugin_set import PluginSet, in_call_order
+from esper_core.plugins.discovery import Candidate, from_file, installed_plugins
+from esper_core.plugins.installed import scan
+from esper_core.plugins.kinds import KINDS
+from esper_core.plugins.offered_kinds import kind_in
+from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.quarantine import HeavyImportWatch, import_plugin
 from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered, Status
 from esper_core.plugins.registry import Registry
+from esper_core.plugins.requirements import InstalledVersions
 from esper_core.plugins.selection import Choice, Selection, choose
-from esper_core.plugins.verify import Found, find_hooks, new_manager, verify
+from esper_core.plugins.verify import Found, find_hooks, hook_arguments, new_manager, verify
 
 
 def load_plugins(
@@ -36,23 +43,27 @@ def load_plugins(
             a plugin that was asked for by name (with a strict selection: with any), and E123.
     """
     selection = selection or Selection()
-    found = installed() if sources is None else tuple(sources)
+    installed = scan()
+    found = installed_plugins(installed) if sources is None else tuple(sources)
     attempts = [
         _Attempt(choice) for choice in choose((*found, *map(from_file, dict.fromkeys(selection.paths))), selection)
     ]
-    versions = InstalledVersions()
-    manager = new_manager()
+    versions = InstalledVersions(installed)
+    kinds = _load_kinds(attempts, versions)
+    manager = new_manager(kinds)
+    hooks = hook_arguments(kinds)
     for attempt in attempts:
-        attempt.load(manager, versions)
+        if not attempt.candidate.is_kind:
+            attempt.load(versions, partial(attempt.take_hooks, manager, hooks))
     _register(attempts, manager)
-    components = _collect(attempts, manager)
+    components = _collect(attempts, manager, kinds)
     records = tuple(attempt.record() for attempt in attempts)
     if not tolerant:
         _raise_problems(attempts, strict=selection.strict)
         check_required_plugins(selection.requires, records, versions)
     return PluginSet(
         records=records,
-        registry=Registry.of_components(components, [r for r in records if r.status is not Status.ACTIVE]),
+        registry=Registry.of_components(components, [r for r in records if r.status is not Status.ACTIVE], kinds),
         named=frozenset(attempt.origin.plugin for attempt in attempts if _observes(attempt, selection)),
         observers_of_all=selection.observers_of_all,
         manager=manager,
@@ -70,25 +81,29 @@ class _Attempt:
         self.problems = [choice.problem] if choice.problem else []
         self.module: ModuleType | None = None
         self.hooks = Found({}, ())
+        self.kind: PluginKind | None = None
         self.api: str | None = None
         self.components: list[Registered] = []
         self.seconds: float | None = None
 
-    def load(self, manager: PluginManager, versions: InstalledVersions) -> None:
-        """Check, import and verify it, unless it is left out."""
+    def load(self, versions: InstalledVersions, take: Callable[[ModuleType], None]) -> None:
+        """Check and import it, unless it is left out, and take what its module offers."""
         if self.status is not Status.ACTIVE:
+            return
+        if problem := self.candidate.problem:
+            self.fail(Status.BROKEN, problem)
             return
         if unmet := check_requirements(self.candidate, versions):
             self.fail(Status.INCOMPATIBLE, unmet)
             return
         begin = perf_counter()
         try:
-            self._import(manager)
+            self._import(take)
         except EsperError as error:
             self.fail(Status.BROKEN, error)
         self.seconds = perf_counter() - begin
 
-    def _import(self, manager: PluginManager) -> None:
+    def _import(self, take: Callable[[ModuleType], None]) -> None:
         with HeavyImportWatch() as watch:
             self.module = import_plugin(self.candidate)
         self.origin = evolve(self.origin, file=vars(self.module).get("__file__"))
@@ -96,14 +111,23 @@ class _Attempt:
         if mismatch and mismatch.code == "E121":
             self.fail(Status.INCOMPATIBLE, mismatch)
             return
-        self.hooks = find_hooks(self.module, manager)
-        if wrong := verify(self.hooks, self.origin):
-            self.fail(Status.BROKEN, *wrong)
+        take(self.module)
         if mismatch:
             self.problems.append(mismatch)
         # A file that somebody wrote for this run may well be a plugin and its substance in one.
         if not self.candidate.by_path and (heavy := watch.warning(self.origin)):
             self.problems.append(heavy)
+
+    def take_hooks(self, manager: PluginManager, known: Mapping[str, tuple[str, ...]], module: ModuleType) -> None:
+        """Find and verify the hook implementations of its module."""
+        self.hooks = find_hooks(module, manager)
+        if wrong := verify(self.hooks, self.origin, known):
+            self.fail(Status.BROKEN, *wrong)
+
+    def take_kind(self, kinds: list[PluginKind], module: ModuleType) -> None:
+        """Find the kind that it adds, and add it to those that are known."""
+        self.kind = kind_in(module, self.origin, kinds)
+        kinds.append(self.kind)
 
     def fail(self, status: Status, *problems: EsperError) -> None:
         """Take it out: what is wrong now goes before warnings."""
@@ -121,14 +145,24 @@ class _Attempt:
             problems=tuple(self.problems),
             load_ms=None if self.seconds is None else round(self.seconds * 1e3, 3),
             api=self.api,
+            kind=self.kind,
         )
+
+
+def _load_kinds(attempts: Iterable[_Attempt], versions: InstalledVersions) -> tuple[PluginKind, ...]:
+    """Before any plugin is verified: a kind's hook is unknown without it."""
+    kinds = [*KINDS]
+    for attempt in attempts:
+        if attempt.candidate.is_kind:
+            attempt.load(versions, partial(attempt.take_kind, kinds))
+    return tuple(kinds)
 
 
 def _register(attempts: Iterable[_Attempt], manager: PluginManager) -> None:
     """Register what is sound. pluggy calls the last one first, so the first in call order goes last."""
     owners: dict[int, _Attempt] = {}
     for attempt in attempts:
-        if attempt.status is Status.ACTIVE:
+        if attempt.status is Status.ACTIVE and not attempt.candidate.is_kind:
             owner = owners.setdefault(id(attempt.module), attempt)
             if owner is not attempt:
                 attempt.fail(Status.DUPLICATE, _same_module(attempt, owner))
@@ -142,15 +176,16 @@ def _same_module(attempt: _Attempt, owner: _Attempt) -> EsperError:
     return EsperError("E110", what, where=attempt.origin.file, fix="keep one of the two entry points")
 
 
-def _collect(attempts: Iterable[_Attempt], manager: PluginManager) -> list[Registered]:
+def _collect(attempts: Iterable[_Attempt], manager: PluginManager, kinds: Iterable[PluginKind]) -> list[Registered]:
     """Ask every registered plugin for its descriptors; one that fails is taken out whole."""
-    by_name = {attempt.origin.plugin: attempt for attempt in attempts if attempt.status is Status.ACTIVE}
+    by_name = {it.origin.plugin: it for it in attempts if it.status is Status.ACTIVE and not it.candidate.is_kind}
+    origins = {name: attempt.origin for name, attempt in by_name.items()}
     collected: list[Registered] = []
-    for hook in SPEC_BY_HOOK:
-        for implementation in in_call_order(manager, hook):
-            attempt = by_name[implementation.plugin_name]
+    for kind in kinds:
+        for implementation in implementations(manager, kind.hook, origins):
+            attempt = by_name[implementation.origin.plugin]
             if attempt.status is Status.ACTIVE:
-                collected += _ask(attempt, hook, implementation)
+                collected += _ask(attempt, kind, implementation)
     for attempt in by_name.values():
         if attempt.status is not Status.ACTIVE:
             manager.unregister(name=attempt.origin.plugin)
@@ -160,10 +195,10 @@ def _collect(attempts: Iterable[_Attempt], manager: PluginManager) -> list[Regis
     return [registered for registered in collected if by_name[registered.origin.plugin].status is Status.ACTIVE]
 
 
-def _ask(attempt: _Attempt, hook: str, implementation: HookImpl) -> tuple[Registered, ...]:
+def _ask(attempt: _Attempt, kind: PluginKind, implementation: Implementation) -> tuple[Registered, ...]:
     begin = perf_counter()
     try:
-        offered = collect(hook, implementation.function, attempt.origin)
+        offered = collect(kind, implementation)
     except EsperError as error:
         attempt.fail(Status.BROKEN, error)
         return ()

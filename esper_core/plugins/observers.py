@@ -5,31 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
-from pluggy import HookImpl
 
 from esper_core.leyline.errors import EsperError
-from esper_core.plugins.collect import guarded_call
-from esper_core.plugins.records import Origin
+from esper_core.plugins.calling import Implementation
 
 if TYPE_CHECKING:
     from esper_core.leyline.actions import Transition
     from esper_core.leyline.evidence import Evidence
-
-#: The hooks that are told what happens in a run.
-OBSERVER_HOOKS = ("esper_run_start", "esper_epoch_end", "esper_seed_transition", "esper_run_finish")
-
-
-@frozen
-class Listener:
-    """One plugin's implementation of one observer hook."""
-
-    implementation: HookImpl
-    origin: Origin
-
-    def hear(self, hook: str, arguments: Mapping[str, Any]) -> None:
-        """Call it with the arguments that it asks for. Raises E141 for whatever it raises."""
-        chosen = {name: arguments[name] for name in self.implementation.argnames}
-        guarded_call(hook, self.implementation.function, self.origin, **chosen)
 
 
 @frozen
@@ -37,12 +19,12 @@ class Observers:
     """The observer hooks of the plugins that may observe a run, in call order.
 
     Attributes:
-        listeners: implementations by the hook's name.
+        implementations: by the hook's name.
         report: is told of every failure; it may raise to end the run.
         failures: number of failures by plugin, for the manifest.
     """
 
-    listeners: Mapping[str, tuple[Listener, ...]]
+    implementations: Mapping[str, tuple[Implementation, ...]]
     report: Callable[[EsperError], None]
     failures: Counter[str] = field(factory=Counter, init=False)
 
@@ -72,9 +54,9 @@ class Observers:
             self.report(error)
 
     def _failures_of(self, hook: str, **arguments: Any) -> Iterable[EsperError]:
-        for listener in self.listeners.get(hook, ()):
+        for implementation in self.implementations.get(hook, ()):
             try:
-                listener.hear(hook, arguments)
+                implementation(**arguments)
             except EsperError as error:
-                self.failures[listener.origin.plugin] += 1
+                self.failures[implementation.origin.plugin] += 1
                 yield error

@@ -1,14 +1,16 @@
 """The plugins of one run, and how their hooks are reached."""
 
 from collections.abc import Callable, Iterator, Set
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
-from pluggy import HookImpl, PluginManager
+from pluggy import PluginManager
 
+from esper_core.hooks import ObserverSpecs, hooks_of
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.sites import SiteRequest
-from esper_core.plugins.collect import guarded_call
+from esper_core.plugins.calling import Implementation, implementations
 from esper_core.plugins.discovery import answers_to
 from esper_core.plugins.records import Origin, PluginRecord, Status
 from esper_core.plugins.registry import Registry
@@ -37,11 +39,10 @@ class PluginSet:
     observers_of_all: bool
     manager: PluginManager = field(eq=False, repr=False)
 
-    def implementations(self, hook: str) -> Iterator[tuple[HookImpl, Origin]]:
-        """Yield the active plugins' implementations of a hook with their origins, in call order."""
+    def implementations(self, hook: str) -> Iterator[Implementation]:
+        """Yield the active plugins' implementations of a hook, in call order."""
         origins = {record.origin.plugin: record.origin for record in self.records if record.status is Status.ACTIVE}
-        for implementation in in_call_order(self.manager, hook):
-            yield implementation, origins[implementation.plugin_name]
+        return implementations(self.manager, hook, origins)
 
     def observers(self, used: Set[str], report: Callable[[EsperError], None]) -> "Observers":
         """Return the observers of a run. Installing a plugin changes nothing in a run that does not use it.
@@ -51,16 +52,12 @@ class PluginSet:
             report: is told when an observer raises.
         """
         # Imported here: only runs are observed, and this class is used by every command that looks at plugins.
-        from esper_core.plugins.observers import OBSERVER_HOOKS, Listener, Observers
+        from esper_core.plugins.observers import Observers
 
         return Observers(
             {
-                hook: tuple(
-                    Listener(implementation, origin)
-                    for implementation, origin in self.implementations(hook)
-                    if self.may_observe(origin.plugin, used)
-                )
-                for hook in OBSERVER_HOOKS
+                hook: tuple(it for it in self.implementations(hook) if self.may_observe(it.origin.plugin, used))
+                for hook in hooks_of(ObserverSpecs)
             },
             report,
         )
@@ -78,18 +75,12 @@ class PluginSet:
         Raises:
             EsperError: E141 if a plugin fails.
         """
-        for implementation, origin in self.implementations("esper_adapt_host"):
-            arguments = {"model": model} if implementation.argnames else {}
-            sites = guarded_call("esper_adapt_host", implementation.function, origin, **arguments)
+        for implementation in self.implementations("esper_adapt_host"):
+            sites = implementation(model=model)
             if sites is not None:
-                return tuple(sites), origin
+                return implementation.guarded(partial(tuple, sites)), implementation.origin
         return None
 
     def find(self, name: str) -> tuple[PluginRecord, ...]:
         """Return the records that answer to a name: entry point, distribution, or ``distribution:plugin``."""
         return tuple(record for record in self.records if answers_to(record.origin, name))
-
-
-def in_call_order(manager: PluginManager, hook: str) -> Iterator[HookImpl]:
-    """Yield a hook's implementations as pluggy would call them: the last one registered first."""
-    yield from reversed(getattr(manager.hook, hook).get_hookimpls())

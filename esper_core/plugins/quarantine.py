@@ -47,7 +47,7 @@ def import_plugin(candidate: Candidate) -> ModuleType:
     Raises:
         EsperError: E101 to E105, whatever the module raised but KeyboardInterrupt.
     """
-    _check_entry_point(candidate.origin)
+    _check_entry_point(candidate)
     try:
         with quarantined():
             return candidate.load()
@@ -147,7 +147,19 @@ class HeavyImportWatch:
         )
 
 
-def _check_entry_point(origin: Origin) -> None:
+def _check_entry_point(candidate: Candidate) -> None:
+    origin = candidate.origin
+    if candidate.is_kind:
+        module, colon, attribute = origin.entry_point.partition(":")
+        if colon and all(part.isidentifier() for part in (*module.split("."), attribute)):
+            return
+        raise EsperError(
+            "E103",
+            f"the entry point of {origin.title} is no object in a module",
+            where=f'{origin.plugin.removeprefix("kind-")} = "{origin.entry_point}"',
+            why="a kind is a PluginKind in a module",
+            fix='name both: bus = "package.module:BUS"',
+        )
     if not origin.entry_point or all(part.isidentifier() for part in origin.entry_point.strip().split(".")):
         return
     raise EsperError(

@@ -4,7 +4,9 @@ from enum import StrEnum
 
 from attrs import frozen
 
+from esper_core.hooks import ObserverSpecs, ResolutionSpecs, hooks_of
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.specs import ComponentSpec
 
 
@@ -40,7 +42,8 @@ class Origin:
         plugin: its name: the entry point's, or the file's for a one-file plugin.
         distribution: what ships it, as named in its metadata; empty for a one-file plugin.
         version: of that distribution; empty for a one-file plugin.
-        entry_point: the entry point's value (``package.plugin``); empty for a one-file plugin.
+        entry_point: the entry point's value (``package.plugin``, for a kind ``package.module:KIND``); empty for a
+            one-file plugin.
         module: the module that holds the hooks.
         file: the module's file, once it is known.
         editable: the distribution is installed in editable mode.
@@ -96,6 +99,7 @@ class PluginRecord:
         problems: what is wrong with it, the gravest first. An active plugin has warnings only.
         load_ms: wall time for importing, verifying and asking it; None if it was never imported.
         api: the plugin API version that it declares, None if none is known.
+        kind: the kind of components that it adds, None if it adds none.
     """
 
     status: Status
@@ -105,6 +109,7 @@ class PluginRecord:
     problems: tuple[EsperError, ...] = ()
     load_ms: float | None = None
     api: str | None = None
+    kind: PluginKind | None = None
 
     @property
     def problem(self) -> str | None:
@@ -115,8 +120,10 @@ class PluginRecord:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What it offers: kinds of components, and `command`, `adapter` or `observer` for its other hooks."""
-        offered = {registered.spec.kind.value: None for registered in self.components}
+        """What it offers: kinds of components, and what `ROLES` says of the rest."""
+        offered = {registered.spec.kind: None for registered in self.components}
+        if self.kind is not None:
+            offered["kind"] = None
         if self.status is Status.ACTIVE:
             offered |= {role: None for hook in self.hooks if (role := ROLE_BY_HOOK.get(hook))}
         return tuple(offered)
@@ -129,10 +136,10 @@ def as_warning(error: EsperError) -> str:
 
 #: What a plugin is by implementing a hook that registers no component.
 ROLE_BY_HOOK = {
-    "esper_commands": "command",
-    "esper_adapt_host": "adapter",
-    "esper_run_start": "observer",
-    "esper_epoch_end": "observer",
-    "esper_seed_transition": "observer",
-    "esper_run_finish": "observer",
-}
+    hook: role
+    for role, specification in (("adapter", ResolutionSpecs), ("observer", ObserverSpecs))
+    for hook in hooks_of(specification)
+} | {"esper_commands": "command"}
+
+#: What a plugin may offer besides components.
+ROLES = ("kind", *sorted(set(ROLE_BY_HOOK.values())))

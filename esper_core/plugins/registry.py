@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import GateSpec, Kind
+from esper_core.leyline.kinds import PluginKind
+from esper_core.leyline.specs import GateSpec
 from esper_core.leyline.stages import GateLevel
-from esper_core.plugins.discovery import canonical
-from esper_core.plugins.known import conventional_distribution, install_line, suggest
+from esper_core.plugins.installed import canonical
+from esper_core.plugins.kinds import KINDS
+from esper_core.plugins.known import distribution_of, install_line, suggest
 from esper_core.plugins.records import FAILED_STATES, PluginRecord, Registered, Status
 
 
@@ -17,37 +19,58 @@ class Registry:
     """Components of all active plugins. Iteration goes by kind, inside a kind in the plugins' call order.
 
     Attributes:
-        by_kind: the components of each kind.
+        by_kind: the components of each kind, by the kind's name.
         inactive: the plugins that are not active, to explain why a component is missing.
+        kinds: the kinds, the core's and those that plugins add.
     """
 
-    by_kind: Mapping[Kind, tuple[Registered, ...]]
+    by_kind: Mapping[str, tuple[Registered, ...]]
     inactive: tuple[PluginRecord, ...] = field(default=(), eq=False)
+    kinds: tuple[PluginKind, ...] = KINDS
 
     @classmethod
-    def of_components(cls, components: Iterable[Registered], inactive: Iterable[PluginRecord] = ()) -> "Registry":
+    def of_components(
+        cls,
+        components: Iterable[Registered],
+        inactive: Iterable[PluginRecord] = (),
+        kinds: tuple[PluginKind, ...] = KINDS,
+    ) -> "Registry":
         """Sort components into kinds, keeping their order inside each."""
-        by_kind: dict[Kind, list[Registered]] = {kind: [] for kind in Kind}
+        by_kind: dict[str, list[Registered]] = {kind.name: [] for kind in kinds}
         for registered in components:
             by_kind[registered.spec.kind].append(registered)
-        return cls({kind: tuple(found) for kind, found in by_kind.items()}, tuple(inactive))
+        return cls({kind: tuple(found) for kind, found in by_kind.items()}, tuple(inactive), kinds)
 
     def __iter__(self) -> Iterator[Registered]:
-        for kind in Kind:
-            yield from self.by_kind[kind]
+        for found in self.by_kind.values():
+            yield from found
 
     def __len__(self) -> int:
         return sum(len(found) for found in self.by_kind.values())
 
-    def __getitem__(self, kind: Kind) -> tuple[Registered, ...]:
+    def __getitem__(self, kind: str) -> tuple[Registered, ...]:
         """All components of a kind."""
         return self.by_kind[kind]
 
-    def names(self, kind: Kind) -> tuple[str, ...]:
+    def names(self, kind: str) -> tuple[str, ...]:
         """Names of all components of a kind, in order, each once."""
         return tuple(dict.fromkeys(registered.spec.name for registered in self.by_kind[kind]))
 
-    def get(self, kind: Kind, name: str, *, where: str | None = None) -> Registered:
+    def kind(self, name: str) -> PluginKind:
+        """Return a kind by its name."""
+        return next(kind for kind in self.kinds if kind.name == name)
+
+    def named(self, kind: str, name: str, *, where: str | None = None) -> tuple[Registered, ...]:
+        """Return what a configuration means by a name: one component, or the gates of a set.
+
+        Raises:
+            EsperError: as `get`.
+        """
+        if kind == GateSpec.kind:
+            return tuple(self.gate_set(name, where=where).values())
+        return (self.get(kind, name, where=where),)
+
+    def get(self, kind: str, name: str, *, where: str | None = None) -> Registered:
         """Look a component up by name, or by ``distribution/name`` where two distributions use the name.
 
         Args:
@@ -74,17 +97,17 @@ class Registry:
             EsperError: E204 and E111 as in `get`.
         """
         provider, _, short = name.rpartition("/")
-        gates = [(r.spec, r) for r in self.by_kind[Kind.GATE] if isinstance(r.spec, GateSpec)]
+        gates = [(r.spec, r) for r in self.by_kind[GateSpec.kind] if isinstance(r.spec, GateSpec)]
         found = {spec.level: r for spec, r in gates if spec.gate_set == short and _is_provider(provider, r)}
         if not found:
-            raise self._not_known(Kind.GATE, provider, short, [spec.gate_set for spec, _ in gates], where)
+            raise self._not_known(GateSpec.kind, provider, short, [spec.gate_set for spec, _ in gates], where)
         providers = {r.origin.provider: r for spec, r in gates if spec.gate_set == short and _is_provider(provider, r)}
         if len(providers) > 1:
             raise _ambiguous(f'gate set "{short}"', short, list(providers.values()), where)
         return found
 
-    def _not_known(self, kind: Kind, provider: str, name: str, known: Iterable[str], where: str | None) -> EsperError:
-        distribution = canonical(provider) or conventional_distribution(kind, name)
+    def _not_known(self, kind: str, provider: str, name: str, known: Iterable[str], where: str | None) -> EsperError:
+        distribution = canonical(provider) or distribution_of(self.kind(kind), name)
         for record in self.inactive:
             if canonical(record.origin.distribution) == distribution:
                 return _missing_plugin(kind, name, record, where)
@@ -109,7 +132,7 @@ def _ambiguous(title: str, name: str, found: Sequence[Registered], where: str | 
     return EsperError("E111", what, where=where, fix=fix)
 
 
-def _missing_plugin(kind: Kind, name: str, record: PluginRecord, where: str | None) -> EsperError:
+def _missing_plugin(kind: str, name: str, record: PluginRecord, where: str | None) -> EsperError:
     if record.status in FAILED_STATES and record.problems:
         return record.problems[0]
     return EsperError(

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
@@ -11,6 +10,10 @@ from esper_core.leyline.errors import EsperError
 from esper_core.plugins.discovery import Candidate
 from esper_core.plugins.known import install_line_for_plugin, suggest
 from esper_core.plugins.records import Origin, Status
+
+if TYPE_CHECKING:
+    # It is a tenth of what listing plugins imports, and needed only where a file is named.
+    from pathlib import Path
 
 AUTO, ALL, NONE = "auto", "all", "none"
 
@@ -33,9 +36,9 @@ class PluginOptions:
 
     plugins: tuple[str, ...] = ()
     no_plugin: tuple[str, ...] = ()
-    plugin_path: tuple[Path, ...] = ()
+    plugin_path: "tuple[Path, ...]" = ()
     strict: bool = False
-    locked: Path | None = None
+    locked: "Path | None" = None
 
 
 class PluginsTable(Protocol):
@@ -93,10 +96,10 @@ class Selection:
 
     wanted: tuple[str, ...] = (AUTO,)
     blocked: tuple[Block, ...] = ()
-    paths: tuple[Path, ...] = ()
+    paths: "tuple[Path, ...]" = ()
     requires: tuple[str, ...] = ()
     strict: bool = False
-    lock: Path | None = None
+    lock: "Path | None" = None
     observing: frozenset[str] | None = None
 
     @property
@@ -134,12 +137,12 @@ def select(options: PluginOptions, environ: Mapping[str, str], table: PluginsTab
     """
     wanted: tuple[str, ...] = ()
     blocked: list[Block] = []
-    lock: Path | None = None
+    lock: str | Path | None = None
     for level in _levels(options, environ, table):
         level.check_consistent()
         if level.lock:
             _check_lock_alone(level, wanted, blocked)
-            lock, wanted, blocked = Path(level.lock), (), []
+            lock, wanted, blocked = level.lock, (), []
             break
         blocked += [Block(name, wanted, level.source == "ESPER_PLUGINS") for name in level.block]
         wanted = wanted or level.names
@@ -149,7 +152,7 @@ def select(options: PluginOptions, environ: Mapping[str, str], table: PluginsTab
         paths=options.plugin_path,
         requires=tuple(table.requires) if table else (),
         strict=options.strict,
-        lock=lock,
+        lock=_path(lock) if lock else None,
     )
 
 
@@ -165,7 +168,7 @@ def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choic
             raise unknown_plugin(name, [candidate.origin for candidate in candidates])
     blocked = [c for c in candidates if any(block.covers(c) for block in selection.blocked)]
     free = [c for c in candidates if c not in blocked]
-    ordered = _in_call_order(free, selection)
+    ordered = [*_kinds(free, selection), *_in_call_order([c for c in free if not c.is_kind], selection)]
     chosen = [
         Choice(candidate=c, named=c.by_path or any(c.answers_to(name) for name in selection.wanted)) for c in ordered
     ]
@@ -197,6 +200,12 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
+def _path(text: "str | Path") -> "Path":
+    from pathlib import Path
+
+    return Path(text)
+
+
 @frozen
 class _Level:
     """What one source says."""
@@ -204,7 +213,7 @@ class _Level:
     source: str
     names: tuple[str, ...]
     block: tuple[str, ...]
-    lock: str | Path | None
+    lock: "str | Path | None"
     lock_source: str
 
     def check_consistent(self) -> None:
@@ -236,6 +245,14 @@ def _check_lock_alone(level: _Level, wanted: Sequence[str], blocked: Sequence[Bl
             why="a lock says which plugins a run has, all of them",
             fix="leave out the lock, or what selects plugins",
         )
+
+
+def _kinds(candidates: Sequence[Candidate], selection: Selection) -> list[Candidate]:
+    """A kind is needed by whatever offers components of it, so it goes with any plugins but those of a lock."""
+    kinds = [c for c in candidates if c.is_kind]
+    if selection.lock is None and NONE not in selection.wanted:
+        return kinds
+    return [c for c in kinds if any(c.answers_to(name) for name in selection.wanted)]
 
 
 def _in_call_order(candidates: Sequence[Candidate], selection: Selection) -> list[Candidate]:

@@ -1,15 +1,16 @@
 """Check a plugin's hook implementations against the specifications, before any of them is called."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 from pluggy import HookimplOpts, PluginManager
 
-from esper_core.hooks import PROJECT, SPECIFICATIONS
+from esper_core.hooks import PROJECT, SPECIFICATIONS, hooks_of
 from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.kinds import PluginKind
+from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.records import Origin
 
 #: Functions of a plugin with this prefix are hooks, or mistakes.
@@ -19,22 +20,25 @@ PREFIX = f"{PROJECT}_"
 Function: TypeAlias = "FunctionType | MethodType | staticmethod[..., Any]"
 
 
-def new_manager() -> PluginManager:
+def specifications(kinds: Iterable[PluginKind] = KINDS) -> tuple[type, ...]:
+    """Return the classes that specify hooks: the core's, and those of further kinds."""
+    return tuple(dict.fromkeys([*SPECIFICATIONS, *(kind.specification for kind in kinds)]))
+
+
+def new_manager(kinds: Iterable[PluginKind] = KINDS) -> PluginManager:
     """Return a plugin manager that knows the hook specifications and no plugin."""
     manager = PluginManager(PROJECT)
-    for specification in SPECIFICATIONS:
+    for specification in specifications(kinds):
         manager.add_hookspecs(specification)
     return manager
 
 
-@cache
-def hook_arguments() -> Mapping[str, tuple[str, ...]]:
+def hook_arguments(kinds: Iterable[PluginKind] = KINDS) -> Mapping[str, tuple[str, ...]]:
     """Return the arguments of every hook by the hook's name."""
     return {
-        name: tuple(inspect.signature(function).parameters)[1:]
-        for specification in SPECIFICATIONS
-        for name, function in vars(specification).items()
-        if name.startswith(PREFIX)
+        hook: tuple(inspect.signature(getattr(specification, hook)).parameters)[1:]
+        for specification in specifications(kinds)
+        for hook in hooks_of(specification)
     }
 
 
@@ -71,14 +75,19 @@ def find_hooks(module: ModuleType, manager: PluginManager) -> Found:
     return Found(implementations, unmarked)
 
 
-def verify(found: Found, origin: Origin) -> tuple[EsperError, ...]:
+def verify(found: Found, origin: Origin, known: Mapping[str, tuple[str, ...]] | None = None) -> tuple[EsperError, ...]:
     """Return everything that is wrong with a module's hooks.
+
+    Args:
+        found: its hooks.
+        origin: the plugin.
+        known: the arguments of every hook; default: of those that the core specifies.
 
     Returns:
         E131 for an unknown hook, E132 for an unknown argument, E133 for a wrapper, E134 for a function that is named
         like a hook and not marked as one.
     """
-    known = hook_arguments()
+    known = hook_arguments() if known is None else known
     problems: list[EsperError] = []
     for hook, (function, options) in found.implementations.items():
         if hook not in known:

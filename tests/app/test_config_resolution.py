@@ -10,8 +10,9 @@ from esper_app.configuration.layers import Origin
 from esper_app.configuration.resolve import ResolvedConfig, resolve_config
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.events import Level
-from esper_core.leyline.specs import Kind, TaskSpec
+from esper_core.leyline.specs import BlueprintSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
 from esper_core.leyline.stages import GateLevel, Incubation
+from esper_core.plugins.kinds import KINDS
 from esper_core.tolaria.config import OptimizerName
 
 
@@ -52,18 +53,20 @@ class ClashingOptions:
     name: str = "x"
 
 
-CLASSES: Mapping[Kind, Mapping[str, type | None]] = {
-    Kind.TASK: {"digits": None, "letters": None},
-    Kind.HOST: {"cnn": CnnOptions, "mlp": MlpOptions, "clash": ClashingOptions},
-    Kind.POLICY: {"heuristic": HeuristicOptions, "null": None},
-    Kind.SINK: {"console": None, "jsonl": JsonlOptions},
-    Kind.BLUEPRINT: {"noop": NoopOptions, "conv-light": None},
-    Kind.REWARD_TERM: {"rent": MarginOptions},
+CLASSES: Mapping[str, Mapping[str, type | None]] = {
+    TaskSpec.kind: {"digits": None, "letters": None},
+    HostSpec.kind: {"cnn": CnnOptions, "mlp": MlpOptions, "clash": ClashingOptions},
+    PolicySpec.kind: {"heuristic": HeuristicOptions, "null": None},
+    SinkSpec.kind: {"console": None, "jsonl": JsonlOptions},
+    BlueprintSpec.kind: {"noop": NoopOptions, "conv-light": None},
+    RewardTermSpec.kind: {"rent": MarginOptions},
 }
 
 
 class Components:
-    def option_class(self, kind: Kind, name: str) -> type | None:
+    kinds = KINDS
+
+    def option_class(self, kind: str, name: str) -> type | None:
         if name not in CLASSES[kind]:
             raise EsperError("E204", f'no {kind} "{name}"', fix=did_you_mean(name, CLASSES[kind]))
         return CLASSES[kind][name]

@@ -9,8 +9,9 @@ from esper_app.configuration.config_text import config_toml, template_toml
 from esper_app.configuration.option_docs import attribute_docs
 from esper_app.configuration.resolve import ResolvedConfig, resolve_config
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import Kind, TaskSpec
+from esper_core.leyline.specs import HostSpec, TaskSpec
 from esper_core.leyline.stages import GateLevel
+from esper_core.plugins.kinds import KINDS
 
 
 @frozen(kw_only=True)
@@ -31,8 +32,10 @@ class HostOptions:
 
 
 class Components:
-    def option_class(self, kind: Kind, name: str) -> type | None:
-        return HostOptions if kind is Kind.HOST else None
+    kinds = KINDS
+
+    def option_class(self, kind: str, name: str) -> type | None:
+        return HostOptions if kind == HostSpec.kind else None
 
     def gate_option_classes(self, gate_set: str) -> dict[GateLevel, type | None]:
         return {GateLevel.G2: HostOptions}

@@ -52,6 +52,7 @@ class TestList:
                     "id": "esper-blueprint-foo/foo",
                 }
             ],
+            "adds_kind": None,
             "hooks": ["esper_blueprints"],
             "api": "1.0",
             "entry_point": "esper_blueprint_foo.plugin",

@@ -47,10 +47,10 @@ def test_every_component_comes_with_the_reason(graph):
     }
 
 
-def test_the_default_catalogue_is_what_is_bundled_and_fits(graph, install):
+def test_the_default_catalogue_is_what_is_standard_and_fits(graph, install):
     install("acme-blueprint-foo")
     chosen = {entry["name"]: entry["because"] for entry in graph()["components"] if entry["kind"] == "blueprint"}
-    assert set(chosen.values()) == {"it is bundled and fits host cnn"}
+    assert set(chosen.values()) == {"esper-standard brings it and it fits host cnn"}
     assert "depthwise" in chosen
     assert not {"foo", "noop", "attention"} & set(chosen)
 

@@ -12,7 +12,7 @@ from esper_app.api import rebuild_network, rebuild_run
 from esper_app.cli.root import cli
 from esper_core.kasmina.export import slots_of
 from esper_core.leyline.errors import EsperError
-from esper_core.plugins.discovery import installed
+from esper_core.plugins.discovery import installed_plugins
 from esper_core.plugins.loader import load_plugins
 from esper_core.tolaria.host import GrowingHost
 from esper_runs.run_directory import find_run
@@ -203,7 +203,9 @@ class TestDamage:
 class TestPlugins:
     @staticmethod
     def without(distribution):
-        return load_plugins(sources=[found for found in installed() if found.origin.distribution != distribution])
+        return load_plugins(
+            sources=[found for found in installed_plugins() if found.origin.distribution != distribution]
+        )
 
     @pytest.mark.parametrize("name", ["esper-blueprint-conv-light", "esper-host-cnn", "esper-task-vision"])
     def test_a_missing_one_is_named_with_the_line_that_installs_it(self, finished, name):

@@ -82,6 +82,14 @@ def test_listing_imports_no_factory(install, probe):
     assert not modules & {"esper_blueprint_foo.module", "esper_blueprint_foo.config", "cattrs"}
 
 
+def test_listing_reads_metadata_by_itself(install, probe):
+    """Each of these costs a tenth of a listing or more."""
+    install("esper-blueprint-foo", requires=("esper-core>=0.1,<1", "attrs>=24.2", "acme ; extra == 'more'"))
+    stdout, modules, _ = probe("plugins", "list")
+    assert "blueprint-foo" in stdout
+    assert not modules & {"importlib.metadata", "email", "packaging", "pathlib", "json"}
+
+
 def test_importing_the_core_is_light(esper):
     code = "import sys, esper_core, esper_core.api, esper_core.specs, esper_core.hooks; print(*sys.modules)"
     modules = set(esper.run([sys.executable, "-c", code], {}).stdout.split())

@@ -19,12 +19,16 @@ from packaging.utils import canonicalize_name
 
 from esper_app.cli.root import cli
 from esper_app_new.scaffold.files import TEMPLATES, render
-from esper_app_new.scaffold.names import WORDS, names
+from esper_app_new.scaffold.names import KINDS_TO_WRITE
+from esper_app_new.scaffold.names import names as names_of
 from esper_core.leyline.errors import EsperError, ExitCode
-from esper_core.leyline.specs import Kind
-from esper_core.plugins.known import FAMILY_BY_KIND
+from esper_core.plugins.kinds import KINDS
 
-every_kind = pytest.mark.parametrize("word", WORDS)
+every_kind = pytest.mark.parametrize("word", KINDS_TO_WRITE)
+
+
+def names(word, name):
+    return names_of(KINDS_TO_WRITE[word], name)
 
 
 @pytest.fixture
@@ -39,15 +43,15 @@ def folders(tmp_path):
     return sorted(path.name for path in tmp_path.iterdir() if path.name != "site")
 
 
-def test_there_is_a_word_for_every_kind():
-    assert set(WORDS.values()) == set(Kind) == set(FAMILY_BY_KIND)
+def test_there_are_templates_for_every_kind_that_is_promised():
+    assert list(KINDS_TO_WRITE) == [kind.name for kind in KINDS if not kind.provisional]
 
 
 @every_kind
 def test_a_distribution_is_complete(new, tmp_path, word):
     done = new(word, "wide-idea")
     assert done.exit_code == 0, done.output
-    plugin = f"{FAMILY_BY_KIND[WORDS[word]]}-wide-idea"
+    plugin = f"{KINDS_TO_WRITE[word].family}-wide-idea"
     package = f"src/esper_{plugin.replace('-', '_')}"
     assert folders(tmp_path) == [f"esper-{plugin}"]
     folder = tmp_path / f"esper-{plugin}"
@@ -74,11 +78,11 @@ def test_nothing_is_left_to_fill_in(word):
 @every_kind
 def test_every_template_is_used(word):
     parts = {path.name.removesuffix(".template") for path in (TEMPLATES / word).iterdir()}
-    assert parts == {"about.md", "config.py", "module.py", "plugin.py", "behaviour_test.py"}
+    assert parts == {"about.md", "config.py", "module.py", "plugin.py", "behaviour_test.py", "outline.toml"}
 
 
 def test_code_is_in_order_whatever_the_name(new, tmp_path):
-    for word in WORDS:
+    for word in KINDS_TO_WRITE:
         for name in ("a", "a-name-of-exactly-32-characters", "x" * 32):
             assert new(word, name).exit_code == 0
     ruff = (sys.executable, "-m", "ruff")
@@ -110,7 +114,7 @@ def test_the_folder_belongs_to_everybody_whom_the_umask_allows(new, tmp_path):
         ("blueprint", "blueprint-foo", "foo"),
         ("gate", "esper-gates-foo", "foo"),
         ("gate", "gate-foo", "foo"),
-        ("reward", "rewards-foo", "foo"),
+        ("reward-term", "rewards-foo", "foo"),
         ("sink", "x" * 33, "x" * 32),
         ("sink", "sink", "my-idea"),
         ("sink", "esper", "my-idea"),
@@ -137,7 +141,7 @@ def accepted(word, name):
 NAMES = st.text("abcdefg-09_é", max_size=40) | st.sampled_from(["none", "class", "site", "nn"])
 
 
-@given(word=st.sampled_from(list(WORDS)), name=NAMES)
+@given(word=st.sampled_from(list(KINDS_TO_WRITE)), name=NAMES)
 def test_what_is_accepted_is_good_for_all_that_is_called_so(word, name):
     found = accepted(word, name)
     assume(found is not None)

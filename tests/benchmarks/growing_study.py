@@ -23,7 +23,7 @@ from esper_app.configuration.components import RegisteredOptions
 from esper_app.configuration.overrides import parse_overrides
 from esper_app.configuration.resolve import resolve_config
 from esper_app.execution.run import execute
-from esper_core.leyline.specs import Kind, TaskSpec
+from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 
@@ -59,7 +59,7 @@ def settings_of(variant: str) -> tuple[str, ...]:
 
 def run_once(plugins: PluginSet, task: str, seed: int, settings: Sequence[str]) -> Row:
     """Run one configuration and return what the table shows of it."""
-    spec = plugins.registry.get(Kind.TASK, task).spec
+    spec = plugins.registry.get(TaskSpec.kind, task).spec
     assert isinstance(spec, TaskSpec)
     with tempfile.TemporaryDirectory() as runs:
         own = (f"seed={seed}", f'runs="{runs}"')

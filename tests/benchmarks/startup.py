@@ -24,8 +24,7 @@ ESPER = ("-c", "import sys; from esper_app.cli import main; sys.exit(main())")
 
 #: Prints the CPU time of discovery, loading and registration alone; what the interpreter imports before is not in it.
 IN_PROCESS = """
-import importlib.metadata, time
-import packaging.requirements
+import time
 from esper_core.plugins.loader import load_plugins
 begin = time.process_time()
 plugins = load_plugins()
@@ -39,6 +38,7 @@ COMMANDS: Sequence[tuple[str, tuple[str, ...], int | None]] = (
     ("esper --version", (*ESPER, "--version"), 60),
     ("esper --help", (*ESPER, "--help"), 120),
     (f"esper plugins list ({PLUGINS} plugins)", (*ESPER, "plugins", "list"), 220),
+    ("esper run --help", (*ESPER, "run", "--help"), None),
     (f"discovery, load, registration ({PLUGINS} plugins)", ("-c", IN_PROCESS.format(count=PLUGINS)), 40),
 )
 

@@ -9,7 +9,7 @@ import pytest
 from esper_app.configuration.components import RegisteredOptions
 from esper_app.configuration.overrides import parse_overrides
 from esper_app.configuration.resolve import resolve_config
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.loader import load_plugins
 
 _SPEC = importlib.util.spec_from_file_location("growing_study", Path(__file__).with_name("growing_study.py"))
@@ -20,7 +20,7 @@ _SPEC.loader.exec_module(bench)
 @pytest.mark.parametrize("part", bench.PARTS)
 def test_every_part_is_a_setting_that_a_run_takes(part):
     plugins = load_plugins()
-    spec = plugins.registry.get(Kind.TASK, "digits").spec
+    spec = plugins.registry.get(TaskSpec.kind, "digits").spec
     overrides = parse_overrides([*bench.QUIET, *bench.settings_of(part)])
     config = resolve_config(spec, RegisteredOptions(plugins.registry), overrides=overrides).config
     if part == "at-once":

@@ -21,7 +21,7 @@ from esper_core.kasmina.tracing import is_torch_only
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.sites import Layout, Site, SiteRequest
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec, HostSpec
 from esper_core.leyline.stages import Blend
 from esper_core.nn import ChannelGain
 from esper_core.plugins.loader import load_plugins
@@ -35,7 +35,7 @@ SEQUENCES = ["attention", "layer-norm", "lora", "mlp"]
 
 
 def seed_of(blueprint, site, **options):
-    registered = REGISTRY.get(Kind.BLUEPRINT, blueprint)
+    registered = REGISTRY.get(BlueprintSpec.kind, blueprint)
     torch.manual_seed(len(blueprint))
     return disturb(resolve(registered)(site, build_config(registered, options)))
 
@@ -142,7 +142,7 @@ class TestEveryBlueprint:
         assert_nothing_of_esper(exported)
 
     def test_the_two_lists_are_all_that_can_be_exported(self):
-        known = {registered.spec.name for registered in REGISTRY[Kind.BLUEPRINT]}
+        known = {registered.spec.name for registered in REGISTRY[BlueprintSpec.kind]}
         assert known == {*IMAGES, *SEQUENCES, "flex-attention"}
 
 
@@ -239,7 +239,7 @@ class TestRoots:
 
 @pytest.mark.parametrize("blueprint", ["conv-light", "depthwise"])
 def test_the_cnn_host_with_group_norm(blueprint, images):
-    host = REGISTRY.get(Kind.HOST, "cnn")
+    host = REGISTRY.get(HostSpec.kind, "cnn")
     build = resolve(host)(
         build_config(host, {"widths": [4, 8]}), DataShape(kind=TaskKind.IMAGES, input_shape=(1, 6, 6), outputs=3)
     )
@@ -250,7 +250,7 @@ def test_the_cnn_host_with_group_norm(blueprint, images):
 
 
 def test_the_transformer_host(sequences):
-    host = REGISTRY.get(Kind.HOST, "transformer")
+    host = REGISTRY.get(HostSpec.kind, "transformer")
     shape = DataShape(kind=TaskKind.TOKENS, input_shape=(6,), outputs=9)
     options = {"width": 8, "heads": 2, "layers": 2, "sites": ["attention", "mlp", "block"]}
     build = resolve(host)(build_config(host, options), shape)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from esper_core import API, __version__
-from esper_core.plugins.known import LIBRARIES
+from esper_core.plugins.known import install_line_for_plugin
 
 #: What a run names, by the word behind ``esper-``. A plugin of these families is standard, unless it needs a library
 #: that is not in LIGHT; adapters into other frameworks and apps are never standard.
@@ -83,7 +83,7 @@ def lower_bounds(it, core) -> Iterator[str]:
 
 def entry_point(it, core) -> Iterator[str]:
     """Fix: in `[project.entry-points.esper]`, `<name without esper-> = "<package>.plugin"`; none without plugin.py."""
-    expected = {it.name.removeprefix("esper-"): f"{it.package}.plugin"} if it.name not in LIBRARIES else {}
+    expected = {it.name.removeprefix("esper-"): f"{it.package}.plugin"} if install_line_for_plugin(it.name) else {}
     found = it.project.get("entry-points", {}).get("esper", {})
     if found != expected:
         yield f"{found} instead of {expected}"

@@ -15,14 +15,14 @@ import pytest
 
 from esper_app.cli.root import cli
 from esper_app.configuration.config import RunSettings
-from esper_app.configuration.config_text import CORE_SECTIONS
 from esper_app.configuration.option_docs import attribute_docs
+from esper_app.configuration.places import CORE_SECTIONS
 from esper_app.execution.manifest import CoreEntry, Manifest, PluginEntry
 from esper_app.locks.lock import LockedPlugin
 from esper_core import hooks
 from esper_core.leyline.errors import CODES
-from esper_core.leyline.specs import KIND_BY_SPEC
 from esper_core.leyline.stages import TRANSITIONS
+from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.resolve import config_class
 from esper_core.plugins.verify import hook_arguments
@@ -152,7 +152,7 @@ def test_every_plugin_has_its_page(site, plugins):
 
 def test_every_kind_is_there_with_the_fields_of_its_descriptor(site):
     rows, text = site.rows("generated/kinds"), site.text("generated/kinds")
-    for spec in KIND_BY_SPEC:
+    for spec in (kind.spec for kind in KINDS):
         assert f": {spec.__name__}" in text
         assert {field.name for field in attrs.fields(spec)} <= set(rows)
 

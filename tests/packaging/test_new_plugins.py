@@ -7,19 +7,19 @@ import sys
 
 import pytest
 
-from esper_app_new.scaffold.names import WORDS, names
+from esper_app_new.scaffold.names import KINDS_TO_WRITE, names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-every_kind = pytest.mark.parametrize("word", WORDS)
+every_kind = pytest.mark.parametrize("word", KINDS_TO_WRITE)
 
 
 @pytest.fixture(scope="module")
 def written(workshop):
     """The folder of a new plugin of each kind, all of them installed."""
-    for word in WORDS:
+    for word in KINDS_TO_WRITE:
         workshop.esper("plugins", "new", word, "foo")
-    folders = {word: workshop.work / names(word, "foo").distribution for word in WORDS}
+    folders = {word: workshop.work / names(kind, "foo").distribution for word, kind in KINDS_TO_WRITE.items()}
     # One build backend for all of them, instead of an environment to build each.
     workshop.pip("install", "--quiet", "--no-compile", "hatchling>=1.27")
     workshop.pip("install", "--quiet", "--no-compile", "--no-deps", "--no-build-isolation", *folders.values())
@@ -30,7 +30,7 @@ def test_all_are_active(workshop, written):
     records = workshop.plugins()
     found = {word: records[folder.name] for word, folder in written.items()}
     assert {word: (record["status"], record["problem"]) for word, record in found.items()} == dict.fromkeys(
-        WORDS, ("active", None)
+        KINDS_TO_WRITE, ("active", None)
     )
 
 

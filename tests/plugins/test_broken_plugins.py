@@ -12,8 +12,8 @@ from attrs import field, frozen
 
 import esper_core.plugins
 from esper_core.leyline.errors import EsperError, ExitCode
-from esper_core.leyline.specs import Kind
-from esper_core.plugins.discovery import installed
+from esper_core.leyline.specs import BlueprintSpec
+from esper_core.plugins.discovery import installed_plugins
 from esper_core.plugins.records import Status
 from esper_core.plugins.selection import Block, Selection
 
@@ -207,7 +207,7 @@ def test_it_is_named_precisely(broken, load):
 def test_what_is_sound_goes_on_working(broken, load):
     plugins = load()
     assert one(plugins, "blueprint-sound").status is Status.ACTIVE
-    assert plugins.registry.get(Kind.BLUEPRINT, "sound").origin.distribution == "esper-blueprint-sound"
+    assert plugins.registry.get(BlueprintSpec.kind, "sound").origin.distribution == "esper-blueprint-sound"
 
 
 def test_it_offers_nothing(broken, load):
@@ -215,11 +215,11 @@ def test_it_offers_nothing(broken, load):
     assert one(plugins, "bad").components == ()
     assert not [registered for registered in plugins.registry if registered.origin.plugin == "bad"]
     assert not [
-        origin
+        it
         for hook in one(plugins, "bad").hooks
         if hook.startswith("esper_") and hasattr(plugins.manager.hook, hook)
-        for _, origin in plugins.implementations(hook)
-        if origin.plugin == "bad"
+        for it in plugins.implementations(hook)
+        if it.origin.plugin == "bad"
     ]
 
 
@@ -300,7 +300,7 @@ def test_only_what_was_verified_is_registered(install, load):
         HEAD + "def __dir__():\n    raise RuntimeError('no')\n\n@hookimpl\ndef esper_blueprints():\n    yield spec()\n"
     )
     install("esper-secretive", code=code)
-    assert load().registry.names(Kind.BLUEPRINT) == ("twice",)
+    assert load().registry.names(BlueprintSpec.kind) == ("twice",)
 
 
 def test_hooks_of_other_plugins_may_be_optional(install, load):
@@ -340,7 +340,7 @@ class TestDuplicates:
         plugins = load(Selection(wanted=(*others, name)))
         assert one(plugins, "esper-second").status is Status.ACTIVE
         assert one(plugins, "esper-first").status is not Status.ACTIVE
-        assert plugins.registry.get(Kind.BLUEPRINT, "second").origin.version == "2.0"
+        assert plugins.registry.get(BlueprintSpec.kind, "second").origin.version == "2.0"
 
     def test_switching_one_off_leaves_the_other(self, load):
         plugins = load(Selection(blocked=(Block("esper-first"),)))
@@ -388,8 +388,8 @@ def test_damaged_metadata_damage_nobody_else(install, load, site):
     folder = site / "esper_odd-0.1.0.dist-info"
     (folder / "METADATA").unlink()
     (folder / "direct_url.json").write_text("editable, or so")
-    names = {candidate.origin.plugin: candidate.origin for candidate in installed()}
-    assert names["odd"].distribution == "(unnamed)"
+    names = {candidate.origin.plugin: candidate.origin for candidate in installed_plugins()}
+    assert (names["odd"].distribution, names["odd"].version) == ("esper-odd", "0.1.0")
     assert not names["odd"].editable
     assert names["blueprint-sound"].distribution == "esper-blueprint-sound"
 
@@ -402,7 +402,7 @@ def test_old_metadata_folders_are_read_too(install, site):
     (folder / "requires.txt").write_text("attrs>=900\n")
     folder.rename(site / "esper_old.egg-info")
     importlib.invalidate_caches()
-    (old,) = [candidate for candidate in installed() if candidate.origin.plugin == "old"]
+    (old,) = [candidate for candidate in installed_plugins() if candidate.origin.plugin == "old"]
     assert (old.origin.distribution, old.origin.version, old.requires) == ("esper-old", "0.1.0", ("attrs>=900",))
 
 
@@ -411,7 +411,7 @@ def test_an_editable_installation_is_told(install, site):
     (site / "esper_edited-0.1.0.dist-info" / "direct_url.json").write_text(
         '{"url": "file:///somewhere", "dir_info": {"editable": true}}'
     )
-    assert [c.origin.editable for c in installed() if c.origin.plugin == "edited"] == [True]
+    assert [c.origin.editable for c in installed_plugins() if c.origin.plugin == "edited"] == [True]
 
 
 def test_only_public_parts_of_pluggy_are_used():

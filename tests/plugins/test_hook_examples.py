@@ -11,7 +11,9 @@ from esper_core import api, hooks, specs
 from esper_core.leyline.actions import Transition
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.stages import Cause, Stage
-from esper_core.plugins.collect import SPEC_BY_HOOK, collect
+from esper_core.plugins.calling import Implementation
+from esper_core.plugins.collect import collect
+from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.records import Origin
 from esper_core.plugins.verify import find_hooks, hook_arguments, new_manager, verify
 
@@ -59,10 +61,14 @@ def test_it_is_a_sound_implementation(hook, example):
     assert not verify(found, ORIGIN)
 
 
-@pytest.mark.parametrize(("hook", "spec"), SPEC_BY_HOOK.items())
-def test_registration_gives_a_descriptor(hook, spec, example):
-    (registered,) = collect(hook, vars(example(hook))[hook], ORIGIN)
-    assert type(registered.spec) is spec
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_registration_gives_a_descriptor(kind, example):
+    (registered,) = collect(kind, Implementation(kind.hook, vars(example(kind.hook))[kind.hook], (), ORIGIN))
+    assert type(registered.spec) is kind.spec
+
+
+def test_every_registration_hook_is_that_of_a_kind():
+    assert {kind.hook for kind in KINDS} | {"esper_commands"} == set(hooks.hooks_of(hooks.RegistrationSpecs))
 
 
 @pytest.mark.parametrize(

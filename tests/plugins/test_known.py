@@ -1,50 +1,53 @@
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from esper_core.leyline.specs import GateSpec, Kind
-from esper_core.plugins.known import (
-    FIRST_PARTY,
-    LIBRARIES,
-    conventional_distribution,
-    install_line,
-    install_line_for_plugin,
-)
+from esper_core.plugins.known import first_party, install_line, install_line_for_plugin
 from esper_core.plugins.loader import load_plugins
 
-WORKSPACE = Path(__file__).parents[2] / "plugins"
+ROOT = Path(__file__).parents[2]
+PROJECTS = {
+    path.parent.name: tomllib.loads(path.read_text())["project"] for path in ROOT.glob("plugins/*/pyproject.toml")
+}
+LIBRARIES = sorted(name for name, project in PROJECTS.items() if "esper" not in project.get("entry-points", {}))
 
 
-def test_the_index_is_the_workspace():
-    assert {project.parent.name for project in WORKSPACE.glob("*/pyproject.toml")} == FIRST_PARTY
+def test_the_file_is_current():
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "first_party.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
-def test_libraries_are_what_has_no_entry_point():
-    projects = {path.parent.name: tomllib.loads(path.read_text()) for path in WORKSPACE.glob("*/pyproject.toml")}
-    assert {name for name, it in projects.items() if "esper" not in it["project"].get("entry-points", {})} == LIBRARIES
+def test_every_plugin_of_ours_is_in_it():
+    ours = {
+        distribution for kind, found in first_party().items() if kind != "command" for distribution in found.values()
+    }
+    assert ours == set(PROJECTS) - set(LIBRARIES)
 
 
-@pytest.mark.parametrize("name", sorted(LIBRARIES))
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_a_library_is_no_plugin_that_could_be_missing(name):
     assert install_line_for_plugin(name) is None
     assert install_line_for_plugin(name.removeprefix("esper-")) is None
 
 
-def test_every_component_of_ours_is_found_under_its_distribution():
-    ours = [r for r in load_plugins(tolerant=True).registry if r.origin.distribution in FIRST_PARTY]
-    assert {r.spec.kind for r in ours} >= {Kind.HOST, Kind.BLUEPRINT, Kind.GATE, Kind.POLICY, Kind.SINK, Kind.TASK}
-    for registered in ours:
-        name = registered.spec.gate_set if isinstance(registered.spec, GateSpec) else registered.spec.name
-        assert conventional_distribution(registered.spec.kind, name) == registered.origin.distribution
-
-
 def test_ours_are_sound_without_a_single_warning():
-    ours = [r for r in load_plugins(tolerant=True).records if r.origin.distribution in FIRST_PARTY]
+    ours = [r for r in load_plugins(tolerant=True).records if r.origin.distribution in PROJECTS]
     assert [r.problem for r in ours if r.problem] == []
+    assert len(ours) == len(PROJECTS) - len(LIBRARIES)
 
 
 @pytest.mark.parametrize("name", ["esper-blueprint-typo", "blueprint-typo", "requests"])
-def test_only_what_is_in_the_index_is_suggested(name):
+def test_only_what_is_ours_is_suggested(name):
     assert install_line_for_plugin(name) is None
-    assert install_line(Kind.BLUEPRINT, name) is None
+    assert install_line("blueprint", name) is None
+
+
+def test_what_is_ours_is_suggested_by_the_distribution_that_has_it():
+    assert install_line("task", "fashion-mnist") == "pip install esper-task-vision"
+    assert install_line("gate", "strict") == "pip install esper-gates-standard"
+    assert install_line_for_plugin("sink-jsonl") == "pip install esper-sink-jsonl"

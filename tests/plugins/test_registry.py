@@ -2,7 +2,7 @@ import pytest
 from attrs import evolve
 
 from esper_core.leyline.errors import EsperError, ExitCode
-from esper_core.leyline.specs import BlueprintSpec, GateSpec, HostSpec, Kind, TaskSpec
+from esper_core.leyline.specs import BlueprintSpec, GateSpec, HostSpec, PolicySpec, SinkSpec, TaskSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.records import Origin, PluginRecord, Registered, Status
 from esper_core.plugins.registry import Registry
@@ -27,20 +27,20 @@ def test_it_is_ordered_by_kind_and_then_as_given():
     task = Registered(TaskSpec(name="t", summary="-", factory="m:f", host="h"), origin("esper-y"))
     registry = Registry.of_components([task, blueprint("b"), host, blueprint("a")])
     assert [registered.spec.name for registered in registry] == ["h", "b", "a", "t"]
-    assert registry.names(Kind.BLUEPRINT) == ("b", "a")
-    assert registry[Kind.HOST] == (host,)
+    assert registry.names(BlueprintSpec.kind) == ("b", "a")
+    assert registry[HostSpec.kind] == (host,)
     assert len(registry) == 4
 
 
 def test_a_component_is_found_by_its_name():
     registry = Registry.of_components([blueprint("a"), blueprint("b")])
-    assert registry.get(Kind.BLUEPRINT, "b").spec.name == "b"
+    assert registry.get(BlueprintSpec.kind, "b").spec.name == "b"
 
 
 def test_an_unknown_name_comes_with_the_nearest_one_and_the_place():
     registry = Registry.of_components([blueprint("my-conv"), blueprint("other")])
     with pytest.raises(EsperError) as raised:
-        registry.get(Kind.BLUEPRINT, "my-cov", where="policy.blueprints")
+        registry.get(BlueprintSpec.kind, "my-cov", where="policy.blueprints")
     assert (raised.value.code, raised.value.exit_code) == ("E204", ExitCode.USAGE)
     assert raised.value.where == "policy.blueprints"
     assert raised.value.fix == 'did you mean "my-conv"?'
@@ -49,12 +49,12 @@ def test_an_unknown_name_comes_with_the_nearest_one_and_the_place():
 @pytest.mark.parametrize(
     ("kind", "name", "line"),
     [
-        (Kind.BLUEPRINT, "conv-light", "pip install esper-blueprint-conv-light"),
-        (Kind.TASK, "fashion-mnist", "pip install esper-task-vision"),
-        (Kind.GATE, "standard", "pip install esper-gates-standard"),
-        (Kind.SINK, "jsonl", "pip install esper-sink-jsonl"),
-        (Kind.HOST, "cnn", "pip install esper-host-cnn"),
-        (Kind.POLICY, "heuristic", "pip install esper-policy-heuristic"),
+        (BlueprintSpec.kind, "conv-light", "pip install esper-blueprint-conv-light"),
+        (TaskSpec.kind, "fashion-mnist", "pip install esper-task-vision"),
+        (GateSpec.kind, "standard", "pip install esper-gates-standard"),
+        (SinkSpec.kind, "jsonl", "pip install esper-sink-jsonl"),
+        (HostSpec.kind, "cnn", "pip install esper-host-cnn"),
+        (PolicySpec.kind, "heuristic", "pip install esper-policy-heuristic"),
     ],
 )
 def test_a_first_party_component_comes_with_its_pip_line(kind, name, line):
@@ -68,7 +68,7 @@ class TestAmbiguity:
 
     def test_a_bare_name_is_an_error_that_lists_both(self):
         with pytest.raises(EsperError) as raised:
-            self.REGISTRY.get(Kind.BLUEPRINT, "foo")
+            self.REGISTRY.get(BlueprintSpec.kind, "foo")
         assert (raised.value.code, raised.value.exit_code) == ("E111", ExitCode.USAGE)
         assert "esper-one 1.2" in raised.value.what
         assert "Acme.Two 1.2" in raised.value.what
@@ -76,11 +76,11 @@ class TestAmbiguity:
 
     @pytest.mark.parametrize("name", ["acme-two/foo", "Acme.Two/foo"])
     def test_the_distribution_in_front_tells_them_apart(self, name):
-        assert self.REGISTRY.get(Kind.BLUEPRINT, name).origin.distribution == "Acme.Two"
+        assert self.REGISTRY.get(BlueprintSpec.kind, name).origin.distribution == "Acme.Two"
 
     def test_an_unknown_distribution_in_front_is_an_error(self):
         with pytest.raises(EsperError, match='"three/foo" is not known'):
-            self.REGISTRY.get(Kind.BLUEPRINT, "three/foo")
+            self.REGISTRY.get(BlueprintSpec.kind, "three/foo")
 
     def test_every_component_is_found_by_its_id(self):
         for registered in self.REGISTRY:
@@ -98,14 +98,14 @@ class TestInactivePlugins:
     @pytest.mark.parametrize("name", ["foo", "esper-blueprint-foo/anything"])
     def test_what_failed_is_the_error_when_it_is_needed(self, status, name):
         with pytest.raises(EsperError) as raised:
-            self.registry(status, (self.ERROR,)).get(Kind.BLUEPRINT, name)
+            self.registry(status, (self.ERROR,)).get(BlueprintSpec.kind, name)
         assert raised.value is self.ERROR
         assert raised.value.exit_code is ExitCode.PLUGIN
 
     @pytest.mark.parametrize("status", [Status.BLOCKED, Status.NOT_SELECTED])
     def test_what_was_left_out_is_named(self, status):
         with pytest.raises(EsperError) as raised:
-            self.registry(status).get(Kind.BLUEPRINT, "foo")
+            self.registry(status).get(BlueprintSpec.kind, "foo")
         assert f"(esper-blueprint-foo 1.2) is {status}" in raised.value.why
 
 

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from esper_core.leyline.errors import EsperError, ExitCode
-from esper_core.leyline.specs import BlueprintSpec, Kind
+from esper_core.leyline.specs import BlueprintSpec
 from esper_core.plugins.records import Origin, Registered
 from esper_core.plugins.resolve import build_config, config_class, resolve
 
@@ -17,7 +17,7 @@ def registered(**fields):
 @pytest.fixture
 def foo(install, load):
     install("esper-blueprint-foo")
-    return load().registry.get(Kind.BLUEPRINT, "foo")
+    return load().registry.get(BlueprintSpec.kind, "foo")
 
 
 class TestFactories:

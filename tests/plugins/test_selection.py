@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esper_core.leyline.errors import EsperError, ExitCode
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec
 from esper_core.plugins.discovery import Candidate, from_file, from_module
 from esper_core.plugins.records import Origin, Status
 from esper_core.plugins.selection import Block, PluginOptions, Selection, choose, select
@@ -64,8 +64,8 @@ class TestCallOrder:
         for name in ("esper-blueprint-one", "esper-blueprint-two", "esper-blueprint-three"):
             install(name)
         plugins = load(Selection(wanted=("blueprint-two", "auto")))
-        assert plugins.registry.names(Kind.BLUEPRINT) == ("two", "one", "three")
-        assert [origin.plugin for _, origin in plugins.implementations("esper_blueprints")] == [
+        assert plugins.registry.names(BlueprintSpec.kind) == ("two", "one", "three")
+        assert [it.origin.plugin for it in plugins.implementations("esper_blueprints")] == [
             "blueprint-two",
             "blueprint-one",
             "blueprint-three",
@@ -235,7 +235,7 @@ class TestBlocked:
         install("esper-blueprint-quiet")
         plugins = load(Selection(blocked=(Block("blueprint-quiet"),)))
         with pytest.raises(EsperError, match="cannot be used") as raised:
-            plugins.registry.get(Kind.BLUEPRINT, "quiet")
+            plugins.registry.get(BlueprintSpec.kind, "quiet")
         assert raised.value.code == "E204"
         assert "is blocked" in raised.value.why
         assert "leave blueprint-quiet out of --no-plugin" in raised.value.fix
@@ -266,14 +266,14 @@ def esper_blueprints():
         from esper_core.plugins.resolve import resolve
 
         plugins = load(Selection(wanted=(wanted,), paths=(file,)))
-        registered = plugins.registry.get(Kind.BLUEPRINT, "my-plugin/mine")
+        registered = plugins.registry.get(BlueprintSpec.kind, "my-plugin/mine")
         assert registered.origin.file == str(file)
         assert resolve(registered) is sys.modules["my_plugin"].Mine
 
     def test_it_is_read_anew_each_time(self, file, load):
         load(Selection(paths=(file,)))
         file.write_text(self.CODE.replace('name="mine"', 'name="yours"'))
-        assert load(Selection(paths=(file,))).registry.names(Kind.BLUEPRINT) == ("yours",)
+        assert load(Selection(paths=(file,))).registry.names(BlueprintSpec.kind) == ("yours",)
 
     def test_a_broken_one_is_an_error(self, file, load):
         file.write_text("import nothing_of_the_sort\n")
@@ -309,7 +309,7 @@ def test_a_module_at_hand_is_a_plugin_too(load):
     from esper_core.plugins.loader import load_plugins
 
     plugins = load_plugins(sources=[from_module(module)])
-    assert plugins.registry.get(Kind.BLUEPRINT, "mine").origin.plugin == "in-a-notebook"
+    assert plugins.registry.get(BlueprintSpec.kind, "mine").origin.plugin == "in-a-notebook"
 
 
 class TestRequires:

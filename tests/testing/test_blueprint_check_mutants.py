@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from esper_core.api import Layout, Site
 from esper_core.nn import BoundedGain, group_count
-from esper_core.specs import BlueprintSpec, Capability, Kind
+from esper_core.specs import BlueprintSpec, Capability
 from esper_testing import CHECKS, BlueprintSubject, Check, CheckFailure
 
 
@@ -265,7 +265,7 @@ MUTANTS: dict[str, list[Mutant]] = {
 
 
 def test_every_check_has_a_mutant() -> None:
-    assert set(MUTANTS) == {check.id for check in CHECKS if check.kind is Kind.BLUEPRINT}
+    assert set(MUTANTS) == {check.id for check in CHECKS if check.kind == BlueprintSpec.kind}
 
 
 @pytest.mark.parametrize(

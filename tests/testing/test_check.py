@@ -2,8 +2,7 @@
 
 import pytest
 
-from esper_core.leyline.specs import Kind
-from esper_core.specs import BlueprintSpec, Capability
+from esper_core.specs import BlueprintSpec, Capability, GateSpec
 from esper_testing import CHECKS, CheckLevel
 from esper_testing.check import CheckFailure, check, collect
 
@@ -13,7 +12,7 @@ def spec(*capabilities: Capability) -> BlueprintSpec:
 
 
 def test_capabilities_require_and_excuse() -> None:
-    @check("a", Kind.BLUEPRINT, CheckLevel.CONTRACT, requires={Capability.RANDOM}, exempts={Capability.NO_EXPORT})
+    @check("a", BlueprintSpec.kind, CheckLevel.CONTRACT, requires={Capability.RANDOM}, exempts={Capability.NO_EXPORT})
     def a(subject: object) -> None:
         """A."""
 
@@ -23,7 +22,7 @@ def test_capabilities_require_and_excuse() -> None:
 
 
 def test_a_check_is_for_one_kind() -> None:
-    @check("a", Kind.GATE, CheckLevel.STATIC)
+    @check("a", GateSpec.kind, CheckLevel.STATIC)
     def a(subject: object) -> None:
         """A."""
 
@@ -33,7 +32,7 @@ def test_a_check_is_for_one_kind() -> None:
 def test_a_check_needs_documentation() -> None:
     with pytest.raises(ValueError, match="docstring"):
 
-        @check("a", Kind.BLUEPRINT, CheckLevel.STATIC)
+        @check("a", BlueprintSpec.kind, CheckLevel.STATIC)
         def a(subject: object) -> None:
             pass
 
@@ -42,7 +41,7 @@ def test_what_a_component_raises_is_told_with_its_place() -> None:
     def broken() -> None:
         raise KeyError("boom")
 
-    @check("a", Kind.BLUEPRINT, CheckLevel.STATIC)
+    @check("a", BlueprintSpec.kind, CheckLevel.STATIC)
     def a(subject: object) -> None:
         """A."""
         broken()
@@ -53,7 +52,7 @@ def test_what_a_component_raises_is_told_with_its_place() -> None:
 
 
 def test_ids_are_unique_within_a_module_and_in_the_whole_list() -> None:
-    @check("a", Kind.BLUEPRINT, CheckLevel.STATIC)
+    @check("a", BlueprintSpec.kind, CheckLevel.STATIC)
     def a(subject: object) -> None:
         """A."""
 

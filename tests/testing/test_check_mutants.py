@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from esper_core.specs import Kind
+from esper_core.specs import BlueprintSpec
 from esper_testing import CHECKS, Check, CheckFailure, NotApplicable
 from esper_testing.check import Scope
 from esper_testing.surroundings import watched
 
-ELSEWHERE = {Kind.BLUEPRINT, Scope.PLUGIN}
+ELSEWHERE = {BlueprintSpec.kind, Scope.PLUGIN}
 
 
 def load(path: Path) -> Any:

@@ -64,9 +64,10 @@ def test_padding_is_not_seen(causal: bool, window: int | None) -> None:
 
 
 def test_is_listed_with_the_reason_where_it_cannot_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(availability, "version", lambda _: "2.13.0+cpu")
+    monkeypatch.setattr(availability, "_torch_version", lambda: "2.13.0+cpu")
+    monkeypatch.setattr(availability.sys, "platform", "win32")
     assert "CPU build" in str(availability.unavailable())
-    monkeypatch.setattr(availability, "version", lambda _: "2.13.0")
+    monkeypatch.setattr(availability, "_torch_version", lambda: "2.13.0")
     monkeypatch.setattr(availability.sys, "platform", "darwin")
     assert "MPS" in str(availability.unavailable())
     monkeypatch.setattr(availability.sys, "platform", "linux")
@@ -78,7 +79,7 @@ def test_is_listed_with_the_reason_where_it_cannot_train(monkeypatch: pytest.Mon
 
 
 def test_is_available_where_there_is_an_accelerator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(availability, "version", lambda _: "2.13.0")
+    monkeypatch.setattr(availability, "_torch_version", lambda: "2.13.0")
     monkeypatch.setattr(availability.sys, "platform", "linux")
     monkeypatch.setattr(availability, "ACCELERATORS", (str(tmp_path),))
     assert availability.unavailable() is None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esper_core.api import DataShape, EsperError, HostBuild, TaskKind
-from esper_core.specs import Capability, Kind, Layout
+from esper_core.specs import Capability, HostSpec, Layout
 from esper_host_cnn.cnn import build
 from esper_host_cnn.config import CnnConfig
 from esper_host_cnn.plugin import esper_hosts
@@ -34,7 +34,7 @@ def parameter_count(module: nn.Module) -> int:
 
 def test_descriptor_resolves_to_the_factory_and_its_options() -> None:
     (spec,) = esper_hosts()
-    assert (spec.name, spec.kind, spec.layouts) == ("cnn", Kind.HOST, {Layout.NCHW})
+    assert (spec.name, spec.kind, spec.layouts) == ("cnn", HostSpec.kind, {Layout.NCHW})
     assert spec.factory == f"{build.__module__}:{build.__qualname__}"
     assert spec.config == f"{CnnConfig.__module__}:{CnnConfig.__qualname__}"
 

@@ -18,7 +18,7 @@ from esper_core.kasmina.cost import count_flops, forward_flops
 from esper_core.kasmina.outputs import replace, select
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.structure import structure
-from esper_core.specs import Capability, Kind, Layout
+from esper_core.specs import Capability, HostSpec, Layout
 from esper_host_hf.config import Attention, HfConfig
 from esper_host_hf.host import build
 from esper_host_hf.plugin import esper_hosts
@@ -45,7 +45,7 @@ def fired(host: HostBuild, inputs: Tensor) -> list[tuple[str | None, tuple[int, 
 
 def test_descriptor_resolves_to_the_factory_and_its_options() -> None:
     (spec,) = esper_hosts()
-    assert (spec.name, spec.kind, spec.layouts) == ("hf", Kind.HOST, {Layout.BTD})
+    assert (spec.name, spec.kind, spec.layouts) == ("hf", HostSpec.kind, {Layout.BTD})
     assert spec.factory == f"{build.__module__}:{build.__qualname__}"
     assert spec.config == f"{HfConfig.__module__}:{HfConfig.__qualname__}"
 

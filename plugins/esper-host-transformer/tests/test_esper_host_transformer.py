@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esper_core.api import DataShape, EsperError, HostBuild, TaskKind
-from esper_core.specs import Capability, Kind, Layout
+from esper_core.specs import Capability, HostSpec, Layout
 from esper_host_transformer.config import TransformerConfig
 from esper_host_transformer.gpt import build
 from esper_host_transformer.plugin import esper_hosts
@@ -50,7 +50,7 @@ def refusal(config: TransformerConfig, data: DataShape) -> EsperError:
 
 def test_descriptor_resolves_to_the_factory_and_its_options() -> None:
     (spec,) = esper_hosts()
-    assert (spec.name, spec.kind, spec.layouts) == ("transformer", Kind.HOST, {Layout.BTD})
+    assert (spec.name, spec.kind, spec.layouts) == ("transformer", HostSpec.kind, {Layout.BTD})
     assert spec.factory == f"{build.__module__}:{build.__qualname__}"
     assert spec.config == f"{TransformerConfig.__module__}:{TransformerConfig.__qualname__}"
 

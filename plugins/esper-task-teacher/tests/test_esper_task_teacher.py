@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from esper_core.api import EsperError, Task, TaskKind, plain
-from esper_core.specs import Kind
+from esper_core.specs import TaskSpec
 from esper_task_teacher.config import TeacherConfig
 from esper_task_teacher.drawing import build_examiner, draw_images, stream
 from esper_task_teacher.plugin import esper_tasks
@@ -32,7 +32,7 @@ def plain_task() -> TeacherTask:
 
 def test_the_descriptor_names_factory_options_and_a_host_with_the_teachers_blocks():
     (spec,) = esper_tasks()
-    assert (spec.name, spec.kind, spec.host) == ("teacher", Kind.TASK, "cnn")
+    assert (spec.name, spec.kind, spec.host) == ("teacher", TaskSpec.kind, "cnn")
     assert spec.factory == "esper_task_teacher.task:TeacherTask"
     assert spec.config == "esper_task_teacher.config:TeacherConfig"
     assert tuple(spec.host_options["widths"]) == TeacherConfig().widths

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from esper_core.api import EsperError, Split, Task, TaskKind
-from esper_core.specs import Kind, TaskSpec
+from esper_core.specs import TaskSpec
 from esper_task_text.config import TextConfig, TinyStoriesConfig
 from esper_task_text.plugin import esper_tasks
 from esper_task_text.tasks import TextTask, text, tinystories
@@ -54,7 +54,7 @@ def test_descriptors_name_the_factories_and_options() -> None:
     assert list(SPECS) == ["text", "tinystories"]
     for name, factory, config in (("text", text, TextConfig), ("tinystories", tinystories, TinyStoriesConfig)):
         spec = SPECS[name]
-        assert spec.kind is Kind.TASK
+        assert spec.kind == TaskSpec.kind
         assert resolved(spec.factory) is factory
         assert resolved(spec.config) is config
         assert spec.host == "transformer"

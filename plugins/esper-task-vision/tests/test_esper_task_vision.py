@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from esper_core.api import EsperError, Task
-from esper_core.specs import Kind, TaskSpec
+from esper_core.specs import TaskSpec
 from esper_task_vision.augmentation import crop_and_flip
 from esper_task_vision.config import Cifar10Config, FashionMnistConfig
 from esper_task_vision.images import LabelledImages, RawSplits
@@ -43,7 +43,7 @@ def test_descriptors_name_the_factories_and_options() -> None:
     expected["cifar10"] = (cifar10, Cifar10Config)
     for name, (factory, config) in expected.items():
         spec = SPECS[name]
-        assert spec.kind is Kind.TASK
+        assert spec.kind == TaskSpec.kind
         assert resolved(spec.factory) is factory
         assert (resolved(spec.config) if spec.config else None) is config
         assert spec.host == "cnn"

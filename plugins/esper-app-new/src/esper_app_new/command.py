@@ -5,10 +5,9 @@ from pathlib import Path
 
 import click
 
-from esper_app_new.scaffold.files import OUTLINES, render, write
-from esper_app_new.scaffold.names import WORDS, Names, names
-from esper_core.leyline.specs import GateSpec
-from esper_core.plugins.known import FIRST_PARTY
+from esper_app_new.scaffold.files import outline, render, write
+from esper_app_new.scaffold.names import KINDS_TO_WRITE, Names, names
+from esper_core.plugins.known import install_line_for_plugin
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.records import Registered
 from esper_core.plugins.selection import PluginOptions, select
@@ -24,7 +23,7 @@ _START_HERE = {
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(list(WORDS)))
+@click.argument("kind", type=click.Choice(list(KINDS_TO_WRITE)))
 @click.argument("name")
 @click.option(
     "--directory",
@@ -39,7 +38,7 @@ def new(kind: str, name: str, directory: Path) -> None:
     NAME is what runs will call it: lower-case words joined by '-', such as wide-attention. The folder is called after
     the distribution, esper-<family>-NAME, and must not exist.
     """
-    called = names(kind, name)
+    called = names(KINDS_TO_WRITE[kind], name)
     folder = directory / called.distribution
     clashes, files = _clashes(called), render(called)
     write(files, folder)
@@ -55,7 +54,7 @@ def _told(file: str) -> str | None:
 
 
 def _next_steps(called: Names, folder: Path) -> str:
-    use = OUTLINES[called.kind].use.replace("$name", called.name)
+    use = outline(called.kind.name).use.replace("$name", called.name)
     steps = [f"cd {folder}", "pip install -e '.[dev]'", "pytest", use]
     return "\nNext:\n\n" + "\n".join(f"  {step}" for step in steps)
 
@@ -64,7 +63,7 @@ def _clashes(called: Names) -> list[str]:
     """Say who uses the names already. Nobody is asked for permission: the other one may not be wanted here."""
     found = load_plugins(select(PluginOptions(), os.environ), tolerant=True)
     warnings = []
-    if called.distribution in FIRST_PARTY:
+    if install_line_for_plugin(called.distribution):
         warnings.append(f"{called.distribution} is a distribution of Esper's own; pip would install that one by name")
     elif any(record.origin.distribution == called.distribution for record in found.records):
         warnings.append(f"a distribution {called.distribution} is installed; installing this one replaces it")
@@ -73,12 +72,12 @@ def _clashes(called: Names) -> list[str]:
         if _is_called(registered, called) and origin.distribution != called.distribution:
             title = f"{origin.provider}/{called.name}"
             warnings.append(
-                f'{origin.title} offers a {called.word} "{called.name}" too: runs would have to write {title}'
+                f'{origin.title} offers a {called.kind.name} "{called.name}" too: runs would have to write {title}'
             )
             break
     return warnings
 
 
 def _is_called(registered: Registered, called: Names) -> bool:
-    spec = registered.spec
-    return spec.kind is called.kind and called.name == (spec.gate_set if isinstance(spec, GateSpec) else spec.name)
+    kind = called.kind
+    return type(registered.spec) is kind.spec and getattr(registered.spec, kind.named_by) == called.name

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from esper_app.cli.config_options import ConfigOptions, config_options
 from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_command, resolve_run_config
+from esper_app.configuration.components import build_components
 from esper_app.configuration.config import RunConfig
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_core.plugins.loader import load_plugins
@@ -37,6 +38,7 @@ __all__ = [
     "RunConfig",
     "RunDirectory",
     "Selection",
+    "build_components",
     "config_options",
     "execute",
     "load_plugins",

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.sites import Layout, Site
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec
 from esper_testing.blueprint_subject import BlueprintSubject, rms, update
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 
@@ -48,7 +48,7 @@ def expect_same(actual: Tensor, expected: Tensor, seen: str, *, cause: str, fix:
         raise CheckFailure(f"{seen} (largest difference {difference:.3g})", cause=cause, fix=fix)
 
 
-@check("blueprint-shape", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-shape", BlueprintSpec.kind, CONTRACT)
 def shape(subject: BlueprintSubject) -> None:
     """The update is one finite tensor of h's shape and dtype, at birth and after training.
 
@@ -60,7 +60,7 @@ def shape(subject: BlueprintSubject) -> None:
         expect_update(update(subject.awake(site), h), h, f"after training, {site.id}")
 
 
-@check("blueprint-any-size", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-any-size", BlueprintSpec.kind, CONTRACT)
 def any_size(subject: BlueprintSubject) -> None:
     """A seed serves every height, width and length, odd ones and 1 included, not only those of the traced batch."""
     for site in subject.sites:
@@ -70,7 +70,7 @@ def any_size(subject: BlueprintSubject) -> None:
             expect_update(update(module, h), h, f"{site.id} with size {size}")
 
 
-@check("blueprint-single-sample", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-single-sample", BlueprintSpec.kind, CONTRACT)
 def single_sample(subject: BlueprintSubject) -> None:
     """A batch of one sample is served like any other, in training mode too: the last batch of an epoch may be one."""
     for site in subject.sites:
@@ -78,7 +78,7 @@ def single_sample(subject: BlueprintSubject) -> None:
         expect_update(update(subject.awake(site).train(), h), h, f"{site.id} with one sample")
 
 
-@check("blueprint-narrow-site", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-narrow-site", BlueprintSpec.kind, CONTRACT)
 def narrow_site(subject: BlueprintSubject) -> None:
     """A site with a single channel or feature is served, or refused with the error E404 when the seed is built."""
     for layout in sorted(subject.spec.layouts):
@@ -100,7 +100,7 @@ def narrow_site(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-zero-at-birth", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-zero-at-birth", BlueprintSpec.kind, CONTRACT)
 def zero_at_birth(subject: BlueprintSubject) -> None:
     """At birth the update is exactly zero, so that germination changes nothing that the host computes."""
     for site in subject.sites:
@@ -114,7 +114,7 @@ def zero_at_birth(subject: BlueprintSubject) -> None:
                 )
 
 
-@check("blueprint-memory-format", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-memory-format", BlueprintSpec.kind, CONTRACT)
 def memory_format(subject: BlueprintSubject) -> None:
     """The update has h's memory format, contiguous or channels_last, and the same values in both.
 
@@ -146,7 +146,7 @@ def _wrong_format(site: Site, name: str) -> CheckFailure:
     )
 
 
-@check("blueprint-autocast", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-autocast", BlueprintSpec.kind, CONTRACT)
 def autocast(subject: BlueprintSubject) -> None:
     """Under bfloat16 autocast the update has h's dtype, float32 or bfloat16, and about the same values."""
     for site in subject.sites:

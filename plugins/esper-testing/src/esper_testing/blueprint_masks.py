@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from esper_core.leyline.specs import Capability, Kind
+from esper_core.leyline.specs import BlueprintSpec, Capability
 from esper_testing.blueprint_checks import expect_same, expect_update
 from esper_testing.blueprint_subject import BlueprintSubject, update
 from esper_testing.check import Check, CheckLevel, check, collect
 
 
-@check("blueprint-padding-mask", Kind.BLUEPRINT, CheckLevel.CONTRACT)
+@check("blueprint-padding-mask", BlueprintSpec.kind, CheckLevel.CONTRACT)
 def padding_mask(subject: BlueprintSubject) -> None:
     """What stands in padding changes nothing at real positions, and a mask that hides nothing changes nothing at all.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from esper_core.leyline.specs import Capability, Kind
+from esper_core.leyline.specs import BlueprintSpec, Capability
 from esper_testing.blueprint_checks import expect_same
 from esper_testing.blueprint_subject import BlueprintSubject, update
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
@@ -15,7 +15,7 @@ from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 CONTRACT = CheckLevel.CONTRACT
 
 
-@check("blueprint-input-untouched", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-input-untouched", BlueprintSpec.kind, CONTRACT)
 def input_untouched(subject: BlueprintSubject) -> None:
     """Forward leaves h as it is, and the update shares no memory with it: the host still needs h."""
     for site in subject.sites:
@@ -47,7 +47,7 @@ def _no_ambient_randomness(where: str) -> Iterator[None]:
         )
 
 
-@check("blueprint-forward-deterministic", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-forward-deterministic", BlueprintSpec.kind, CONTRACT)
 def forward_deterministic(subject: BlueprintSubject) -> None:
     """Forward draws no random numbers and gives the same update twice, so that a host with a seed can be replayed.
 
@@ -67,7 +67,7 @@ def forward_deterministic(subject: BlueprintSubject) -> None:
                 )
 
 
-@check("blueprint-build-reproducible", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-build-reproducible", BlueprintSpec.kind, CONTRACT)
 def build_reproducible(subject: BlueprintSubject) -> None:
     """Two seeds built from the same state of torch's generator are equal; no other generator is used."""
     for site in subject.sites:
@@ -82,7 +82,7 @@ def build_reproducible(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-stateless", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-stateless", BlueprintSpec.kind, CONTRACT)
 def stateless(subject: BlueprintSubject) -> None:
     """Forward changes nothing in the module: no running statistics, no counters; training and evaluation agree.
 
@@ -105,7 +105,7 @@ def stateless(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-samples-independent", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-samples-independent", BlueprintSpec.kind, CONTRACT)
 def samples_independent(subject: BlueprintSubject) -> None:
     """The update of a sample does not depend on the other samples of its batch.
 
@@ -124,7 +124,7 @@ def samples_independent(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-causal", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-causal", BlueprintSpec.kind, CONTRACT)
 def causal(subject: BlueprintSubject) -> None:
     """Where the site is causal, position t's update does not depend on later positions.
 

@@ -8,9 +8,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from esper_core.kasmina.cost import count_flops, parameter_count, seed_cost
-from esper_core.leyline.specs import Capability, Kind
+from esper_core.leyline.specs import BlueprintSpec, Capability
+from esper_testing.blueprint_checks import VALUE_CHECKS
+from esper_testing.blueprint_masks import MASK_CHECKS
+from esper_testing.blueprint_purity import PURITY_CHECKS
 from esper_testing.blueprint_subject import BlueprintSubject, update
+from esper_testing.blueprint_training import TRAINING_CHECKS
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
+from esper_testing.conformance import Conformance
 
 CONTRACT, TRAINING = CheckLevel.CONTRACT, CheckLevel.TRAINING
 
@@ -20,7 +25,7 @@ def _equal(module: nn.Module, other: nn.Module, h: Tensor, seen: str, *, cause: 
         raise CheckFailure(seen, cause=cause, fix=fix)
 
 
-@check("blueprint-learnable", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-learnable", BlueprintSpec.kind, CONTRACT)
 def learnable(subject: BlueprintSubject) -> None:
     """A blueprint has trainable parameters exactly if its descriptor says that it is learnable."""
     for site in subject.sites:
@@ -34,7 +39,7 @@ def learnable(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-cost", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-cost", BlueprintSpec.kind, CONTRACT)
 def cost(subject: BlueprintSubject) -> None:
     """Parameters and FLOPs computed on the meta device are those of the real seed: costs are never typed in.
 
@@ -61,7 +66,7 @@ def cost(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-deepcopy", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-deepcopy", BlueprintSpec.kind, CONTRACT)
 def deepcopy(subject: BlueprintSubject) -> None:
     """`copy.deepcopy` gives an equal, independent seed."""
     for site in subject.sites:
@@ -78,7 +83,7 @@ def deepcopy(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-pickle", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-pickle", BlueprintSpec.kind, CONTRACT)
 def pickles(subject: BlueprintSubject) -> None:
     """A seed survives pickling: executors send hosts to other processes."""
     for site in subject.sites:
@@ -93,7 +98,7 @@ def pickles(subject: BlueprintSubject) -> None:
         )
 
 
-@check("blueprint-state-round-trip", Kind.BLUEPRINT, CONTRACT)
+@check("blueprint-state-round-trip", BlueprintSpec.kind, CONTRACT)
 def state_round_trip(subject: BlueprintSubject) -> None:
     """The state dict, saved as safetensors and loaded strictly into a newly built seed, restores the seed."""
     for site in subject.sites:
@@ -110,7 +115,7 @@ def state_round_trip(subject: BlueprintSubject) -> None:
         )
 
 
-@check("blueprint-compiles", Kind.BLUEPRINT, TRAINING, slow=True)
+@check("blueprint-compiles", BlueprintSpec.kind, TRAINING, slow=True)
 def compiles(subject: BlueprintSubject) -> None:
     """`torch.compile` captures forward and backward whole; the results are those of eager execution."""
     for site in subject.one_site_per_layout:
@@ -132,7 +137,7 @@ def compiles(subject: BlueprintSubject) -> None:
         torch.compiler.reset()
 
 
-@check("blueprint-exports", Kind.BLUEPRINT, CONTRACT, slow=True, exempts={Capability.NO_EXPORT})
+@check("blueprint-exports", BlueprintSpec.kind, CONTRACT, slow=True, exempts={Capability.NO_EXPORT})
 def exports(subject: BlueprintSubject) -> None:
     """`torch.export` takes the seed with any batch size, unless it declares `Capability.NO_EXPORT`."""
     for site in subject.one_site_per_layout:
@@ -150,3 +155,8 @@ def exports(subject: BlueprintSubject) -> None:
 
 #: The checks of this module in order.
 TOOL_CHECKS: tuple[Check, ...] = collect(globals())
+
+#: What components of the kind are checked with.
+CONFORMANCE = Conformance(
+    BlueprintSubject, (*VALUE_CHECKS, *PURITY_CHECKS, *MASK_CHECKS, *TRAINING_CHECKS, *TOOL_CHECKS)
+)

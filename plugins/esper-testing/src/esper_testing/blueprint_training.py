@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esper_core.leyline.sites import Layout, Site
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec
 from esper_testing.blueprint_checks import expect_update
 from esper_testing.blueprint_subject import BlueprintSubject, gradients, rms, update
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
@@ -15,7 +15,7 @@ from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 TRAINING = CheckLevel.TRAINING
 
 
-@check("blueprint-first-gradient", Kind.BLUEPRINT, TRAINING)
+@check("blueprint-first-gradient", BlueprintSpec.kind, TRAINING)
 def first_gradient(subject: BlueprintSubject) -> None:
     """The first gradient is finite and not zero for at least one parameter: a seed that starts at zero can leave it."""
     for site in subject.trained_sites:
@@ -28,7 +28,7 @@ def first_gradient(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-every-parameter-learns", Kind.BLUEPRINT, TRAINING)
+@check("blueprint-every-parameter-learns", BlueprintSpec.kind, TRAINING)
 def every_parameter_learns(subject: BlueprintSubject) -> None:
     """After one optimizer step every parameter has a non-zero gradient: none is dead weight."""
     for site in subject.trained_sites:
@@ -45,7 +45,7 @@ def every_parameter_learns(subject: BlueprintSubject) -> None:
             )
 
 
-@check("blueprint-finite-gradients", Kind.BLUEPRINT, TRAINING)
+@check("blueprint-finite-gradients", BlueprintSpec.kind, TRAINING)
 def finite_gradients(subject: BlueprintSubject) -> None:
     """Update and gradients stay finite where h is all zero, constant, tiny or large, in either memory format.
 
@@ -72,7 +72,7 @@ def finite_gradients(subject: BlueprintSubject) -> None:
                 )
 
 
-@check("blueprint-isolated", Kind.BLUEPRINT, TRAINING)
+@check("blueprint-isolated", BlueprintSpec.kind, TRAINING)
 def isolated(subject: BlueprintSubject) -> None:
     """A seed that is given a detached h sends no gradient to the host, also after it has seen an attached one."""
     for site in subject.trained_sites:
@@ -96,7 +96,7 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {
 }
 
 
-@check("blueprint-bounded", Kind.BLUEPRINT, TRAINING)
+@check("blueprint-bounded", BlueprintSpec.kind, TRAINING)
 def bounded(subject: BlueprintSubject) -> None:
     """Isolated training does not blow the update up: rms(delta) / rms(h) stays within the subject's limit.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from esper_core.leyline.specs import Capability, ComponentSpec, Kind
+from esper_core.leyline.specs import Capability, ComponentSpec
 
 
 class CheckLevel(IntEnum):
@@ -73,7 +73,7 @@ class Check:
 
     id: str
     level: CheckLevel
-    kind: Kind | Scope
+    kind: str
     function: Callable[[Any], None] = field(repr=False)
     since: str = "1.0"
     requires: frozenset[Capability] = field(default=frozenset(), converter=frozenset)
@@ -137,7 +137,7 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
 
-def check(id: str, kind: Kind | Scope, level: CheckLevel, **fields: Any) -> Callable[[Callable[[Any], None]], Check]:
+def check(id: str, kind: str, level: CheckLevel, **fields: Any) -> Callable[[Callable[[Any], None]], Check]:
     """Make a function a `Check`; its docstring is the check's documentation.
 
     Raises:

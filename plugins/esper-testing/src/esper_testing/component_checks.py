@@ -8,14 +8,14 @@ import attrs
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec, HostSpec
 from esper_core.leyline.structure import structure
 from esper_testing.check import Check, CheckFailure, CheckLevel, Scope, check, collect
 from esper_testing.subject import Subject, resolved
 from esper_testing.surroundings import TORCH_RANDOM, watched
 
 #: Kinds whose factories draw initial values from torch's generator.
-DRAWING = (Kind.HOST, Kind.BLUEPRINT)
+DRAWING = (HostSpec.kind, BlueprintSpec.kind)
 
 
 @check("component-summary", Scope.COMPONENT, CheckLevel.STATIC)

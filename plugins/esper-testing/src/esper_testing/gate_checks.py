@@ -10,9 +10,10 @@ from attrs import evolve
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.protocols import Gate
 from esper_core.leyline.records import to_json
-from esper_core.leyline.specs import GateSpec, Kind
+from esper_core.leyline.specs import GateSpec
 from esper_core.leyline.stages import GateLevel
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
+from esper_testing.conformance import Conformance
 from esper_testing.gate_subject import GateSubject
 from esper_testing.samples import difference, minimal_evidence
 
@@ -55,7 +56,7 @@ NOT_FINITE: dict[str, Any] = {
 LOOKS, EPISODES = 8, 400
 
 
-@check("gate-total", Kind.GATE, CONTRACT)
+@check("gate-total", GateSpec.kind, CONTRACT)
 def total(subject: GateSubject) -> None:
     """Every evidence gets a well-formed verdict: its own level, a boolean, a score from 0 to 1, figures for the log.
 
@@ -79,7 +80,7 @@ def total(subject: GateSubject) -> None:
         to_json(result)
 
 
-@check("gate-level", Kind.GATE, CONTRACT)
+@check("gate-level", GateSpec.kind, CONTRACT)
 def level(subject: GateSubject) -> None:
     """Its verdicts name the level that its descriptor declares."""
     result = subject.build().evaluate(subject.good)
@@ -91,7 +92,7 @@ def level(subject: GateSubject) -> None:
         )
 
 
-@check("gate-pure", Kind.GATE, CONTRACT)
+@check("gate-pure", GateSpec.kind, CONTRACT)
 def pure(subject: GateSubject) -> None:
     """The verdict follows from the evidence alone: not from earlier evidence, time or chance."""
     gate, samples = subject.build(), subject.samples()
@@ -107,7 +108,7 @@ def pure(subject: GateSubject) -> None:
             )
 
 
-@check("gate-opens", Kind.GATE, CONTRACT)
+@check("gate-opens", GateSpec.kind, CONTRACT)
 def opens(subject: GateSubject) -> None:
     """There is evidence on which the gate passes; the subject's `good` evidence is as good as it gets."""
     result = subject.build().evaluate(subject.good)
@@ -119,7 +120,7 @@ def opens(subject: GateSubject) -> None:
         )
 
 
-@check("gate-missing-evidence", Kind.GATE, CONTRACT)
+@check("gate-missing-evidence", GateSpec.kind, CONTRACT)
 def missing_evidence(subject: GateSubject) -> None:
     """What was not measured never passes.
 
@@ -134,7 +135,7 @@ def missing_evidence(subject: GateSubject) -> None:
             raise _passed(f"a seed whose {name} was not measured, though a bad one is refused")
 
 
-@check("gate-nan-evidence", Kind.GATE, CONTRACT)
+@check("gate-nan-evidence", GateSpec.kind, CONTRACT)
 def nan_evidence(subject: GateSubject) -> None:
     """A figure that is not a number never passes, if a bad value of it does not: every comparison with NaN is False."""
     gate = subject.build()
@@ -157,7 +158,7 @@ def _passed(what: str) -> CheckFailure:
     )
 
 
-@check("gate-reason", Kind.GATE, CONTRACT)
+@check("gate-reason", GateSpec.kind, CONTRACT)
 def reason(subject: GateSubject) -> None:
     """A refusal says why, in words: people read it in tables and logs."""
     gate = subject.build()
@@ -171,7 +172,7 @@ def reason(subject: GateSubject) -> None:
             )
 
 
-@check("gate-consecutive-passes", Kind.GATE, CONTRACT)
+@check("gate-consecutive-passes", GateSpec.kind, CONTRACT)
 def consecutive_passes(subject: GateSubject) -> None:
     """`consecutive_passes` is a whole number, at least 1, and always the same."""
     gate = subject.build()
@@ -189,7 +190,7 @@ def _judges_worth(spec: GateSpec) -> str | None:
     return None if spec.level is GateLevel.G5 else f"only a G5 judges what a seed is worth; this is a {spec.level}"
 
 
-@check("gate-useless-seed", Kind.GATE, CONTRACT, only=_judges_worth)
+@check("gate-useless-seed", GateSpec.kind, CONTRACT, only=_judges_worth)
 def useless_seed(subject: GateSubject) -> None:
     """A G5 seldom passes a seed without effect, though it looks eight times in an episode.
 
@@ -218,3 +219,6 @@ def _passes_an_episode(gate: Gate, good: SeedEvidence, draw: Random) -> bool:
 
 #: The checks of this module in order.
 GATE_CHECKS: tuple[Check, ...] = collect(globals())
+
+#: What components of the kind are checked with.
+CONFORMANCE = Conformance(GateSubject, GATE_CHECKS)

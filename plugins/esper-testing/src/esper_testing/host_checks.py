@@ -5,7 +5,7 @@ from torch import Tensor
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import HostBuild, TaskKind
-from esper_core.leyline.specs import Capability, Kind
+from esper_core.leyline.specs import Capability, HostSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable, check, collect
 from esper_testing.host_subject import HostSubject, loss_of, outputs_of, watching
 from esper_testing.surroundings import watched
@@ -18,7 +18,7 @@ def capabilities(subject: HostSubject, build: HostBuild) -> frozenset[Capability
     return subject.spec.capabilities | build.capabilities
 
 
-@check("host-output", Kind.HOST, CONTRACT)
+@check("host-output", HostSpec.kind, CONTRACT)
 def output(subject: HostSubject) -> None:
     """The host gives finite logits for batches of 1, 2 and 5 samples: (B, outputs), or (B, T, outputs) for tokens.
 
@@ -39,7 +39,7 @@ def output(subject: HostSubject) -> None:
             )
 
 
-@check("host-build-reproducible", Kind.HOST, CONTRACT)
+@check("host-build-reproducible", HostSpec.kind, CONTRACT)
 def build_reproducible(subject: HostSubject) -> None:
     """Two hosts built from the same state of torch's generator have equal weights: a twin is built like this."""
     one, two = (subject.build(seed=5).module.state_dict() for _ in range(2))
@@ -51,7 +51,7 @@ def build_reproducible(subject: HostSubject) -> None:
         )
 
 
-@check("host-sites", Kind.HOST, CONTRACT)
+@check("host-sites", HostSpec.kind, CONTRACT)
 def sites(subject: HostSubject) -> None:
     """Each declared site fires exactly once and gives one floating tensor; they are declared in execution order.
 
@@ -77,7 +77,7 @@ def sites(subject: HostSubject) -> None:
         )
 
 
-@check("host-site-gradient", Kind.HOST, CONTRACT)
+@check("host-site-gradient", HostSpec.kind, CONTRACT)
 def site_gradient(subject: HostSubject) -> None:
     """The loss depends on the activation of every site, and the site on the weights before it.
 
@@ -95,7 +95,7 @@ def site_gradient(subject: HostSubject) -> None:
         )
 
 
-@check("host-parameters-learn", Kind.HOST, TRAINING)
+@check("host-parameters-learn", HostSpec.kind, TRAINING)
 def parameters_learn(subject: HostSubject) -> None:
     """Every trainable parameter has a finite, non-zero gradient within a few steps: also those before every site."""
     module = subject.build().module
@@ -117,7 +117,7 @@ def parameters_learn(subject: HostSubject) -> None:
         )
 
 
-@check("host-forward-deterministic", Kind.HOST, CONTRACT)
+@check("host-forward-deterministic", HostSpec.kind, CONTRACT)
 def forward_deterministic(subject: HostSubject) -> None:
     """In evaluation the same batch gives the same logits, nothing in the host changes, and no number is drawn."""
     module, inputs = subject.build().module, subject.batch()
@@ -136,7 +136,7 @@ def forward_deterministic(subject: HostSubject) -> None:
         )
 
 
-@check("host-samples-independent", Kind.HOST, CONTRACT, exempts={Capability.FIXED_BATCH})
+@check("host-samples-independent", HostSpec.kind, CONTRACT, exempts={Capability.FIXED_BATCH})
 def samples_independent(subject: HostSubject) -> None:
     """In evaluation a sample's logits do not depend on the others of its batch, unless FIXED_BATCH is declared.
 
@@ -155,7 +155,7 @@ def samples_independent(subject: HostSubject) -> None:
         )
 
 
-@check("host-batch-statistics", Kind.HOST, CONTRACT)
+@check("host-batch-statistics", HostSpec.kind, CONTRACT)
 def batch_statistics(subject: HostSubject) -> None:
     """BATCH_STATISTICS is declared exactly if training forward passes change the host's buffers (BatchNorm)."""
     build = subject.build()
@@ -173,7 +173,7 @@ def batch_statistics(subject: HostSubject) -> None:
         )
 
 
-@check("host-causal", Kind.HOST, CONTRACT)
+@check("host-causal", HostSpec.kind, CONTRACT)
 def causal(subject: HostSubject) -> None:
     """Where a site is declared causal, position t of its activation does not depend on later tokens."""
     build, inputs = subject.build(), subject.batch(2)

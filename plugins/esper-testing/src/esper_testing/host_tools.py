@@ -11,8 +11,10 @@ from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.cost import count_flops, forward_flops, parameter_count
 from esper_core.kasmina.roots import prepare_root
 from esper_core.leyline.sites import Site
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import HostSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
+from esper_testing.conformance import Conformance
+from esper_testing.host_checks import HOST_CHECKS
 from esper_testing.host_subject import HostSubject, outputs_of
 
 CONTRACT = CheckLevel.CONTRACT
@@ -30,7 +32,7 @@ class _Reversing(nn.Module):
         return self.gain * h.flip(self.axis)
 
 
-@check("host-carries-seeds", Kind.HOST, CONTRACT)
+@check("host-carries-seeds", HostSpec.kind, CONTRACT)
 def carries_seeds(subject: HostSubject) -> None:
     """A slot can come and go at every site: the host computes what it did before, and its state dict is as before.
 
@@ -79,7 +81,7 @@ def _expect_effect(bed: SeedBed, model: nn.Module, inputs: Tensor, plain: Tensor
             )
 
 
-@check("host-cost", Kind.HOST, CONTRACT)
+@check("host-cost", HostSpec.kind, CONTRACT)
 def cost(subject: HostSubject) -> None:
     """Built on the meta device the host has as many parameters, and run there as many FLOPs, as in truth.
 
@@ -99,7 +101,7 @@ def cost(subject: HostSubject) -> None:
         )
 
 
-@check("host-copies", Kind.HOST, CONTRACT)
+@check("host-copies", HostSpec.kind, CONTRACT)
 def copies(subject: HostSubject) -> None:
     """A deep copy and a pickled host compute the same and share nothing: hosts move to other processes."""
     module, inputs = subject.build().module, subject.batch()
@@ -117,7 +119,7 @@ def copies(subject: HostSubject) -> None:
             )
 
 
-@check("host-state-round-trip", Kind.HOST, CONTRACT)
+@check("host-state-round-trip", HostSpec.kind, CONTRACT)
 def state_round_trip(subject: HostSubject) -> None:
     """The state dict, saved as safetensors and loaded strictly into another build, restores the host."""
     module, inputs = subject.build().module, subject.batch()
@@ -134,3 +136,6 @@ def state_round_trip(subject: HostSubject) -> None:
 
 #: The checks of this module in order.
 TOOL_CHECKS: tuple[Check, ...] = collect(globals())
+
+#: What components of the kind are checked with.
+CONFORMANCE = Conformance(HostSubject, (*HOST_CHECKS, *TOOL_CHECKS))

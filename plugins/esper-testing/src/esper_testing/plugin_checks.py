@@ -3,9 +3,7 @@
 import re
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import Kind
-from esper_core.plugins.discovery import canonical
-from esper_core.plugins.known import FAMILY_BY_KIND
+from esper_core.plugins.installed import canonical
 from esper_core.plugins.records import Status
 from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable, Scope, check, collect
 from esper_testing.plugin_subject import ImportReport, PluginSubject
@@ -58,22 +56,31 @@ def names(subject: PluginSubject) -> None:
         raise CheckFailure(
             f'the distribution is called "{origin.distribution}"',
             cause="a name that does not say that it is a plugin for Esper",
-            fix=f"call it esper-<family>-<name>; families: {', '.join(FAMILY_BY_KIND.values())}, adapter, app",
+            fix=f"call it esper-<family>-<name>; families: {', '.join(sorted(_families(subject)))}, adapter, app",
         )
     expected = distribution.removeprefix("esper-")
-    if origin.plugin != expected and not origin.plugin.startswith(f"{expected}-"):
+    called = origin.plugin.removeprefix("kind-") if subject.record.kind else origin.plugin
+    if called != expected and not called.startswith(f"{expected}-"):
         raise CheckFailure(
             f'the entry point of {origin.distribution} is called "{origin.plugin}"',
             cause="a name of its own for what is one thing",
             fix=f'[project.entry-points.esper] {expected} = "{origin.module}"',
         )
-    _check_family(distribution, {spec.kind for spec in subject.specs})
+    _check_family(distribution, {spec.kind for spec in subject.specs}, _families(subject))
 
 
-def _check_family(distribution: str, kinds: set[Kind]) -> None:
-    families = {FAMILY_BY_KIND[kind] for kind in kinds}
+def _families(subject: PluginSubject) -> dict[str, set[str]]:
+    """The families with their kinds."""
+    found: dict[str, set[str]] = {}
+    for kind in subject.kinds:
+        found.setdefault(kind.family, set()).add(kind.name)
+    return found
+
+
+def _check_family(distribution: str, kinds: set[str], known: dict[str, set[str]]) -> None:
+    families = {family for family, of_family in known.items() if of_family & kinds}
     family = distribution.split("-")[1]
-    if len(families) == 1 and family in FAMILY_BY_KIND.values() and families != {family}:
+    if len(families) == 1 and family in known and families != {family}:
         (right,) = families
         raise CheckFailure(
             f"{distribution} offers nothing of the family its name claims, but {', '.join(sorted(kinds))}",

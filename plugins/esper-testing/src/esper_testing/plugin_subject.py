@@ -13,7 +13,9 @@ from typing import Any
 from attrs import define, field, frozen
 
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.specs import ComponentSpec
+from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.records import PluginRecord
 from esper_core.plugins.selection import NONE, Selection, unknown_plugin
@@ -80,10 +82,12 @@ class PluginSubject:
     Attributes:
         record: what the loader says of it.
         environ: the environment of fresh processes; as it was before the plugin was imported in this one.
+        kinds: the kinds of components that are known where it is installed.
     """
 
     record: PluginRecord
     environ: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
+    kinds: tuple[PluginKind, ...] = field(default=KINDS, repr=False)
 
     @property
     def name(self) -> str:
@@ -125,12 +129,13 @@ def find_plugins(target: str | Path) -> tuple[PluginSubject, ...]:
     path, environ = Path(target), dict(os.environ)
     if path.suffix == ".py":
         found = load_plugins(Selection(wanted=(NONE,), paths=(path,)), tolerant=True)
-        return tuple(PluginSubject(record=r, environ=environ) for r in found.records if not r.origin.entry_point)
+        records = tuple(record for record in found.records if not record.origin.entry_point)
+        return tuple(PluginSubject(record=r, environ=environ, kinds=found.registry.kinds) for r in records)
     name = _distribution_in(path) if (path / "pyproject.toml").is_file() else str(target)
     found = load_plugins(tolerant=True)
     if not (records := found.find(name)):
         raise unknown_plugin(name, [record.origin for record in found.records])
-    return tuple(PluginSubject(record=record, environ=environ) for record in records)
+    return tuple(PluginSubject(record=r, environ=environ, kinds=found.registry.kinds) for r in records)
 
 
 def _distribution_in(folder: Path) -> str:

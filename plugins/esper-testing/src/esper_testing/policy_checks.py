@@ -10,8 +10,9 @@ from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.observation import Observation
 from esper_core.leyline.protocols import Actor, Resumable
 from esper_core.leyline.records import plain
-from esper_core.leyline.specs import Kind, PolicySpec
+from esper_core.leyline.specs import PolicySpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable, check, collect
+from esper_testing.conformance import Conformance
 from esper_testing.situations import CATALOGUE, Situation, only_waiting, situations
 from esper_testing.subject import Subject
 from esper_testing.surroundings import watched
@@ -65,7 +66,7 @@ def decided(actor: Actor, seen: Sequence[Situation]) -> Sequence[Action]:
     return actions
 
 
-@check("policy-hosts", Kind.POLICY, CONTRACT)
+@check("policy-hosts", PolicySpec.kind, CONTRACT)
 def hosts(subject: PolicySubject) -> None:
     """It decides for 1, 2 or 5 hosts at once, of different numbers of slots: one action for each, in order."""
     for count in (1, 2, 5):
@@ -74,7 +75,7 @@ def hosts(subject: PolicySubject) -> None:
             decided(actor, seen)
 
 
-@check("policy-allowed", Kind.POLICY, CONTRACT)
+@check("policy-allowed", PolicySpec.kind, CONTRACT)
 def allowed(subject: PolicySubject) -> None:
     """Every action is possible under the host's masks: operation, slot, blueprint and curve together.
 
@@ -93,7 +94,7 @@ def allowed(subject: PolicySubject) -> None:
                     )
 
 
-@check("policy-waits", Kind.POLICY, CONTRACT)
+@check("policy-waits", PolicySpec.kind, CONTRACT)
 def waits(subject: PolicySubject) -> None:
     """Where only waiting is possible it waits."""
     actor = subject.build()
@@ -107,7 +108,7 @@ def waits(subject: PolicySubject) -> None:
                 )
 
 
-@check("policy-no-slots", Kind.POLICY, CONTRACT)
+@check("policy-no-slots", PolicySpec.kind, CONTRACT)
 def no_slots(subject: PolicySubject) -> None:
     """A host without a slot is waited for, also beside others that have some."""
     actor = subject.build()
@@ -122,7 +123,7 @@ def no_slots(subject: PolicySubject) -> None:
             )
 
 
-@check("policy-unmeasured", Kind.POLICY, CONTRACT)
+@check("policy-unmeasured", PolicySpec.kind, CONTRACT)
 def unmeasured(subject: PolicySubject) -> None:
     """Before the first epoch, and where no figure was measured, it still decides within the masks."""
     actor = subject.build()
@@ -137,7 +138,7 @@ def unmeasured(subject: PolicySubject) -> None:
                 )
 
 
-@check("policy-deterministic", Kind.POLICY, CONTRACT)
+@check("policy-deterministic", PolicySpec.kind, CONTRACT)
 def deterministic(subject: PolicySubject) -> None:
     """Two actors that are built alike and see the same decide alike, and move no global random generator.
 
@@ -162,7 +163,7 @@ def deterministic(subject: PolicySubject) -> None:
         )
 
 
-@check("policy-resumes", Kind.POLICY, CONTRACT)
+@check("policy-resumes", PolicySpec.kind, CONTRACT)
 def resumes(subject: PolicySubject) -> None:
     """An actor that offers `state` and `restore` goes on as if nothing had happened, its state written as JSON."""
     actor = subject.build()
@@ -195,3 +196,6 @@ def _possible(masks: ActionMasks) -> str:
 
 #: The checks of this module in order.
 POLICY_CHECKS: tuple[Check, ...] = collect(globals())
+
+#: What components of the kind are checked with.
+CONFORMANCE = Conformance(PolicySubject, POLICY_CHECKS)

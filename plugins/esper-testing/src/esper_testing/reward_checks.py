@@ -6,8 +6,9 @@ from random import Random
 from attrs import frozen
 
 from esper_core.leyline.protocols import RewardTerm
-from esper_core.leyline.specs import Kind, RewardTermSpec
+from esper_core.leyline.specs import RewardTermSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
+from esper_testing.conformance import Conformance
 from esper_testing.samples import host_evidence, transitions
 from esper_testing.subject import Subject
 
@@ -37,7 +38,7 @@ class RewardTermSubject(Subject[RewardTermSpec]):
         )
 
 
-@check("reward-term-bounds-declared", Kind.REWARD_TERM, CheckLevel.STATIC)
+@check("reward-term-bounds-declared", RewardTermSpec.kind, CheckLevel.STATIC)
 def bounds_declared(subject: RewardTermSubject) -> None:
     """The descriptor declares finite bounds that leave room for more than one value."""
     low, high = subject.spec.low, subject.spec.high
@@ -49,7 +50,7 @@ def bounds_declared(subject: RewardTermSubject) -> None:
         )
 
 
-@check("reward-term-bounded", Kind.REWARD_TERM, CheckLevel.CONTRACT)
+@check("reward-term-bounded", RewardTermSpec.kind, CheckLevel.CONTRACT)
 def bounded(subject: RewardTermSubject) -> None:
     """The value is a finite number within the declared bounds, whatever was measured or not measured.
 
@@ -66,7 +67,7 @@ def bounded(subject: RewardTermSubject) -> None:
             )
 
 
-@check("reward-term-stateless", Kind.REWARD_TERM, CheckLevel.CONTRACT)
+@check("reward-term-stateless", RewardTermSpec.kind, CheckLevel.CONTRACT)
 def stateless(subject: RewardTermSubject) -> None:
     """The value follows from the arguments alone: hosts take turns, and runs are resumed in the middle."""
     term = subject.build()
@@ -84,3 +85,6 @@ def stateless(subject: RewardTermSubject) -> None:
 
 #: The checks of this module in order.
 REWARD_CHECKS: tuple[Check, ...] = collect(globals())
+
+#: What components of the kind are checked with.
+CONFORMANCE = Conformance(RewardTermSubject, REWARD_CHECKS)

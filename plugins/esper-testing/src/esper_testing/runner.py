@@ -13,8 +13,9 @@ from attrs import field, frozen
 
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.specs import ComponentSpec
-from esper_testing.all_checks import CHECKS, SUBJECTS
+from esper_testing.all_checks import all_checks
 from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable, Scope
+from esper_testing.conformance import conformance
 from esper_testing.expectations import Expectations
 from esper_testing.plugin_subject import PluginSubject, find_plugins
 
@@ -120,7 +121,7 @@ class Result:
         case = self.case
         return {
             "plugin": case.plugin.name,
-            "kind": case.spec and case.spec.kind.value,
+            "kind": case.spec and case.spec.kind,
             "component": case.spec and case.spec.name,
             "check": case.check.id,
             "level": case.check.level.name.lower(),
@@ -149,7 +150,8 @@ def cases(
     Raises:
         EsperError: E202 if a name in `select` or `expected` is no check's.
     """
-    known = [check.id for check in CHECKS]
+    checks = all_checks({kind.name: kind for plugin in plugins for kind in plugin.kinds}.values())
+    known = [check.id for check in checks]
     for pattern in select:
         if not any(fnmatchcase(id, pattern) for id in known):
             raise EsperError(
@@ -159,7 +161,7 @@ def cases(
     expected.require_known(known, [spec.name for plugin in plugins for spec in plugin.specs])
     chosen = [
         check
-        for check in CHECKS
+        for check in checks
         if check.level <= level and (not select or any(fnmatchcase(check.id, pattern) for pattern in select))
     ]
     return [
@@ -180,8 +182,9 @@ def cases(
 def _looked_at(plugin: PluginSubject) -> Iterator[tuple[ComponentSpec | None, Callable[[], Any]]]:
     """Yield what there is to look at, and what makes its subject: one for all of its checks."""
     yield None, lambda: plugin
+    suites = {kind.name: conformance(kind) for kind in plugin.kinds} if plugin.specs else {}
     for spec in plugin.specs:
-        yield spec, cache(partial(SUBJECTS[spec.kind], spec=spec))
+        yield spec, cache(partial(suites[spec.kind].subject, spec=spec))
 
 
 def run_checks(

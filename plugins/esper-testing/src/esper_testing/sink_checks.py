@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import Capability, Kind
+from esper_core.leyline.specs import Capability, SinkSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable, check, collect
+from esper_testing.conformance import Conformance
 from esper_testing.sink_subject import SinkSubject, Traces, every_kind_of_event, marked, traces
 
 CONTRACT = CheckLevel.CONTRACT
@@ -21,7 +22,7 @@ def _numbers(found: Traces) -> list[int]:
     return marks
 
 
-@check("sink-every-event", Kind.SINK, CONTRACT)
+@check("sink-every-event", SinkSpec.kind, CONTRACT)
 def every_event(subject: SinkSubject) -> None:
     """Events of every kind are taken, also with NaN, infinities, missing figures and any text in them.
 
@@ -43,7 +44,7 @@ def every_event(subject: SinkSubject) -> None:
         sink.close()
 
 
-@check("sink-order", Kind.SINK, CONTRACT)
+@check("sink-order", SinkSpec.kind, CONTRACT)
 def order(subject: SinkSubject) -> None:
     """Every event is kept once and in order, however events are batched."""
     with traces() as found:
@@ -64,7 +65,7 @@ def order(subject: SinkSubject) -> None:
         )
 
 
-@check("sink-flush", Kind.SINK, CONTRACT)
+@check("sink-flush", SinkSpec.kind, CONTRACT)
 def flush(subject: SinkSubject) -> None:
     """After `flush` everything that was emitted can be seen, before `close`; with nothing to do it does nothing."""
     with traces() as found:
@@ -84,7 +85,7 @@ def flush(subject: SinkSubject) -> None:
             )
 
 
-@check("sink-close-twice", Kind.SINK, CONTRACT)
+@check("sink-close-twice", SinkSpec.kind, CONTRACT)
 def close_twice(subject: SinkSubject) -> None:
     """A second `close` does nothing, and so does one before `open`: a run that fails may close more than once."""
     with traces() as found:
@@ -104,7 +105,7 @@ def close_twice(subject: SinkSubject) -> None:
             )
 
 
-@check("sink-closed", Kind.SINK, CONTRACT)
+@check("sink-closed", SinkSpec.kind, CONTRACT)
 def closed(subject: SinkSubject) -> None:
     """`emit` after `close` raises: an event that goes nowhere must not look as if it were kept."""
     with traces() as found:
@@ -122,7 +123,7 @@ def closed(subject: SinkSubject) -> None:
     )
 
 
-@check("sink-no-directory", Kind.SINK, CONTRACT)
+@check("sink-no-directory", SinkSpec.kind, CONTRACT)
 def no_directory(subject: SinkSubject) -> None:
     """A run without a directory is served, or refused in `open` with an EsperError that says what to set."""
     with traces() as found:
@@ -141,7 +142,7 @@ def no_directory(subject: SinkSubject) -> None:
         sink.close()
 
 
-@check("sink-resumed", Kind.SINK, CONTRACT)
+@check("sink-resumed", SinkSpec.kind, CONTRACT)
 def resumed(subject: SinkSubject) -> None:
     """What a sink has stored of a run from the event `resumed_at` on is gone once the run goes on from there.
 
@@ -167,7 +168,7 @@ def resumed(subject: SinkSubject) -> None:
         )
 
 
-@check("sink-threads", Kind.SINK, CONTRACT, requires={Capability.THREAD_SAFE})
+@check("sink-threads", SinkSpec.kind, CONTRACT, requires={Capability.THREAD_SAFE})
 def threads(subject: SinkSubject) -> None:
     """A sink that declares `Capability.THREAD_SAFE` loses no event when four threads emit at once."""
     with traces() as found:
@@ -187,3 +188,6 @@ def threads(subject: SinkSubject) -> None:
 
 #: The checks of this module in order.
 SINK_CHECKS: tuple[Check, ...] = collect(globals())
+
+#: What components of the kind are checked with.
+CONFORMANCE = Conformance(SinkSubject, SINK_CHECKS)

@@ -18,12 +18,24 @@ import pytest
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.evidence import SeedEvidence
+from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.protocols import DataShape
 from esper_core.leyline.sites import Site
-from esper_core.leyline.specs import BlueprintSpec, ComponentSpec, GateSpec, HostSpec, Kind
-from esper_testing.all_checks import CHECKS, SUBJECTS
+from esper_core.leyline.specs import (
+    BlueprintSpec,
+    ComponentSpec,
+    GateSpec,
+    HostSpec,
+    PolicySpec,
+    RewardTermSpec,
+    SinkSpec,
+    TaskSpec,
+)
+from esper_core.plugins.kinds import KINDS
+from esper_testing.all_checks import all_checks
 from esper_testing.blueprint_subject import BlueprintSubject
 from esper_testing.check import Check, CheckLevel, Scope
+from esper_testing.conformance import conformance
 from esper_testing.expectations import Expectations
 from esper_testing.gate_subject import GateSubject
 from esper_testing.host_subject import HostSubject
@@ -49,7 +61,7 @@ class ComponentSuite:
         unavailable_too: check also a component that says that it cannot run here; otherwise that skips its tests.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[str]
     plugin: ClassVar[str | Path] = ""
     component: ClassVar[str | None] = None
     level: ClassVar[str] = "training"
@@ -66,7 +78,8 @@ class ComponentSuite:
     @pytest.fixture
     def subject(self, spec: ComponentSpec, config: Any) -> Subject[Any]:
         """What the checks look at, made of the other fixtures."""
-        return SUBJECTS[self.kind](spec=spec, config=config)
+        kind = next((it for it in KINDS if it.name == self.kind), None) or _kinds(self._plugins())[self.kind]
+        return conformance(kind).subject(spec=spec, config=config)
 
     def test_plugin(self, plugin_subject: PluginSubject, check: Check) -> None:
         """The plugin as a whole passes a check: names, packaging, import."""
@@ -99,7 +112,7 @@ class ComponentSuite:
     def _components(self) -> list[tuple[ComponentSpec, str | None]]:
         """The components that are checked, each with the plugin API that it was made for."""
         plugins = self._plugins()
-        offered = [(spec, it.record.api) for it in plugins for spec in it.specs if spec.kind is self.kind]
+        offered = [(spec, it.record.api) for it in plugins for spec in it.specs if spec.kind == self.kind]
         found = [(spec, api) for spec, api in offered if self.component in (None, spec.name)]
         if not found:
             name, names = self.component, [spec.name for spec, _ in offered]
@@ -108,27 +121,30 @@ class ComponentSuite:
             raise EsperError("E204", what, why=why or None, fix=did_you_mean(name, names) if name else None)
         return found
 
-    def _checks(self, scopes: Collection[Kind | Scope]) -> list[Check]:
+    def _checks(self, scopes: Collection[str], plugins: Collection[PluginSubject]) -> list[Check]:
         highest = CheckLevel[self.level.upper()]
-        return [it for it in CHECKS if it.kind in scopes and it.level <= highest and it.id not in self.leave_out]
+        checks = all_checks(_kinds(plugins).values())
+        return [it for it in checks if it.kind in scopes and it.level <= highest and it.id not in self.leave_out]
 
-    def _expected(self) -> Expectations:
-        expected, known = Expectations.of(self.expected), [check.id for check in CHECKS]
-        expected.require_known(known, [spec.name for plugin in self._plugins() for spec in plugin.specs])
+    def _expected(self, plugins: Collection[PluginSubject]) -> Expectations:
+        expected, known = Expectations.of(self.expected), [check.id for check in all_checks(_kinds(plugins).values())]
+        expected.require_known(known, [spec.name for plugin in plugins for spec in plugin.specs])
         Expectations.of(dict.fromkeys(self.leave_out, "it is left out")).require_known(known, ())
         return expected
 
     def _plugin_tests(self) -> Iterator[Any]:
-        plugins, expected = self._plugins(), self._expected()
+        plugins = self._plugins()
+        expected, checks = self._expected(plugins), self._checks({Scope.PLUGIN}, plugins)
         for plugin in plugins:
-            for check in self._checks({Scope.PLUGIN}):
+            for check in checks:
                 identifier = check.id if len(plugins) == 1 else f"{plugin.name}-{check.id}"
                 yield pytest.param(plugin, check, id=identifier, marks=marks(check, expected.reason(check.id, None)))
 
     def _component_tests(self) -> Iterator[Any]:
-        expected = self._expected()
+        plugins = self._plugins()
+        expected, checks = self._expected(plugins), self._checks({Scope.COMPONENT, self.kind}, plugins)
         for spec, api in self._components():
-            for check in self._checks({Scope.COMPONENT, self.kind}):
+            for check in checks:
                 if check.excuse(spec, api) is not None:
                     continue
                 found = marks(check, expected.reason(check.id, spec.name))
@@ -137,10 +153,14 @@ class ComponentSuite:
                 yield pytest.param(spec, check, id=f"{spec.name}-{check.id}", marks=found)
 
 
+def _kinds(plugins: Collection[PluginSubject]) -> dict[str, PluginKind]:
+    return {kind.name: kind for plugin in plugins for kind in plugin.kinds}
+
+
 class HostSuite(ComponentSuite):
     """The suite of hosts."""
 
-    kind = Kind.HOST
+    kind = HostSpec.kind
 
     @pytest.fixture
     def data(self, spec: HostSpec) -> DataShape:
@@ -160,7 +180,7 @@ class BlueprintSuite(ComponentSuite):
         rms_limit, device: as in `BlueprintSubject`.
     """
 
-    kind = Kind.BLUEPRINT
+    kind = BlueprintSpec.kind
     rms_limit: ClassVar[float] = 2.0
     device: ClassVar[str] = "cpu"
 
@@ -182,7 +202,7 @@ class GateSuite(ComponentSuite):
         false_pass_limit: as in `GateSubject`.
     """
 
-    kind = Kind.GATE
+    kind = GateSpec.kind
     false_pass_limit: ClassVar[float] = 0.1
 
     @pytest.fixture
@@ -199,13 +219,13 @@ class GateSuite(ComponentSuite):
 class RewardTermSuite(ComponentSuite):
     """The suite of reward terms."""
 
-    kind = Kind.REWARD_TERM
+    kind = RewardTermSpec.kind
 
 
 class PolicySuite(ComponentSuite):
     """The suite of policies."""
 
-    kind = Kind.POLICY
+    kind = PolicySpec.kind
 
     @pytest.fixture
     def catalogue(self) -> Catalogue:
@@ -221,7 +241,7 @@ class PolicySuite(ComponentSuite):
 class SinkSuite(ComponentSuite):
     """The suite of sinks. Their options must leave the place to write to the run."""
 
-    kind = Kind.SINK
+    kind = SinkSpec.kind
 
 
 class TaskSuite(ComponentSuite):
@@ -231,7 +251,7 @@ class TaskSuite(ComponentSuite):
         overlap_limit: as in `TaskSubject`.
     """
 
-    kind = Kind.TASK
+    kind = TaskSpec.kind
     overlap_limit: ClassVar[float] = 0.01
 
     @pytest.fixture

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from esper_core.leyline.protocols import DataShape, Task, TaskKind
 from esper_core.leyline.records import to_json
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import TaskSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
+from esper_testing.conformance import Conformance
 from esper_testing.surroundings import watched
 from esper_testing.task_subject import TaskSubject, splits_of
 
@@ -21,7 +22,7 @@ NOTHING = -100
 BATCH = 6
 
 
-@check("task-splits", Kind.TASK, CONTRACT)
+@check("task-splits", TaskSpec.kind, CONTRACT)
 def splits(subject: TaskSubject) -> None:
     """Three splits that are not empty, of tensors as the task's `shape` says: axes, dtypes, finite inputs, classes."""
     task = subject.build()
@@ -55,7 +56,7 @@ def _wrong(shape: DataShape, inputs: Tensor, targets: Tensor) -> list[str]:
     return found
 
 
-@check("task-splits-disjoint", Kind.TASK, CONTRACT)
+@check("task-splits-disjoint", TaskSpec.kind, CONTRACT)
 def splits_disjoint(subject: TaskSubject) -> None:
     """Hardly a sample occurs in two splits: gates decide on validation data, and the report's test data are unseen.
 
@@ -77,7 +78,7 @@ def _bytes(sample: Tensor) -> bytes:
     return sample.contiguous().numpy().tobytes()
 
 
-@check("task-repeatable", Kind.TASK, CONTRACT)
+@check("task-repeatable", TaskSpec.kind, CONTRACT)
 def repeatable(subject: TaskSubject) -> None:
     """Loading twice, in one task or in two, gives the same samples in the same order, and moves no global generator."""
     with watched(("the warning filters", "the root logger", "the running threads", "the environment")) as changed:
@@ -99,7 +100,7 @@ def repeatable(subject: TaskSubject) -> None:
         )
 
 
-@check("task-identity", Kind.TASK, CONTRACT)
+@check("task-identity", TaskSpec.kind, CONTRACT)
 def identity(subject: TaskSubject) -> None:
     """`identity` is plain data, not empty, and the same for the same data: a resumed run compares it."""
     found = [to_json(dict(subject.build().identity)) for _ in range(2)]
@@ -111,7 +112,7 @@ def identity(subject: TaskSubject) -> None:
         )
 
 
-@check("task-losses", Kind.TASK, CONTRACT)
+@check("task-losses", TaskSpec.kind, CONTRACT)
 def losses(subject: TaskSubject) -> None:
     """`losses` gives a finite, differentiable loss of each sample, which no other sample of the batch changes.
 
@@ -146,7 +147,7 @@ def _or_others(gradient: Tensor | None) -> str:
     return ", or has one in others'" if gradient is not None and gradient[1:].any() else ""
 
 
-@check("task-random-guess", Kind.TASK, CONTRACT)
+@check("task-random-guess", TaskSpec.kind, CONTRACT)
 def random_guess(subject: TaskSubject) -> None:
     """`random_guess_loss` is the loss of a model that knows nothing: within 20 % of that of equal logits."""
     task = subject.build()
@@ -160,7 +161,7 @@ def random_guess(subject: TaskSubject) -> None:
         )
 
 
-@check("task-correct", Kind.TASK, CONTRACT)
+@check("task-correct", TaskSpec.kind, CONTRACT)
 def correct(subject: TaskSubject) -> None:
     """`correct` gives each sample a float from 0 to 1, larger for outputs that name the targets than for others."""
     task = subject.build()
@@ -184,7 +185,7 @@ def correct(subject: TaskSubject) -> None:
         )
 
 
-@check("task-augment", Kind.TASK, CONTRACT)
+@check("task-augment", TaskSpec.kind, CONTRACT)
 def augment(subject: TaskSubject) -> None:
     """`augment` keeps shape and dtype, leaves its input alone, and draws from the given generator only.
 
@@ -225,3 +226,6 @@ def _batch(task: Task) -> tuple[Tensor, Tensor]:
 
 #: The checks of this module in order.
 TASK_CHECKS: tuple[Check, ...] = collect(globals())
+
+#: What components of the kind are checked with.
+CONFORMANCE = Conformance(TaskSubject, TASK_CHECKS)

@@ -2,19 +2,17 @@
 
 import os
 import shutil
+import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from string import Template
 from tempfile import mkdtemp
 
-from attrs import frozen
+from attrs import field, frozen
 
-from esper_app_new.scaffold.names import Names
+from esper_app_new.scaffold.names import TEMPLATES, Names
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import Kind
-
-TEMPLATES = Path(__file__).with_name("templates")
 
 #: Where each template goes, from the distribution's folder; the first ones are what an author changes first.
 PLACES: Mapping[str, str] = {
@@ -33,69 +31,27 @@ PLACES: Mapping[str, str] = {
     "tests.yml": ".github/workflows/tests.yml",
 }
 
-_ESPER, _ATTRS, _TORCH = "esper-core>=0.1,<1", "attrs>=24.2", "torch>=2.8"
-
 
 @frozen(kw_only=True)
 class Outline:
-    """What differs between the kinds outside of their own templates.
+    """What the common templates need to know of a kind, from the file ``outline.toml`` of its folder.
 
     Attributes:
         description: one sentence about what is generated.
-        suite: of the conformance suite.
         use: a command that uses it; ``$name`` is its name.
         requires: what its package imports.
         untyped: imported packages that come without types.
     """
 
     description: str
-    suite: str
     use: str
-    requires: tuple[str, ...] = (_ATTRS, _ESPER)
-    untyped: tuple[str, ...] = ()
+    requires: tuple[str, ...] = field(converter=tuple)
+    untyped: tuple[str, ...] = field(default=(), converter=tuple)
 
 
-OUTLINES: Mapping[Kind, Outline] = {
-    Kind.BLUEPRINT: Outline(
-        description="An Esper blueprint for images: a convolution between two layers of a narrower middle.",
-        suite="BlueprintSuite",
-        use="""esper run digits --set policy.blueprints='["$name"]'""",
-        requires=(_ATTRS, _ESPER, _TORCH),
-    ),
-    Kind.HOST: Outline(
-        description="A host network for Esper: residual blocks of convolutions, with one site behind each.",
-        suite="HostSuite",
-        use="esper run digits --set host.name=$name",
-        requires=(_ATTRS, _ESPER, _TORCH),
-    ),
-    Kind.GATE: Outline(
-        description="A set of gates for Esper: the checks in front of a seed's stage transitions.",
-        suite="GateSuite",
-        use="esper run digits --set gates.name=$name",
-    ),
-    Kind.REWARD_TERM: Outline(
-        description="A reward term for Esper: how far the validation loss fell, less a rent for what was grown.",
-        suite="RewardTermSuite",
-        use="""esper run digits --set rewards.terms='[{name = "$name"}]'""",
-    ),
-    Kind.POLICY: Outline(
-        description="A policy for Esper: grows one seed at a time while the host underfits.",
-        suite="PolicySuite",
-        use="esper run digits --set policy.name=$name",
-    ),
-    Kind.SINK: Outline(
-        description="A telemetry sink for Esper: the story of a run as a CSV file.",
-        suite="SinkSuite",
-        use="""esper run digits --set sinks.names='["console", "jsonl", "$name"]'""",
-    ),
-    Kind.TASK: Outline(
-        description="A task for Esper: handwritten digits, moved about by a pixel while training.",
-        suite="TaskSuite",
-        use="esper run $name",
-        requires=(_ATTRS, _ESPER, "scikit-learn>=1.4", _TORCH),
-        untyped=("sklearn",),
-    ),
-}
+def outline(kind: str) -> Outline:
+    """Return the outline of a kind that has templates."""
+    return Outline(**tomllib.loads((TEMPLATES / kind / "outline.toml").read_text(encoding="utf-8")))
 
 
 def render(names: Names) -> dict[str, str]:
@@ -103,7 +59,7 @@ def render(names: Names) -> dict[str, str]:
     values = _values(names)
     files = {}
     for template, place in PLACES.items():
-        files[place.format(package=names.package)] = _filled_in(names.word, template, values)
+        files[place.format(package=names.package)] = _filled_in(names.kind.name, template, values)
     return files
 
 
@@ -134,26 +90,26 @@ def write(files: Mapping[str, str], folder: Path) -> None:
 
 
 def _values(names: Names) -> dict[str, str]:
-    outline = OUTLINES[names.kind]
+    about = outline(names.kind.name)
     values = {
-        "a_kind": f"a {names.kind.replace('-', ' ')}",
+        "a_kind": f"a {names.kind.name.replace('-', ' ')}",
         "class_name": names.class_name,
-        "description": outline.description,
+        "description": about.description,
         "distribution": names.distribution,
-        "mypy_overrides": "".join(_override(module) for module in outline.untyped),
+        "mypy_overrides": "".join(_override(module) for module in about.untyped),
         "name": names.name,
         "package": names.package,
         "plugin": names.plugin,
-        "requirements": "\n".join(f'    "{requirement}",' for requirement in outline.requires),
-        "suite": outline.suite,
-        "use": Template(outline.use).substitute(name=names.name),
+        "requirements": "\n".join(f'    "{requirement}",' for requirement in about.requires),
+        "suite": f"{names.kind.spec.__name__.removesuffix('Spec')}Suite",
+        "use": Template(about.use).substitute(name=names.name),
         "year": str(date.today().year),
     }
-    return values | {"about": _filled_in(names.word, "about.md", values).strip()}
+    return values | {"about": _filled_in(names.kind.name, "about.md", values).strip()}
 
 
-def _filled_in(word: str, template: str, values: Mapping[str, str]) -> str:
-    own, common = (TEMPLATES / folder / f"{template}.template" for folder in (word, "common"))
+def _filled_in(kind: str, template: str, values: Mapping[str, str]) -> str:
+    own, common = (TEMPLATES / folder / f"{template}.template" for folder in (kind, "common"))
     text = (own if own.exists() else common).read_text(encoding="utf-8")
     # A template says $$ for a dollar; an unknown name is a mistake of ours and raises.
     filled_in = Template(text).substitute(values).strip("\n")

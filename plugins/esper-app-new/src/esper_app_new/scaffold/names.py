@@ -1,23 +1,19 @@
 """The names of a new plugin: what its author calls it, and everything that follows from that."""
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from attrs import frozen
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import Kind
-from esper_core.plugins.known import FAMILY_BY_KIND
+from esper_core.leyline.kinds import PluginKind
+from esper_core.plugins.kinds import KINDS
 
-#: What authors call the kinds.
-WORDS = {
-    "blueprint": Kind.BLUEPRINT,
-    "host": Kind.HOST,
-    "gate": Kind.GATE,
-    "reward": Kind.REWARD_TERM,
-    "policy": Kind.POLICY,
-    "sink": Kind.SINK,
-    "task": Kind.TASK,
-}
+TEMPLATES = Path(__file__).with_name("templates")
+
+#: The kinds that there are templates for, by name.
+KINDS_TO_WRITE: Mapping[str, PluginKind] = {it.name: it for it in KINDS if (TEMPLATES / it.name).is_dir()}
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -30,22 +26,17 @@ class Names:
     """What a new plugin and its parts are called.
 
     Attributes:
-        word: its kind, as authors call it.
+        kind: its kind.
         name: of its component (gate set, for gates): what runs write.
     """
 
-    word: str
+    kind: PluginKind
     name: str
-
-    @property
-    def kind(self) -> Kind:
-        """Its kind."""
-        return WORDS[self.word]
 
     @property
     def plugin(self) -> str:
         """Of the entry point."""
-        return f"{FAMILY_BY_KIND[self.kind]}-{self.name}"
+        return f"{self.kind.family}-{self.name}"
 
     @property
     def distribution(self) -> str:
@@ -63,35 +54,36 @@ class Names:
         return "".join(part.capitalize() for part in self.name.split("-"))
 
 
-def names(word: str, name: str) -> Names:
+def names(kind: PluginKind, name: str) -> Names:
     """Return the names of a new plugin of a kind, given what its author calls it.
 
     Raises:
         EsperError: E180 if it is no name for a component, repeats the family, or is too long.
     """
-    why = _objection(word, name)
+    why = _objection(kind, name)
     if why is None:
-        return Names(word=word, name=name)
-    better = _suggestion(word, name)
-    fix = f"call it {better}: esper plugins new {word} {better}" if better else f"esper plugins new {word} my-idea"
-    raise EsperError("E180", f'a {word} cannot be called "{name}"', why=why, fix=fix)
+        return Names(kind=kind, name=name)
+    better = _suggestion(kind, name)
+    command = f"esper plugins new {kind.name}"
+    fix = f"call it {better}: {command} {better}" if better else f"{command} my-idea"
+    raise EsperError("E180", f'a {kind.name} cannot be called "{name}"', why=why, fix=fix)
 
 
-def _objection(word: str, name: str) -> str | None:
-    family = FAMILY_BY_KIND[WORDS[word]]
+def _objection(kind: PluginKind, name: str) -> str | None:
     if not _NAME.fullmatch(name):
         return "a name is lower-case words of ASCII letters and digits, joined by '-', and begins with a letter"
-    if name.startswith(("esper-", f"{family}-", f"{word}-")) or name in {"esper", family, word}:
-        return f"the distribution is called esper-{family}-NAME already; give NAME alone"
+    if name.startswith(("esper-", f"{kind.family}-", f"{kind.name}-")) or name in {"esper", kind.family, kind.name}:
+        return f"the distribution is called esper-{kind.family}-NAME already; give NAME alone"
     if len(name) > _LONGEST:
         return f"it has {len(name)} characters, over {_LONGEST}; people will have to write it"
     return None
 
 
-def _suggestion(word: str, name: str) -> str | None:
+def _suggestion(kind: PluginKind, name: str) -> str | None:
     """Return the nearest name to which there is no objection."""
     words = [part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", name)]
-    while words and (words[0] in {"esper", word, FAMILY_BY_KIND[WORDS[word]]} or words[0][0].isdigit()):
+    repeated = {"esper", kind.family, *kind.name.split("-")}
+    while words and (words[0] in repeated or words[0][0].isdigit()):
         del words[0]
     better = "-".join(words)[:_LONGEST].strip("-")
-    return better if better and _objection(word, better) is None else None
+    return better if better and _objection(kind, better) is None else None

@@ -9,10 +9,10 @@ from esper_app.cli.options import plugin_options
 from esper_app.cli.resolving import resolve_command
 from esper_app.configuration.config_text import config_toml, template_toml
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.selection import PluginOptions
 
-_task = click.argument("task", required=False, shell_complete=complete_names(Kind.TASK))
+_task = click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 
 
 @click.group()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from attrs import field, frozen
 
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import HostSpec, PolicySpec
 
 
 @frozen(kw_only=True)
@@ -32,8 +32,10 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--config", "-c", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="A configuration file."
     )
-    @click.option("--host", metavar="NAME", shell_complete=complete_names(Kind.HOST), help="The network that grows.")
-    @click.option("--policy", metavar="NAME", shell_complete=complete_names(Kind.POLICY), help="What decides.")
+    @click.option(
+        "--host", metavar="NAME", shell_complete=complete_names(HostSpec.kind), help="The network that grows."
+    )
+    @click.option("--policy", metavar="NAME", shell_complete=complete_names(PolicySpec.kind), help="What decides.")
     @click.option(
         "--set",
         "-s",
@@ -55,7 +57,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_config_options
 
 
-def complete_names(kind: Kind) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+def complete_names(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
     """Return a completion of component names of this kind."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:

@@ -10,27 +10,16 @@ from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_command
 from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import used_components
-from esper_core.leyline.specs import Kind
-from esper_core.plugins.observers import OBSERVER_HOOKS
+from esper_core.hooks import ObserverSpecs, hooks_of
+from esper_core.leyline.specs import BlueprintSpec, TaskSpec
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord, Registered, Status
 from esper_core.plugins.selection import PluginOptions
 from esper_runs.tables import table
 
-#: Where a configuration names components of each kind.
-_NAMED_AT = {
-    Kind.HOST: "host.name",
-    Kind.BLUEPRINT: "policy.blueprints",
-    Kind.GATE: "gates.name",
-    Kind.REWARD_TERM: "rewards.terms",
-    Kind.POLICY: "policy.name",
-    Kind.SINK: "sinks.names",
-    Kind.TASK: "task.name",
-}
-
 
 @click.command()
-@click.argument("task", required=False, shell_complete=complete_names(Kind.TASK))
+@click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 @click.option("--json", "as_json", is_flag=True, help="Print a record.")
 @config_options
 @plugin_options
@@ -54,12 +43,14 @@ def graph(task: str | None, as_json: bool, config_options: ConfigOptions, plugin
 
 
 def _component(registered: Registered, resolved: Resolved) -> dict[str, Any]:
-    path = _NAMED_AT[registered.spec.kind]
+    section = resolved.plugins.registry.kind(registered.spec.kind).section
+    assert section is not None
+    path = section.named_at
     because = f"{path}: {resolved.configuration.merged.source(path) or 'the built-in defaults'}"
-    if registered.spec.kind is Kind.BLUEPRINT and resolved.configuration.config.policy.blueprints is None:
-        because = f"it is bundled and fits host {resolved.configuration.config.host.name}"
+    if registered.spec.kind == BlueprintSpec.kind and resolved.configuration.config.policy.blueprints is None:
+        because = f"esper-standard brings it and it fits host {resolved.configuration.config.host.name}"
     return {
-        "kind": registered.spec.kind.value,
+        "kind": registered.spec.kind,
         "name": registered.spec.name,
         "id": registered.id,
         "plugin": registered.origin.plugin,
@@ -78,7 +69,7 @@ def _roles(record: PluginRecord, plugins: PluginSet, used: tuple[Registered, ...
         return [record.status.value], record.problems[0].what if record.problems else "the selection says so"
     name = record.origin.plugin
     offered = [registered.spec.name for registered in used if registered.origin.plugin == name]
-    listens = any(hook in OBSERVER_HOOKS for hook in record.hooks)
+    listens = bool(set(hooks_of(ObserverSpecs)) & set(record.hooks))
     observes = listens and plugins.may_observe(name, {registered.origin.plugin for registered in used})
     roles = ["used"] * bool(offered) + ["observes"] * observes
     if offered:

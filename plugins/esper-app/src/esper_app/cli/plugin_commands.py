@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import click
 
 from esper_core.leyline.errors import EsperError
-from esper_core.plugins.collect import guarded_call
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Origin, as_warning
@@ -39,13 +38,13 @@ def find_plugin_command(name: str) -> click.Command | None:
 
 def plugin_groups(plugins: PluginSet, plugin: str | None = None) -> Iterator[tuple[Origin, click.Group | EsperError]]:
     """Let every plugin (or one) add its commands to a group of its own, so that each is known to be whose."""
-    for implementation, origin in plugins.implementations(HOOK):
+    for implementation in plugins.implementations(HOOK):
+        origin = implementation.origin
         if plugin not in (None, origin.plugin):
             continue
         group = click.Group("esper")
-        arguments = {"cli": group} if implementation.argnames else {}
         try:
-            guarded_call(HOOK, implementation.function, origin, **arguments)
+            implementation(cli=group)
         except EsperError as error:
             yield origin, error
         else:

@@ -7,6 +7,7 @@ import attrs
 
 from esper_app.cli.plugin_commands import plugin_groups
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.kinds import PluginKind
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord, Registered, Status
 from esper_core.plugins.resolve import config_class
@@ -15,6 +16,8 @@ from esper_core.plugins.resolve import config_class
 def page(record: PluginRecord, plugins: PluginSet) -> str:
     """Describe a plugin: origin, hooks with their arguments, components with their options, commands, problems."""
     lines = [f"{record.origin.plugin}: {record.status}", *_origin(record), *_hooks(record, plugins)]
+    if record.kind is not None:
+        lines += ["", *_kind(record.kind)]
     for registered in record.components:
         lines += ["", *_component(registered)]
     if record.status is Status.ACTIVE:
@@ -42,11 +45,23 @@ def _hooks(record: PluginRecord, plugins: PluginSet) -> Iterator[str]:
     for hook in record.hooks:
         # What is not active is not called, and its hooks need not exist.
         called = plugins.implementations(hook) if record.status is Status.ACTIVE else ()
-        arguments = [
-            implementation.argnames for implementation, origin in called if origin.plugin == record.origin.plugin
-        ]
+        arguments = [it.arguments for it in called if it.origin.plugin == record.origin.plugin]
         yield f"  {title:13} {hook}({', '.join(arguments[0])})" if arguments else f"  {title:13} {hook}"
         title = ""
+
+
+def _kind(kind: PluginKind) -> Iterator[str]:
+    yield f'kind "{kind.name}": {kind.summary}'
+    facts = {
+        "hook": kind.hook,
+        "descriptor": f"{kind.spec.__module__}.{kind.spec.__qualname__}",
+        "factory": kind.call,
+        "gives": kind.protocol,
+        "configured": kind.section.options_at if kind.section else "in no run",
+        "distributions": f"esper-{kind.family}-NAME",
+        "provisional": kind.provisional,
+    }
+    yield from (f"  {name:13} {value}" for name, value in facts.items() if value)
 
 
 def _component(registered: Registered) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """``esper plugins``: what is installed, what became of it, and what a run would use."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -8,13 +9,18 @@ import click
 from esper_app.cli.lazy import LazyGroup
 from esper_app.cli.loading import trace_problems
 from esper_app.cli.options import complete_plugin_names, plugin_options
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.kinds import PluginKind
+from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.loader import load_plugins
-from esper_core.plugins.records import ROLE_BY_HOOK, PluginRecord, Status
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import ROLES, PluginRecord, Status
 from esper_core.plugins.selection import PluginOptions, select, unknown_plugin
 from esper_runs.tables import table
 
-_KINDS = [kind.value for kind in Kind] + sorted(set(ROLE_BY_HOOK.values()))
+
+def _offers(kinds: Iterable[PluginKind]) -> list[str]:
+    return [kind.name for kind in kinds] + [*ROLES]
 
 
 @click.group(
@@ -32,7 +38,12 @@ def plugins() -> None:
 
 
 @plugins.command("list")
-@click.option("--kind", type=click.Choice(_KINDS), help="Only plugins that offer this.")
+@click.option(
+    "--kind",
+    metavar="KIND",
+    shell_complete=lambda _, __, begun: [it for it in _offers(KINDS) if it.startswith(begun)],
+    help=f"Only plugins that offer this: {', '.join(_offers(KINDS))}, or a kind that a plugin adds.",
+)
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only plugins in this state.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
 @plugin_options
@@ -42,6 +53,7 @@ def list_plugins(kind: str | None, status: str | None, as_json: bool, plugin_opt
     A plugin that cannot be had is a line of the list, not an error, unless --strict-plugins says so.
     """
     found = load_plugins(select(plugin_options, os.environ), tolerant=not plugin_options.strict)
+    _check_kind(kind, found)
     shown = [r for r in found.records if (not kind or kind in r.kinds) and (not status or r.status == status)]
     trace_problems(tuple(shown))
     if as_json:
@@ -57,6 +69,12 @@ def list_plugins(kind: str | None, status: str | None, as_json: bool, plugin_opt
     for record in shown:
         if record.problem:
             click.echo(f"\n{record.problem}")
+
+
+def _check_kind(kind: str | None, found: PluginSet) -> None:
+    known = _offers(found.registry.kinds)
+    if kind is not None and kind not in known:
+        raise EsperError("E204", f'no plugin can offer "{kind}"', where="--kind", fix=did_you_mean(kind, known))
 
 
 @plugins.command()
@@ -95,9 +113,9 @@ def as_data(record: PluginRecord) -> dict[str, Any]:
         "problem": record.problem,
         "codes": [problem.code for problem in record.problems],
         "components": [
-            {"kind": r.spec.kind.value, "name": r.spec.name, "summary": r.spec.summary, "id": r.id}
-            for r in record.components
+            {"kind": r.spec.kind, "name": r.spec.name, "summary": r.spec.summary, "id": r.id} for r in record.components
         ],
+        "adds_kind": None if record.kind is None else record.kind.name,
         "hooks": list(record.hooks),
         "api": record.api,
         "entry_point": origin.entry_point or None,

@@ -15,7 +15,7 @@ from esper_app.configuration.overrides import nested, parse_overrides
 from esper_app.configuration.resolve import ResolvedConfig, resolve_config
 from esper_app.configuration.sections import read_plugins
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import Kind, TaskSpec
+from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.selection import PluginOptions
 
@@ -87,9 +87,9 @@ def _task(said: Merged, plugins: PluginSet) -> TaskSpec:
     section = said.tree.get("task", {})
     name = section.get("name") if isinstance(section, dict) else None
     if not isinstance(name, str):
-        known = ", ".join(plugins.registry.names(Kind.TASK)) or "none is installed"
+        known = ", ".join(plugins.registry.names(TaskSpec.kind)) or "none is installed"
         why = "neither the command line nor the configuration file does"
         raise EsperError("E202", "no task is named", why=why, fix=f"name one of: {known}")
-    spec = plugins.registry.get(Kind.TASK, name, where=said.source("task.name")).spec
+    spec = plugins.registry.get(TaskSpec.kind, name, where=said.source("task.name")).spec
     assert isinstance(spec, TaskSpec)
     return spec

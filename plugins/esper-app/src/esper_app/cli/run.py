@@ -12,7 +12,7 @@ from esper_app.cli.config_options import ConfigOptions, complete_names, config_o
 from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import resolve_command
 from esper_core.leyline.errors import ExitCode
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.selection import PluginOptions
 from esper_runs.run_directory import CONFIG, find_run
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("task", required=False, shell_complete=complete_names(Kind.TASK))
+@click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 @click.option(
     "--resume",
     metavar="RUN",

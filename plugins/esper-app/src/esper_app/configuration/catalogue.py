@@ -2,33 +2,33 @@
 
 from esper_app.configuration.config import RunConfig
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.specs import BlueprintSpec, HostSpec, Kind
-from esper_core.plugins.bundled import bundled_blueprints
+from esper_core.leyline.specs import BlueprintSpec, HostSpec
 from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
+from esper_core.plugins.standard import standard_blueprints
 
 
 def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
-    """Return the run's catalogue: what the configuration names, else the bundled blueprints that fit the host.
+    """Return the run's catalogue: what the configuration names, else the standard blueprints that fit the host.
 
     Raises:
         EsperError: E404 if nothing fits, or something is named that does not.
     """
-    host = registry.get(Kind.HOST, config.host.name).spec
+    host = registry.get(HostSpec.kind, config.host.name).spec
     assert isinstance(host, HostSpec)
     if config.policy.blueprints is not None:
         for name in config.policy.blueprints:
-            _check_fit(registry.get(Kind.BLUEPRINT, name, where="policy.blueprints"), host)
+            _check_fit(registry.get(BlueprintSpec.kind, name, where="policy.blueprints"), host)
         return config.policy.blueprints
-    fitting = [spec.name for spec in bundled_blueprints(registry) if spec.layouts & host.layouts]
+    fitting = tuple(spec.name for spec in standard_blueprints(registry) if spec.layouts & host.layouts)
     if not fitting:
         raise EsperError(
             "E404",
-            f'no bundled blueprint fits host "{config.host.name}"',
+            f'no standard blueprint fits host "{config.host.name}"',
             why=f"its sites are {', '.join(sorted(host.layouts))}",
-            fix="pip install esper-standard, or name blueprints: --set policy.blueprints='[\"…\"]'",
+            fix="name blueprints: --set policy.blueprints='[\"…\"]'",
         )
-    return tuple(fitting)
+    return fitting
 
 
 def _check_fit(blueprint: Registered, host: HostSpec) -> None:

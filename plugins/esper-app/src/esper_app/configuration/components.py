@@ -1,15 +1,17 @@
 """The components of a run: their options, and which of them it uses."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from attrs import frozen
 
 from esper_app.configuration.config import RunConfig
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.kinds import PluginKind
+from esper_core.leyline.specs import BlueprintSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
-from esper_core.plugins.resolve import config_class
+from esper_core.plugins.resolve import build_config, config_class, resolve
 
 
 @frozen
@@ -18,7 +20,12 @@ class RegisteredOptions:
 
     registry: Registry
 
-    def option_class(self, kind: Kind, name: str) -> type | None:
+    @property
+    def kinds(self) -> tuple[PluginKind, ...]:
+        """The kinds of components."""
+        return self.registry.kinds
+
+    def option_class(self, kind: str, name: str) -> type | None:
         """Return the attrs class of a component's options, None if it has none.
 
         Raises:
@@ -34,7 +41,7 @@ class RegisteredOptions:
 def used_components(
     config: RunConfig, registry: Registry, blueprints: Iterable[str] | None = None
 ) -> tuple[Registered, ...]:
-    """Return every component that a run is made of, each once, in the order of `Kind`.
+    """Return every component that a run is made of, each once, by kind.
 
     Args:
         config: the run's configuration.
@@ -44,15 +51,28 @@ def used_components(
     Raises:
         EsperError: E204 or E111 if a name leads to no component.
     """
-    names: dict[Kind, Iterable[str]] = {
-        Kind.HOST: [config.host.name],
-        Kind.BLUEPRINT: (config.policy.blueprints or ()) if blueprints is None else blueprints,
-        Kind.REWARD_TERM: [term.name for term in config.rewards.terms],
-        Kind.POLICY: [config.policy.name],
-        Kind.SINK: config.sinks.names,
-        Kind.TASK: [config.task.name],
-    }
-    found = {kind: [registry.get(kind, name) for name in named] for kind, named in names.items()}
-    found[Kind.GATE] = list(registry.gate_set(config.gates.name).values())
-    # A descriptor that carries a mapping cannot be hashed; its kind and id can.
-    return tuple({(kind, r.id): r for kind in Kind for r in found[kind]}.values())
+    found: dict[tuple[str, str], Registered] = {}
+    for kind in registry.kinds:
+        names = config.names(kind) if blueprints is None or kind.name != BlueprintSpec.kind else blueprints
+        for name in names:
+            # A descriptor that carries a mapping cannot be hashed; its kind and id can.
+            found |= {(kind.name, it.id): it for it in registry.named(kind.name, name)}
+    return tuple(found.values())
+
+
+def build_components(kind: PluginKind, config: RunConfig, registry: Registry) -> dict[str, Any]:
+    """Build the components of a kind that a configuration names, by name, each with ``factory(config)``.
+
+    Raises:
+        EsperError: E160, E161 if one cannot be built here, E204 or E111 if a name leads to no component.
+    """
+    built: dict[str, Any] = {}
+    for name in config.names(kind):
+        assert kind.section is not None
+        section, registered = kind.section.name, registry.get(kind.name, name)
+        options = config.section(section).options
+        path = section
+        if kind.section.several:
+            options, path = options.get(name, {}), f"{section}.{name}"
+        built[name] = resolve(registered)(build_config(registered, options, path=path))
+    return built

@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.events import Level
+from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.records import plain
 from esper_core.leyline.stages import GateLevel
 from esper_core.tamiyo.masks import GrowthLimits
@@ -41,7 +42,7 @@ class PolicyConfig(ComponentConfig):
 
     Attributes:
         name: the policy's name.
-        blueprints: the catalogue, in order; None: the bundled ones that fit the host.
+        blueprints: the catalogue, in order; None: the standard ones that fit the host.
         options: the policy's options.
     """
 
@@ -88,7 +89,20 @@ class RewardsConfig:
 
 
 @frozen(kw_only=True)
-class SinksConfig:
+class ComponentsConfig:
+    """Several components of one kind by name.
+
+    Attributes:
+        names: the components, in order.
+        options: the options of each, by name.
+    """
+
+    names: tuple[str, ...] = field(default=(), validator=_check_unique)
+    options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class SinksConfig(ComponentsConfig):
     """Where telemetry goes.
 
     Attributes:
@@ -97,7 +111,6 @@ class SinksConfig:
     """
 
     names: tuple[str, ...] = field(default=("console", "jsonl"), validator=_check_unique)
-    options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -179,6 +192,7 @@ class RunConfig(RunSettings):
         sinks: where telemetry goes.
         checkpoints: how the run is saved while it goes on.
         plugins: which plugins may take part.
+        further: the sections of kinds that plugins add, as far as they are given.
     """
 
     task: ComponentConfig
@@ -193,12 +207,33 @@ class RunConfig(RunSettings):
     sinks: SinksConfig = SinksConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     plugins: PluginsConfig = PluginsConfig()
+    further: Mapping[str, ComponentConfig | ComponentsConfig] = field(factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """Return the configuration as plain data in the shape of a configuration file (None for what is not set)."""
         data: dict[str, Any] = plain(self)
         data["telemetry"] = self.telemetry.name.lower()
-        for section in ("task", "host", "policy", "gates", "sinks"):
+        data |= data.pop("further")
+        for section in [key.name for key in fields(RunConfig) if is_section_of_components(key.type)] + [*self.further]:
             data[section] |= data[section].pop("options")
         data["rewards"]["terms"] = [term | term.pop("options") for term in data["rewards"]["terms"]]
         return data
+
+    def section(self, name: str) -> Any:
+        """Return a section; None if it is one of a kind that plugins add, and not given."""
+        return self.further.get(name) or getattr(self, name, None)
+
+    def names(self, kind: PluginKind) -> tuple[str, ...]:
+        """Return the names of the components of a kind that it names: of the gate set, for gates."""
+        if kind.section is None:
+            return ()
+        section, _, key = kind.section.named_at.partition(".")
+        named = getattr(self.section(section), key, None)
+        if isinstance(named, str):
+            return (named,)
+        return tuple(it if isinstance(it, str) else it.name for it in named or ())
+
+
+def is_section_of_components(cls: Any) -> bool:
+    """Say whether a section of this class holds the options of components beside keys of its own."""
+    return has(cls) and "options" in fields_dict(cls)

@@ -4,26 +4,15 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from esper_app.configuration.config import (
-    CheckpointsConfig,
-    GatesConfig,
-    PluginsConfig,
-    PolicyConfig,
-    RewardsConfig,
-    RunConfig,
-    RunSettings,
-    SinksConfig,
-)
+from esper_app.configuration.config import RunConfig, RunSettings
 from esper_app.configuration.layers import Origin
 from esper_app.configuration.option_docs import attribute_docs
+from esper_app.configuration.places import CORE_SECTIONS, further_kinds
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.configuration.sections import OptionClasses
 from esper_app.configuration.toml import dotted, to_toml, toml_key, toml_value
-from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.records import plain
-from esper_core.leyline.specs import Kind
-from esper_core.tamiyo.masks import GrowthLimits
-from esper_core.tolaria.config import OptimizerConfig
+from esper_core.leyline.specs import BlueprintSpec, GateSpec
 
 #: Where None means "choose what suits", not "nothing".
 _AUTO = (("policy", "blueprints"), ("lifecycle", "isolate"), ("checkpoints", "every"))
@@ -71,17 +60,27 @@ def _core_docs() -> dict[str, str]:
 
 
 def _component_docs(config: RunConfig, components: OptionClasses) -> dict[str, str]:
-    classes: dict[str, type | None] = {
-        "task": components.option_class(Kind.TASK, config.task.name),
-        "host": components.option_class(Kind.HOST, config.host.name),
-        "policy": components.option_class(Kind.POLICY, config.policy.name),
-    }
-    classes |= {f"gates.{k}": cls for k, cls in components.gate_option_classes(config.gates.name).items()}
-    classes |= {f"blueprints.{name}": components.option_class(Kind.BLUEPRINT, name) for name in config.blueprints}
-    classes |= {f"sinks.{name}": components.option_class(Kind.SINK, name) for name in config.sinks.names}
-    return {
-        f"{path}.{name}": text for path, cls in classes.items() if cls for name, text in attribute_docs(cls).items()
-    }
+    docs = {it.section.name: it.summary for it in further_kinds(components.kinds) if it.section}
+    for path, cls in _option_classes(config, components):
+        if cls:
+            docs |= {f"{path}.{name}": text for name, text in attribute_docs(cls).items()}
+    return docs
+
+
+def _option_classes(config: RunConfig, components: OptionClasses) -> Iterator[tuple[str, type | None]]:
+    """The classes of options by the tables in which they stand; tables in lists are not described one by one."""
+    for kind in components.kinds:
+        if kind.section is None or kind.section.options_at.startswith("[["):
+            continue
+        if kind.name == GateSpec.kind:
+            classes = components.gate_option_classes(config.gates.name)
+            yield from ((f"{kind.section.name}.{level}", cls) for level, cls in classes.items())
+            continue
+        # A catalogue that is not spelt out has names all the same; only those with options have a table.
+        names = config.blueprints if kind.name == BlueprintSpec.kind else config.names(kind)
+        for name in names:
+            path = f"{kind.section.name}.{name}" if kind.section.several else kind.section.name
+            yield path, components.option_class(kind.name, name)
 
 
 def _template(tree: dict[str, Any], docs: Mapping[str, str], live: Callable[[str], bool] = lambda path: False) -> str:
@@ -114,16 +113,3 @@ def _with_words(tree: dict[str, Any]) -> dict[str, Any]:
         if tree[section][key] is None:
             tree[section][key] = "auto"
     return tree
-
-
-CORE_SECTIONS: Mapping[str, type[Any]] = {
-    "policy": PolicyConfig,
-    "gates": GatesConfig,
-    "lifecycle": LifecycleConfig,
-    "limits": GrowthLimits,
-    "optimizer": OptimizerConfig,
-    "rewards": RewardsConfig,
-    "sinks": SinksConfig,
-    "checkpoints": CheckpointsConfig,
-    "plugins": PluginsConfig,
-}

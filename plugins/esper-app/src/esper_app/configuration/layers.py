@@ -6,6 +6,10 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from esper_app.configuration.places import Places
+from esper_core.leyline.kinds import PluginKind
+from esper_core.plugins.kinds import KINDS
+
 
 class Origin(StrEnum):
     """Where a value comes from, weakest first."""
@@ -62,23 +66,17 @@ class Merged:
         return self.values.get(path)
 
 
-#: Sections whose remaining keys belong to what the key ``name`` names; the keys listed here do not.
-COMMON_KEYS: Mapping[str, frozenset[str]] = {
-    "task": frozenset({"name"}),
-    "host": frozenset({"name"}),
-    "policy": frozenset({"name", "blueprints"}),
-    "gates": frozenset({"name"}),
-    "optimizer": frozenset({"name", "warmup_epochs", "schedule", "seed_schedule", "seed_lr_multiplier", "clip_norm"}),
-}
-
-
-def merge(layers: Iterable[Layer]) -> Merged:
+def merge(layers: Iterable[Layer], kinds: Iterable[PluginKind] = KINDS) -> Merged:
     """Lay the layers on top of each other, the strongest last.
 
     Tables are merged key by key, everything else replaces. A layer that names another host (task, policy, gate set,
     optimizer, sink) discards what weaker layers said about the former one.
+
+    Args:
+        layers: the weakest first.
+        kinds: the kinds of components that may have sections.
     """
-    stack = _Stack()
+    stack = _Stack(Places.of(kinds))
     for layer in layers:
         stack.discard_options(layer.data)
         stack.lay(stack.tree, layer.data, layer, "")
@@ -87,19 +85,21 @@ def merge(layers: Iterable[Layer]) -> Merged:
 
 @define
 class _Stack:
+    places: Places
     tree: dict[str, Any] = field(factory=dict)
     values: dict[str, Layer] = field(factory=dict)
     tables: dict[str, Layer] = field(factory=dict)
 
     def discard_options(self, data: Mapping[str, Any]) -> None:
-        for section, common in COMMON_KEYS.items():
+        for section, beside in self.places.beside.items():
             old, new = self.tree.get(section), data.get(section)
             if isinstance(old, dict) and isinstance(new, Mapping) and _names_another(old, new):
-                self.drop(old, f"{section}.", set(old) - common)
-        old, new = self.tree.get("sinks"), data.get("sinks")
-        if isinstance(old, dict) and isinstance(new, Mapping) and isinstance(new.get("names"), list):
-            named = {name for name in new["names"] if isinstance(name, str)}
-            self.drop(old, "sinks.", set(old) - named - {"names"})
+                self.drop(old, f"{section}.", set(old) - beside)
+        for section in self.places.listed:
+            old, new = self.tree.get(section), data.get(section)
+            if isinstance(old, dict) and isinstance(new, Mapping) and isinstance(new.get("names"), list):
+                named = {name for name in new["names"] if isinstance(name, str)}
+                self.drop(old, f"{section}.", set(old) - named - {"names"})
 
     def lay(self, table: dict[str, Any], data: Mapping[str, Any], layer: Layer, prefix: str) -> None:
         for key, value in data.items():

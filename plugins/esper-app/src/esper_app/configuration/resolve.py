@@ -5,12 +5,13 @@ from typing import Any
 
 from attrs import frozen
 
-from esper_app.configuration.config import GatesConfig, PolicyConfig, RunConfig, SinksConfig
+from esper_app.configuration.config import RunConfig
 from esper_app.configuration.layers import Layer, Merged, Origin, merge
 from esper_app.configuration.overrides import nested
+from esper_app.configuration.places import CORE_SECTIONS
 from esper_app.configuration.sections import OptionClasses, read_sections
+from esper_core.leyline.records import plain
 from esper_core.leyline.specs import TaskSpec
-from esper_core.tolaria.config import OptimizerConfig
 
 
 @frozen(kw_only=True)
@@ -49,18 +50,17 @@ def resolve_config(
     if file is not None:
         layers.append(Layer(origin=Origin.FILE, source=file_name, data=file))
     layers.append(Layer(origin=Origin.CLI, source="the command line", data=overrides or {}))
-    merged = merge(layers)
+    merged = merge(layers, components.kinds)
     return ResolvedConfig(config=read_sections(merged, components), merged=merged)
 
 
 def _defaults() -> Layer:
     """The names that hold before anybody speaks: a layer that names others discards what was said about these."""
-    data = {
-        "policy": {"name": PolicyConfig().name},
-        "gates": {"name": GatesConfig().name},
-        "optimizer": {"name": OptimizerConfig().name.value},
-        "sinks": {"names": list(SinksConfig().names)},
-    }
+    data = {}
+    for section, cls in CORE_SECTIONS.items():
+        default = plain(cls())
+        if names := {key: default[key] for key in ("name", "names") if key in default}:
+            data[section] = names
     return Layer(origin=Origin.DEFAULT, source="the built-in defaults", data=data)
 
 

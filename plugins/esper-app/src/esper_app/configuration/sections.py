@@ -8,6 +8,7 @@ import attrs
 from esper_app.configuration.config import (
     CheckpointsConfig,
     ComponentConfig,
+    ComponentsConfig,
     GatesConfig,
     PluginsConfig,
     PolicyConfig,
@@ -17,25 +18,33 @@ from esper_app.configuration.config import (
     RunSettings,
     SinksConfig,
 )
-from esper_app.configuration.layers import COMMON_KEYS, Merged
+from esper_app.configuration.layers import Merged
+from esper_app.configuration.places import Places, further_kinds
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.records import plain
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.leyline.structure import Source, structure
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 
 Component = TypeVar("Component", bound=ComponentConfig)
+Listed = TypeVar("Listed", bound=ComponentsConfig)
 Built = TypeVar("Built")
 Found = TypeVar("Found")
 
 
 class OptionClasses(Protocol):
-    """Knows which options the components have."""
+    """Knows which kinds of components there are, and which options the components have."""
 
-    def option_class(self, kind: Kind, name: str) -> type | None:
+    @property
+    def kinds(self) -> tuple[PluginKind, ...]:
+        """The kinds."""
+        ...
+
+    def option_class(self, kind: str, name: str) -> type | None:
         """Return the attrs class of a component's options, None if it has none. Raises EsperError E204."""
         ...
 
@@ -64,14 +73,16 @@ class _Reader:
     components: OptionClasses
 
     def run_config(self) -> RunConfig:
-        self.refuse_unknown("", self.merged.tree, [field.name for field in attrs.fields(RunConfig)])
+        further = {it.section.name: it for it in further_kinds(self.components.kinds) if it.section}
+        core = [field.name for field in attrs.fields(RunConfig) if field.name != "further"]
+        self.refuse_unknown("", self.merged.tree, [*core, *further])
         settings = {field.name for field in attrs.fields(RunSettings)}
         given = {key: value for key, value in self.merged.tree.items() if key in settings}
-        policy = self.component("policy", Kind.POLICY, PolicyConfig)
+        policy = self.component("policy", PolicySpec.kind, PolicyConfig)
         return RunConfig(
             **attrs.asdict(self.build(RunSettings, given, "")),
-            task=self.component("task", Kind.TASK, ComponentConfig),
-            host=self.component("host", Kind.HOST, ComponentConfig),
+            task=self.component("task", TaskSpec.kind, ComponentConfig),
+            host=self.component("host", HostSpec.kind, ComponentConfig),
             policy=policy,
             blueprints=self.blueprints(policy.blueprints),
             gates=self.gates(),
@@ -79,13 +90,14 @@ class _Reader:
             limits=self.build(GrowthLimits, self.table("limits"), "limits"),
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
             rewards=self.rewards(),
-            sinks=self.sinks(),
+            sinks=self.listed("sinks", SinkSpec.kind, SinksConfig),
             checkpoints=self.build(CheckpointsConfig, self.table("checkpoints"), "checkpoints"),
             plugins=read_plugins(self.merged.tree, self.merged.source),
+            further={name: self.further(name, it) for name, it in further.items() if name in self.merged.tree},
         )
 
-    def component(self, section: str, kind: Kind, cls: type[Component]) -> Component:
-        common = COMMON_KEYS[section]
+    def component(self, section: str, kind: str, cls: type[Component]) -> Component:
+        common = Places.of(self.components.kinds).beside[section]
         table = self.table(section)
         options = self.options(kind, table, section, common)
         return self.build(cls, {key: table[key] for key in common & set(table)} | {"options": options}, section)
@@ -100,12 +112,17 @@ class _Reader:
         }
         return GatesConfig(name=name, options=options)
 
-    def sinks(self) -> SinksConfig:
-        table = self.table("sinks")
-        names = self.build(SinksConfig, {"names": table["names"]}, "sinks").names
-        self.refuse_unknown("sinks", table, ["names", *names])
-        options = {name: self.named_options(Kind.SINK, name, "sinks", "sinks.names") for name in names}
-        return SinksConfig(names=names, options=options)
+    def listed(self, section: str, kind: str, cls: type[Listed]) -> Listed:
+        table = self.table(section)
+        names = self.build(cls, {key: table[key] for key in {"names"} & set(table)}, section).names
+        self.refuse_unknown(section, table, ["names", *names])
+        options = {name: self.named_options(kind, name, section, f"{section}.names") for name in names}
+        return cls(names=names, options=options)
+
+    def further(self, section: str, kind: PluginKind) -> ComponentConfig | ComponentsConfig:
+        if kind.section and kind.section.several:
+            return self.listed(section, kind.name, ComponentsConfig)
+        return self.component(section, kind.name, ComponentConfig)
 
     def blueprints(self, catalogue: tuple[str, ...] | None) -> dict[str, Mapping[str, Any]]:
         """Options belong to what the catalogue names; a catalogue that is not spelt out is not known here."""
@@ -113,7 +130,7 @@ class _Reader:
         if catalogue is not None:
             self.refuse_unknown("blueprints", table, catalogue)
         names = table if catalogue is None else catalogue
-        return {name: self.named_options(Kind.BLUEPRINT, name, "blueprints", "policy.blueprints") for name in names}
+        return {name: self.named_options(BlueprintSpec.kind, name, "blueprints", "policy.blueprints") for name in names}
 
     def rewards(self) -> RewardsConfig:
         table = self.table("rewards")
@@ -123,12 +140,12 @@ class _Reader:
 
     def term(self, table: Mapping[str, Any], path: str) -> RewardTermConfig:
         common = {"name", "weight"}
-        options = self.options(Kind.REWARD_TERM, table, path, common)
+        options = self.options(RewardTermSpec.kind, table, path, common)
         return self.build(
             RewardTermConfig, {key: table[key] for key in common & set(table)} | {"options": options}, path
         )
 
-    def options(self, kind: Kind, table: Mapping[str, Any], path: str, common: Set[str]) -> dict[str, Any]:
+    def options(self, kind: str, table: Mapping[str, Any], path: str, common: Set[str]) -> dict[str, Any]:
         """Return the complete options of the component that ``name`` names; they share their table with `common`."""
         if "name" not in table:
             raise EsperError("E202", f'"{path}" has no name', where=self.merged.source(path), fix="add a key `name`")
@@ -140,7 +157,7 @@ class _Reader:
         self.refuse_unknown(path, table, [*common, *_names(cls)])
         return self.filled_in(cls, {key: value for key, value in table.items() if key not in common}, path)
 
-    def named_options(self, kind: Kind, name: str, section: str, named_at: str) -> dict[str, Any]:
+    def named_options(self, kind: str, name: str, section: str, named_at: str) -> dict[str, Any]:
         """Return the complete options of a component that has a table of its own."""
         path = f"{section}.{name}"
         cls = self.known(lambda: self.components.option_class(kind, name), path, named_at)

@@ -8,14 +8,14 @@ import torch
 from attrs import frozen
 
 from esper_app.configuration.catalogue import catalogue_names
-from esper_app.configuration.components import used_components
+from esper_app.configuration.components import build_components, used_components
 from esper_app.configuration.config import RunConfig
 from esper_core.growing.recipes import recipe
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, DataShape, Gate, HostBuild, Sink, Split, Splits, Task
-from esper_core.leyline.specs import HostSpec, Kind, RewardTermSpec
+from esper_core.leyline.specs import HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
@@ -58,7 +58,7 @@ class Assembly:
 
     def actor(self) -> Actor:
         """Build the policy's actor."""
-        registered = self.registry.get(Kind.POLICY, self.config.policy.name)
+        registered = self.registry.get(PolicySpec.kind, self.config.policy.name)
         options = build_config(registered, self.config.policy.options, path="policy")
         actor: Actor = resolve(registered)(options, self.catalogue)
         return actor
@@ -68,7 +68,7 @@ class Assembly:
         return HostPlan(
             name=name,
             build=self.host,
-            capabilities=self.registry.get(Kind.HOST, self.config.host.name).spec.capabilities,
+            capabilities=self.registry.get(HostSpec.kind, self.config.host.name).spec.capabilities,
             task=self.task,
             splits=self.splits,
             recipes=self.recipes,
@@ -91,13 +91,13 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
     """
     _check_device(config.device)
     registry = plugins.registry
-    task_component = registry.get(Kind.TASK, config.task.name)
+    task_component = registry.get(TaskSpec.kind, config.task.name)
     task: Task = resolve(task_component)(build_config(task_component, config.task.options, path="task"))
-    host_component = registry.get(Kind.HOST, config.host.name)
+    host_component = registry.get(HostSpec.kind, config.host.name)
     assert isinstance(host_component.spec, HostSpec)
     names = catalogue_names(config, registry)
     _refuse_idle_options(config, names)
-    policy = registry.get(Kind.POLICY, config.policy.name)
+    policy = registry.get(PolicySpec.kind, config.policy.name)
     return Assembly(
         config=config,
         registry=registry,
@@ -133,12 +133,7 @@ def _refuse_idle_options(config: RunConfig, names: Collection[str]) -> None:
 
 def build_sinks(config: RunConfig, registry: Registry) -> dict[str, Sink]:
     """Build the sinks that the configuration names, in order."""
-    sinks: dict[str, Sink] = {}
-    for name in config.sinks.names:
-        registered = registry.get(Kind.SINK, name)
-        options = build_config(registered, config.sinks.options.get(name, {}), path=f"sinks.{name}")
-        sinks[name] = resolve(registered)(options)
-    return sinks
+    return build_components(registry.kind(SinkSpec.kind), config, registry)
 
 
 def _build_host(factory: Callable[..., HostBuild], options: Any, shape: DataShape) -> HostBuild:
@@ -147,7 +142,7 @@ def _build_host(factory: Callable[..., HostBuild], options: Any, shape: DataShap
 
 def _term(config: RunConfig, registry: Registry, index: int) -> WeightedTerm:
     chosen = config.rewards.terms[index]
-    registered = registry.get(Kind.REWARD_TERM, chosen.name)
+    registered = registry.get(RewardTermSpec.kind, chosen.name)
     spec = registered.spec
     assert isinstance(spec, RewardTermSpec)
     options = build_config(registered, chosen.options, path=f"rewards.terms[{index}]")

@@ -12,8 +12,9 @@ from esper_app.execution.machine import machine_facts
 from esper_app.locks.lock import APPLICATION, LockedPlugin, current_core, locked_in_run
 from esper_app.locks.provenance import installed_versions, provenance
 from esper_core.leyline.records import plain
-from esper_core.plugins.compat import CORE
+from esper_core.plugins.installed import Installed, scan
 from esper_core.plugins.records import PluginRecord, Registered, Status
+from esper_core.plugins.requirements import CORE
 
 #: Version of the manifest's format.
 FORMAT = 1
@@ -134,7 +135,8 @@ class Manifest:
 
 def build_manifest(facts: RunFacts) -> dict[str, Any]:
     """Return the manifest as plain data (see `Manifest`). Imports torch, for its version and thread counts."""
-    plugins = tuple(plugin_entry(record, facts.used, facts.observing) for record in facts.plugins)
+    installed = scan()
+    plugins = tuple(plugin_entry(record, facts.used, facts.observing, installed) for record in facts.plugins)
     core = _core_entry()
     manifest = Manifest(
         format=FORMAT,
@@ -148,7 +150,7 @@ def build_manifest(facts: RunFacts) -> dict[str, Any]:
         core=core,
         plugins=plugins,
         plugins_digest=locked_in_run(core, plugins, {entry.id for entry in plugins if entry.used}).digest,
-        packages=installed_versions(_took_part(plugins)),
+        packages=installed_versions(_took_part(plugins), installed),
         machine=machine_facts(),
         data=facts.data,
     )
@@ -156,11 +158,16 @@ def build_manifest(facts: RunFacts) -> dict[str, Any]:
     return data
 
 
-def plugin_entry(record: PluginRecord, used: Sequence[Registered], observing: Collection[str] = ()) -> PluginEntry:
+def plugin_entry(
+    record: PluginRecord,
+    used: Sequence[Registered],
+    observing: Collection[str] = (),
+    installed: Installed | None = None,
+) -> PluginEntry:
     """Describe one plugin."""
     origin = record.origin
     active = record.status is Status.ACTIVE
-    came_from = provenance(origin.distribution, origin.module, origin.file) if active else None
+    came_from = provenance(origin.distribution, origin.module, origin.file, installed) if active else None
     locked = LockedPlugin.at(
         origin, digest=came_from.digest if came_from else None, observes=active and origin.plugin in observing
     )
@@ -172,8 +179,15 @@ def plugin_entry(record: PluginRecord, used: Sequence[Registered], observing: Co
         editable=origin.editable,
         source=came_from.source if came_from else None,
         hooks=tuple(record.hooks),
-        used=tuple({"kind": r.spec.kind.value, "name": r.spec.name} for r in used if r.origin == origin),
+        used=_used(record, used),
     )
+
+
+def _used(record: PluginRecord, used: Sequence[Registered]) -> tuple[dict[str, str], ...]:
+    if record.kind is not None:
+        is_used = any(it.spec.kind == record.kind.name for it in used)
+        return ({"kind": "kind", "name": record.kind.name},) if is_used else ()
+    return tuple({"kind": it.spec.kind, "name": it.spec.name} for it in used if it.origin == record.origin)
 
 
 def _took_part(plugins: Iterable[PluginEntry]) -> Iterator[str]:

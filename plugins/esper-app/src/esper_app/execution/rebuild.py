@@ -23,7 +23,7 @@ from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, HostBuild, Task, TaskKind
-from esper_core.leyline.specs import Capability, Kind
+from esper_core.leyline.specs import BlueprintSpec, Capability, HostSpec, TaskSpec
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
@@ -63,7 +63,7 @@ def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
     """
     topology, weights = read_topology(directory), read_weights(directory)
     parts = _Parts(directory, plugins, read_run_config_file(directory), directory.read_json(MANIFEST))
-    task, host = parts.section(Kind.TASK), parts.section(Kind.HOST)
+    task, host = parts.section(TaskSpec.kind), parts.section(HostSpec.kind)
     grown = {row.slot: parts.blueprint(row, topology) for row in topology.slots if row.blueprint and row.regime}
     # Whatever is drawn here is overwritten by the weights; nobody else's random numbers change for it.
     with torch.random.fork_rng(devices=[]):
@@ -100,7 +100,7 @@ class _Parts:
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
 
-    def section(self, kind: Kind) -> Registered:
+    def section(self, kind: str) -> Registered:
         """Find the component that a section of the configuration names."""
         section = self.config.get(kind, {})
         name = section.get("name") if isinstance(section, dict) else None
@@ -114,7 +114,7 @@ class _Parts:
         if entry is None:
             raise self.directory.damaged(TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not in the catalogue')
         from_where = f"{entry.distribution}/" if entry.distribution and "/" not in entry.name else ""
-        found = self.find(Kind.BLUEPRINT, from_where + entry.name)
+        found = self.find(BlueprintSpec.kind, from_where + entry.name)
         source = str(self.directory.path / CONFIG)
         configured = self.config.get("blueprints", {}).get(entry.name, {})
         if build_config(found, configured, source=source) != self.options(found, row):
@@ -132,7 +132,7 @@ class _Parts:
         build: HostBuild = resolve(registered)(self._section_options(registered), shape)
         return build
 
-    def find(self, kind: Kind, name: str) -> Registered:
+    def find(self, kind: str, name: str) -> Registered:
         """Look a component up; if its plugin is not here, say which one it was."""
         try:
             return self.plugins.registry.get(kind, name, where=str(self.directory.path / CONFIG))
@@ -157,7 +157,7 @@ class _Parts:
         options = {key: value for key, value in self.config[kind].items() if key != "name"}
         return build_config(registered, options, path=kind, source=str(self.directory.path / CONFIG))
 
-    def _recorded(self, kind: Kind, name: str) -> Mapping[str, Any] | None:
+    def _recorded(self, kind: str, name: str) -> Mapping[str, Any] | None:
         return next((entry for entry in self._plugins if {"kind": kind, "name": name} in entry["used"]), None)
 
     @property

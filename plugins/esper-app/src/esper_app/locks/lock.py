@@ -13,10 +13,10 @@ import esper_core
 from esper_app.locks.provenance import provenance
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import to_json
-from esper_core.plugins.compat import CORE
-from esper_core.plugins.discovery import canonical
+from esper_core.plugins.installed import Installed, canonical, scan
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Origin, Status
+from esper_core.plugins.requirements import CORE
 from esper_runs.run_directory import MANIFEST, find_run
 
 #: Version of the lock's format.
@@ -104,19 +104,21 @@ _SIGNED = [key.name for key in attrs.fields(LockedPlugin) if key.name != "file"]
 
 def current_core() -> LockedPlugin:
     """Return the core as it is now."""
-    parts = (provenance(name, name.replace("-", "_")).digest for name in (CORE, *APPLICATION))
+    installed = scan()
+    parts = (provenance(name, name.replace("-", "_"), installed=installed).digest for name in (CORE, *APPLICATION))
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return LockedPlugin(plugin=CORE, distribution=CORE, version=esper_core.__version__, digest=digest)
 
 
 def current_lock(plugins: PluginSet) -> PluginLock:
     """Return the lock of all active plugins of a set."""
+    installed = scan()
     return PluginLock(
         core=current_core(),
         plugins=tuple(
             LockedPlugin.at(
                 record.origin,
-                digest=digest_of(record.origin),
+                digest=digest_of(record.origin, installed),
                 observes=plugins.may_observe(record.origin.plugin, frozenset()),
             )
             for record in plugins.records
@@ -125,9 +127,9 @@ def current_lock(plugins: PluginSet) -> PluginLock:
     )
 
 
-def digest_of(origin: Origin) -> str:
+def digest_of(origin: Origin, installed: Installed) -> str:
     """Return the digest of a plugin's code; imports nothing of it."""
-    return provenance(origin.distribution, origin.module, origin.file).digest
+    return provenance(origin.distribution, origin.module, origin.file, installed).digest
 
 
 def locked_in_run(core: LockedPlugin, plugins: Iterable[LockedPlugin], used: Collection[str]) -> PluginLock:

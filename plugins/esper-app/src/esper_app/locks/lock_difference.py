@@ -7,7 +7,8 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from esper_app.locks.lock import LockedPlugin, PluginLock, current_core, digest_of
-from esper_core.plugins.discovery import Candidate, from_file, installed
+from esper_core.plugins.discovery import Candidate, from_file, installed_plugins
+from esper_core.plugins.installed import Installed, scan
 from esper_core.plugins.selection import NONE, Selection
 
 
@@ -71,16 +72,18 @@ def keep_to(lock: PluginLock, selection: Selection) -> tuple[Selection, tuple[Di
     Raises:
         EsperError: E106 if a plugin file cannot be read.
     """
+    installed = scan()
     given = [from_file(path) for path in selection.paths]
     named = {candidate.id for candidate in given}
     recorded = [Path(it.file) for it in lock.plugins if it.file and it.id not in named and Path(it.file).is_file()]
-    there = {candidate.id: candidate for candidate in (*installed(), *given, *map(from_file, recorded))}
+    candidates = (*installed_plugins(installed), *given, *map(from_file, recorded))
+    there = {candidate.id: candidate for candidate in candidates}
     found = [there[it.id] for it in lock.plugins if it.id in there]
     distributed = [candidate for candidate in found if not candidate.by_path]
     extra = [candidate for candidate in given if candidate not in found]
     # Files are called last, in the order in which they are given.
     files = [candidate for candidate in found if candidate.by_path] + extra
-    present = [_present(candidate) for candidate in (*distributed, *files)]
+    present = [_present(candidate, installed) for candidate in (*distributed, *files)]
     bound = evolve(
         selection,
         wanted=tuple(candidate.id for candidate in distributed) or (NONE,),
@@ -90,8 +93,8 @@ def keep_to(lock: PluginLock, selection: Selection) -> tuple[Selection, tuple[Di
     return bound, differences(lock, PluginLock(core=current_core(), plugins=tuple(present)))
 
 
-def _present(candidate: Candidate) -> LockedPlugin:
-    return LockedPlugin.at(candidate.origin, digest=digest_of(candidate.origin))
+def _present(candidate: Candidate, installed: Installed) -> LockedPlugin:
+    return LockedPlugin.at(candidate.origin, digest=digest_of(candidate.origin, installed))
 
 
 def _difference(first: LockedPlugin, second: LockedPlugin | None) -> Difference | None:

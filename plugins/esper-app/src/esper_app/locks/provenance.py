@@ -5,14 +5,16 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from esper_core.plugins.discovery import headers
+from esper_core.leyline.errors import EsperError
+from esper_core.plugins.installed import Distribution, Installed, scan
+from esper_core.plugins.requirements import required_name
 
 
 @frozen(kw_only=True)
@@ -30,51 +32,61 @@ class Provenance:
     digest: str
 
 
-def provenance(name: str, module: str, file: str | None = None) -> Provenance:
+def provenance(name: str, module: str, file: str | None = None, installed: Installed | None = None) -> Provenance:
     """Return the provenance of a distribution, or of a file that belongs to none.
 
     Args:
         name: the distribution's name; empty for a single file.
         module: a module of it, to find the package where the installation lists no files.
         file: the single file.
+        installed: what is installed, if the caller has looked already.
     """
     if not name:
         return Provenance(source=None, digest=_digest(_hashed([Path(file)], Path(file).parent)) if file else "")
-    found = distribution(name)
-    direct_url = found.read_text("direct_url.json")
-    source: dict[str, Any] | None = json.loads(direct_url) if direct_url else None
-    editable = bool(source and source.get("dir_info", {}).get("editable"))
-    recorded = [] if editable else list(_recorded(found))
-    return Provenance(source=source, digest=_digest(recorded or _package_files(module)))
+    found = (installed or scan()).find(name)
+    recorded = [] if found is None or found.is_editable else list(_recorded(found))
+    return Provenance(source=_source(found), digest=_digest(recorded or _package_files(module)))
 
 
-def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of these distributions and of everything that they require, sorted by name."""
+def installed_versions(names: Iterable[str], installed: Installed | None = None) -> dict[str, str]:
+    """Return the versions of these distributions and of everything that they require, sorted by name.
+
+    What a distribution requires is not known where its metadata cannot be read.
+    """
+    installed = installed or scan()
     versions: dict[str, str] = {}
     waiting = list(names)
     while waiting:
-        try:
-            name, version, requires = headers(distribution(waiting.pop()))
-        except PackageNotFoundError:
+        if (found := installed.find(waiting.pop())) is None:
             continue
+        name, version = found.name, found.version
+        requires: tuple[str, ...] = ()
+        with suppress(EsperError):
+            name, version, _, requires = found.metadata
         if name not in versions:
             versions[name] = version
-            waiting += [_required_name(requirement) for requirement in requires if "extra ==" not in requirement]
+            waiting += [required_name(requirement) for requirement in requires if "extra ==" not in requirement]
     return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
 
 
-def _required_name(requirement: str) -> str:
-    # Imported here: commands that start no run need not pay for it.
-    from packaging.requirements import Requirement
-
-    return Requirement(requirement).name
+def _source(found: Distribution | None) -> dict[str, Any] | None:
+    """What an installer wrote down is data of somebody else's: it may be anything."""
+    text = found.read("direct_url.json") if found else None
+    if not text:
+        return None
+    try:
+        source = json.loads(text)
+    except ValueError:
+        return {"unreadable": "direct_url.json"}
+    return source if isinstance(source, dict) else {"unreadable": "direct_url.json"}
 
 
 def _recorded(found: Distribution) -> Iterator[tuple[str, str]]:
     """The Python files that an installer laid down, as they are now: somebody may have edited or removed one."""
-    for path, _, _ in csv.reader((found.read_text("RECORD") or "").splitlines()):
-        if path.endswith(".py"):
-            file = Path(str(found.locate_file(path)))
+    text = (found.read("RECORD") or b"").decode(errors="surrogateescape")
+    for path, *_ in csv.reader(text.splitlines()):
+        if path.endswith(".py") and found.folder:
+            file = Path(found.folder).parent / path
             yield path, _record_hash(file.read_bytes()) if file.is_file() else "gone"
 
 

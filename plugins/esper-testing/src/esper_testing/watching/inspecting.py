@@ -9,7 +9,7 @@ from attrs import frozen
 
 from esper_app.execution.assembly import Assembly
 from esper_core.leyline.protocols import Actor, Sink
-from esper_core.leyline.specs import Kind
+from esper_core.leyline.specs import BlueprintSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
 from esper_core.plugins.registry import Registry
 from esper_testing.watching.inspected_parts import InspectedGate, InspectedSink, InspectedTerm, inspected_actor
 from esper_testing.watching.inspected_seeds import inspected_recipe
@@ -57,7 +57,7 @@ class InspectedAssembly(Assembly):
     def actor(self) -> Actor:
         """Build the policy's actor, under inspection."""
         return inspected_actor(
-            super().actor(), _title(self.registry, Kind.POLICY, self.config.policy.name), self.inspection
+            super().actor(), _title(self.registry, PolicySpec.kind, self.config.policy.name), self.inspection
         )
 
 
@@ -68,15 +68,15 @@ def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
         EsperError: E530 for data that are not as the task says.
     """
     config, registry = assembly.config, assembly.registry
-    host = _title(registry, Kind.HOST, config.host.name)
-    task = InspectedTask(assembly.task, _title(registry, Kind.TASK, config.task.name), host, inspection)
+    host = _title(registry, HostSpec.kind, config.host.name)
+    task = InspectedTask(assembly.task, _title(registry, TaskSpec.kind, config.task.name), host, inspection)
     task.require_sound(assembly.splits)
     gates = registry.gate_set(config.gates.name)
     parts = {field.name: getattr(assembly, field.name) for field in attrs.fields(Assembly)} | {
         "task": task,
         "host": InspectedHost(assembly.host, host, inspection),
         "recipes": {
-            name: inspected_recipe(recipe, _title(registry, Kind.BLUEPRINT, name), inspection)
+            name: inspected_recipe(recipe, _title(registry, BlueprintSpec.kind, name), inspection)
             for name, recipe in assembly.recipes.items()
         },
         "gates": {
@@ -86,7 +86,7 @@ def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
             attrs.evolve(
                 term,
                 term=InspectedTerm(
-                    term.term, term.low, term.high, _title(registry, Kind.REWARD_TERM, term.name), inspection
+                    term.term, term.low, term.high, _title(registry, RewardTermSpec.kind, term.name), inspection
                 ),
             )
             for term in assembly.terms
@@ -97,8 +97,10 @@ def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
 
 def inspected_sinks(sinks: Mapping[str, Sink], registry: Registry, inspection: Inspection) -> dict[str, Sink]:
     """Return the run's sinks under inspection."""
-    return {name: InspectedSink(sink, _title(registry, Kind.SINK, name), inspection) for name, sink in sinks.items()}
+    return {
+        name: InspectedSink(sink, _title(registry, SinkSpec.kind, name), inspection) for name, sink in sinks.items()
+    }
 
 
-def _title(registry: Registry, kind: Kind, name: str) -> str:
+def _title(registry: Registry, kind: str, name: str) -> str:
     return registry.get(kind, name).title
