@@ -2,9 +2,7 @@
 
 from esper_core.growing.grow import grow
 from esper_core.growing.handle import GrowthHandle
-from esper_core.growing.meter import TrainingMeter
 from esper_core.growing.session import EpochOutcome
-from esper_core.growing.user_data import UserCriterion, per_sample
 from esper_core.kasmina.aside import SeedWeights
 from esper_core.kasmina.cost import forward_flops, parameter_count
 from esper_core.kasmina.export import (
@@ -15,6 +13,8 @@ from esper_core.kasmina.export import (
     remove_live_seeds,
 )
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
+from esper_core.tolaria.meter import TrainingMeter
+from esper_core.tolaria.user_data import UserCriterion, per_sample
 
 __all__ = [
     "EpochOutcome",

@@ -20,11 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: How many lines of code the core may have: what is summed up, its parts (None: all), the limit. A limit is raised only
 #: with a reason in docs/architecture.md.
 LIMITS = (
-    (
-        "leyline to simic",
-        ("leyline", "hooks", "specs", "api", "plugins", "tamiyo", "nissa", "nn", "kasmina", "tolaria", "simic"),
-        5_000,
-    ),
+    # What growing itself needs. How plugins are found and checked is another matter, counted in the whole core.
+    ("leyline to simic", ("leyline", "tamiyo", "nissa", "nn", "kasmina", "tolaria", "simic"), 5_000),
     ("growing", ("growing",), 500),
     ("the whole core", None, 7_000),
 )

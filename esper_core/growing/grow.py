@@ -8,13 +8,15 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from esper_core.growing.components import build_components
+from esper_core.assembling.components import build_components
+from esper_core.assembling.options import Options
 from esper_core.growing.handle import GrowthHandle
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.session import GrowPlan
-from esper_core.growing.settings import GrowSettings, Options, check_numbers, check_settings, site_requests
+from esper_core.growing.settings import GrowSettings, check_numbers, check_settings
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.schedulers import follow, peak_lr
+from esper_core.kasmina.site_requests import site_requests
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Sink

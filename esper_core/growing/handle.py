@@ -8,13 +8,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from esper_core.growing.first_batch import FirstBatch
 from esper_core.growing.optimizer_hooks import OptimizerHooks
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.session import EpochOutcome, GrowPlan, GrowSession, refuse_other_states
-from esper_core.growing.user_data import Batches, Loss, Metric
-from esper_core.growing.user_host import UserHost
 from esper_core.kasmina.export import Live, export_network
+from esper_core.kasmina.first_batch import FirstBatch
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.sites import confirm_sites
@@ -25,6 +23,8 @@ from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
 from esper_core.tolaria.grower import Grower
+from esper_core.tolaria.user_data import Batches, Loss, Metric
+from esper_core.tolaria.user_host import UserHost
 
 #: The network's name in events.
 _HOST = "model"

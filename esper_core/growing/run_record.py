@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define
 
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.figures import host_figures
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport
 from esper_core.plugins.plugin_set import PluginSet
@@ -62,19 +63,11 @@ class RunRecord:
 
     def result(self, final: FinalReport, outcome: str) -> dict[str, Any]:
         """Return the result as plain data, in the shape of a run's; what was not measured is None."""
-        tested = final.test if final.test.samples else None
-        numbers = ("epochs", "parameters", "host_parameters", "forward_flops", "train_seconds", "measure_seconds")
-        host = {
-            "test_accuracy": tested.accuracy if tested else None,
-            "test_loss": tested.loss if tested else None,
-            "test_samples": final.test.samples,
-            **{name: getattr(final, name) for name in numbers},
-        }
         return {
             "task": self.name,
             "outcome": outcome,
             "test_share_of": None,
-            "hosts": {final.host: host},
+            "hosts": {final.host: host_figures(final)},
             "difference": None,
             "seeds": [{"host": final.host, **plain(seed)} for seed in final.seeds],
         }

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from esper_core.growing.components import Components
+from esper_core.assembling.components import Components
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.settings import GrowSettings
-from esper_core.growing.user_host import UserHost
 from esper_core.leyline.actions import Action, Transition, Verdict
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import Evidence
@@ -21,6 +20,7 @@ from esper_core.nissa.hub import Hub
 from esper_core.simic.rollout import Decided, Rollout
 from esper_core.simic.services import RunContext
 from esper_core.tolaria.executors import SerialExecutor
+from esper_core.tolaria.user_host import UserHost
 
 #: What a saved state holds of the optimizer's steps.
 STEPS = ("steps", "steps_per_epoch")

@@ -1,25 +1,20 @@
 """What a user says to `grow`, in the shape of a configuration file: checked at the door, every mistake named."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, TypeVar
 
-from attrs import evolve, field, frozen, validators
-from torch import nn
+from attrs import field, frozen, validators
 
+from esper_core.assembling.options import Options
 from esper_core.kasmina.config import LifecycleConfig
-from esper_core.kasmina.sites import find_sites
-from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain
-from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.stages import Incubation
 from esper_core.leyline.structure import structure
-from esper_core.plugins.plugin_set import PluginSet
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import SeedSchedule
 
 T = TypeVar("T")
-Options = Mapping[str, Any]
 
 _POSITIVE = validators.and_(validators.gt(0.0), validators.lt(inf))
 
@@ -100,61 +95,3 @@ def checked(cls: type[T], given: Any, *, path: str) -> T:
     except TypeError as error:
         raise EsperError("E202", f'the value of "{path}" is not valid', where="grow(...)", why=str(error)) from error
     return structure(cls, data, path=path, source="grow(...)")
-
-
-def named(value: Any, argument: str) -> tuple[str, dict[str, Any]]:
-    """Return name and options of a component: ``"standard"``, or ``{"name": "standard", ...}``.
-
-    Raises:
-        EsperError: E202 if it is neither.
-    """
-    options = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
-    name = options.pop("name", None)
-    if not isinstance(name, str):
-        raise EsperError(
-            "E202",
-            f'the value of "{argument}" is not valid',
-            where=f"grow({argument}=...)",
-            why=f"expected a name, or a mapping with a name and options, got {value!r}",
-        )
-    return name, options
-
-
-def refuse_unknown(argument: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise EsperError E201 for the first key that is not known."""
-    known = [*known]
-    for name in given:
-        if name not in known:
-            raise EsperError("E201", f'unknown key "{argument}.{name}"', fix=did_you_mean(name, known))
-
-
-def site_requests(
-    model: nn.Module, sites: str | SiteRequest | Iterable[str | SiteRequest] | None, plugins: PluginSet
-) -> tuple[SiteRequest, ...]:
-    """Return the sites that were asked for; the path of each may be a glob, whose matches share all the rest.
-
-    Raises:
-        EsperError: E401 if nothing matches, or no plugin knows the model; E202 for what is not a site.
-    """
-    root = getattr(model, "_orig_mod", model)
-    if sites is None:
-        known = plugins.adapt_host(root)
-        if known is None:
-            raise EsperError(
-                "E401",
-                f"no plugin knows where {type(root).__name__} can grow",
-                why="sites were not given",
-                fix='name submodules: grow(model, sites=["layer*"], ...)',
-            )
-        return known[0]
-    asked: Sequence[Any] = [sites] if isinstance(sites, str | SiteRequest) else [*sites]
-    found: dict[str, SiteRequest] = {}
-    for item in asked:
-        if not isinstance(item, str | SiteRequest):
-            raise EsperError(
-                "E202", 'the value of "sites" is not valid', why=f"expected names or SiteRequests, got {item!r}"
-            )
-        request = SiteRequest(path=item) if isinstance(item, str) else item
-        for match in find_sites(root, [request.path]):
-            found.setdefault(match.path, evolve(request, path=match.path))
-    return tuple(found.values())

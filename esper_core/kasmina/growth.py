@@ -1,7 +1,6 @@
 """The growth of one host: germinate, tick, fossilize, cull. Every change of a seed goes through here."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 
 import torch
 from attrs import evolve
@@ -10,12 +9,13 @@ from torch import nn
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.config import LifecycleConfig
-from esper_core.kasmina.gated import blended
+from esper_core.kasmina.durations import alpha_of, cooldown, patience
 from esper_core.kasmina.gatekeeper import GateKeeper
 from esper_core.kasmina.lifecycle import Life
-from esper_core.kasmina.readings import alpha_of, ramp_epochs, seed_evidence, slot_state
-from esper_core.kasmina.recipes import LocalSource, ModuleSource, Recipe
-from esper_core.leyline.actions import Action, Op, Transition
+from esper_core.kasmina.planting import Planter
+from esper_core.kasmina.readings import seed_evidence, slot_state
+from esper_core.kasmina.recipes import Recipe
+from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.observation import SlotState
@@ -23,7 +23,6 @@ from esper_core.leyline.protocols import Gate
 from esper_core.leyline.reports import FieldReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
-from esper_core.leyline.streams import derive_seed
 
 #: How a seed in TRAINING acts, by the kind of incubation; without any it never is in TRAINING.
 _INCUBATED = {Incubation.STE: Regime.STRAIGHT_THROUGH, Incubation.PROBE: Regime.PROBE}
@@ -57,17 +56,19 @@ class Growth:
         seed_learning_rate: float,
     ) -> None:
         self.bed = SeedBed(model, sites, optimizer)
-        self.recipes = dict(recipes)
+        self.planter = Planter(self.bed, recipes, seed, seed_learning_rate)
         self.gatekeeper = GateKeeper(gates)
         self.config = config
-        self.seed = seed
-        self.seed_learning_rate = seed_learning_rate
         self.lives: dict[str, Life] = {}
         self.reports: list[FieldReport] = []
         self.culled: dict[str, tuple[str, ...]] = {site.id: () for site in sites}
         self.germinations = {site.id: 0 for site in sites}
-        self._sources: dict[str, ModuleSource] = {}
         self.accuracy: float | None = None
+
+    @property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """What can be germinated, by blueprint name, in catalogue order."""
+        return self.planter.recipes
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -78,30 +79,6 @@ class Growth:
         """The stage of a slot."""
         life = self.lives.get(slot)
         return Stage.DORMANT if life is None else life.stage
-
-    def apply(self, action: Action, epoch: int) -> tuple[Transition, ...]:
-        """Do what an action asks for, before `epoch` is trained, and return the transitions that it made.
-
-        Raises:
-            EsperError: E403, E404 for an action that is impossible; the governor does not let one through.
-        """
-        if action.op is Op.WAIT or action.slot is None:
-            return ()
-        if action.op is not Op.GERMINATE:
-            end = self.cull if action.op is Op.CULL else self.fossilize
-            return (end(action.slot, epoch, action_id=action.id, reason=action.reason),)
-        assert action.blueprint is not None
-        assert action.blend is not None
-        transition = self.germinate(
-            action.slot,
-            action.blueprint,
-            action.blend,
-            epoch,
-            ramp_epochs=action.ramp_epochs,
-            action_id=action.id,
-            reason=action.reason,
-        )
-        return (transition,)
 
     def germinate(
         self,
@@ -119,14 +96,12 @@ class Growth:
         Raises:
             EsperError: E403 if the slot is not dormant, E404 if the blueprint is not known or does not fit.
         """
-        self._check_fit(blueprint, self._site(slot))
+        self.planter.check_fit(blueprint, self._site(slot))
         if (stage := self.stage(slot)) is not Stage.DORMANT:
             raise EsperError("E403", f'slot "{slot}" is {stage.name}; only a dormant slot can be germinated')
-        number = self.germinations[slot]
-        self.germinations[slot] = number + 1
         life = Life(
             slot=slot,
-            seed_id=f"{slot}-{number}",
+            seed_id=f"{slot}-{self.germinations[slot]}",
             blueprint=blueprint,
             blend=blend,
             ramp_epochs=ramp_epochs,
@@ -134,6 +109,7 @@ class Growth:
             accuracy_at_germination=self.accuracy,
         )
         self.lives[slot] = life
+        self.germinations[slot] += 1
         return life.move(Stage.GERMINATED, epoch, Cause.ACTION, reason=reason, action_id=action_id)
 
     def cull(
@@ -220,20 +196,15 @@ class Growth:
             for site in self.sites
         )
 
-    def live_reports(self, epoch: int) -> list[FieldReport]:
-        """Field reports of the seeds whose fate is open, as of before `epoch`."""
-        return [life.report(epoch, accuracy=self.accuracy) for life in self.lives.values() if life.stage.live]
-
     def final_reports(self, epoch: int) -> list[FieldReport]:
         """Field reports of every seed that ever lived, in order of birth.
 
         What is in the network now is reported as it was last measured, not as it was when it was fossilized.
         """
         gone = [report for report in self.reports if report.final_stage is Stage.CULLED]
-        present = [
-            life.report(epoch, accuracy=self.accuracy) for life in self.lives.values() if life.stage.holds_module
-        ]
-        return sorted([*gone, *present], key=lambda report: (report.germinated_epoch, report.slot))
+        here = [life for life in self.lives.values() if life.stage.holds_module]
+        reports = [*gone, *(life.report(epoch, accuracy=self.accuracy) for life in here)]
+        return sorted(reports, key=lambda report: (report.germinated_epoch, report.slot))
 
     def _advance(self, slot: str, epoch: int) -> list[Transition]:
         life = self.lives[slot]
@@ -241,13 +212,11 @@ class Growth:
             return self._sprout(slot, life, epoch)
         if life.stage.live:
             return self._follow_verdict(slot, life, epoch)
-        if life.stage is Stage.FOSSILIZED:
-            return []
-        return self._cool_down(slot, life, epoch)
+        return [] if life.stage is Stage.FOSSILIZED else self._cool_down(slot, life, epoch)
 
     def _sprout(self, slot: str, life: Life, epoch: int) -> list[Transition]:
         """GERMINATED: take the module in when its source delivers it, then ask G0 and G1."""
-        source_error, probe_error = self.take_in(slot)
+        source_error, probe_error = self.planter.take_in(life)
         known = evolve(
             seed_evidence(life, self.config, epoch, planted=slot in self.bed.slots),
             source_error=source_error,
@@ -270,45 +239,15 @@ class Growth:
             return [life.move(Stage.TRAINING, epoch, Cause.GATE, reason=g1.reason, gates=(g0, g1))]
         return [self._begin_blending(slot, life, epoch, (g0, g1))]
 
-    def take_in(self, slot: str) -> tuple[str | None, str | None]:
-        """Plant the module of a slot's seed, if its source has it.
-
-        Returns:
-            What is wrong with the source, and what is wrong with the module ("" is nothing); None is not known yet.
-        """
-        if slot in self.bed.slots:
-            return None, ""
-        life = self.lives[slot]
-        try:
-            module = self._source(slot, life).poll()
-        except (
-            Exception
-        ) as error:  # a source fails in ways that only its blueprint knows: its seed bears it, not the run
-            return f"{type(error).__name__}: {error}", None
-        if module is None:
-            return None, None
-        problem = self.bed.plant(
-            self._site(slot),
-            life.seed_id,
-            module,
-            derive_seed(self.seed, life.seed_id),
-            random=self.recipes[life.blueprint].draws_random_numbers,
-            masked=self.recipes[life.blueprint].takes_mask,
-            learning_rate=self.seed_learning_rate,
-        )
-        life.parameters = sum(p.numel() for p in module.parameters())
-        return None, problem
-
     def clear(self) -> None:
         """Take every module away, and forget what was to come; for `preserving.restore_growth`."""
         for slot in self.bed.slots:
             self.uproot(slot)
-        self._sources.clear()
+        self.planter.clear()
 
     def uproot(self, slot: str) -> None:
         """Take a slot's module away without a transition."""
-        self.bed.uproot(self._site(slot), self._life(slot).seed_id)
-        self._sources.pop(slot, None)
+        self.planter.uproot(self._life(slot))
         self.gatekeeper.forget(slot)
 
     def _follow_verdict(self, slot: str, life: Life, epoch: int) -> list[Transition]:
@@ -320,28 +259,22 @@ class Growth:
         if standing is not None and standing.passed and life.stage is Stage.TRAINING and incubated:
             return [self._begin_blending(slot, life, epoch, (standing.result,))]
         if standing is not None and standing.passed and life.stage is Stage.BLENDING:
-            return [
-                life.move(
-                    Stage.PROBATIONARY, epoch, Cause.GATE, reason=standing.result.reason, gates=(standing.result,)
-                )
-            ]
+            passed = standing.result
+            return [life.move(Stage.PROBATIONARY, epoch, Cause.GATE, reason=passed.reason, gates=(passed,))]
         why = standing.result.reason if standing is not None else "its gate was never asked"
-        return self._wait(slot, life, epoch, self._patience(life), why)
+        return self._wait(slot, life, epoch, patience(life, self.config), why)
 
     def _begin_blending(self, slot: str, life: Life, epoch: int, gates: tuple[GateResult, ...]) -> Transition:
-        isolate = self.config.isolate
-        if isolate is None:
-            isolate = not self._site(slot).causal
+        isolate = not self._site(slot).causal if self.config.isolate is None else self.config.isolate
         self.bed.slots[slot].enter(Regime.ISOLATED if isolate else Regime.OPEN)
         return life.move(Stage.BLENDING, epoch, Cause.GATE, reason=gates[-1].reason, gates=gates)
 
     def _cool_down(self, slot: str, life: Life, epoch: int) -> list[Transition]:
-        """CULLED for one epoch, EMBARGOED as configured, RESETTING for one, then free."""
-        waits = {Stage.CULLED: 1, Stage.EMBARGOED: self.config.embargo_epochs, Stage.RESETTING: 1}
-        follows = {Stage.CULLED: Stage.EMBARGOED, Stage.EMBARGOED: Stage.RESETTING, Stage.RESETTING: Stage.DORMANT}
-        if life.epochs_in_stage(epoch) < waits[life.stage]:
+        """CULLED, EMBARGOED, RESETTING, each for its time; then the slot is free."""
+        rest, follows = cooldown(life.stage, self.config)
+        if life.epochs_in_stage(epoch) < rest:
             return []
-        transition = life.move(follows[life.stage], epoch, Cause.COOLDOWN)
+        transition = life.move(follows, epoch, Cause.COOLDOWN)
         if life.stage is Stage.DORMANT:
             del self.lives[slot]
         return [transition]
@@ -351,13 +284,6 @@ class Growth:
             return []
         reason = f"{life.stage.name} for {life.epochs_in_stage(epoch)} epochs: {why}"
         return [self.cull(slot, epoch, Cause.TIMEOUT, reason=reason)]
-
-    def _patience(self, life: Life) -> int:
-        if life.stage is Stage.TRAINING:
-            return self.config.training_timeout_epochs
-        if life.stage is Stage.BLENDING:
-            return ramp_epochs(life, self.config) + self.config.blending_timeout_epochs
-        return self.config.probation_timeout_epochs
 
     def _site(self, slot: str) -> Site:
         site = self.bed.sites.get(slot)
@@ -370,23 +296,3 @@ class Growth:
         if life is None:
             raise EsperError("E403", f'slot "{slot}" is dormant: it holds no seed')
         return life
-
-    def _source(self, slot: str, life: Life) -> ModuleSource:
-        if slot not in self._sources:
-            stream = derive_seed(self.seed, life.seed_id, "build")
-            build = partial(blended, self.recipes[life.blueprint].build, blend=life.blend)
-            self._sources[slot] = LocalSource(build, self._site(slot), stream)
-        return self._sources[slot]
-
-    def _check_fit(self, blueprint: str, site: Site) -> None:
-        recipe = self.recipes.get(blueprint)
-        if recipe is None:
-            raise EsperError(
-                "E404",
-                f'blueprint "{blueprint}" is not in the catalogue',
-                why=did_you_mean(blueprint, self.recipes),
-                fix="name it in policy.blueprints",
-            )
-        if site.layout not in recipe.entry.layouts:
-            fits = ", ".join(sorted(recipe.entry.layouts))
-            raise EsperError("E404", f'blueprint "{blueprint}" fits {fits}, but site "{site.id}" is {site.layout}')

@@ -48,7 +48,7 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
     growth.accuracy = record["accuracy"]
     for slot, life in growth.lives.items():
         if life.stage.holds_module:
-            source_error, probe_error = growth.take_in(slot)
+            source_error, probe_error = growth.planter.take_in(life)
             if slot in record["planted"] and slot not in growth.bed.slots:
                 raise _cannot_be_rebuilt(growth, life, source_error or probe_error)
     for slot, held in record["planted"].items():

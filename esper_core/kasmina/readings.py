@@ -1,35 +1,13 @@
 """What can be said of a seed without measuring: pure functions of its life and the epoch."""
 
 from esper_core.kasmina.config import LifecycleConfig
+from esper_core.kasmina.durations import alpha_of, ramp_epochs, settled_epochs
 from esper_core.kasmina.gatekeeper import Standing
 from esper_core.kasmina.lifecycle import Life
-from esper_core.kasmina.schedules import alpha_at
 from esper_core.leyline.evidence import SeedEvidence
 from esper_core.leyline.observation import SlotState
 from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Stage
-
-
-def alpha_of(life: Life, config: LifecycleConfig, time: float) -> float:
-    """Return the seed's alpha at `time`, in host epochs (2.5 is half-way through epoch 2)."""
-    if life.stage in (Stage.PROBATIONARY, Stage.FOSSILIZED):
-        return 1.0
-    if life.stage is not Stage.BLENDING or life.ramp_epoch is None:
-        return 0.0
-    length = ramp_epochs(life, config)
-    return alpha_at(life.blend, (time - life.ramp_epoch) / length) if length else 1.0
-
-
-def ramp_epochs(life: Life, config: LifecycleConfig) -> int:
-    """Return the length of the seed's ramp: its own, or the lifecycle's."""
-    return config.ramp_epochs if life.ramp_epochs is None else life.ramp_epochs
-
-
-def settled_epochs(life: Life, config: LifecycleConfig, epoch: int) -> int:
-    """Return the epochs completed before `epoch` since alpha reached 1."""
-    if life.ramp_epoch is None:
-        return 0
-    return max(0, epoch - life.ramp_epoch - ramp_epochs(life, config))
 
 
 def seed_evidence(life: Life, config: LifecycleConfig, epoch: int, *, planted: bool) -> SeedEvidence:

@@ -11,7 +11,7 @@ from esper_core.kasmina.cost import parameter_count, seed_cost
 from esper_core.kasmina.gated import Share
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.preserving import growth_record, restore_growth
-from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Transition
+from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Transition
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.protocols import Criterion, Split
@@ -79,7 +79,7 @@ class Grower:
     def apply(self, action: Action) -> ApplyReport:
         """Let the governor review the action, and execute it if allowed."""
         verdict = self.governor.review(action, self.masks())
-        transitions = self.growth.apply(action, self.epoch) if verdict.allowed else ()
+        transitions = _execute(self.growth, action, self.epoch) if verdict.allowed else ()
         return ApplyReport(verdict=verdict, transitions=transitions)
 
     def tick(self) -> None:
@@ -197,3 +197,18 @@ class Grower:
         self._evidence = None
         self._transitions = tuple(structure(Transition, dict(saved)) for saved in record.get("transitions", ()))
         self.growth.set_alphas(self.epoch, 0.0)
+
+
+def _execute(growth: Growth, action: Action, epoch: int) -> tuple[Transition, ...]:
+    """Do what an action asks for, before `epoch` is trained; the governor lets no impossible one through."""
+    slot, why = action.slot, action.reason
+    if action.op is Op.WAIT or slot is None:
+        return ()
+    if action.op is Op.CULL:
+        return (growth.cull(slot, epoch, action_id=action.id, reason=why),)
+    if action.op is Op.FOSSILIZE:
+        return (growth.fossilize(slot, epoch, action_id=action.id, reason=why),)
+    assert action.blueprint is not None
+    assert action.blend is not None
+    blueprint, blend, ramp = action.blueprint, action.blend, action.ramp_epochs
+    return (growth.germinate(slot, blueprint, blend, epoch, ramp_epochs=ramp, action_id=action.id, reason=why),)

@@ -10,9 +10,9 @@ from esper_app.cli import main
 from esper_app.cli.lazy import LazyGroup
 from esper_app.cli.options import complete_plugin_names, plugin_options
 from esper_app.cli.root import RootGroup, cli
+from esper_app.configuration.plugin_selection import PluginOptions
 from esper_core import __version__
 from esper_core.leyline.errors import CODES, EsperError, ExitCode
-from esper_core.plugins.selection import PluginOptions
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import esper_core
-from esper_core.growing.user_data import per_sample
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.stages import Blend, Stage
+from esper_core.tolaria.user_data import per_sample
 
 
 class BasicBlock(nn.Module):

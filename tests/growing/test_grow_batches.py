@@ -7,12 +7,12 @@ from torch.nn.functional import cross_entropy
 
 import esper_core
 from esper_core.adapting import TrainingMeter, UserCriterion
-from esper_core.growing.user_data import as_samples, per_sample
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Split
 from esper_core.leyline.stages import Blend
 from esper_core.tolaria.data import in_order, rows
+from esper_core.tolaria.user_data import as_samples, per_sample
 
 CPU = torch.device("cpu")
 

@@ -7,11 +7,12 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esper_app.configuration.plugin_selection import PluginOptions, select
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.specs import BlueprintSpec
 from esper_core.plugins.discovery import Candidate, from_file, from_module
 from esper_core.plugins.records import Origin, Status
-from esper_core.plugins.selection import Block, PluginOptions, Selection, choose, select
+from esper_core.plugins.selection import Block, Selection, choose
 
 
 @frozen

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
+from esper_app.configuration.plugin_selection import PluginOptions, select
 from esper_app_new.scaffold.files import outline, render, write
 from esper_app_new.scaffold.names import KINDS_TO_WRITE, Names, names
 from esper_core.plugins.known import install_line_for_plugin
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.records import Registered
-from esper_core.plugins.selection import PluginOptions, select
 from esper_runs.tables import table
 
 _START_HERE = {

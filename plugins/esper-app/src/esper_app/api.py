@@ -13,11 +13,12 @@ from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_command, resolve_run_config
 from esper_app.configuration.components import build_components
 from esper_app.configuration.config import RunConfig
+from esper_app.configuration.plugin_selection import PluginOptions
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
-from esper_core.plugins.selection import PluginOptions, Selection
+from esper_core.plugins.selection import Selection
 from esper_runs.run_directory import CONFIG, RunDirectory, find_run
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from esper_core.leyline.evidence import paired_difference
+from esper_core.leyline.figures import host_figures
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport
 
@@ -46,7 +47,7 @@ def run_result(
         "task": task,
         "outcome": end.value,
         "test_share_of": dict(share_of) if share_of is not None else None,
-        "hosts": {report.host: _host(report) for report in reports},
+        "hosts": {report.host: host_figures(report) for report in reports},
         "difference": _difference(only, twin) if only and twin else None,
         "seeds": [{"host": report.host, **plain(seed)} for report in reports for seed in report.seeds],
     }
@@ -70,22 +71,8 @@ def answers_asked(targets: "Tensor") -> dict[str, Any] | None:
     return {"unit": "positions", "count": int(counts.sum())} if even else None
 
 
-def _host(report: FinalReport) -> dict[str, Any]:
-    return {
-        "epochs": report.epochs,
-        "test_accuracy": report.test.accuracy,
-        "test_loss": report.test.loss,
-        "test_samples": report.test.samples,
-        "parameters": report.parameters,
-        "host_parameters": report.host_parameters,
-        "forward_flops": report.forward_flops,
-        "train_seconds": report.train_seconds,
-        "measure_seconds": report.measure_seconds,
-    }
-
-
 def _difference(grown: FinalReport, twin: FinalReport) -> dict[str, Any]:
-    ours, theirs = _host(grown), _host(twin)
+    ours, theirs = host_figures(grown), host_figures(twin)
     keys = ("test_accuracy", "test_loss", "parameters", "forward_flops", "train_seconds")
     difference = {key: None if None in (ours[key], theirs[key]) else ours[key] - theirs[key] for key in keys}
     return difference | {"test_gain": _test_gain(grown, twin)}

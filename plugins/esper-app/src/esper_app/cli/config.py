@@ -8,9 +8,9 @@ from esper_app.cli.config_options import ConfigOptions, complete_names, config_o
 from esper_app.cli.options import plugin_options
 from esper_app.cli.resolving import resolve_command
 from esper_app.configuration.config_text import config_toml, template_toml
+from esper_app.configuration.plugin_selection import PluginOptions
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import TaskSpec
-from esper_core.plugins.selection import PluginOptions
 
 _task = click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 

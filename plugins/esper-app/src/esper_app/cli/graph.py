@@ -10,11 +10,11 @@ from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_command
 from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import used_components
+from esper_app.configuration.plugin_selection import PluginOptions
 from esper_core.hooks import ObserverSpecs, hooks_of
 from esper_core.leyline.specs import BlueprintSpec, TaskSpec
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord, Registered, Status
-from esper_core.plugins.selection import PluginOptions
 from esper_runs.tables import table
 
 

@@ -5,10 +5,10 @@ import os
 import click
 
 from esper_app.cli.root import is_tracing, show_trace
+from esper_app.configuration.plugin_selection import PluginOptions, PluginsTable, select
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord
-from esper_core.plugins.selection import PluginOptions, PluginsTable, select
 
 
 def load_selected(options: PluginOptions, table: PluginsTable | None = None) -> PluginSet:

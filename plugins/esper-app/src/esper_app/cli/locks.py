@@ -8,12 +8,13 @@ import click
 
 from esper_app.cli.loading import warn_of_problems
 from esper_app.cli.options import plugin_options
+from esper_app.configuration.plugin_selection import PluginOptions, select
 from esper_app.locks.lock import LOCK, PluginLock, current_lock, read_lock
 from esper_app.locks.lock_difference import Difference, differences, keep_to
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.records import to_json
 from esper_core.plugins.loader import load_plugins
-from esper_core.plugins.selection import PluginOptions, Selection, select
+from esper_core.plugins.selection import Selection
 from esper_runs.run_directory import write_atomically
 from esper_runs.tables import table
 

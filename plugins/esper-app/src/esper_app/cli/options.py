@@ -9,7 +9,8 @@ import click
 from attrs import evolve
 
 from esper_app.cli.root import request_trace
-from esper_core.plugins.selection import WORDS, PluginOptions
+from esper_app.configuration.plugin_selection import PluginOptions
+from esper_core.plugins.selection import WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import click
 
+from esper_app.configuration.plugin_selection import PluginOptions, select
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Origin, as_warning
-from esper_core.plugins.selection import PluginOptions, select
 
 HOOK = "esper_commands"
 

@@ -9,13 +9,14 @@ import click
 from esper_app.cli.lazy import LazyGroup
 from esper_app.cli.loading import trace_problems
 from esper_app.cli.options import complete_plugin_names, plugin_options
+from esper_app.configuration.plugin_selection import PluginOptions, select
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.kinds import PluginKind
 from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import ROLES, PluginRecord, Status
-from esper_core.plugins.selection import PluginOptions, select, unknown_plugin
+from esper_core.plugins.selection import unknown_plugin
 from esper_runs.tables import table
 
 

@@ -12,12 +12,12 @@ from esper_app.configuration.config import PluginsConfig
 from esper_app.configuration.config_file import read_config_file
 from esper_app.configuration.layers import Layer, Merged, Origin, merge
 from esper_app.configuration.overrides import nested, parse_overrides
+from esper_app.configuration.plugin_selection import PluginOptions
 from esper_app.configuration.resolve import ResolvedConfig, resolve_config
 from esper_app.configuration.sections import read_plugins
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.plugin_set import PluginSet
-from esper_core.plugins.selection import PluginOptions
 
 
 @frozen(kw_only=True)

@@ -11,9 +11,9 @@ from attrs import evolve
 from esper_app.cli.config_options import ConfigOptions, complete_names, config_options
 from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import resolve_command
+from esper_app.configuration.plugin_selection import PluginOptions
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
-from esper_core.plugins.selection import PluginOptions
 from esper_runs.run_directory import CONFIG, find_run
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from attrs import frozen
 from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import build_components, used_components
 from esper_app.configuration.config import RunConfig
-from esper_core.growing.recipes import recipe
+from esper_core.assembling.recipes import recipe
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError

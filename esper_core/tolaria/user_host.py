@@ -4,13 +4,13 @@ from time import perf_counter
 
 import torch
 
-from esper_core.growing.user_data import Batches, Loss, Metric, UserCriterion, as_samples, per_sample
 from esper_core.leyline.actions import Action
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.tolaria.gathering import Gathered
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.measuring import measure
+from esper_core.tolaria.user_data import Batches, Loss, Metric, UserCriterion, as_samples, per_sample
 
 #: Metrics of a split that nothing was measured on.
 UNMEASURED = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)

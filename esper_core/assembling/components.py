@@ -5,8 +5,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from esper_core.growing.recipes import recipe
-from esper_core.growing.settings import Options, named, refuse_unknown
+from esper_core.assembling.options import Options, named, refuse_unknown
+from esper_core.assembling.recipes import recipe
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError

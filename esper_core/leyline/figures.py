@@ -1,0 +1,18 @@
+"""A host's final report as the figures that a result holds."""
+
+from typing import Any
+
+from esper_core.leyline.reports import FinalReport
+
+_COUNTED = ("epochs", "parameters", "host_parameters", "forward_flops", "train_seconds", "measure_seconds")
+
+
+def host_figures(report: FinalReport) -> dict[str, Any]:
+    """Return plain figures by name; those of a test split that nothing was measured on are None."""
+    tested = report.test if report.test.samples else None
+    return {
+        "test_accuracy": tested.accuracy if tested else None,
+        "test_loss": tested.loss if tested else None,
+        "test_samples": report.test.samples,
+        **{name: getattr(report, name) for name in _COUNTED},
+    }
