@@ -26,7 +26,8 @@ test-slow: $(STAMP)
 	$(BIN)/pytest $(SHARED) -m slow
 
 check: $(STAMP)
-	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports && \
+	    $(BIN)/python tools/sizes.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff format && $(BIN)/ruff check --fix

@@ -1,4 +1,4 @@
-"""What the sources keep to: who imports what, what is declared, and how long things are."""
+"""What the sources keep to: who imports what, and what is declared."""
 
 import ast
 import sys
@@ -27,8 +27,6 @@ PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 #: Where code is that only development needs.
 DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/*.py", "docs/*.py", "docs/_ext/*.py")
-
-LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
 
 
 @frozen
@@ -133,31 +131,8 @@ def unused_dependencies(it) -> Iterator[str]:
         yield from sorted(set(it.requirements) - used)
 
 
-def long_modules(it) -> Iterator[str]:
-    """Fix: a module of 400 lines is two ideas; make two modules of it."""
-    for path in it.modules():
-        lines = len(path.read_text().splitlines())
-        if lines >= LONGEST_MODULE:
-            yield f"{path.name} has {lines} lines"
-
-
-def long_functions(it) -> Iterator[str]:
-    """Fix: a function of more than 60 lines, docstring aside, does several things; give each a name."""
-    for path in it.modules():
-        for node in ast.walk(parse(path)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = extent(node) - (extent(node.body[0]) if ast.get_docstring(node) else 0)
-                if lines > LONGEST_FUNCTION:
-                    yield f"{path.name}:{node.lineno} {node.name} has {lines} lines"
-
-
-def extent(node: ast.stmt) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
-
-
 PLUGIN, TASKS = "src/esper_task_vision/plugin.py", "src/esper_task_vision/tasks.py"
 API, CORE = 'ESPER_API = "1.0"\n', "from esper_core.api import"
-LONG_MODULE, LONG_FUNCTION = "#\n" * 400, f"def long():\n{'    print()' + chr(10)}" + "    print()\n" * 60
 
 #: Each rule, and changes of one file of a sound plugin that break it.
 RULES = {
@@ -183,8 +158,6 @@ RULES = {
         ("pyproject.toml", '    "attrs>=24.2",\n', ""),
     ],
     unused_dependencies: [("pyproject.toml", '    "attrs>=24.2",\n', '    "attrs>=24.2",\n    "click>=8.1",\n')],
-    long_modules: [(PLUGIN, API, f"{API}{LONG_MODULE}")],
-    long_functions: [(PLUGIN, API, f"{API}{LONG_FUNCTION}")],
 }
 MUTANTS = [(rule, mutation) for rule, mutations in RULES.items() for mutation in mutations]
 
