@@ -23,7 +23,14 @@ from esper_core.leyline.evidence import (
     SeedEvidence,
     paired_difference,
 )
-from esper_core.leyline.observation import HostSignals, Observation, SlotSignals, SlotState
+from esper_core.leyline.observation import (
+    WINDOW_EPOCHS,
+    HostSignals,
+    LearningCurves,
+    Observation,
+    SlotSignals,
+    SlotState,
+)
 from esper_core.leyline.protocols import (
     Actor,
     DataShape,
@@ -45,6 +52,7 @@ from esper_core.leyline.streams import derive_seed
 
 __all__ = [
     "WAIT",
+    "WINDOW_EPOCHS",
     "Z_95",
     "Action",
     "ActionMasks",
@@ -70,6 +78,7 @@ __all__ = [
     "HostState",
     "Incubation",
     "Layout",
+    "LearningCurves",
     "Level",
     "LinearUpdate",
     "NullActor",

@@ -7,6 +7,7 @@ from attrs import evolve, frozen
 
 from esper_core.leyline.actions import WAIT, Action, GovernorMode
 from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.observation import LearningCurves
 from esper_core.leyline.protocols import Actor, Resumable, Services
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
@@ -71,7 +72,8 @@ class Rollout:
         self.reports = executor.open()
         self.rewards: list[list[float]] = [[] for _ in self.reports]
         self.decided: tuple[Decided, ...] = ()
-        self._histories: list[list[Evidence]] = [[] for _ in self.reports]
+        self._curves = [LearningCurves() for _ in self.reports]
+        self._last: list[Evidence | None] = [None for _ in self.reports]
         self._recorders = [Recorder(report.host, services) for report in self.reports]
         self._twin: Evidence | None = None
         actor.reset(len(self.reports))
@@ -113,7 +115,8 @@ class Rollout:
             self._recorders[index].trained(self.reports[index].epoch, report)
             if report.evidence is not None:
                 self._reward(index, report, report.evidence, twin)
-                self._remember(index, report.evidence)
+                self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
+                self._last[index] = report.evidence
         self.reports, self.decided, self._twin = list(reports), (), twin
         return self.reports
 
@@ -128,9 +131,10 @@ class Rollout:
     def record(self) -> dict[str, Any]:
         """Return what the rollout itself knows, as plain data."""
         return {
-            "histories": [[evidence_record(evidence) for evidence in history] for history in self._histories],
+            "curves": [plain(curves) for curves in self._curves],
+            "last": [_record_of(evidence) for evidence in self._last],
             "rewards": [list(rewards) for rewards in self.rewards],
-            "twin": evidence_record(self._twin) if self._twin is not None else None,
+            "twin": _record_of(self._twin),
             "decided": plain(self.decided),
             "actor": dict(self._actor.state()) if isinstance(self._actor, Resumable) else None,
         }
@@ -142,9 +146,10 @@ class Rollout:
             EsperError: E502 if a state does not fit its host.
         """
         self.reports = self._executor.restore(hosts)
-        self._histories = [[evidence_of(saved) for saved in history] for history in record["histories"]]
+        self._curves = [structure(LearningCurves, dict(curves)) for curves in record["curves"]]
+        self._last = [_evidence_of(saved) for saved in record["last"]]
         self.rewards = [list(rewards) for rewards in record["rewards"]]
-        self._twin = evidence_of(record["twin"]) if record["twin"] is not None else None
+        self._twin = _evidence_of(record["twin"])
         self.decided = tuple(structure(Decided, dict(decided)) for decided in record.get("decided", ()))
         for recorder, report in zip(self._recorders, self.reports, strict=True):
             recorder.resume(report.governor)
@@ -155,13 +160,14 @@ class Rollout:
         """One action for each host. Those that are stopped wait: nothing that is done to them can help them."""
         observations = [
             observe(
-                history,
+                curves,
+                last,
                 report,
                 epochs=self._epochs,
                 random_guess_loss=self._random_guess_loss,
                 twin=self._twin,
             )
-            for history, report in zip(self._histories, self.reports, strict=True)
+            for curves, last, report in zip(self._curves, self._last, self.reports, strict=True)
         ]
         actions = self._actor.decide(observations, [report.masks for report in self.reports])
         return [
@@ -177,14 +183,14 @@ class Rollout:
         if not self._terms:
             return
         made = self.decided[index].applied.transitions if self.decided else ()
-        before = self._histories[index][-1] if self._histories[index] else None
-        breakdown = reward(self._terms, before, evidence, (*made, *report.transitions), twin)
+        breakdown = reward(self._terms, self._last[index], evidence, (*made, *report.transitions), twin)
         self._recorders[index].rewarded(evidence.epoch, breakdown)
         self.rewards[index].append(breakdown.total)
 
-    def _remember(self, index: int, evidence: Evidence) -> None:
-        """Losses of the samples are kept for the last epoch only: nothing asks for older ones, and they are large."""
-        history = self._histories[index]
-        if history:
-            history[-1] = evolve(history[-1], validation=evolve(history[-1].validation, sample_losses=None))
-        history.append(evidence)
+
+def _record_of(evidence: Evidence | None) -> dict[str, Any] | None:
+    return None if evidence is None else evidence_record(evidence)
+
+
+def _evidence_of(record: Mapping[str, Any] | None) -> Evidence | None:
+    return None if record is None else evidence_of(record)

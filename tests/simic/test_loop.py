@@ -101,7 +101,7 @@ def test_a_policy_sees_the_epoch_before_and_what_is_possible_now(stage_round):
     completed = [e for e in around.events if e.kind is EventKind.EPOCH_COMPLETED and e.host == "grown0"]
     for before, observation in zip(completed, observations[1:], strict=False):
         assert observation.host.validation_loss == before.data["validation"]["loss"]
-    assert [o.slots[1].stage for o in observations[2:]] == [Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY]
+    assert [o.slots[1].state.stage for o in observations[2:]] == [Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY]
     assert [bool(m.germinate.get("block1")) for _, (m,) in script.seen] == [True, True, False, False, False]
 
 

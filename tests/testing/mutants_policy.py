@@ -42,7 +42,7 @@ class DecidesOnce(Right):
 
 class IgnoresMasks(Right):
     def one(self, observation: Observation, masks: ActionMasks) -> Action:
-        live = [slot.slot for slot in observation.slots if slot.stage is Stage.PROBATIONARY]
+        live = [slot.slot for slot in observation.slots if slot.state.stage is Stage.PROBATIONARY]
         return Action(op=Op.FOSSILIZE, slot=live[0]) if live else WAIT
 
 
@@ -96,7 +96,7 @@ MUTANTS = {
     "policy-hosts": [(subject(DecidesOnce), "for 2 hosts it returned 1 decisions")],
     "policy-allowed": [
         (subject(IgnoresMasks), "it asks for FOSSILIZE in site"),
-        (subject(ForgetsBlend), "it asks for GERMINATE a-name-of-its-own in site"),
+        (subject(ForgetsBlend), "it asks for GERMINATE lora in site"),
     ],
     "policy-waits": [(subject(MustAct), "nothing is possible, and it asks for CULL in site0")],
     "policy-no-slots": [(subject(RemembersSlots), "a host has no slots, and it asks for CULL in site0")],

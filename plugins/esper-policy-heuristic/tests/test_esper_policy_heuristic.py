@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.api import (
+    WINDOW_EPOCHS,
     Action,
     ActionMasks,
     Actor,
@@ -17,13 +18,19 @@ from esper_core.api import (
     Catalogue,
     CatalogueEntry,
     EsperError,
+    GateLevel,
+    GateResult,
     GovernorMode,
     HostSignals,
     Layout,
+    LearningCurves,
     Observation,
     Op,
     PairedDifference,
+    SeedEvidence,
+    Site,
     SlotSignals,
+    SlotState,
     Stage,
 )
 
@@ -57,13 +64,42 @@ def difference(mean: float, standard_error: float = 0.01) -> PairedDifference:
     return PairedDifference(mean=mean, standard_error=standard_error, count=400)
 
 
-def slot(name: str, stage: Stage = Stage.DORMANT, *, layout: Layout = Layout.NCHW, **signals: Any) -> SlotSignals:
-    signals = {"depth": 0.5} | signals
-    return SlotSignals(slot=name, layout=layout, width=8, causal=False, stage=stage, **signals)
+def slot(
+    name: str,
+    stage: Stage = Stage.DORMANT,
+    *,
+    layout: Layout = Layout.NCHW,
+    depth: float = 0.5,
+    contribution: PairedDifference | None = None,
+    **state: Any,
+) -> SlotSignals:
+    site = Site(id=name, path=name, layout=layout, width=8, sample_shape=(8,), depth=depth)
+    evidence = None
+    if contribution is not None:
+        evidence = SeedEvidence(
+            slot=name,
+            seed_id=f"{name}-0",
+            blueprint="conv-light",
+            stage=stage,
+            epochs_in_stage=1,
+            age_epochs=1,
+            alpha=1.0,
+            contribution=contribution,
+        )
+    return SlotSignals(state=SlotState(site=site, stage=stage, **state), evidence=evidence)
 
 
-def host(epoch: int = 8, train: float | None = 0.7, validation: float | None = 0.69, **signals: Any) -> HostSignals:
-    return HostSignals(epoch=epoch, **({"epochs": 40} | signals), train_accuracy=train, validation_accuracy=validation)
+def host(
+    epoch: int = 8,
+    train: float | None = 0.7,
+    validation: float | None = 0.69,
+    train_losses: Sequence[float | None] = (),
+    **signals: Any,
+) -> HostSignals:
+    curves = LearningCurves(
+        train_accuracies=(train,), validation_accuracies=(validation,), train_losses=tuple(train_losses)
+    )
+    return HostSignals(epoch=epoch, **({"epochs": 40} | signals), curves=curves)
 
 
 def masks_of(
@@ -76,8 +112,8 @@ def masks_of(
     return ActionMasks(
         slots=tuple(s.slot for s in slots),
         blueprints=catalogue.names,
-        germinate={s.slot: fitting[s.layout] for s in slots if s.stage is Stage.DORMANT},
-        cull=frozenset(s.slot for s in slots if s.stage.live),
+        germinate={s.slot: fitting[s.state.site.layout] for s in slots if s.state.stage is Stage.DORMANT},
+        cull=frozenset(s.slot for s in slots if s.state.stage.live),
         fossilize=frozenset(fossilize),
     )
 
@@ -123,7 +159,7 @@ class Script:
         actions = []
         for epoch in range(self.epochs):
             slots = tuple(self._signals(name, epoch) for name in self.depths)
-            ready = [s.slot for s in slots if s.stage is Stage.PROBATIONARY and s.settled_epochs >= 4]
+            ready = [s.slot for s in slots if s.state.stage is Stage.PROBATIONARY and s.state.settled_epochs >= 4]
             masks = masks_of(slots, [name for name in ready if self._contribution(name) > 0])
             (action,) = policy.decide([Observation(host=self._host(epoch), slots=slots)], [masks])
             assert masks.allows(action)
@@ -435,6 +471,7 @@ def test_every_threshold_of_culling_decides_something(option, value):
         {"germinate_from": 0.5},
         {"plateau_until": 0.6},
         {"plateau_epochs": 0},
+        {"plateau_epochs": WINDOW_EPOCHS},
         {"fit_accuracy": 1.5},
         {"useless_confidence": 0.3},
         {"cull_penalty": -1.0},
@@ -457,16 +494,15 @@ NAMES = ("a", "b", "c")
 any_slots = st.tuples(
     *(
         st.builds(
-            SlotSignals,
-            slot=st.just(name),
+            slot,
+            st.just(name),
+            st.sampled_from(Stage),
             layout=st.sampled_from(Layout),
-            width=st.integers(1, 64),
             depth=st.floats(0.0, 1.0),
-            causal=st.booleans(),
-            stage=st.sampled_from(Stage),
             contribution=differences,
             settled_epochs=st.integers(0, 9),
-            next_gate_score=st.none() | st.floats(0.0, 1.0),
+            next_gate=st.none()
+            | st.builds(GateResult, gate=st.just(GateLevel.G3), passed=st.booleans(), score=st.floats(0.0, 1.0)),
             harmful=st.booleans(),
             culled_blueprints=st.lists(st.sampled_from(CATALOGUE.names), max_size=4).map(tuple),
         )
@@ -476,12 +512,12 @@ any_slots = st.tuples(
 any_observation = st.builds(
     Observation,
     host=st.builds(
-        HostSignals,
+        host,
         epoch=st.integers(0, 40),
         epochs=st.integers(1, 40),
-        train_accuracy=accuracies,
-        validation_accuracy=accuracies,
-        train_losses=st.lists(st.none() | st.floats(0.0, 5.0), max_size=8).map(tuple),
+        train=accuracies,
+        validation=accuracies,
+        train_losses=st.lists(st.none() | st.floats(0.0, 5.0), max_size=8),
         governor=st.sampled_from(GovernorMode),
     ),
     slots=any_slots,

@@ -26,13 +26,14 @@ def fossilize_what_has_passed(situation: Situation) -> Action | None:
     why = "it has passed its last gate"
     if best.contribution is not None:
         why += f", contribution {best.contribution.mean:+.4f} nats"
-    return _act(Op.FOSSILIZE, best, why, best.next_gate_score)
+    verdict = best.state.next_gate
+    return _act(Op.FOSSILIZE, best, why, verdict.score if verdict else None)
 
 
 def cull_what_does_harm(situation: Situation) -> Action | None:
     """Remove what a gate has called harmful."""
     for slot in situation.among(situation.masks.slots_for(Op.CULL)):
-        if slot.harmful:
+        if slot.state.harmful:
             return _act(Op.CULL, slot, "a gate has called it harmful")
     return None
 
@@ -41,13 +42,12 @@ def cull_what_is_of_no_use(situation: Situation) -> Action | None:
     """Remove what has settled and surely contributes less than nothing."""
     z = NormalDist().inv_cdf(situation.config.useless_confidence)
     for slot in situation.among(situation.masks.slots_for(Op.CULL)):
-        if slot.contribution is None or slot.settled_epochs < situation.config.settle_epochs:
+        if slot.contribution is None or slot.state.settled_epochs < situation.config.settle_epochs:
             continue
         bound = slot.contribution.upper_bound(z)
         if bound < 0.0:
-            why = (
-                f"{slot.settled_epochs} epochs after its ramp the upper bound of its contribution is {bound:+.4f} nats"
-            )
+            settled = f"{slot.state.settled_epochs} epochs after its ramp"
+            why = f"{settled} the upper bound of its contribution is {bound:+.4f} nats"
             return _act(Op.CULL, slot, why)
     return None
 
@@ -143,8 +143,8 @@ RULES: tuple[Rule, ...] = (
 def _germinate(situation: Situation, when: str) -> Action:
     """Germinate in the deepest slot, slots that have lost no seed first."""
     slots = enumerate(situation.germinable)
-    _, slot = max(slots, key=lambda item: (-len(item[1].culled_blueprints), item[1].depth, item[0]))
-    culled = [other.culled_blueprints for other in situation.slots]
+    _, slot = max(slots, key=lambda item: (-len(item[1].state.culled_blueprints), item[1].state.site.depth, item[0]))
+    culled = [other.state.culled_blueprints for other in situation.slots]
     blueprint = choose(situation.masks.blueprints_for(slot.slot), situation.order, culled, situation.config)
     accuracy, bar = situation.host.train_accuracy or 0.0, situation.fit_bar
     why = f"the host underfits (training accuracy {accuracy:.3f}, bar {bar:.3f}), {when}"
