@@ -220,10 +220,6 @@ class Growth:
             for site in self.sites
         )
 
-    def live_reports(self, epoch: int) -> list[FieldReport]:
-        """Field reports of the seeds whose fate is open, as of before `epoch`."""
-        return [life.report(epoch, accuracy=self.accuracy) for life in self.lives.values() if life.stage.live]
-
     def final_reports(self, epoch: int) -> list[FieldReport]:
         """Field reports of every seed that ever lived, in order of birth.
 

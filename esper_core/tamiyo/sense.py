@@ -1,6 +1,6 @@
 """From what was measured to what a policy sees."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 
 from attrs import evolve
@@ -10,8 +10,8 @@ from esper_core.leyline.evidence import Evidence, PairedDifference, SeedEvidence
 from esper_core.leyline.observation import HostSignals, LearningCurves, Observation, SlotSignals, SlotState
 from esper_core.leyline.reports import HostReport
 
-#: What the policy asked for in the last epoch, each with the governor's answer.
-Answers = Iterable[tuple[Action, Verdict]]
+#: What was asked of one host in its last epoch, each action with the governor's answer.
+Answers = tuple[tuple[Action, Verdict], ...]
 
 
 def observe(

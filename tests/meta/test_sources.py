@@ -156,7 +156,7 @@ def extent(node: ast.stmt) -> int:
 
 
 PLUGIN, TASKS = "src/esper_task_vision/plugin.py", "src/esper_task_vision/tasks.py"
-API, CORE = 'ESPER_API = "1.0"\n', "from esper_core.api import"
+API, CORE = 'ESPER_API = "2.0"\n', "from esper_core.api import"
 LONG_MODULE, LONG_FUNCTION = "#\n" * 400, f"def long():\n{'    print()' + chr(10)}" + "    print()\n" * 60
 
 #: Each rule, and changes of one file of a sound plugin that break it.

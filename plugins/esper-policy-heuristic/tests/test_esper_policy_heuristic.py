@@ -27,8 +27,10 @@ from esper_core.api import (
     Observation,
     Op,
     PairedDifference,
+    Round,
     SeedEvidence,
     Site,
+    Situation,
     SlotSignals,
     SlotState,
     Stage,
@@ -118,9 +120,14 @@ def masks_of(
     )
 
 
+def ask(policy: Actor, seen: Observation, masks: ActionMasks) -> Action:
+    ((action,),) = (d.actions for d in policy.decide([Situation(host="h", observation=seen, masks=masks)]))
+    return action
+
+
 def decide(seen: HostSignals, *slots: SlotSignals, fossilize: Sequence[str] = (), **options: Any) -> Action:
     masks = masks_of(slots, fossilize)
-    (action,) = build(**options).decide([Observation(host=seen, slots=slots)], [masks])
+    action = ask(build(**options), Observation(host=seen, slots=slots), masks)
     assert masks.allows(action)
     assert action.reason
     return action
@@ -155,13 +162,13 @@ class Script:
     culled: dict[str, tuple[str, ...]] = field(factory=dict)
 
     def run(self, policy: Actor) -> list[Action]:
-        policy.reset(1)
+        policy.reset(Round(hosts=("h",), epochs=self.epochs))
         actions = []
         for epoch in range(self.epochs):
             slots = tuple(self._signals(name, epoch) for name in self.depths)
             ready = [s.slot for s in slots if s.state.stage is Stage.PROBATIONARY and s.state.settled_epochs >= 4]
             masks = masks_of(slots, [name for name in ready if self._contribution(name) > 0])
-            (action,) = policy.decide([Observation(host=self._host(epoch), slots=slots)], [masks])
+            action = ask(policy, Observation(host=self._host(epoch), slots=slots), masks)
             assert masks.allows(action)
             self._apply(action, epoch)
             actions.append(action)
@@ -370,9 +377,8 @@ def test_every_live_seed_is_looked_after_not_only_the_first():
 def test_the_reason_for_waiting_names_a_governor_that_holds_back():
     seen = host(8, governor=GovernorMode.CONSERVATIVE)
 
-    (action,) = build().decide(
-        [Observation(host=seen, slots=(slot("a"),))], [evolve(masks_of([slot("a")]), germinate={})]
-    )
+    masks = evolve(masks_of([slot("a")]), germinate={})
+    action = ask(build(), Observation(host=seen, slots=(slot("a"),)), masks)
 
     assert "the governor is conservative" in action.reason
 
@@ -538,13 +544,17 @@ any_masks = st.builds(
 @given(st.lists(st.tuples(any_observation, any_masks), max_size=4), st.sampled_from([None, ("acme", "lora")]))
 def test_any_action_is_allowed_explained_and_depends_on_its_host_alone(hosts, preference):
     policy = build(preference=preference)
-    policy.reset(len(hosts))
+    names = tuple(f"h{index}" for index in range(len(hosts)))
+    policy.reset(Round(hosts=names, epochs=40))
 
-    actions = policy.decide([seen for seen, _ in hosts], [masks for _, masks in hosts])
+    decisions = policy.decide(
+        [Situation(host=name, observation=seen, masks=masks) for name, (seen, masks) in zip(names, hosts, strict=True)]
+    )
 
-    assert len(actions) == len(hosts)
-    for action, (seen, masks) in zip(actions, hosts, strict=True):
+    assert len(decisions) == len(hosts)
+    for decision, (seen, masks) in zip(decisions, hosts, strict=True):
+        (action,) = decision.actions
         assert masks.allows(action)
         assert action.reason
         assert action.confidence is None or 0.0 <= action.confidence <= 1.0
-        assert build(preference=preference).decide([seen], [masks]) == [action]
+        assert ask(build(preference=preference), seen, masks) == action

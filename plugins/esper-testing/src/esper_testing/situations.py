@@ -2,11 +2,12 @@
 
 from random import Random
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from esper_core.leyline.actions import ActionMasks, GovernorMode
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.learning import Situation
 from esper_core.leyline.observation import (
     WINDOW_EPOCHS,
     HostSignals,
@@ -32,26 +33,26 @@ CATALOGUE = Catalogue(
 )
 
 
-@frozen(kw_only=True)
-class Situation:
-    """One host before one epoch: what an actor sees, and what is possible."""
+def host_names(count: int) -> tuple[str, ...]:
+    """Return the names of the hosts of a round."""
+    return tuple(f"host{index}" for index in range(count))
 
-    observation: Observation
-    masks: ActionMasks
 
-    def without_slots(self) -> "Situation":
-        """The same host without a slot."""
-        return Situation(
-            observation=evolve(self.observation, slots=()),
-            masks=ActionMasks(slots=(), blueprints=self.masks.blueprints),
-        )
+def without_slots(situation: Situation) -> Situation:
+    """Return the same host without a slot."""
+    return evolve(
+        situation,
+        observation=evolve(situation.observation, slots=()),
+        masks=ActionMasks(slots=(), blueprints=situation.masks.blueprints),
+    )
 
-    def unmeasured(self) -> "Situation":
-        """The same host and seeds where no figure was ever measured."""
-        host = self.observation.host
-        blind = HostSignals(epoch=host.epoch, epochs=host.epochs, governor=host.governor)
-        slots = tuple(SlotSignals(state=evolve(slot.state, next_gate=None)) for slot in self.observation.slots)
-        return Situation(observation=Observation(host=blind, slots=slots), masks=self.masks)
+
+def unmeasured(situation: Situation) -> Situation:
+    """Return the same host and seeds where no figure was ever measured."""
+    seen = situation.observation
+    blind = HostSignals(epoch=seen.host.epoch, epochs=seen.host.epochs, governor=seen.host.governor)
+    slots = tuple(SlotSignals(state=evolve(slot.state, next_gate=None)) for slot in seen.slots)
+    return evolve(situation, observation=Observation(host=blind, slots=slots))
 
 
 def only_waiting(situation: Situation) -> Situation:
@@ -62,12 +63,16 @@ def only_waiting(situation: Situation) -> Situation:
 
 def situations(catalogue: Catalogue, hosts: int, epoch: int, epochs: int, seed: int) -> list[Situation]:
     """Return a situation for each host, the same for the same arguments; hosts have different numbers of slots."""
-    return [_situation(Random(f"{seed} {host} {epoch}"), catalogue, 1 + host, epoch, epochs) for host in range(hosts)]
+    return [
+        _situation(Random(f"{seed} {index} {epoch}"), host, catalogue, 1 + index, epoch, epochs)
+        for index, host in enumerate(host_names(hosts))
+    ]
 
 
-def _situation(draw: Random, catalogue: Catalogue, slots: int, epoch: int, epochs: int) -> Situation:
+def _situation(draw: Random, host: str, catalogue: Catalogue, slots: int, epoch: int, epochs: int) -> Situation:
     signals = tuple(_slot(draw, catalogue, index, slots) for index in range(slots))
     return Situation(
+        host=host,
         observation=Observation(host=_host(draw, epoch, epochs), slots=signals),
         masks=_masks(draw, catalogue, signals),
     )

@@ -9,7 +9,7 @@ from esper_policy_heuristic.config import HeuristicConfig
 
 
 @frozen(kw_only=True)
-class Situation:
+class HostView:
     """One host before one epoch.
 
     Attributes:
