@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 #: The plugin API that this core speaks, as (major, minor). Independent of the package version.
-API: tuple[int, int] = (1, 0)
+API: tuple[int, int] = (2, 0)
 
 __all__ = ["API", "__version__", "grow"]
 

@@ -6,11 +6,9 @@ from esper_core.leyline.actions import (
     ActionMasks,
     GovernorMode,
     Op,
-    Risk,
     Transition,
     Verdict,
 )
-from esper_core.leyline.actors import NullActor
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.errors import EsperError, ExitCode, did_you_mean
 from esper_core.leyline.events import Event, EventKind, Level
@@ -23,17 +21,28 @@ from esper_core.leyline.evidence import (
     SeedEvidence,
     paired_difference,
 )
-from esper_core.leyline.observation import HostSignals, Observation, SlotSignals, SlotState
+from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step, Trajectory
+from esper_core.leyline.observation import (
+    WINDOW_EPOCHS,
+    HostSignals,
+    LearningCurves,
+    Observation,
+    SlotSignals,
+    SlotState,
+)
 from esper_core.leyline.protocols import (
     Actor,
     DataShape,
     Gate,
     HostBuild,
+    Learner,
     LinearUpdate,
+    Recurrent,
     RewardTerm,
     Sink,
     Split,
     Splits,
+    Stateful,
     Task,
     TaskKind,
 )
@@ -42,9 +51,13 @@ from esper_core.leyline.reports import FieldReport, HostState, RewardBreakdown
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
 from esper_core.leyline.streams import derive_seed
+from esper_core.tamiyo.actors import NullActor
+from esper_core.tamiyo.policy import Policy
+from esper_core.tamiyo.schema import ObservationSchema, differences
 
 __all__ = [
     "WAIT",
+    "WINDOW_EPOCHS",
     "Z_95",
     "Action",
     "ActionMasks",
@@ -54,6 +67,8 @@ __all__ = [
     "CatalogueEntry",
     "Cause",
     "DataShape",
+    "Decision",
+    "Ended",
     "EpochMetrics",
     "EsperError",
     "Event",
@@ -70,30 +85,41 @@ __all__ = [
     "HostState",
     "Incubation",
     "Layout",
+    "Learner",
+    "LearningCurves",
     "Level",
     "LinearUpdate",
     "NullActor",
     "Observation",
+    "ObservationSchema",
     "Op",
     "PairedDifference",
+    "Policy",
+    "PolicyState",
+    "Recurrent",
     "RewardBreakdown",
     "RewardTerm",
-    "Risk",
+    "Round",
     "SeedEvidence",
     "Sink",
     "Site",
     "SiteRequest",
+    "Situation",
     "SlotSignals",
     "SlotState",
     "Split",
     "Splits",
     "Stage",
+    "Stateful",
+    "Step",
     "Task",
     "TaskKind",
+    "Trajectory",
     "Transition",
     "Verdict",
     "derive_seed",
     "did_you_mean",
+    "differences",
     "paired_difference",
     "plain",
     "to_json",

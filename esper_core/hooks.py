@@ -1,6 +1,6 @@
 """Hook specifications: everything a plugin can do. Mark implementations with `hookimpl`.
 
-A plugin module declares ``ESPER_API = "1.0"`` and is found through the entry-point group ``esper``. Registration hooks
+A plugin module declares ``ESPER_API = "2.0"`` and is found through the entry-point group ``esper``. Registration hooks
 are called once at start and return descriptors; nothing on a hot path is a hook call. An implementation may leave out
 arguments that it does not need. The examples take their names from ``esper_core.hooks``, ``esper_core.specs`` and
 ``esper_core.api``.

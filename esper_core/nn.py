@@ -115,24 +115,6 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
-class ChannelGain(nn.Module):
-    """Multiplies each channel by a learnable gain that is zero at birth.
-
-    Placed last in a residual update it makes the update exactly zero while the gain itself gets a non-zero first
-    gradient. Shape in = shape out; `layout` says which axis holds the `width` channels. The gain has no limit; where
-    a seed is trained in isolation, `BoundedGain` is what keeps it in bounds.
-    """
-
-    def __init__(self, width: int, layout: Layout) -> None:
-        super().__init__()
-        self.axes = tuple(1 for _ in range(layout.rank - 1 - layout.width_axis))
-        self.gain = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x * gain`` along the width axis."""
-        return x * self.gain.to(x.dtype).view(-1, *self.axes)
-
-
 class BoundedGain(nn.Module):
     """The end of a residual update that cannot outgrow the activation: ``rms(h) * bounded(gain) * y``.
 

@@ -17,6 +17,7 @@ from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import build_config, resolve
 from esper_core.plugins.standard import standard_blueprints
+from esper_core.tamiyo.policy import Policy
 
 
 @frozen(kw_only=True)
@@ -26,8 +27,7 @@ class Components:
     Attributes:
         recipes: the catalogue.
         gates: the gate set.
-        actor: decides.
-        policy: its name and version.
+        policy: decides.
         sinks: where events go, by name.
         used: the components of plugins among them.
         config: what was chosen, in the shape of a configuration file.
@@ -35,8 +35,7 @@ class Components:
 
     recipes: Mapping[str, Recipe]
     gates: Mapping[GateLevel, Gate]
-    actor: Actor
-    policy: str
+    policy: Policy
     sinks: Mapping[str, Sink]
     used: tuple[Registered, ...]
     config: Mapping[str, Any]
@@ -85,21 +84,24 @@ class ComponentBuilder:
             for level, gate in found.items()
         }
 
-    def actor(self, policy: str | Options | Actor, catalogue: Catalogue) -> tuple[Actor, str]:
-        """Build the policy, unless it is one; return it with its name and version.
+    def policy(self, policy: str | Options | Actor | Policy, catalogue: Catalogue) -> Policy:
+        """Build the policy, unless it is one.
 
         Raises:
-            EsperError: E204 for an unknown name, E201 and E202 for options.
+            EsperError: E204 for an unknown name, E201 and E202 for options, E530 for an actor that offers something
+                else than is declared.
         """
         if isinstance(policy, Actor):
-            self.config["policy"] = {"name": type(policy).__name__, "blueprints": list(catalogue.names)}
-            return policy, type(policy).__name__
+            given = policy if isinstance(policy, Policy) else Policy(actor=policy, name=type(policy).__name__)
+            self.config["policy"] = {"name": given.name, "blueprints": list(catalogue.names)}
+            return given
         name, options = named(policy, "policy")
         registered = self.plugins.registry.get(PolicySpec.kind, name)
         self.used.append(registered)
         self.config["policy"] = {"name": name, "blueprints": list(catalogue.names), **options}
         actor: Actor = resolve(registered)(build_config(registered, options, path="policy"), catalogue)
-        return actor, f"{registered.spec.name} ({registered.origin.title})"
+        title = f"{registered.spec.name} ({registered.origin.title})"
+        return Policy(actor=actor, name=title, capabilities=registered.spec.capabilities)
 
     def sinks(self, sinks: Sequence[Any]) -> dict[str, Sink]:
         """Build sinks by name, or with options; sinks that are built are taken as they are.
@@ -129,7 +131,7 @@ def build_components(
     *,
     blueprints: Sequence[str] | Mapping[str, Options] | None,
     gates: str | Options,
-    policy: str | Options | Actor,
+    policy: str | Options | Actor | Policy,
     sinks: Sequence[Any],
 ) -> Components:
     """Build everything that is chosen by name.
@@ -151,12 +153,11 @@ def build_components(
     builder = ComponentBuilder(plugins)
     recipes = builder.recipes(blueprints)
     checks = builder.gates(gates)
-    actor, title = builder.actor(policy, Catalogue(tuple(made.entry for made in recipes.values())))
+    chosen = builder.policy(policy, Catalogue(tuple(made.entry for made in recipes.values())))
     return Components(
         recipes=recipes,
         gates=checks,
-        actor=actor,
-        policy=title,
+        policy=chosen,
         sinks=builder.sinks(sinks),
         used=tuple(builder.used),
         config=builder.config,

@@ -24,6 +24,7 @@ from esper_core.leyline.records import plain
 from esper_core.leyline.sites import SiteRequest
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
+from esper_core.tamiyo.policy import Policy
 from esper_core.tolaria.data import call
 
 
@@ -35,7 +36,7 @@ def grow(
     sites: str | SiteRequest | Iterable[str | SiteRequest] | None = None,
     sample: Any = None,
     scheduler: LRScheduler | ReduceLROnPlateau | None = None,
-    policy: str | Options | Actor = "heuristic",
+    policy: str | Options | Actor | Policy = "heuristic",
     blueprints: Sequence[str] | Mapping[str, Options] | None = None,
     gates: str | Options = "standard",
     settings: Options | GrowSettings | None = None,
@@ -56,7 +57,7 @@ def grow(
             plugins who knows the model.
         sample: one batch of inputs for tracing; None: the first batch that the model is trained on.
         scheduler: the caller's; it goes on seeing the host's groups only.
-        policy: a policy by name, with its options, or an actor.
+        policy: a policy by name, with its options, or an actor; a `Policy` is an actor with what it declares.
         blueprints: the catalogue, in order: names, or a mapping from names to options; None: those of
             `esper-standard`.
         gates: the gate set, with options of its gates by level.
@@ -70,7 +71,8 @@ def grow(
     Raises:
         EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E201 for an
             option that nothing takes, E405 for a scheduler that cannot be followed, E202 for any other value that is
-            not valid, E102 for a run directory without esper-app.
+            not valid, E102 for a run directory without esper-app, E530 for an actor with a memory that it does not
+            declare.
     """
     check_numbers(epochs, seed)
     _require("optimizer", optimizer, torch.optim.Optimizer)

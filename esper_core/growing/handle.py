@@ -135,8 +135,8 @@ class GrowthHandle:
         decided = session.decided()
         return EpochOutcome(
             evidence=report.evidence,
-            action=decided.action if decided else None,
-            verdict=decided.applied.verdict if decided else None,
+            decision=decided.decision if decided else None,
+            verdicts=tuple(result.verdict for result in decided.applied) if decided else (),
             transitions=session.take_transitions(),
         )
 

@@ -9,15 +9,17 @@ from attrs import frozen
 from esper_core.assembling.components import Components
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.settings import GrowSettings
-from esper_core.leyline.actions import Action, Transition, Verdict
+from esper_core.leyline.actions import Transition, Verdict
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import Evidence
-from esper_core.leyline.protocols import Resumable
+from esper_core.leyline.learning import Decision
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport, HostReport, HostState
 from esper_core.leyline.sites import SiteRequest
+from esper_core.leyline.specs import Capability
 from esper_core.nissa.hub import Hub
 from esper_core.simic.rollout import Decided, Rollout
+from esper_core.simic.serialization import loop_of, loop_record, policy_of, policy_record
 from esper_core.simic.services import RunContext
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.user_host import UserHost
@@ -55,14 +57,14 @@ class EpochOutcome:
 
     Attributes:
         evidence: what was measured.
-        action: what the policy decided for the next epoch; None after the last one.
-        verdict: the governor's answer; None likewise.
-        transitions: every change of a stage since the outcome before: the action's, and those that came by themselves.
+        decision: what the policy decided for the next epoch; None after the last one.
+        verdicts: the governor's answers, one for each of its actions.
+        transitions: every change of a stage since the outcome before: the actions', and those that came by themselves.
     """
 
     evidence: Evidence
-    action: Action | None
-    verdict: Verdict | None
+    decision: Decision | None
+    verdicts: tuple[Verdict, ...]
     transitions: tuple[Transition, ...]
 
 
@@ -147,7 +149,9 @@ class GrowSession:
         return {
             "sites": [plain(site) for site in self.host.grower.growth.sites],
             "host": dict(self.host.capture().record),
-            "rollout": None if self._rollout is None else self._rollout.record(),
+            "rollout": None
+            if self._rollout is None
+            else {"loop": loop_record(self._rollout.state()), "policy": policy_record(self._rollout.policy_state())},
             "in_epoch": self.in_epoch,
             "next_event": 0 if self._context is None else self._context.hub.next_number,
         }
@@ -160,7 +164,8 @@ class GrowSession:
         else:
             context = self._context or self._make_context(first_event=state["next_event"])
             rollout = self._rollout or self._make_rollout(context)
-            rollout.restore([saved], state["rollout"])
+            policy = policy_of(state["rollout"]["policy"])
+            rollout.restore([saved], loop_of(state["rollout"]["loop"]), policy)
             if self._rollout is None:
                 context.run_resume(self._record.resume(self.epoch, state["next_event"]))
             self._context, self._rollout = context, rollout
@@ -170,7 +175,7 @@ class GrowSession:
     def _opening(self) -> tuple[Transition, ...]:
         """Changes of stages with which the present epoch has begun."""
         decided = self.decided()
-        return (*(decided.applied.transitions if decided else ()), *self.host.report().transitions)
+        return (*(decided.transitions if decided else ()), *self.host.report().transitions)
 
     def _make_context(self, *, first_event: int) -> RunContext:
         used = frozenset(registered.origin.plugin for registered in self._plan.parts.used)
@@ -179,8 +184,7 @@ class GrowSession:
     def _make_rollout(self, context: RunContext) -> Rollout:
         return Rollout(
             SerialExecutor([self.host]),
-            self._plan.parts.actor,
-            policy=self._plan.parts.policy,
+            self._plan.parts.policy,
             epochs=self._plan.epochs,
             random_guess_loss=self._plan.settings.random_guess_loss,
             services=context,
@@ -197,7 +201,8 @@ def refuse_other_states(state: Mapping[str, Any], plan: GrowPlan) -> None:
         why, fix = f"it has no {', '.join(missing)}", "give what handle.state_dict() has returned"
         raise EsperError("E502", "this is not the state of a growing network", why=why, fix=fix)
     rollout = state["rollout"]
-    if isinstance(plan.parts.actor, Resumable) and rollout is not None and rollout["actor"] is None:
+    remembers = Capability.STATEFUL in plan.parts.policy.capabilities
+    if remembers and rollout is not None and rollout["policy"] is None:
         why, fix = "it holds nothing of what this policy remembers", "give the policy that it was grown with"
         raise EsperError("E502", "the saved state is another policy's", where="grow(policy=...)", why=why, fix=fix)
     saved, asked = {site["path"] for site in state["sites"]}, {request.path for request in plan.requests}

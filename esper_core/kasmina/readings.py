@@ -46,6 +46,7 @@ def slot_state(
     return SlotState(
         site=site,
         stage=life.stage,
+        previous_stage=life.history[-1].source,
         epochs_in_stage=life.epochs_in_stage(epoch),
         blueprint=life.blueprint if holds else None,
         age_epochs=epoch - life.germinated_epoch,

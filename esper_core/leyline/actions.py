@@ -18,25 +18,6 @@ class Op(IntEnum):
     FOSSILIZE = 3
 
 
-class Risk(IntEnum):
-    """How much an action puts at stake."""
-
-    GREEN = 1
-    YELLOW = 2
-    ORANGE = 3
-    RED = 4
-    CRITICAL = 5
-
-
-#: The risk of each operation where nothing else is known.
-RISK_BY_OP: Mapping[Op, Risk] = {
-    Op.WAIT: Risk.GREEN,
-    Op.GERMINATE: Risk.YELLOW,
-    Op.FOSSILIZE: Risk.YELLOW,
-    Op.CULL: Risk.ORANGE,
-}
-
-
 @frozen(kw_only=True)
 class Action:
     """One decision of a policy for one host and one epoch.
@@ -62,11 +43,6 @@ class Action:
     reason: str = ""
     confidence: float | None = None
     id: str = ""
-
-    @property
-    def risk(self) -> Risk:
-        """The risk of the operation."""
-        return RISK_BY_OP[self.op]
 
 
 WAIT = Action()

@@ -1,11 +1,17 @@
 """What a policy sees: named signals of the host and of each slot."""
 
-from attrs import frozen
+from collections.abc import Iterable
+from math import isfinite
 
-from esper_core.leyline.actions import GovernorMode
-from esper_core.leyline.evidence import GateResult, PairedDifference
-from esper_core.leyline.sites import Layout, Site
+from attrs import evolve, frozen
+
+from esper_core.leyline.actions import Action, GovernorMode, Verdict
+from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult, PairedDifference, SeedEvidence
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, Stage
+
+#: How many epochs of a host's figures a policy sees. What a run has to remember does not grow beyond it.
+WINDOW_EPOCHS = 64
 
 
 @frozen(kw_only=True)
@@ -15,6 +21,7 @@ class SlotState:
     Attributes:
         site: where the slot is.
         stage: its stage.
+        previous_stage: the stage before it; DORMANT where there was none.
         epochs_in_stage: epochs completed in it.
         blueprint: of the seed that the slot holds; None without one.
         age_epochs: epochs since that seed's germination.
@@ -31,6 +38,7 @@ class SlotState:
 
     site: Site
     stage: Stage = Stage.DORMANT
+    previous_stage: Stage = Stage.DORMANT
     epochs_in_stage: int = 0
     blueprint: str | None = None
     age_epochs: int = 0
@@ -46,17 +54,58 @@ class SlotState:
 
 
 @frozen(kw_only=True)
+class LearningCurves:
+    """How a host has learned so far, in bounded space. Losses in nats, accuracies 0 to 1; what is not finite is None.
+
+    Attributes:
+        train_losses, validation_losses, train_accuracies, validation_accuracies: of the last `WINDOW_EPOCHS` epochs,
+            oldest first.
+        best_validation_loss, best_validation_accuracy: of all epochs, those before the window included.
+        epochs_since_best: epochs completed since the one with the best validation loss.
+    """
+
+    train_losses: tuple[float | None, ...] = ()
+    validation_losses: tuple[float | None, ...] = ()
+    train_accuracies: tuple[float | None, ...] = ()
+    validation_accuracies: tuple[float | None, ...] = ()
+    best_validation_loss: float | None = None
+    best_validation_accuracy: float | None = None
+    epochs_since_best: int = 0
+
+    @classmethod
+    def of(cls, history: Iterable[Evidence]) -> "LearningCurves":
+        """Return the curves of epochs, oldest first."""
+        curves = cls()
+        for evidence in history:
+            curves = curves.after(evidence.train, evidence.validation)
+        return curves
+
+    def after(self, train: EpochMetrics, validation: EpochMetrics) -> "LearningCurves":
+        """Return the curves after one more epoch."""
+        loss, accuracy = _finite(validation.loss), _finite(validation.accuracy)
+        best = self.best_validation_loss
+        improved = loss is not None and (best is None or loss < best)
+        return evolve(
+            self,
+            train_losses=_extended(self.train_losses, _finite(train.loss)),
+            validation_losses=_extended(self.validation_losses, loss),
+            train_accuracies=_extended(self.train_accuracies, _finite(train.accuracy)),
+            validation_accuracies=_extended(self.validation_accuracies, accuracy),
+            best_validation_loss=loss if improved else best,
+            best_validation_accuracy=_larger(self.best_validation_accuracy, accuracy),
+            epochs_since_best=0 if improved else self.epochs_since_best + 1,
+        )
+
+
+@frozen(kw_only=True)
 class HostSignals:
     """The host after its last epoch. A measurement is None before the first epoch and where it is not finite.
 
     Attributes:
         epoch: the epoch that is about to begin, from 0.
         epochs: length of the run in epochs.
-        train_loss, validation_loss: mean loss per sample, in nats.
-        train_accuracy, validation_accuracy: 0 to 1.
+        curves: losses and accuracies so far.
         random_guess_loss: the loss of a model that knows nothing, in nats.
-        train_losses, validation_losses, train_accuracies, validation_accuracies: all epochs so far, oldest first;
-            None in the place of an epoch whose figure is not finite.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
         governor: the governor's mode.
@@ -65,65 +114,100 @@ class HostSignals:
 
     epoch: int
     epochs: int
-    train_loss: float | None = None
-    validation_loss: float | None = None
-    train_accuracy: float | None = None
-    validation_accuracy: float | None = None
+    curves: LearningCurves = LearningCurves()
     random_guess_loss: float | None = None
-    train_losses: tuple[float | None, ...] = ()
-    validation_losses: tuple[float | None, ...] = ()
-    train_accuracies: tuple[float | None, ...] = ()
-    validation_accuracies: tuple[float | None, ...] = ()
     parameters: int = 0
     host_parameters: int = 0
     governor: GovernorMode = GovernorMode.NORMAL
     twin_validation_loss: float | None = None
 
+    @property
+    def train_loss(self) -> float | None:
+        """Mean training loss per sample in the last epoch, in nats."""
+        return _latest(self.curves.train_losses)
+
+    @property
+    def validation_loss(self) -> float | None:
+        """Mean validation loss per sample after the last epoch, in nats."""
+        return _latest(self.curves.validation_losses)
+
+    @property
+    def train_accuracy(self) -> float | None:
+        """Training accuracy of the last epoch, 0 to 1."""
+        return _latest(self.curves.train_accuracies)
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Validation accuracy after the last epoch, 0 to 1."""
+        return _latest(self.curves.validation_accuracies)
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is over, 0 to 1."""
+        return self.epoch / max(1, self.epochs)
+
+    @property
+    def validation_loss_fall(self) -> float | None:
+        """By how much the validation loss fell in the last epoch, in nats; None in the first two epochs."""
+        return _difference(_latest(self.curves.validation_losses[:-1]), self.validation_loss)
+
+    @property
+    def validation_accuracy_rise(self) -> float | None:
+        """By how much the validation accuracy rose in the last epoch; None in the first two epochs."""
+        return _difference(self.validation_accuracy, _latest(self.curves.validation_accuracies[:-1]))
+
+    @property
+    def twin_gain(self) -> float | None:
+        """The twin's validation loss minus the host's, in nats: what growing has gained so far."""
+        return _difference(self.twin_validation_loss, self.validation_loss)
+
+    @property
+    def growth_ratio(self) -> float:
+        """Parameters added by seeds over the host's own."""
+        return (self.parameters - self.host_parameters) / max(1, self.host_parameters)
+
 
 @frozen(kw_only=True)
 class SlotSignals:
-    """One slot. Without a seed only its place and stage are set.
+    """One slot: how it stands, what was measured of its seed, and what came of the last command.
 
     Attributes:
-        slot: site id.
-        layout, width, depth, causal: of the site.
-        stage: the present stage.
-        epochs_in_stage: epochs completed in it.
-        blueprint: of the present seed.
-        age_epochs: epochs since germination.
-        blend, ramp_epochs: how the present seed is blended in, and how long its ramp is.
-        alpha: present alpha.
-        parameters: of the present seed.
-        gradient_ratio, update_ratio, probe, contribution: as in `SeedEvidence`; None if not measured or not finite.
-        settled_epochs: epochs completed since alpha reached 1.
-        next_gate_passed: the verdict on the next transition; None if not asked.
-        next_gate_score: its score.
-        harmful: a gate has called the seed harmful.
-        culled_blueprints: blueprints culled in this slot so far, oldest first.
+        state: the slot before the epoch that is about to begin.
+        evidence: what the last epoch showed of the seed that the slot holds; None without one, and for a seed that is
+            younger than that epoch. Figures that were not finite are None.
+        command: what the policy last asked of this slot, if that was one epoch ago.
+        verdict: the governor's answer to it.
     """
 
-    slot: str
-    layout: Layout
-    width: int
-    depth: float
-    causal: bool
-    stage: Stage = Stage.DORMANT
-    epochs_in_stage: int = 0
-    blueprint: str | None = None
-    age_epochs: int = 0
-    blend: Blend | None = None
-    ramp_epochs: int | None = None
-    alpha: float = 0.0
-    parameters: int = 0
-    gradient_ratio: float | None = None
-    update_ratio: float | None = None
-    probe: PairedDifference | None = None
-    contribution: PairedDifference | None = None
-    settled_epochs: int = 0
-    next_gate_passed: bool | None = None
-    next_gate_score: float | None = None
-    harmful: bool = False
-    culled_blueprints: tuple[str, ...] = ()
+    state: SlotState
+    evidence: SeedEvidence | None = None
+    command: Action | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def slot(self) -> str:
+        """Site id."""
+        return self.state.site.id
+
+    @property
+    def gradient_ratio(self) -> float | None:
+        """As in `SeedEvidence`; None if it was not measured or not finite."""
+        return self.evidence.gradient_ratio if self.evidence is not None else None
+
+    @property
+    def update_ratio(self) -> float | None:
+        """As in `SeedEvidence`; None if it was not measured or not finite."""
+        return self.evidence.update_ratio if self.evidence is not None else None
+
+    @property
+    def probe(self) -> PairedDifference | None:
+        """As in `SeedEvidence`; None if it was not measured or not finite."""
+        return self.evidence.probe if self.evidence is not None else None
+
+    @property
+    def contribution(self) -> PairedDifference | None:
+        """As in `SeedEvidence`; None if it was not measured or not finite."""
+        return self.evidence.contribution if self.evidence is not None else None
 
 
 @frozen(kw_only=True)
@@ -132,3 +216,33 @@ class Observation:
 
     host: HostSignals
     slots: tuple[SlotSignals, ...]
+
+    @property
+    def live_seeds(self) -> int:
+        """How many seeds are live."""
+        return sum(slot.state.stage.live for slot in self.slots)
+
+    @property
+    def dormant_slots(self) -> int:
+        """How many slots are free."""
+        return sum(slot.state.stage is Stage.DORMANT for slot in self.slots)
+
+
+def _extended(curve: tuple[float | None, ...], value: float | None) -> tuple[float | None, ...]:
+    return (*curve, value)[-WINDOW_EPOCHS:]
+
+
+def _latest(curve: tuple[float | None, ...]) -> float | None:
+    return curve[-1] if curve else None
+
+
+def _larger(first: float | None, second: float | None) -> float | None:
+    return max((value for value in (first, second) if value is not None), default=None)
+
+
+def _difference(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
-from esper_core.leyline.actions import Action, ActionMasks, Transition
+from esper_core.leyline.actions import Transition
 from esper_core.leyline.events import Event
 from esper_core.leyline.evidence import Evidence, GateResult, SeedEvidence
-from esper_core.leyline.observation import Observation
+from esper_core.leyline.learning import Decision, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.sites import SiteRequest
-from esper_core.leyline.specs import Capability
+from esper_core.leyline.specs import Capability, as_capabilities
 
 if TYPE_CHECKING:
     import torch
@@ -41,13 +41,9 @@ class DataShape:
     outputs: int
 
 
-# Not `tuple` and `frozenset` themselves: of these mypy cannot tell host authors what may be given.
+# Not `tuple` itself: of this mypy cannot tell host authors what may be given.
 def _tuple_of_sites(sites: Iterable[SiteRequest]) -> tuple[SiteRequest, ...]:
     return tuple(sites)
-
-
-def _set_of_capabilities(capabilities: Iterable[Capability]) -> frozenset[Capability]:
-    return frozenset(capabilities)
 
 
 @frozen(kw_only=True)
@@ -62,7 +58,7 @@ class HostBuild:
 
     module: "nn.Module"
     sites: tuple[SiteRequest, ...] = field(converter=_tuple_of_sites)
-    capabilities: frozenset[Capability] = field(default=frozenset(), converter=_set_of_capabilities)
+    capabilities: frozenset[Capability] = field(default=frozenset(), converter=as_capabilities)
 
 
 @frozen(kw_only=True)
@@ -160,40 +156,61 @@ class Gate(Protocol):
 class RewardTerm(Protocol):
     """A pure, bounded addend of the reward."""
 
-    def value(
-        self,
-        before: Evidence | None,
-        after: Evidence,
-        transitions: Sequence[Transition],
-        twin: Evidence | None,
-    ) -> float:
-        """Return the term's value for one step."""
+    def value(self, step: Step) -> float:
+        """Return what the step was worth. `step.reward` is not known yet."""
         ...
 
 
 @runtime_checkable
 class Actor(Protocol):
-    """Decides, once per epoch, for every host of a round."""
+    """Decides, once per epoch, for every host of a round that is still in training."""
 
-    def reset(self, hosts: int) -> None:
-        """Begin a round with this many hosts: forget everything about earlier episodes."""
+    def reset(self, begun: Round) -> None:
+        """Begin a round: forget everything about the hosts of earlier ones, not what was learned from them."""
         ...
 
-    def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
-        """Return one action per host, each allowed by its masks."""
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
+        """Return one decision for each situation, in order; every action allowed by its masks.
+
+        The hosts are the round's, in its order; those that are no longer in training are left out.
+        """
         ...
 
 
 @runtime_checkable
-class Resumable(Protocol):
-    """An actor with a memory of its own beyond the observations: it is saved with the run."""
+class Stateful(Protocol):
+    """What an actor that declares `Capability.STATEFUL` offers: a memory that is saved with the run."""
 
-    def state(self) -> Mapping[str, Any]:
-        """Return everything that its later decisions depend on, as plain data (JSON)."""
+    def state(self) -> PolicyState:
+        """Return everything that its later decisions depend on."""
         ...
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: PolicyState) -> None:
         """Go on from such a state, after `Actor.reset`."""
+        ...
+
+
+@runtime_checkable
+class Recurrent(Protocol):
+    """What an actor that declares `Capability.RECURRENT` offers: a hidden state of its own for each host."""
+
+    def forget(self, host: str) -> None:
+        """Begin with this host as if it were new: its trajectory has ended, and another one begins."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What an actor that declares `Capability.LEARNS` offers: it learns from what became of its decisions.
+
+    Attributes:
+        rounds: how many rounds it wants to learn from, at least 1.
+    """
+
+    rounds: int
+
+    def learn(self, trajectories: Sequence[Trajectory]) -> Mapping[str, float]:
+        """Learn from one round, a trajectory for each of its hosts, and return figures about it by name."""
         ...
 
 

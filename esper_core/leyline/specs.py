@@ -21,8 +21,9 @@ class Capability(StrEnum):
         NO_EXPORT: cannot be exported (torch.export, ONNX).
         FIXED_BATCH: the host's forward depends on the batch's size or composition.
         BATCH_STATISTICS: the host keeps running statistics (BatchNorm).
-        LEARNS: the policy learns from episodes.
-        RECURRENT: the policy carries a hidden state from step to step.
+        STATEFUL: the policy remembers something beyond what it is shown; see `Stateful`.
+        RECURRENT: the policy has a hidden state for each host; see `Recurrent`. It is stateful as well.
+        LEARNS: the policy learns from rounds; see `Learner`. It is stateful as well.
         THREAD_SAFE: the sink may be called from several threads.
     """
 
@@ -31,8 +32,9 @@ class Capability(StrEnum):
     NO_EXPORT = "no-export"
     FIXED_BATCH = "fixed-batch"
     BATCH_STATISTICS = "batch-statistics"
-    LEARNS = "learns"
+    STATEFUL = "stateful"
     RECURRENT = "recurrent"
+    LEARNS = "learns"
     THREAD_SAFE = "thread-safe"
 
 
@@ -61,7 +63,8 @@ def _layouts(values: Iterable[Layout | str]) -> frozenset[Layout]:
     return frozenset(Layout(value) for value in values)
 
 
-def _capabilities(values: Iterable[Capability | str]) -> frozenset[Capability]:
+def as_capabilities(values: Iterable[Capability | str]) -> frozenset[Capability]:
+    """Return capabilities that are given by name or as members of the enumeration."""
     return frozenset(Capability(value) for value in values)
 
 
@@ -88,7 +91,7 @@ class ComponentSpec:
     summary: str = field(validator=validators.instance_of(str))
     factory: ImportString | Callable[..., Any] = field(validator=check_reference)
     config: ImportString | type | None = field(default=None, validator=validators.optional(check_reference))
-    capabilities: frozenset[Capability] = field(default=frozenset(), converter=_capabilities)
+    capabilities: frozenset[Capability] = field(default=frozenset(), converter=as_capabilities)
     since: str = "1.0"
     install_hint: str | None = None
     unavailable: str | None = None
@@ -149,7 +152,9 @@ class RewardTermSpec(ComponentSpec):
 
     Attributes:
         low, high: bounds of the term's value.
-        potential_based: the term is a potential difference and leaves the optimal policy unchanged.
+        potential_based: the term is ``gamma * potential(after) - potential(before)``, with the run's gamma and a
+            potential of 0 after a terminal step, so it leaves the optimal policy unchanged (Ng, Harada and Russell,
+            1999). Conformance checks hold it to that.
     """
 
     kind = "reward-term"

@@ -62,7 +62,7 @@ KINDS: tuple[PluginKind, ...] = (
         family="policy",
         protocol="esper_core.api:Actor",
         section=Section.of_one("policy"),
-        suite="esper_testing.policy_checks:CONFORMANCE",
+        suite="esper_testing.learner_checks:CONFORMANCE",
     ),
     _row(
         spec=SinkSpec,

@@ -5,9 +5,8 @@ from math import isfinite
 
 from attrs import frozen
 
-from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.learning import Step
 from esper_core.leyline.protocols import RewardTerm
 from esper_core.leyline.reports import RewardBreakdown
 
@@ -23,13 +22,7 @@ class WeightedTerm:
     high: float
 
 
-def reward(
-    terms: Sequence[WeightedTerm],
-    before: Evidence | None,
-    after: Evidence,
-    transitions: Sequence[Transition],
-    twin: Evidence | None,
-) -> RewardBreakdown:
+def reward(terms: Sequence[WeightedTerm], step: Step) -> RewardBreakdown:
     """Evaluate every term for one step.
 
     Raises:
@@ -37,7 +30,7 @@ def reward(
     """
     values = {}
     for weighted in terms:
-        value = weighted.term.value(before, after, transitions, twin)
+        value = weighted.term.value(step)
         if not isfinite(value) or not weighted.low <= value <= weighted.high:
             raise EsperError(
                 "E503",

@@ -1,20 +1,25 @@
-"""Hosts in step under one actor: what happens to them in one epoch."""
+"""Hosts in step under one policy: what happens to them in one epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
+from torch import Tensor
 
-from esper_core.leyline.actions import WAIT, Action, GovernorMode
+from esper_core.leyline.actions import GovernorMode, Transition
 from esper_core.leyline.evidence import Evidence
-from esper_core.leyline.protocols import Actor, Resumable, Services
+from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step
+from esper_core.leyline.observation import LearningCurves
+from esper_core.leyline.protocols import Services
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.leyline.structure import structure
 from esper_core.simic.recording import Recorder
 from esper_core.simic.rewards import WeightedTerm, reward
-from esper_core.simic.serialization import evidence_of, evidence_record
-from esper_core.tamiyo.sense import observe
+from esper_core.simic.serialization import decision_of, decision_record, evidence_of, evidence_record
+from esper_core.simic.state import LoopState
+from esper_core.tamiyo.policy import Policy, action_id
+from esper_core.tamiyo.sense import Answers, observe
 from esper_core.tolaria.executors import Executor
 
 
@@ -23,23 +28,29 @@ class Decided:
     """The half of a step that lies before the training: what was decided for one host, and what that did.
 
     Attributes:
-        action: the policy's, with its id.
-        applied: the governor's answer, and the transitions that the action made.
+        situation: what the policy was shown.
+        decision: the policy's, its actions with their ids.
+        applied: for each action the governor's answer, and the transitions that the action made.
     """
 
-    action: Action
-    applied: ApplyReport
+    situation: Situation
+    decision: Decision
+    applied: tuple[ApplyReport, ...]
+
+    @property
+    def transitions(self) -> tuple[Transition, ...]:
+        """Every change of a stage that the actions made."""
+        return tuple(change for report in self.applied for change in report.transitions)
 
 
 class Rollout:
-    """Hosts in step under one actor: sensing, deciding, recording, rewards. Training is the executor's.
+    """Hosts in step under one policy: sensing, deciding, recording, rewards. Training is the executor's.
 
     An epoch is `decide`, training, `conclude`; `step` does all three.
 
     Args:
         executor: runs the hosts.
-        actor: decides for all of them.
-        policy: name and version of the policy, for the record.
+        policy: decides for all of them.
         epochs: length of the round.
         random_guess_loss: of the task, in nats; None where it is not known.
         terms: the reward.
@@ -54,16 +65,14 @@ class Rollout:
     def __init__(
         self,
         executor: Executor,
-        actor: Actor,
+        policy: Policy,
         *,
-        policy: str,
         epochs: int,
         random_guess_loss: float | None,
         services: Services,
         terms: Sequence[WeightedTerm] = (),
     ) -> None:
         self._executor = executor
-        self._actor = actor
         self._policy = policy
         self._epochs = epochs
         self._random_guess_loss = random_guess_loss
@@ -71,10 +80,12 @@ class Rollout:
         self.reports = executor.open()
         self.rewards: list[list[float]] = [[] for _ in self.reports]
         self.decided: tuple[Decided, ...] = ()
-        self._histories: list[list[Evidence]] = [[] for _ in self.reports]
+        self._curves = [LearningCurves() for _ in self.reports]
+        self._last: list[Evidence | None] = [None for _ in self.reports]
+        self._answers: list[Answers] = [() for _ in self.reports]
         self._recorders = [Recorder(report.host, services) for report in self.reports]
         self._twin: Evidence | None = None
-        actor.reset(len(self.reports))
+        policy.reset(Round(hosts=tuple(report.host for report in self.reports), epochs=epochs))
 
     @property
     def epoch(self) -> int:
@@ -92,14 +103,17 @@ class Rollout:
         return self.conclude(self._executor.epoch(twin), twin)
 
     def decide(self) -> tuple[Decided, ...]:
-        """Sense, ask the actor, and carry its actions out, before the epoch is trained."""
-        actions = self._ask()
-        applied = self._executor.apply(actions)
+        """Sense, ask the policy, and carry its actions out, before the epoch is trained."""
+        situations = [self._situation(index) for index in range(len(self.reports))]
+        decisions = self._ask(situations)
+        applied = self._executor.apply([decision.actions for decision in decisions])
         self.decided = tuple(
-            Decided(action=action, applied=result) for action, result in zip(actions, applied, strict=True)
+            Decided(situation=situation, decision=decision, applied=tuple(results))
+            for situation, decision, results in zip(situations, decisions, applied, strict=True)
         )
         for recorder, report, decided in zip(self._recorders, self.reports, self.decided, strict=True):
-            recorder.decided(report.epoch, decided.action, decided.applied)
+            for action, result in zip(decided.decision.actions, decided.applied, strict=True):
+                recorder.decided(report.epoch, action, result)
         return self.decided
 
     def conclude(self, reports: Sequence[HostReport], twin: Evidence | None = None) -> list[HostReport]:
@@ -112,8 +126,11 @@ class Rollout:
         for index, report in enumerate(reports):
             self._recorders[index].trained(self.reports[index].epoch, report)
             if report.evidence is not None:
-                self._reward(index, report, report.evidence, twin)
-                self._remember(index, report.evidence)
+                # After the planned epochs nothing is decided any more, and so there is nothing to reward.
+                if self.decided:
+                    self._complete(index, report, report.evidence, twin)
+                self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
+                self._last[index] = report.evidence
         self.reports, self.decided, self._twin = list(reports), (), twin
         return self.reports
 
@@ -125,66 +142,117 @@ class Rollout:
         """Return the state of every host."""
         return self._executor.capture()
 
-    def record(self) -> dict[str, Any]:
-        """Return what the rollout itself knows, as plain data."""
-        return {
-            "histories": [[evidence_record(evidence) for evidence in history] for history in self._histories],
-            "rewards": [list(rewards) for rewards in self.rewards],
-            "twin": evidence_record(self._twin) if self._twin is not None else None,
-            "decided": plain(self.decided),
-            "actor": dict(self._actor.state()) if isinstance(self._actor, Resumable) else None,
-        }
+    def policy_state(self) -> PolicyState | None:
+        """Return what the policy remembers; None if it remembers nothing."""
+        return self._policy.state()
 
-    def restore(self, hosts: Sequence[HostState], record: Mapping[str, Any]) -> None:
+    def state(self) -> LoopState:
+        """Return what the rollout itself knows."""
+        tensors: dict[str, Tensor] = {}
+        record = {
+            "curves": [plain(curves) for curves in self._curves],
+            "last": [_evidence_record(evidence) for evidence in self._last],
+            "answers": [plain(answers) for answers in self._answers],
+            "rewards": [list(rewards) for rewards in self.rewards],
+            "twin": _evidence_record(self._twin),
+            "decided": [
+                {
+                    "situation": plain(decided.situation),
+                    "decision": decision_record(decided.decision, tensors, f"decided/{index}/"),
+                    "applied": plain(decided.applied),
+                }
+                for index, decided in enumerate(self.decided)
+            ],
+        }
+        return LoopState(record=record, tensors=tensors)
+
+    def restore(self, hosts: Sequence[HostState], state: LoopState, policy: PolicyState | None) -> None:
         """Bring the rollout to a captured state.
 
         Raises:
-            EsperError: E502 if a state does not fit its host.
+            EsperError: E502 if a state does not fit its host, or its policy.
         """
+        record = state.record
+        self._policy.restore(policy)
         self.reports = self._executor.restore(hosts)
-        self._histories = [[evidence_of(saved) for saved in history] for history in record["histories"]]
+        self._curves = [structure(LearningCurves, dict(curves)) for curves in record["curves"]]
+        self._last = [_evidence_of(saved) for saved in record["last"]]
+        self._answers = [structure(Answers, answers) for answers in record["answers"]]
         self.rewards = [list(rewards) for rewards in record["rewards"]]
-        self._twin = evidence_of(record["twin"]) if record["twin"] is not None else None
-        self.decided = tuple(structure(Decided, dict(decided)) for decided in record.get("decided", ()))
+        self._twin = _evidence_of(record["twin"])
+        self.decided = tuple(
+            Decided(
+                situation=structure(Situation, dict(saved["situation"])),
+                decision=decision_of(saved["decision"], state.tensors, f"decided/{index}/"),
+                applied=structure(tuple[ApplyReport, ...], saved["applied"]),
+            )
+            for index, saved in enumerate(record["decided"])
+        )
         for recorder, report in zip(self._recorders, self.reports, strict=True):
             recorder.resume(report.governor)
-        if isinstance(self._actor, Resumable):
-            self._actor.restore(record["actor"])
 
-    def _ask(self) -> list[Action]:
-        """One action for each host. Those that are stopped wait: nothing that is done to them can help them."""
-        observations = [
-            observe(
-                history,
-                report,
-                epochs=self._epochs,
-                random_guess_loss=self._random_guess_loss,
-                twin=self._twin,
-            )
-            for history, report in zip(self._histories, self.reports, strict=True)
+    def _situation(self, index: int) -> Situation:
+        report = self.reports[index]
+        observation = observe(
+            self._curves[index],
+            self._last[index],
+            report,
+            epochs=self._epochs,
+            random_guess_loss=self._random_guess_loss,
+            twin=self._twin,
+            answers=self._answers[index],
+        )
+        return Situation(host=report.host, observation=observation, masks=report.masks)
+
+    def _ask(self, situations: Sequence[Situation]) -> list[Decision]:
+        """Ask about the hosts that are still in training; for the others there is nothing to decide."""
+        asked = [situation for situation in situations if situation.host not in self.stopped]
+        decided = dict(zip((situation.host for situation in asked), self._policy.decide(asked), strict=True))
+        return [self._numbered(report, decided.get(report.host, Decision())) for report in self.reports]
+
+    def _numbered(self, report: HostReport, decision: Decision) -> Decision:
+        actions = [
+            evolve(action, id=action_id(report.host, 0, report.epoch, index), policy=self._policy.name)
+            for index, action in enumerate(decision.actions)
         ]
-        actions = self._actor.decide(observations, [report.masks for report in self.reports])
-        return [
-            evolve(
-                WAIT if report.governor is GovernorMode.STOPPED else action,
-                id=f"{report.host}/{report.epoch}",
-                policy=self._policy,
-            )
-            for action, report in zip(actions, self.reports, strict=True)
-        ]
+        return evolve(decision, actions=actions)
 
-    def _reward(self, index: int, report: HostReport, evidence: Evidence, twin: Evidence | None) -> None:
-        if not self._terms:
-            return
-        made = self.decided[index].applied.transitions if self.decided else ()
-        before = self._histories[index][-1] if self._histories[index] else None
-        breakdown = reward(self._terms, before, evidence, (*made, *report.transitions), twin)
-        self._recorders[index].rewarded(evidence.epoch, breakdown)
-        self.rewards[index].append(breakdown.total)
+    def _complete(self, index: int, report: HostReport, evidence: Evidence, twin: Evidence | None) -> None:
+        """Make the step of one host whole, reward it, and remember what the next one needs."""
+        decided = self.decided[index]
+        step = Step(
+            host=report.host,
+            epoch=evidence.epoch,
+            epochs=self._epochs,
+            observation=decided.situation.observation,
+            masks=decided.situation.masks,
+            decision=decided.decision,
+            verdicts=tuple(result.verdict for result in decided.applied),
+            before=self._last[index],
+            after=evidence,
+            twin_before=self._twin,
+            twin=twin,
+            transitions=(*decided.transitions, *report.transitions),
+            seed_reports=report.seed_reports,
+            ended=_ended(report, self._epochs),
+        )
+        if self._terms:
+            breakdown = reward(self._terms, step)
+            self._recorders[index].rewarded(step.epoch, breakdown)
+            self.rewards[index].append(breakdown.total)
+        self._answers[index] = tuple(zip(step.decision.actions, step.verdicts, strict=True))
 
-    def _remember(self, index: int, evidence: Evidence) -> None:
-        """Losses of the samples are kept for the last epoch only: nothing asks for older ones, and they are large."""
-        history = self._histories[index]
-        if history:
-            history[-1] = evolve(history[-1], validation=evolve(history[-1].validation, sample_losses=None))
-        history.append(evidence)
+
+def _ended(report: HostReport, epochs: int) -> Ended:
+    """Say how a trajectory ends, by the host's report after the step."""
+    if report.governor is GovernorMode.STOPPED:
+        return Ended.TERMINATED
+    return Ended.TRUNCATED if report.epoch >= epochs else Ended.NONE
+
+
+def _evidence_record(evidence: Evidence | None) -> dict[str, Any] | None:
+    return None if evidence is None else evidence_record(evidence)
+
+
+def _evidence_of(record: Mapping[str, Any] | None) -> Evidence | None:
+    return None if record is None else evidence_of(record)

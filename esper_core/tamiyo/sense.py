@@ -1,81 +1,65 @@
 """From what was measured to what a policy sees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from math import isfinite
 
-from esper_core.leyline.evidence import EpochMetrics, Evidence, PairedDifference, SeedEvidence
-from esper_core.leyline.observation import HostSignals, Observation, SlotSignals, SlotState
+from attrs import evolve
+
+from esper_core.leyline.actions import Action, Verdict
+from esper_core.leyline.evidence import Evidence, PairedDifference, SeedEvidence
+from esper_core.leyline.observation import HostSignals, LearningCurves, Observation, SlotSignals, SlotState
 from esper_core.leyline.reports import HostReport
+
+#: What was asked of one host in its last epoch, each action with the governor's answer.
+Answers = tuple[tuple[Action, Verdict], ...]
 
 
 def observe(
-    history: Sequence[Evidence],
+    curves: LearningCurves,
+    last: Evidence | None,
     report: HostReport,
     *,
     epochs: int,
     random_guess_loss: float | None = None,
     twin: Evidence | None = None,
+    answers: Answers = (),
 ) -> Observation:
     """Build the observation for one decision. Total: every number in it is finite or None, whatever was measured.
 
     Args:
-        history: the host's evidence, one record per epoch, oldest first; empty before the first epoch.
+        curves: the host's losses and accuracies so far.
+        last: the host's evidence of its last epoch; None before the first one.
         report: the host as it stands now, before its next epoch.
         epochs: length of the run.
         random_guess_loss: the loss of a model that knows nothing, in nats.
         twin: the twin's latest evidence; it counts only if it is of the same epoch as the host's.
+        answers: what was asked for in the last epoch, and the governor's answers.
     """
-    last = history[-1] if history else None
     host = HostSignals(
         epoch=report.epoch,
         epochs=epochs,
-        train_loss=_finite(last.train.loss) if last else None,
-        validation_loss=_finite(last.validation.loss) if last else None,
-        train_accuracy=_finite(last.train.accuracy) if last else None,
-        validation_accuracy=_finite(last.validation.accuracy) if last else None,
+        curves=curves,
         random_guess_loss=_finite(random_guess_loss),
-        train_losses=_losses([evidence.train for evidence in history]),
-        validation_losses=_losses([evidence.validation for evidence in history]),
-        train_accuracies=_accuracies([evidence.train for evidence in history]),
-        validation_accuracies=_accuracies([evidence.validation for evidence in history]),
         parameters=report.parameters,
         host_parameters=report.host_parameters,
         governor=report.governor,
         twin_validation_loss=_twin_loss(last, twin),
     )
     measured = {seed.slot: seed for seed in last.seeds} if last else {}
-    return Observation(
-        host=host, slots=tuple(_slot_signals(state, measured.get(state.site.id)) for state in report.states)
-    )
+    answered = {action.slot: (action, verdict) for action, verdict in answers if action.slot is not None}
+    return Observation(host=host, slots=tuple(_slot_signals(state, measured, answered) for state in report.states))
 
 
-def _slot_signals(state: SlotState, measured: SeedEvidence | None) -> SlotSignals:
-    if measured is not None and not _same_seed(state, measured):
-        measured = None
-    verdict = state.next_gate
+def _slot_signals(
+    state: SlotState, measured: Mapping[str, SeedEvidence], answered: Mapping[str, tuple[Action, Verdict]]
+) -> SlotSignals:
+    evidence = measured.get(state.site.id)
+    command, verdict = answered.get(state.site.id, (None, None))
     return SlotSignals(
-        slot=state.site.id,
-        layout=state.site.layout,
-        width=state.site.width,
-        depth=state.site.depth,
-        causal=state.site.causal,
-        stage=state.stage,
-        epochs_in_stage=state.epochs_in_stage,
-        blueprint=state.blueprint,
-        age_epochs=state.age_epochs,
-        blend=state.blend,
-        ramp_epochs=state.ramp_epochs,
-        alpha=_finite(state.alpha) or 0.0,
-        parameters=state.parameters,
-        gradient_ratio=_finite(measured.gradient_ratio) if measured else None,
-        update_ratio=_finite(measured.update_ratio) if measured else None,
-        probe=_finite_difference(measured.probe) if measured else None,
-        contribution=_finite_difference(measured.contribution) if measured else None,
-        settled_epochs=state.settled_epochs,
-        next_gate_passed=verdict.passed if verdict else None,
-        next_gate_score=_finite(verdict.score) if verdict else None,
-        harmful=state.harmful,
-        culled_blueprints=state.culled_blueprints,
+        state=_finite_state(state),
+        evidence=_finite_evidence(evidence) if evidence is not None and _same_seed(state, evidence) else None,
+        command=command,
+        verdict=verdict,
     )
 
 
@@ -92,12 +76,23 @@ def _twin_loss(last: Evidence | None, twin: Evidence | None) -> float | None:
     return _finite(twin.validation.loss)
 
 
-def _losses(metrics: Sequence[EpochMetrics]) -> tuple[float | None, ...]:
-    return tuple(_finite(m.loss) for m in metrics)
+def _finite_state(state: SlotState) -> SlotState:
+    verdict = state.next_gate
+    if verdict is not None and not isfinite(verdict.score):
+        state = evolve(state, next_gate=evolve(verdict, score=0.0))
+    return state if isfinite(state.alpha) else evolve(state, alpha=0.0)
 
 
-def _accuracies(metrics: Sequence[EpochMetrics]) -> tuple[float | None, ...]:
-    return tuple(_finite(m.accuracy) for m in metrics)
+def _finite_evidence(measured: SeedEvidence) -> SeedEvidence:
+    return evolve(
+        measured,
+        alpha=_finite(measured.alpha) or 0.0,
+        gradient_ratio=_finite(measured.gradient_ratio),
+        update_ratio=_finite(measured.update_ratio),
+        probe=_finite_difference(measured.probe),
+        contribution=_finite_difference(measured.contribution),
+        host_gain=_finite_difference(measured.host_gain),
+    )
 
 
 def _finite(value: float | None) -> float | None:

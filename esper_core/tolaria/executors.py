@@ -15,8 +15,8 @@ class Executor(Protocol):
         """Make the hosts ready and return how they stand."""
         ...
 
-    def apply(self, actions: Sequence[Action]) -> list[ApplyReport]:
-        """Give each host its action."""
+    def apply(self, actions: Sequence[Sequence[Action]]) -> list[list[ApplyReport]]:
+        """Give each host its actions, in order."""
         ...
 
     def epoch(self, reference: Evidence | None = None) -> list[HostReport]:
@@ -74,9 +74,9 @@ class SerialExecutor:
         """Return how the hosts stand."""
         return [host.report() for host in self.hosts]
 
-    def apply(self, actions: Sequence[Action]) -> list[ApplyReport]:
-        """Give each host its action."""
-        return [host.apply(action) for host, action in zip(self.hosts, actions, strict=True)]
+    def apply(self, actions: Sequence[Sequence[Action]]) -> list[list[ApplyReport]]:
+        """Give each host its actions, in order."""
+        return [[host.apply(action) for action in asked] for host, asked in zip(self.hosts, actions, strict=True)]
 
     def epoch(self, reference: Evidence | None = None) -> list[HostReport]:
         """Train every host for one epoch."""

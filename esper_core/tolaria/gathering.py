@@ -10,10 +10,9 @@ from esper_core.kasmina.growth import Growth
 from esper_core.leyline.evidence import EpochMetrics, FloatArray, SeedEvidence, paired_difference
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.leyline.stages import Stage
-from esper_core.tolaria.counterfactuals import Setting
 from esper_core.tolaria.data import Samples
 from esper_core.tolaria.fork_points import ForkMap
-from esper_core.tolaria.measuring import Measured, measure
+from esper_core.tolaria.measuring import Measured, Setting, measure
 from esper_core.tolaria.training import GradientEvidence
 
 

@@ -16,11 +16,13 @@ from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.slot import Slot
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Criterion, Split
-from esper_core.tolaria.counterfactuals import Setting
 from esper_core.tolaria.data import Inputs, Samples, batches_of, in_order
 from esper_core.tolaria.footprint import Footprint
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.forking import Branch, ForkingForward, ForkTree
+
+#: Other alphas for some slots; the empty setting is the network as it stands.
+Setting = Mapping[str, float]
 
 
 @frozen(kw_only=True)

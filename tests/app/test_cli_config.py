@@ -13,7 +13,7 @@ from attrs import field, frozen, validators
 from esper_core.hooks import hookimpl
 from esper_core.specs import GateLevel, GateSpec, HostSpec, PolicySpec, SinkSpec, TaskSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @frozen(kw_only=True)

@@ -20,7 +20,7 @@ CORE = LockedPlugin(plugin="esper-core", distribution="esper-core", version="1",
 FILE_PLUGIN = """
 from esper_core.hooks import hookimpl
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

@@ -8,7 +8,7 @@ import pytest
 WATCHER = """
 from esper_core.hooks import hookimpl
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

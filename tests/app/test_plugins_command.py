@@ -6,7 +6,7 @@ COMMANDS = """
 import click
 from esper_core.hooks import hookimpl
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl
@@ -22,7 +22,7 @@ from esper_core.hooks import hookimpl
 from esper_core.specs import HostSpec
 
 print("noise while importing")
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl
@@ -54,7 +54,7 @@ class TestList:
             ],
             "adds_kind": None,
             "hooks": ["esper_blueprints"],
-            "api": "1.0",
+            "api": "2.0",
             "entry_point": "esper_blueprint_foo.plugin",
             "module": "esper_blueprint_foo.plugin",
             "file": "",
@@ -140,7 +140,7 @@ class TestInfo:
             "blueprint-foo: active",
             "distribution esper-blueprint-foo 0.1.0",
             "entry point esper_blueprint_foo.plugin",
-            "plugin API 1.0",
+            "plugin API 2.0",
             "hooks esper_blueprints()",
             'blueprint "foo": A blueprint for tests.',
             "options width: int = 4 gain: float = 1.0",
@@ -162,7 +162,7 @@ class TestInfo:
 
     def test_it_shows_a_misspelt_hook(self, install, esper):
         hook = "from esper_core.hooks import hookimpl\n\n@hookimpl\ndef esper_telemetry_sink():\n    return []\n"
-        install("esper-bad", code=f'ESPER_API = "1.0"\n{hook}')
+        install("esper-bad", code=f'ESPER_API = "2.0"\n{hook}')
         done = esper("plugins", "info", "bad")
         assert done.returncode == 0, done.stderr
         assert "error[E131]" in done.stdout

@@ -3,7 +3,7 @@ import pytest
 OBSERVER = """
 from esper_core.hooks import hookimpl
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

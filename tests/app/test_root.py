@@ -71,8 +71,8 @@ class TestErrors:
 class TestRoot:
     def test_the_version(self, capsys):
         main(["--version"])
-        assert capsys.readouterr().out == f"esper {__version__} (plugin API 1.0)\n"
-        assert CliRunner().invoke(cli, ["--version"]).stdout == f"esper {__version__} (plugin API 1.0)\n"
+        assert capsys.readouterr().out == f"esper {__version__} (plugin API 2.0)\n"
+        assert CliRunner().invoke(cli, ["--version"]).stdout == f"esper {__version__} (plugin API 2.0)\n"
 
     def test_help_lists_every_command_with_its_summary(self):
         text = CliRunner().invoke(cli, ["--help"]).stdout

@@ -58,7 +58,7 @@ def test_it_imports_nothing_heavy(install, probe, arguments, environ, shows):
 
 
 def test_the_probe_would_notice(install, probe):
-    install("esper-heavy", code="import asyncio\nESPER_API = '1.0'\n")
+    install("esper-heavy", code="import asyncio\nESPER_API = '2.0'\n")
     _, modules, _ = probe("plugins", "list")
     assert "asyncio" in modules
 

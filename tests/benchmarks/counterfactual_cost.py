@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, combinations, pairwise
 
 import torch
 from attrs import frozen
@@ -28,9 +28,8 @@ from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
-from esper_core.tolaria.counterfactuals import Setting, subset_settings
 from esper_core.tolaria.fork_points import ForkMap
-from esper_core.tolaria.measuring import measure
+from esper_core.tolaria.measuring import Setting, measure
 from esper_host_cnn.cnn import build
 from esper_host_cnn.config import CnnConfig
 
@@ -74,7 +73,8 @@ def leave_one_out(slots: Sequence[str]) -> list[Setting]:
 
 
 def all_subsets(slots: Sequence[str]) -> list[Setting]:
-    return [setting for setting in subset_settings(slots).values() if setting]
+    kept = chain.from_iterable(combinations(slots, size) for size in range(len(slots)))
+    return [{name: 0.0 for name in slots if name not in present} for present in kept]
 
 
 def plain_pass(model: nn.Module, inputs: Tensor, batch_size: int) -> None:

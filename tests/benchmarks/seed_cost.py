@@ -18,7 +18,7 @@ from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.sites import Layout, SiteRequest
-from esper_core.nn import ChannelGain, group_count
+from esper_core.nn import BoundedGain, group_count
 
 REGIMES: dict[str, tuple[Regime, bool] | None] = {
     "bare host": None,
@@ -51,13 +51,16 @@ class Host(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
-def seed_module(width: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(width, width, 3, padding=1, bias=False),
-        nn.GroupNorm(group_count(width), width),
-        nn.ReLU(),
-        ChannelGain(width, Layout.NCHW),
-    )
+class Seed(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(group_count(width), width), nn.ReLU()
+        )
+        self.gain = BoundedGain(width, Layout.NCHW)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.gain(self.body(h), h)
 
 
 def step_of(name: str, widths: tuple[int, ...], inputs: Tensor, targets: Tensor) -> Callable[[], None]:
@@ -86,7 +89,7 @@ def plant(name: str, bed: SeedBed) -> None:
         return
     regime, guarded = chosen
     site = bed.sites["block1"]
-    bed.plant(site, "seed", seed_module(site.width), 0, random=False, learning_rate=0.01)
+    bed.plant(site, "seed", Seed(site.width), 0, random=False, learning_rate=0.01)
     slot = bed.attach(site)
     slot.enter(regime)
     slot.set_alpha(0.5)

@@ -40,7 +40,7 @@ def test_every_promise_is_kept(api_golden: Any, versions: dict[tuple[int, int], 
 
 def test_every_addition_is_documented(api_golden: Any, versions: dict[tuple[int, int], Any]) -> None:
     sections = history(api_golden)
-    assert set(sections) == set(versions)
+    assert {version for version in sections if version[0] == esper_core.API[0]} == set(versions)
     for (before, promised), (version, present) in zip([*versions.items()], [*versions.items()][1:], strict=False):
         missing = undocumented([*api_golden.additions(promised, present)], sections[version])
         assert not missing, f"name in docs/api-history.md what {version} has and {before} has not: {missing}"
@@ -116,7 +116,7 @@ def test_what_is_deprecated_is_still_there_and_goes_in_a_major_version(api_golde
     promises = api_golden.live() | {}
     promises["descriptors"] = promises["descriptors"] | {"ComponentSpec": promises["descriptors"]["SinkSpec"]}
     assert {it.name: why for it in DEPRECATIONS if (why := unfit(it, promises))} == {}
-    fields = {"since": "1.1", "instead": "something"}
-    assert unfit(Deprecation(name="esper_epoch_end.host", removal="2.0", **fields), promises) is None
-    assert unfit(Deprecation(name="esper_epoch_end.hots", removal="2.0", **fields), promises)
-    assert unfit(Deprecation(name="esper_epoch_end.host", removal="1.9", **fields), promises)
+    fields = {"since": "2.1", "instead": "something"}
+    assert unfit(Deprecation(name="esper_epoch_end.host", removal="3.0", **fields), promises) is None
+    assert unfit(Deprecation(name="esper_epoch_end.hots", removal="3.0", **fields), promises)
+    assert unfit(Deprecation(name="esper_epoch_end.host", removal="2.9", **fields), promises)

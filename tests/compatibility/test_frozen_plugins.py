@@ -1,4 +1,7 @@
-"""Plugins that were written for plugin API 1.0 load and work, for as long as its major version lasts."""
+"""Plugins that were written for earlier plugin APIs load and work, or are refused with a clear word.
+
+Those of ``v1_0`` whose kinds are called as before work; its policy and its reward term are refused by name.
+"""
 
 import hashlib
 import json
@@ -12,9 +15,12 @@ from click.testing import CliRunner
 from torch import nn
 
 from esper_app.cli.root import cli
+from esper_core.leyline.errors import EsperError
 from esper_core.plugins.kinds import KINDS
+from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Status
+from esper_core.plugins.selection import Selection
 from esper_testing import CheckLevel, find_plugins, run_checks
 from esper_testing.expectations import Expectations
 from esper_testing.runner import BAD
@@ -30,7 +36,12 @@ DIGESTS = {
     "v1_reward_term.py": "3063f5edf5341d04ae0dbf50f1ca18e9f6eb2ec46c783841175d4cd3e1775e41",
     "v1_sink.py": "e714c1d916fa01779cb965b84b9a8f76858724afad8ed74a4412a4073454336b",
     "v1_task.py": "c535fc8bd0db98a17958fec79624a6152f00754f3c0f52311826b920980f2364",
+    "v2_policy.py": "5d8ddfed2b9d3ffcceac6e06162213ba925860d96278d1aa6258afb67408dd6e",
+    "v2_reward_term.py": "9e27c39c7a0988fa6b3f18c5fc9c79bca4f3197395679f98faf23c76a92f5a83",
 }
+
+#: What plugin API 2.0 calls in another way than 1.0 did.
+REFUSED = {"v1-policy": "policies", "v1-reward-term": "reward terms"}
 
 #: The gate set that keeps everything fails this by its nature, as `permissive` does.
 EXPECTED = {
@@ -44,28 +55,59 @@ def test_nobody_has_edited_them(frozen_files: list[Path]) -> None:
 
 
 def test_there_is_one_of_every_kind_and_each_is_active(frozen_files: list[Path], frozen_plugins: PluginSet) -> None:
-    records = [record for record in frozen_plugins.records if record.origin.plugin.startswith("v1-")]
-    assert {record.status for record in records} == {Status.ACTIVE}
-    assert [record.problem for record in records if record.problem] == []
+    records = [record for record in frozen_plugins.records if record.origin.plugin.startswith(("v1-", "v2-"))]
     assert len(records) == len(frozen_files)
-    assert {kind for record in records for kind in record.kinds} == {
+    sound = [record for record in records if record.origin.plugin not in REFUSED]
+    assert {record.status for record in sound} == {Status.ACTIVE}
+    assert [record.problem for record in sound if record.problem] == []
+    assert {kind for record in sound for kind in record.kinds} == {
         *(kind.name for kind in KINDS if not kind.provisional),
         *("command", "adapter", "observer"),
     }
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "v1_0").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(("plugin", "offers"), REFUSED.items())
+def test_what_is_called_in_another_way_now_is_refused_by_name(
+    frozen_plugins: PluginSet, plugin: str, offers: str
+) -> None:
+    (record,) = (record for record in frozen_plugins.records if record.origin.plugin == plugin)
+    assert (record.status, record.problems[0].code) == (Status.INCOMPATIBLE, "E121")
+    said = str(record.problems[0])
+    assert f'plugin "{plugin}"' in said
+    assert f"was written for plugin API 1.0, and offers {offers}" in said
+    assert f"because plugin API 2.0 calls {offers} in another way" in said
+    assert 'port it (docs/api-history.md) and declare ESPER_API = "2.0"' in said
+
+
+def test_undeclared_counts_as_1_0(tmp_path: Path) -> None:
+    path = tmp_path / "undeclared.py"
+    text = (Path(__file__).parent / "v2_0" / "v2_policy.py").read_text()
+    path.write_text(text.replace('ESPER_API = "2.0"', ""))
+    with pytest.raises(EsperError, match=r"written for plugin API 1\.0, and offers policies") as caught:
+        load_plugins(Selection(paths=[path]))
+    assert caught.value.code == "E121"
+
+
+SOUND = [
+    path
+    for version in ("v1_0", "v2_0")
+    for path in sorted((Path(__file__).parent / version).glob("*.py"))
+    if path.stem.replace("_", "-") not in REFUSED
+]
+
+
+@pytest.mark.parametrize("path", SOUND, ids=lambda path: path.stem)
 def test_they_pass_the_suite(path: Path) -> None:
     results = [*run_checks(find_plugins(path), CheckLevel.CONTRACT, expected=EXPECTED.get(path.stem))]
     assert [(it.case.target, it.case.check.id, it.message) for it in results if it.outcome in BAD] == []
 
 
 @pytest.fixture
-def run(tmp_path: Path, frozen_files: list[Path]) -> Callable[..., Path]:
-    """Run with every frozen plugin: the task, host, blueprint, gates, reward, policy, sink and observers."""
+def run(tmp_path: Path) -> Callable[..., Path]:
+    """Run with every frozen plugin that works: task, host, blueprint, gates, reward, policy, sink and observers."""
 
     def invoke(*settings: str, also: tuple[str, ...]) -> Path:
-        paths = [part for path in frozen_files for part in ("--plugin-path", str(path))]
+        paths = [part for path in SOUND for part in ("--plugin-path", str(path))]
         wanted = (f"runs={tmp_path}", *settings) if settings else ()
         sets = [part for setting in wanted for part in ("--set", setting)]
         done = CliRunner().invoke(cli, ["run", *also, *paths, *sets])
@@ -76,10 +118,10 @@ def run(tmp_path: Path, frozen_files: list[Path]) -> Callable[..., Path]:
 
 
 SETTINGS = (
-    "policy.name=v1",
+    "policy.name=v2",
     'policy.blueprints=["v1"]',
     "gates.name=v1",
-    'rewards.terms=[{name="v1"}]',
+    'rewards.terms=[{name="v2"}]',
     'sinks.names=["v1"]',
     "lifecycle.ramp_epochs=1",
 )
@@ -90,7 +132,7 @@ def test_a_run_is_made_of_them(run: Callable[..., Path]) -> None:
     events = [json.loads(line) for line in (directory / "v1.log").read_text().splitlines()]
     targets = {event["data"]["target"] for event in events if event["kind"] == "seed_transition"}
     assert {"GERMINATED", "TRAINING", "BLENDING", "PROBATIONARY", "FOSSILIZED"} <= targets
-    rewards = [event["data"]["terms"]["v1"] for event in events if event["kind"] == "reward_computed"]
+    rewards = [event["data"]["terms"]["v2"] for event in events if event["kind"] == "reward_computed"]
     assert len(rewards) == 10
     assert any(rewards)
     result = json.loads((directory / "result.json").read_text())

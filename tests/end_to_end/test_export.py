@@ -328,21 +328,21 @@ OWN = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import BlueprintSpec, Capability
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 def build(site, config):
     from torch import nn
-    from esper_core.nn import ChannelGain
+    from esper_core.nn import BoundedGain
 
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(site.width, site.width, 3, padding=1)
-            self.gain = ChannelGain(site.width, site.layout)
+            self.gain = BoundedGain(site.width, site.layout)
 
         def forward(self, h):
-            delta = self.gain(self.conv(h).tanh())
+            delta = self.gain(self.conv(h).tanh(), h)
             return delta if {condition} else -delta
 
     return Own()

@@ -131,7 +131,7 @@ BYSTANDER = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import BlueprintSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl
@@ -160,7 +160,7 @@ FULL_DISK = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import SinkSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 class Full:

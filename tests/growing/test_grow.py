@@ -12,6 +12,7 @@ import esper_core
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.learning import Decision
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.tolaria.user_data import per_sample
 
@@ -55,11 +56,11 @@ class Eager:
     def __init__(self, blueprint):
         self.blueprint = blueprint
 
-    def reset(self, hosts):
+    def reset(self, begun):
         pass
 
-    def decide(self, observations, masks):
-        return [self._decide(mask) for mask in masks]
+    def decide(self, situations):
+        return [Decision(actions=[self._decide(situation.masks)]) for situation in situations]
 
     def _decide(self, mask):
         if mask.fossilize:
@@ -179,8 +180,9 @@ def test_the_heuristic_decides_where_it_is_told_how_the_host_fares(resnet):
     optimizer = torch.optim.SGD(resnet.parameters(), lr=1e-5)
     handle = esper_core.grow(resnet, sites=["layer*"], optimizer=optimizer, epochs=10, settings={"lifecycle": QUICK})
     outcomes = run(handle, image_data, 4)
-    assert any(outcome.action.op is Op.GERMINATE for outcome in outcomes)
-    assert all("underfits" in o.action.reason for o in outcomes if o.action.op is Op.GERMINATE)
+    reasons = [a.reason for outcome in outcomes for a in outcome.decision.actions if a.op is Op.GERMINATE]
+    assert reasons
+    assert all("underfits" in reason for reason in reasons)
 
 
 def test_without_validation_nothing_is_kept_and_it_says_so_once(resnet):

@@ -9,6 +9,7 @@ import esper_core
 from esper_core.adapting import TrainingMeter, UserCriterion
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.learning import Decision
 from esper_core.leyline.protocols import Split
 from esper_core.leyline.stages import Blend
 from esper_core.tolaria.data import in_order, rows
@@ -43,12 +44,12 @@ def loss(outputs, targets):
 
 
 class Germinating:
-    def reset(self, hosts):
+    def reset(self, begun):
         self.done = False
 
-    def decide(self, observations, masks):
+    def decide(self, situations):
         wait, self.done = self.done, True
-        return [Action(op=Op.WAIT if wait else Op.GERMINATE, **({} if wait else CHOICE))]
+        return [Decision(actions=[] if wait else [Action(op=Op.GERMINATE, **CHOICE)])]
 
 
 CHOICE = {"slot": "block", "blueprint": "mlp", "blend": Blend.LINEAR}

@@ -12,10 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import esper_core
 from esper_core.adapting import SeedWeights
-from esper_core.leyline.actions import WAIT, Action, Op
+from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.learning import Decision, PolicyState
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import Blend, Stage
+from esper_core.tamiyo.policy import Policy
 
 EPOCHS, STEPS, CLIP = 12, 5, 0.05
 
@@ -36,22 +38,28 @@ class Counting:
     def __init__(self):
         self.asked = 0
 
-    def reset(self, hosts):
+    def reset(self, begun):
         self.asked = 0
 
-    def decide(self, observations, masks):
+    def decide(self, situations):
         self.asked += 1
-        (mask,) = masks
+        (situation,) = situations
+        mask = situation.masks
         free = [slot for slot in mask.slots if "mlp" in mask.blueprints_for(slot)]
         if self.asked % 3 or not free:
-            return [WAIT]
-        return [Action(op=Op.GERMINATE, slot=free[0], blueprint="mlp", blend=Blend.LINEAR)]
+            return [Decision()]
+        action = Action(op=Op.GERMINATE, slot=free[0], blueprint="mlp", blend=Blend.LINEAR)
+        return [Decision(actions=[action])]
 
     def state(self):
-        return {"asked": self.asked}
+        return PolicyState(tensors={"asked": torch.tensor(self.asked)})
 
     def restore(self, state):
-        self.asked = state["asked"]
+        self.asked = int(state.tensors["asked"])
+
+
+def counting():
+    return Policy(actor=Counting(), capabilities={"stateful"})
 
 
 def data(epoch, samples=STEPS * 16):
@@ -112,7 +120,7 @@ def assert_same(one, other):
         assert torch.equal(weight, theirs[name]), name
 
 
-@pytest.mark.parametrize("policy", ["heuristic", Counting], ids=["history", "memory"])
+@pytest.mark.parametrize("policy", ["heuristic", counting], ids=["history", "memory"])
 def test_a_policy_goes_on_as_if_it_had_not_been_interrupted(policy):
     whole, resumed = (make(policy if policy == "heuristic" else policy()) for _ in range(2))
     epochs(whole, 5)
@@ -125,7 +133,7 @@ def test_a_policy_goes_on_as_if_it_had_not_been_interrupted(policy):
 
 
 def test_an_epoch_that_was_interrupted_goes_on_in_the_middle():
-    whole, resumed = make(Counting()), make(Counting())
+    whole, resumed = make(counting()), make(counting())
     epochs(whole, 5)
     while {slot.stage for slot in whole.slots}.isdisjoint({Stage.BLENDING}):
         epochs(whole, 1)
@@ -138,15 +146,15 @@ def test_an_epoch_that_was_interrupted_goes_on_in_the_middle():
 
 
 def test_what_was_saved_from_other_sites_is_refused():
-    whole = make(Counting())
+    whole = make(counting())
     epochs(whole, 4)
     with pytest.raises(EsperError, match="other sites than were asked for") as caught:
-        load(make(Counting(), sites=["second"]), save(whole))
+        load(make(counting(), sites=["second"]), save(whole))
     assert caught.value.code == "E502"
 
 
 def test_a_policy_with_a_memory_is_not_begun_from_the_state_of_one_without():
-    whole, other = make("heuristic"), make(Counting())
+    whole, other = make("heuristic"), make(counting())
     epochs(whole, 2)
     with pytest.raises(EsperError, match="another policy's") as caught:
         load(other, save(whole))
@@ -154,7 +162,7 @@ def test_a_policy_with_a_memory_is_not_begun_from_the_state_of_one_without():
 
 
 def test_weights_that_come_before_the_seeds_are_kept_for_them():
-    whole, late = make(Counting()), make(Counting())
+    whole, late = make(counting()), make(counting())
     epochs(whole, 5)
     record, weights, optimizer = save(whole)
     assert any(name.startswith("esper.") for name in weights)
@@ -169,7 +177,7 @@ def test_weights_that_come_before_the_seeds_are_kept_for_them():
 
 @pytest.mark.parametrize("missing", ["bias", ""], ids=["some", "all"])
 def test_weights_of_other_seeds_are_refused(missing):
-    whole, late = make(Counting()), make(Counting())
+    whole, late = make(counting()), make(counting())
     epochs(whole, 5)
     record, weights, _ = save(whole)
     seeds = SeedWeights(late.model)
@@ -182,7 +190,7 @@ def test_weights_of_other_seeds_are_refused(missing):
 
 
 def test_a_copy_of_a_network_keeps_no_weights_for_the_original():
-    whole = make(Counting())
+    whole = make(counting())
     epochs(whole, 5)
     network = Net()
     seeds = SeedWeights(network)
@@ -192,7 +200,7 @@ def test_a_copy_of_a_network_keeps_no_weights_for_the_original():
 
 
 def test_a_first_batch_in_inference_mode_confirms_no_site():
-    handle = make(Counting())
+    handle = make(counting())
     with torch.inference_mode():
         handle.model(data(0)[0])
     with pytest.raises(EsperError, match="not confirmed yet"):
@@ -202,7 +210,7 @@ def test_a_first_batch_in_inference_mode_confirms_no_site():
 
 
 def test_a_copy_from_before_the_first_batch_does_not_begin_the_growth_of_the_original_anew():
-    handle = make(Counting())
+    handle = make(counting())
     average = copy.deepcopy(handle.model)
     average(data(0)[0])
     assert not handle.begun
@@ -214,7 +222,7 @@ def test_a_copy_from_before_the_first_batch_does_not_begin_the_growth_of_the_ori
 
 
 def test_a_closed_handle_confirms_no_site():
-    handle = make(Counting())
+    handle = make(counting())
     handle.close()
     handle.model(data(0)[0])
     with pytest.raises(EsperError, match="not confirmed yet"):
@@ -222,7 +230,7 @@ def test_a_closed_handle_confirms_no_site():
 
 
 def test_a_host_with_seeds_in_training_is_the_host_without_them_clipping_included():
-    grown = make(Counting(), settings={"lifecycle": {"incubation_epochs": 20, "training_timeout_epochs": 30}})
+    grown = make(counting(), settings={"lifecycle": {"incubation_epochs": 20, "training_timeout_epochs": 30}})
     alone, optimizer = (plain := Net()), torch.optim.AdamW(plain.parameters(), lr=0.01)
     loader = DataLoader(TensorDataset(*data(99, 40)), batch_size=20)
     torch.manual_seed(1)
@@ -245,7 +253,7 @@ def test_a_host_with_seeds_in_training_is_the_host_without_them_clipping_include
 
 
 def test_gradients_that_a_closure_makes_are_looked_at_behind_it():
-    handles = make(Counting()), make(Counting())
+    handles = make(counting()), make(counting())
     for handle in handles:
         epochs(handle, 2)
         assert handle.slots[0].stage is Stage.TRAINING

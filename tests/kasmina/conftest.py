@@ -15,7 +15,7 @@ from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import GateLevel
-from esper_core.nn import ChannelGain
+from esper_core.nn import BoundedGain
 
 torch.set_num_threads(1)
 
@@ -53,11 +53,11 @@ class ConvSeed(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(site.width, site.width, 3, padding=1, bias=False)
         self.norm = nn.GroupNorm(2, site.width)
-        self.gain = ChannelGain(site.width, Layout.NCHW)
+        self.gain = BoundedGain(site.width, Layout.NCHW)
         nn.init.constant_(self.gain.gain, gain)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.gain(torch.relu(self.norm(self.conv(h))))
+        return self.gain(torch.relu(self.norm(self.conv(h))), h)
 
 
 class NormFirstSeed(nn.Module):
@@ -66,10 +66,10 @@ class NormFirstSeed(nn.Module):
     def __init__(self, site: Site) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(2, site.width)
-        self.gain = ChannelGain(site.width, Layout.NCHW)
+        self.gain = BoundedGain(site.width, Layout.NCHW)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.gain(self.norm(h) - h)
+        return self.gain(self.norm(h) - h, h)
 
 
 class DropoutSeed(ConvSeed):

@@ -23,7 +23,7 @@ from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.specs import BlueprintSpec, HostSpec
 from esper_core.leyline.stages import Blend
-from esper_core.nn import ChannelGain
+from esper_core.nn import BoundedGain
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.resolve import build_config, resolve
 
@@ -620,10 +620,10 @@ def test_a_seed_with_a_gain_of_the_core_is_left_with_its_parameters_alone(images
         def __init__(self, site):
             super().__init__()
             self.conv = nn.Conv2d(site.width, site.width, 3, padding=1)
-            self.gain = disturb(ChannelGain(site.width, Layout.NCHW))
+            self.gain = disturb(BoundedGain(site.width, Layout.NCHW))
 
         def forward(self, h):
-            return self.gain(self.conv(h).relu())
+            return self.gain(self.conv(h).relu(), h)
 
     root = grow(Images(), images, {"stages.0": Gained})
     exported = plain(root)

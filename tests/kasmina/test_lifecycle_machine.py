@@ -117,7 +117,7 @@ def machine(make_growth, host_class, levels, incubation):
         def the_books_balance(self):
             born = sum(t.target is Stage.GERMINATED for t in self.seen)
             ended = sum(t.target in (Stage.CULLED, Stage.FOSSILIZED) for t in self.seen)
-            live = sum(state.stage.live for state in self.growth.states(self.epoch))
+            live = sum(life.stage.live for life in self.growth.lives.values())
             assert len(self.growth.reports) == ended
             assert born == ended + live
             assert sum(len(names) for names in self.growth.culled.values()) == ended - len(self.fossils)

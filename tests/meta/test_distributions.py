@@ -90,7 +90,7 @@ def entry_point(it, core) -> Iterator[str]:
 
 
 def declares_the_api(it, core) -> Iterator[str]:
-    """Fix: plugin.py says for which plugin API it is written: `ESPER_API = "1.0"`."""
+    """Fix: plugin.py says for which plugin API it is written: `ESPER_API = "2.0"`."""
     plugin = it.sources / "plugin.py"
     line = f'ESPER_API = "{API[0]}.{API[1]}"'
     is_plugin = "esper" in it.project.get("entry-points", {})

@@ -210,7 +210,7 @@ def test_the_concepts_show_every_transition(site):
         ("grow", ["esper_core.grow", "GrowthHandle", "epoch_end", "export"]),
         ("esper_core.api", ["Site", "PairedDifference", "lower_bound", "Actor", "Sink"]),
         ("esper_core.specs", ["HostSpec", "Capability"]),
-        ("esper_core.nn", ["ChannelGain", "group_count"]),
+        ("esper_core.nn", ["BoundedGain", "group_count"]),
         ("esper_testing", ["CheckFailure", "run_checks"]),
     ],
 )

@@ -132,7 +132,7 @@ def unused_dependencies(it) -> Iterator[str]:
 
 
 PLUGIN, TASKS = "src/esper_task_vision/plugin.py", "src/esper_task_vision/tasks.py"
-API, CORE = 'ESPER_API = "1.0"\n', "from esper_core.api import"
+API, CORE = 'ESPER_API = "2.0"\n', "from esper_core.api import"
 
 #: Each rule, and changes of one file of a sound plugin that break it.
 RULES = {

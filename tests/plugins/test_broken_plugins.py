@@ -21,7 +21,7 @@ HEAD = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import BlueprintSpec, HostSpec, Layout
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 def spec(name="twice"):
@@ -85,8 +85,8 @@ WAYS = {
     ),
     "api-newer": Broken(
         "E121",
-        ["needs plugin API 1.9", "pip install -U esper-core"],
-        {"code": 'ESPER_API = "1.9"\n'},
+        ["needs plugin API 2.9", "pip install -U esper-core"],
+        {"code": 'ESPER_API = "2.9"\n'},
         Status.INCOMPATIBLE,
     ),
     "api-older": Broken("E121", ["install a newer esper-bad"], {"code": 'ESPER_API = "0.9"\n'}, Status.INCOMPATIBLE),
@@ -266,7 +266,7 @@ def test_several_mistakes_are_told_together(install, load):
 def test_an_undeclared_api_version_is_a_warning(install, load):
     install(
         "esper-old",
-        code=HEAD.replace('ESPER_API = "1.0"', "") + "@hookimpl\ndef esper_blueprints():\n    yield spec()\n",
+        code=HEAD.replace('ESPER_API = "2.0"', "") + "@hookimpl\ndef esper_blueprints():\n    yield spec()\n",
     )
     record = one(load(), "old")
     assert (record.status, record.api) == (Status.ACTIVE, "1.0")

@@ -8,7 +8,7 @@ from esper_core.plugins.selection import Selection
 OBSERVER = """
 from esper_core.hooks import hookimpl
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 HEARD = []
 
 
@@ -121,7 +121,7 @@ ADAPTER = """
 from esper_core.api import SiteRequest
 from esper_core.hooks import hookimpl
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

@@ -1,19 +1,23 @@
 """The loop: who goes first, what everybody is told, when it ends."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from attrs import define, evolve, field
 
-from esper_core.leyline.actions import WAIT, Action, Op
-from esper_core.leyline.actors import NullActor
+from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
+from esper_core.leyline.learning import Decision, Ended, PolicyState
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.simic.loop import run_round
 from esper_core.simic.rewards import WeightedTerm
 from esper_core.simic.rollout import Rollout
+from esper_core.tamiyo.actors import NullActor
+from esper_core.tamiyo.masks import GrowthLimits
+from esper_core.tamiyo.policy import Policy
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
 from esper_policy_baselines.config import RandomConfig
@@ -49,12 +53,13 @@ class Script:
     actions: dict
     seen: list = field(factory=list)
 
-    def reset(self, hosts):
+    def reset(self, begun):
         self.seen.clear()
 
-    def decide(self, observations, masks):
-        self.seen.append((observations, masks))
-        return [self.actions.get(observations[0].host.epoch, WAIT)] * len(observations)
+    def decide(self, situations):
+        self.seen.append(situations)
+        asked = [self.actions.get(it.observation.host.epoch, ()) for it in situations]
+        return [Decision(actions=[it] if isinstance(it, Action) else it) for it in asked]
 
 
 @pytest.fixture
@@ -67,8 +72,7 @@ def stage_round(plan):
         def rollout(names, actor, terms):
             return Rollout(
                 SerialExecutor([GrowingHost(evolve(changed, name=name)) for name in names]),
-                actor,
-                policy="scripted 1.0",
+                actor if isinstance(actor, Policy) else Policy(actor=actor, name="scripted 1.0"),
                 epochs=5,
                 random_guess_loss=1.386,
                 services=surroundings,
@@ -95,14 +99,20 @@ def test_the_twin_goes_first_and_is_everybodys_reference(stage_round):
 def test_a_policy_sees_the_epoch_before_and_what_is_possible_now(stage_round):
     around, script = Surroundings(), Script({1: GERMINATE})
     run_round(*stage_round(script, around), around, epochs=5)
-    observations = [observation for (observation,), _ in script.seen]
+    observations = [situation.observation for (situation,) in script.seen]
     assert [o.host.epoch for o in observations] == [0, 1, 2, 3, 4]
     assert observations[0].host.validation_loss is None
     completed = [e for e in around.events if e.kind is EventKind.EPOCH_COMPLETED and e.host == "grown0"]
     for before, observation in zip(completed, observations[1:], strict=False):
         assert observation.host.validation_loss == before.data["validation"]["loss"]
-    assert [o.slots[1].stage for o in observations[2:]] == [Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY]
-    assert [bool(m.germinate.get("block1")) for _, (m,) in script.seen] == [True, True, False, False, False]
+    assert [o.slots[1].state.stage for o in observations[2:]] == [Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY]
+    assert [bool(situation.masks.germinate.get("block1")) for (situation,) in script.seen] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_every_action_and_transition_can_be_traced_to_its_cause(stage_round):
@@ -147,16 +157,17 @@ def test_a_round_ends_when_every_host_is_stopped(stage_round):
 class Gain:
     """A reward term: by how much the validation loss has fallen, within one nat."""
 
-    def value(self, before, after, transitions, twin):
-        assert twin is not None
-        if before is None:
+    def value(self, step):
+        assert step.twin is not None
+        assert (step.before is None) == (step.twin_before is None) == (step.epoch == 0)
+        if step.before is None:
             return 0.0
-        return max(-1.0, min(1.0, before.validation.loss - after.validation.loss))
+        return max(-1.0, min(1.0, step.before.validation.loss - step.after.validation.loss))
 
 
 class Births:
-    def value(self, before, after, transitions, twin):
-        return float(sum(t.target is Stage.GERMINATED for t in transitions))
+    def value(self, step):
+        return float(sum(t.target is Stage.GERMINATED for t in step.transitions))
 
 
 def term(name, built, weight=1.0, low=-1.0, high=1.0):
@@ -178,7 +189,7 @@ def test_rewards_are_weighted_terms_that_sum_up(stage_round):
 @pytest.mark.parametrize("value", [1.5, math.nan, math.inf])
 def test_a_term_outside_of_its_bounds_ends_the_round(stage_round, value):
     class Broken:
-        def value(self, before, after, transitions, twin):
+        def value(self, step):
             return value
 
     around = Surroundings()
@@ -205,11 +216,11 @@ def test_a_rollout_restored_in_the_middle_goes_on_as_if_nothing_had_been(stage_r
         rollouts = stage_round(Script({1: GERMINATE}), around, terms=[term("gain", Gain())])
 
         def save(epoch):
-            saved[epoch + 1] = [(rollout.capture(), rollout.record()) for rollout in rollouts]
+            saved[epoch + 1] = [(rollout.capture(), rollout.state(), rollout.policy_state()) for rollout in rollouts]
 
         if resume_at is not None:
-            for rollout, (hosts, record) in zip(rollouts, play()[2][resume_at], strict=True):
-                rollout.restore(hosts, record)
+            for rollout, saved_state in zip(rollouts, play()[2][resume_at], strict=True):
+                rollout.restore(*saved_state)
         outcome = run_round(*rollouts, around, epochs=5, after_epoch=save)
         return outcome, around, saved
 
@@ -219,3 +230,99 @@ def test_a_rollout_restored_in_the_middle_goes_on_as_if_nothing_had_been(stage_r
         assert resumed.rewards == whole.rewards
         assert resumed.finals[0].test.loss == whole.finals[0].test.loss
         assert resumed.finals[0].seeds == whole.finals[0].seeds
+
+
+class Watches:
+    """A reward term that keeps the steps that it is shown."""
+
+    def __init__(self):
+        self.steps = []
+
+    def value(self, step):
+        self.steps.append(step)
+        return 0.0
+
+
+def test_a_step_holds_everything_that_happened_in_it(stage_round):
+    around, watch = Surroundings(), Watches()
+    run_round(*stage_round(Script({1: GERMINATE}), around, terms=[term("watch", watch)]), around, epochs=5)
+
+    steps = watch.steps
+    assert [(step.host, step.round, step.epoch, step.epochs) for step in steps] == [
+        ("grown0", 0, e, 5) for e in range(5)
+    ]
+    assert [step.ended for step in steps] == [Ended.NONE] * 4 + [Ended.TRUNCATED]
+    assert [step.observation.host.epoch for step in steps] == [0, 1, 2, 3, 4]
+    assert [step.before for step in steps[1:]] == [step.after for step in steps[:-1]]
+    assert [step.twin_before for step in steps[1:]] == [step.twin for step in steps[:-1]]
+    assert [action.id for action in steps[1].decision.actions] == ["grown0/1"]
+    assert [verdict.allowed for verdict in steps[1].verdicts] == [True]
+    # What was asked for, and what came of it by itself, stand in the step in which they happened.
+    assert [t.target for t in steps[1].transitions] == [Stage.GERMINATED, Stage.TRAINING]
+    for step, following in pairwise(steps):
+        assert step.stages_after() == following.stages_before()
+
+
+def test_a_host_that_is_stopped_ends_as_terminated_with_its_reward(stage_round):
+    around, watch = Surroundings(), Watches()
+    script = Script({})
+    cohort, twin = stage_round(script, around, hosts=2, terms=[term("watch", watch)])
+    cohort._executor.hosts[0].governor.random_guess_loss = 0.0
+    with torch.no_grad():
+        cohort._executor.hosts[0].model.head.bias.fill_(math.nan)
+
+    outcome = run_round(cohort, twin, around, epochs=5)
+
+    ends = [(step.host, step.epoch, step.ended) for step in watch.steps if step.ended is not Ended.NONE]
+    assert ends == [("grown0", 0, Ended.TERMINATED), ("grown1", 4, Ended.TRUNCATED)]
+    assert [len(rewards) for rewards in outcome.rewards] == [1, 5]
+    assert [[it.host for it in seen] for seen in script.seen] == [["grown0", "grown1"]] + [["grown1"]] * 4
+
+
+def test_several_actions_of_one_epoch_are_each_reviewed_on_what_the_others_left(stage_round):
+    around, watch = Surroundings(), Watches()
+    both = (GERMINATE, evolve(GERMINATE, slot="block0"))
+    limits = GrowthLimits(max_live_seeds=1)
+    rounds = stage_round(Script({1: both}), around, terms=[term("watch", watch)], limits=limits)
+    run_round(*rounds, around, epochs=3)
+
+    step = watch.steps[1]
+    assert step.masks.slots_for(Op.GERMINATE) == {"block0", "block1"}
+    assert [action.id for action in step.decision.actions] == ["grown0/1", "grown0/1/1"]
+    assert [verdict.allowed for verdict in step.verdicts] == [True, False]
+    (denied,) = [e for e in around.events if e.kind is EventKind.ACTION_DENIED]
+    assert denied.data["action_id"] == "grown0/1/1"
+    signals = {slot.slot: slot for slot in watch.steps[2].observation.slots}
+    assert (signals["block1"].verdict.allowed, signals["block0"].verdict.allowed) == (True, False)
+    assert signals["block0"].command.op is Op.GERMINATE
+
+
+def test_two_actions_for_one_slot_are_no_decision():
+    with pytest.raises(ValueError, match="different slots"):
+        Decision(actions=[GERMINATE, Action(op=Op.CULL, slot="block1")])
+
+
+def test_what_a_policy_remembers_goes_on_with_the_cohort(stage_round):
+    class Counts(NullActor):
+        asked = 0
+
+        def decide(self, situations):
+            self.asked += 1
+            return super().decide(situations)
+
+        def state(self):
+            return PolicyState(tensors={"asked": torch.tensor(self.asked)})
+
+        def restore(self, state):
+            self.asked = int(state.tensors["asked"])
+
+    def staged(actor):
+        policy = Policy(actor=actor, capabilities=frozenset({"stateful"}))
+        return stage_round(policy, Surroundings())
+
+    first, second = Counts(), Counts()
+    cohort, _ = staged(first)
+    cohort.step(0)
+    resumed, _ = staged(second)
+    resumed.restore(cohort.capture(), cohort.record(), cohort.policy_state())
+    assert second.asked == first.asked == 1

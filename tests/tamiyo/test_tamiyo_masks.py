@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op
-from esper_core.leyline.actors import NullActor
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
+from esper_core.leyline.learning import Round, Situation
 from esper_core.leyline.observation import HostSignals, Observation, SlotState
 from esper_core.leyline.sites import Layout, Site
 from esper_core.leyline.stages import Blend, Stage
+from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
 from esper_policy_baselines.config import RandomConfig
 from esper_policy_baselines.policies import RandomActor
@@ -141,20 +142,17 @@ def test_every_possible_operation_has_a_slot_and_every_slot_a_blueprint(states, 
     assert masks.blueprints == CATALOGUE.names
 
 
-def observations(epoch: int, hosts: int) -> list[Observation]:
-    return [Observation(host=HostSignals(epoch=epoch, epochs=10), slots=())] * hosts
-
-
 @settings(deadline=None)
 @given(st.lists(slot_states(), min_size=1, max_size=3), st.sampled_from(GovernorMode), limits, st.integers(0, 99))
 def test_no_random_action_is_ever_refused(hosts, governor, limits, seed):
     masks = [action_masks(states, CATALOGUE, governor=governor, limits=limits, sizes=SIZES) for states in hosts]
-    actor = RandomActor(RandomConfig(seed=seed), CATALOGUE)
-    actor.reset(len(hosts))
+    names = [str(index) for index in range(len(hosts))]
+    actor = begun(0, *names, seed=seed)
 
     for epoch in range(5):
-        actions = actor.decide(observations(epoch, len(hosts)), masks)
-        assert all(mask.allows(action) for mask, action in zip(masks, actions, strict=True))
+        seen = [evolve(it, masks=mask) for it, mask in zip(situations(epoch, *names), masks, strict=True)]
+        decisions = actor.decide(seen)
+        assert all(it.masks.allows(d.actions[0]) for it, d in zip(seen, decisions, strict=True))
 
 
 def test_a_seed_that_has_not_arrived_counts_at_the_size_that_it_will_have():
@@ -233,10 +231,24 @@ MANY = ActionMasks(
 )
 
 
+def situations(epoch: int, *hosts: str) -> list[Situation]:
+    observation = Observation(host=HostSignals(epoch=epoch, epochs=10), slots=())
+    return [Situation(host=host, observation=observation, masks=MANY) for host in hosts]
+
+
+def draw(actor: RandomActor, epochs: range, *hosts: str) -> list[list[Action]]:
+    """The one action of every host, epoch by epoch."""
+    return [[action for d in actor.decide(situations(epoch, *hosts)) for action in d.actions] for epoch in epochs]
+
+
+def begun(number: int, *hosts: str, seed: int = 1) -> RandomActor:
+    actor = RandomActor(RandomConfig(seed=seed), CATALOGUE)
+    actor.reset(Round(number=number, hosts=hosts, epochs=10))
+    return actor
+
+
 def test_random_actions_are_spread_evenly_over_operations_first():
-    actor = RandomActor(RandomConfig(seed=0), CATALOGUE)
-    actor.reset(1)
-    drawn = [actor.decide(observations(epoch, 1), [MANY])[0] for epoch in range(3000)]
+    drawn = [action for (action,) in draw(begun(0, "a", seed=0), range(3000), "a")]
 
     share = {op: sum(action.op is op for action in drawn) / len(drawn) for op in Op}
     assert share[Op.FOSSILIZE] == 0
@@ -248,34 +260,26 @@ def test_random_actions_are_spread_evenly_over_operations_first():
 
 
 def test_what_is_drawn_depends_on_seed_round_host_and_epoch_alone():
-    def draw(actor: RandomActor, epochs: range, hosts: int) -> list[list[Action]]:
-        return [list(actor.decide(observations(epoch, hosts), [MANY] * hosts)) for epoch in epochs]
+    whole = draw(begun(0, "a"), range(20), "a")
 
-    first, second, resumed = (
-        RandomActor(RandomConfig(seed=1), CATALOGUE),
-        RandomActor(RandomConfig(seed=1), CATALOGUE),
-        RandomActor(RandomConfig(seed=1), CATALOGUE),
-    )
-    for actor, hosts in ((first, 1), (second, 2), (resumed, 1)):
-        actor.reset(hosts)
-    whole = draw(first, range(20), 1)
-
-    assert [row[:1] for row in draw(second, range(20), 2)] == whole
-    assert draw(resumed, range(10, 20), 1) == whole[10:]
-    first.reset(1)
-    assert draw(first, range(20), 1) != whole
+    assert [row[:1] for row in draw(begun(0, "a", "b"), range(20), "a", "b")] == whole
+    assert draw(begun(0, "a"), range(10, 20), "a") == whole[10:]
+    assert draw(begun(1, "a"), range(20), "a") != whole
 
 
-def test_the_random_actor_refuses_another_number_of_hosts():
-    actor = RandomActor(RandomConfig(seed=0), CATALOGUE)
-    actor.reset(2)
+def test_a_host_that_is_no_longer_in_training_changes_nothing_for_the_others():
+    both = draw(begun(0, "a", "b"), range(20), "a", "b")
 
-    with pytest.raises(ValueError, match="shorter"):
-        actor.decide(observations(0, 1), [MANY])
+    assert draw(begun(0, "a", "b"), range(20), "b") == [row[1:] for row in both]
+
+
+def test_the_random_actor_refuses_a_host_that_is_none_of_the_rounds():
+    with pytest.raises(ValueError, match="not in tuple"):
+        begun(0, "a").decide(situations(0, "b"))
 
 
 def test_the_null_actor_always_waits():
     actor = NullActor()
-    actor.reset(2)
+    actor.reset(Round(hosts=("a", "b"), epochs=10))
 
-    assert [action.op for action in actor.decide(observations(3, 2), [MANY, MANY])] == [Op.WAIT, Op.WAIT]
+    assert [decision.actions for decision in actor.decide(situations(3, "a", "b"))] == [(), ()]

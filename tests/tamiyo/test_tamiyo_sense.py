@@ -5,15 +5,20 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esper_core.leyline.actions import ActionMasks, GovernorMode
+from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Verdict
 from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult, PairedDifference, SeedEvidence
-from esper_core.leyline.observation import SlotState
+from esper_core.leyline.observation import WINDOW_EPOCHS, LearningCurves, Observation, SlotState
 from esper_core.leyline.reports import HostReport
 from esper_core.leyline.sites import Layout, Site
 from esper_core.leyline.stages import Blend, GateLevel, Stage
-from esper_core.tamiyo.sense import observe
+from esper_core.tamiyo import sense
 
 SITE = Site(id="a", path="blocks.0", layout=Layout.NCHW, width=8, sample_shape=(8, 4, 4), depth=0.5)
+
+
+def observe(history: list[Evidence], report: HostReport, **more: object) -> Observation:
+    """What is seen after these epochs."""
+    return sense.observe(LearningCurves.of(history), history[-1] if history else None, report, **more)
 
 
 def report_of(**more: object) -> HostReport:
@@ -90,7 +95,7 @@ def test_every_number_is_finite_whatever_was_measured(history, states, twin, gue
 
     assert all(isfinite(number) for number in numbers(seen))
     assert [slot.slot for slot in seen.slots] == [state.site.id for state in states]
-    assert len(seen.host.train_losses) == len(seen.host.validation_accuracies) == len(history)
+    assert len(seen.host.curves.train_losses) == len(seen.host.curves.validation_accuracies) == len(history)
 
 
 def epoch_of(loss: float, accuracy: float) -> EpochMetrics:
@@ -134,18 +139,18 @@ def test_nothing_is_measured_before_the_first_epoch():
     seen = observe([], report_of(epoch=0, states=(SlotState(site=SITE),), host_parameters=438), epochs=40)
 
     assert seen.host.train_loss is seen.host.validation_accuracy is seen.host.twin_validation_loss is None
-    assert seen.host.train_losses == ()
+    assert seen.host.curves == LearningCurves()
     assert (seen.host.epoch, seen.host.epochs, seen.host.host_parameters) == (0, 40, 438)
-    assert seen.slots[0].contribution is seen.slots[0].next_gate_passed is None
+    assert seen.slots[0].contribution is seen.slots[0].evidence is None
 
 
-def test_host_signals_are_those_of_the_last_epoch_and_the_histories_are_whole():
+def test_host_signals_are_those_of_the_last_epoch():
     history = [evidence(0, train_loss=2.0), evidence(1, train_loss=nan), evidence(2, train_loss=0.9)]
     report = report_of(epoch=3, states=(), governor=GovernorMode.CONSERVATIVE, parameters=9)
 
     host = observe(history, report, epochs=10, random_guess_loss=2.3).host
 
-    assert host.train_losses == (2.0, None, 0.9)
+    assert host.curves.train_losses == (2.0, None, 0.9)
     assert (host.train_loss, host.train_accuracy, host.validation_loss, host.validation_accuracy) == (
         0.9,
         0.6,
@@ -161,13 +166,10 @@ def test_a_seed_brings_its_figures_and_its_gate_verdict():
 
     slot = observe([evidence(4, MEASURED)], report_of(epoch=5, states=(state,)), epochs=10).slots[0]
 
-    assert (slot.layout, slot.width, slot.depth) == (Layout.NCHW, 8, 0.5)
-    assert (slot.stage, slot.blueprint, slot.parameters) == (Stage.BLENDING, "conv-light", 600)
-    assert (slot.blend, slot.ramp_epochs) == (Blend.GATED, 7)
+    assert slot.state == state
     assert (slot.gradient_ratio, slot.update_ratio, slot.probe) == (0.2, 0.05, MEASURED.probe)
     assert slot.contribution is None
-    assert (slot.next_gate_passed, slot.next_gate_score, slot.harmful) == (False, 0.3, True)
-    assert slot.culled_blueprints == ("depthwise",)
+    assert slot.evidence == MEASURED
 
 
 def test_figures_of_a_seed_that_is_gone_are_not_shown_for_its_successor():
@@ -196,3 +198,43 @@ def test_the_twin_counts_only_for_the_same_epoch():
     assert observe([evidence(4)], report, epochs=10, twin=twin).host.twin_validation_loss == 1.7
     assert observe([evidence(3)], report, epochs=10, twin=twin).host.twin_validation_loss is None
     assert observe([], report, epochs=10, twin=twin).host.twin_validation_loss is None
+
+
+def test_a_policy_sees_what_came_of_its_last_command():
+    asked = Action(op=Op.GERMINATE, slot="a", blueprint="conv-light", blend=Blend.LINEAR, id="h/4")
+    denied = Verdict(action_id="h/4", allowed=False, reason="no")
+    states = (SlotState(site=SITE), SlotState(site=evolve(SITE, id="b")))
+
+    slots = observe([], report_of(epoch=5, states=states), epochs=10, answers=[(asked, denied)]).slots
+
+    assert (slots[0].command, slots[0].verdict) == (asked, denied)
+    assert slots[1].command is slots[1].verdict is None
+
+
+def test_curves_stay_as_long_as_the_window_and_remember_the_best_of_all_epochs():
+    losses = [1.0, 0.5, *[0.9] * 2 * WINDOW_EPOCHS, 0.8]
+
+    curves = LearningCurves.of(evidence(epoch, validation_loss=loss) for epoch, loss in enumerate(losses))
+
+    assert len(curves.validation_losses) == len(curves.train_accuracies) == WINDOW_EPOCHS
+    assert curves.validation_losses[-2:] == (0.9, 0.8)
+    assert curves.best_validation_loss == 0.5
+    assert curves.best_validation_accuracy == 0.5
+    assert curves.epochs_since_best == len(losses) - 2
+
+
+def test_a_loss_that_is_not_finite_is_never_the_best():
+    curves = LearningCurves.of([evidence(0, validation_loss=-inf), evidence(1, validation_loss=2.0)])
+
+    assert (curves.best_validation_loss, curves.epochs_since_best) == (2.0, 0)
+
+
+def test_changes_since_the_epoch_before_are_those_of_the_last_two():
+    history = [evidence(0, validation_loss=2.0), evidence(1, validation_loss=1.5)]
+    report = report_of(epoch=2, states=(), parameters=150, host_parameters=100)
+
+    host = observe(history, report, epochs=8, twin=evidence(1, validation_loss=1.75)).host
+
+    assert (host.validation_loss_fall, host.validation_accuracy_rise, host.twin_gain) == (0.5, 0.0, 0.25)
+    assert (host.progress, host.growth_ratio) == (0.25, 0.5)
+    assert observe(history[:1], report, epochs=8).host.validation_loss_fall is None

@@ -4,7 +4,22 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from esper_core.api import WAIT, Action, ActionMasks, Blend, Observation, Op, Stage
+import torch
+
+from esper_core.api import (
+    WAIT,
+    Action,
+    ActionMasks,
+    Blend,
+    Decision,
+    Observation,
+    Op,
+    PolicyState,
+    Round,
+    Situation,
+    Stage,
+    Trajectory,
+)
 from esper_core.specs import PolicySpec
 from esper_testing import PolicySubject
 
@@ -15,12 +30,12 @@ class Right:
     def __init__(self, config: None, catalogue: Any) -> None:
         self.turn = 0
 
-    def reset(self, hosts: int) -> None:
+    def reset(self, begun: Round) -> None:
         self.turn = 0
 
-    def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
         self.turn += 1
-        return [self.one(observation, mask) for observation, mask in zip(observations, masks, strict=True)]
+        return [Decision(actions=[self.one(it.observation, it.masks)]) for it in situations]
 
     def one(self, observation: Observation, masks: ActionMasks) -> Action:
         if not (slots := sorted(masks.slots_for(Op.GERMINATE))):
@@ -28,21 +43,115 @@ class Right:
         slot, blend = slots[self.turn % len(slots)], masks.blends[self.turn % len(masks.blends)]
         return Action(op=Op.GERMINATE, slot=slot, blueprint=min(masks.blueprints_for(slot)), blend=blend)
 
-    def state(self) -> dict[str, Any]:
-        return {"turn": self.turn}
+    def state(self) -> PolicyState:
+        return PolicyState(record={"turn": self.turn})
 
-    def restore(self, state: Any) -> None:
-        self.turn = state["turn"]
+    def restore(self, state: PolicyState) -> None:
+        self.turn = state.record["turn"]
+
+
+class Learns(Right):
+    """A right learner: the better a round was, the more slots it germinates at once. It remembers hosts one by one."""
+
+    rounds = 2
+
+    def __init__(self, config: None, catalogue: Any) -> None:
+        super().__init__(config, catalogue)
+        self.worth = torch.zeros(1)
+        self.seen: dict[str, int] = {}
+
+    def reset(self, begun: Round) -> None:
+        super().reset(begun)
+        self.seen = dict.fromkeys(begun.hosts, 0)
+
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
+        for situation in situations:
+            self.seen[situation.host] += 1
+        return [
+            Decision(actions=[self.one(it.observation, it.masks)] if self.acts(it.host) else [], memo={"at": self.turn})
+            for it in situations
+        ]
+
+    def acts(self, host: str) -> bool:
+        return self.seen[host] % 3 == 0 or self.worth.item() > self.seen[host] % 5
+
+    def learn(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        steps = [step for trajectory in trajectories for step in trajectory.steps]
+        assert all("at" in step.decision.memo for step in steps)
+        self.worth = self.worth + sum(step.reward.total if step.reward else 0.0 for step in steps)
+        return {"worth": self.worth.item()}
+
+    def forget(self, host: str) -> None:
+        self.seen[host] = 0
+
+    def state(self) -> PolicyState:
+        return PolicyState(tensors={"worth": self.worth}, record={"turn": self.turn, "seen": self.seen})
+
+    def restore(self, state: PolicyState) -> None:
+        super().restore(state)
+        self.worth, self.seen = state.tensors["worth"], dict(state.record["seen"])
+
+
+class ForgetsAll(Learns):
+    def forget(self, host: str) -> None:
+        self.seen = dict.fromkeys(self.seen, 0)
+
+
+class LearnsNothingFinite(Learns):
+    def learn(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        return super().learn(trajectories) | {"loss": float("nan")}
+
+
+class WantsNoRound(Learns):
+    rounds = 0
+
+
+class ShufflesGlobally(Learns):
+    def learn(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        super().learn(random.sample(trajectories, k=len(trajectories)))
+        return {}
+
+
+class DrawsWeights(Learns):
+    def __init__(self, config: None, catalogue: Any) -> None:
+        super().__init__(config, catalogue)
+        self.worth = torch.tensor([random.Random().random()])
+
+
+class LosesWhatItLearned(Learns):
+    def restore(self, state: PolicyState) -> None:
+        super().restore(state)
+        self.worth = torch.zeros(1)
+
+
+class SavesNumbersAsTensors(Learns):
+    def state(self) -> PolicyState:
+        return PolicyState(tensors={"turn": 1})
 
 
 class DecidesOnce(Right):
-    def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
-        return super().decide(observations, masks)[:1]
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
+        return super().decide(situations)[:1]
+
+
+class GivesActions(Right):
+    def decide(self, situations: Sequence[Situation]) -> Any:
+        return [WAIT for _ in situations]
+
+
+class CountsHosts(Right):
+    def reset(self, begun: Round) -> None:
+        super().reset(begun)
+        self.hosts = begun.hosts
+
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
+        decisions = super().decide(situations)
+        return [decision for _, decision in zip(self.hosts, decisions, strict=True)]
 
 
 class IgnoresMasks(Right):
     def one(self, observation: Observation, masks: ActionMasks) -> Action:
-        live = [slot.slot for slot in observation.slots if slot.stage is Stage.PROBATIONARY]
+        live = [slot.slot for slot in observation.slots if slot.state.stage is Stage.PROBATIONARY]
         return Action(op=Op.FOSSILIZE, slot=live[0]) if live else WAIT
 
 
@@ -82,21 +191,34 @@ class SeedsGlobally(Right):
 
 
 class SavesNothing(Right):
-    def state(self) -> dict[str, Any]:
-        return {"turn": 1}
+    def state(self) -> PolicyState:
+        return PolicyState(record={"turn": 1})
 
 
-def subject(factory: Callable[..., Any]) -> PolicySubject:
-    return PolicySubject(spec=PolicySpec(name="mutant", summary="Wrong.", factory=factory))
+def subject(factory: Callable[..., Any], *capabilities: str) -> PolicySubject:
+    return PolicySubject(
+        spec=PolicySpec(name="mutant", summary="Wrong.", factory=factory, capabilities=capabilities or {"stateful"})
+    )
 
 
-RIGHT = [subject(Right)]
+ALL = ("stateful", "recurrent", "learns")
+
+RIGHT = [subject(Right), subject(Learns, *ALL)]
 
 MUTANTS = {
-    "policy-hosts": [(subject(DecidesOnce), "for 2 hosts it returned 1 decisions")],
+    "policy-capabilities": [
+        (subject(Right, "random"), 'it offers state and restore and does not declare "stateful"'),
+        (subject(Right, "stateful", "recurrent"), 'it declares "recurrent" and does not offer forget'),
+        (subject(Right, *ALL), 'it declares "recurrent" and does not offer forget'),
+    ],
+    "policy-hosts": [
+        (subject(DecidesOnce), r"answered 2 situations with \[Decision\("),
+        (subject(GivesActions), r"answered a situation with Action\("),
+        (subject(CountsHosts), "ValueError: zip"),
+    ],
     "policy-allowed": [
         (subject(IgnoresMasks), "it asks for FOSSILIZE in site"),
-        (subject(ForgetsBlend), "it asks for GERMINATE a-name-of-its-own in site"),
+        (subject(ForgetsBlend), "it asks for GERMINATE lora in site"),
     ],
     "policy-waits": [(subject(MustAct), "nothing is possible, and it asks for CULL in site0")],
     "policy-no-slots": [(subject(RemembersSlots), "a host has no slots, and it asks for CULL in site0")],
@@ -105,5 +227,18 @@ MUTANTS = {
         (subject(DrawsGlobally), "built alike, one asks for"),
         (subject(SeedsGlobally), "deciding changed random's global generator"),
     ],
-    "policy-resumes": [(subject(SavesNothing), "after its state was saved and restored it decides")],
+    "policy-resumes": [
+        (subject(SavesNothing), "after its state was saved and restored it asks for"),
+        (subject(SavesNumbersAsTensors, *ALL), "its state has turn among the tensors"),
+    ],
+    "policy-forgets": [(subject(ForgetsAll, *ALL), "another host was forgotten, and it asks for")],
+    "policy-learns": [
+        (subject(LearnsNothingFinite, *ALL), "'loss': nan"),
+        (subject(WantsNoRound, *ALL), "it wants 0 rounds"),
+    ],
+    "policy-learns-alike": [
+        (subject(ShufflesGlobally, *ALL), "learning changed random's global generator"),
+        (subject(DrawsWeights, *ALL), "built alike, one learned with"),
+    ],
+    "policy-learning-resumes": [(subject(LosesWhatItLearned, *ALL), "after its state was saved and restored it")],
 }

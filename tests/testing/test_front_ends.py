@@ -18,14 +18,14 @@ RIGHT = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import RewardTermSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 class Steady:
     def __init__(self, config):
         pass
 
-    def value(self, before, after, transitions, twin):
+    def value(self, step):
         return 0.5
 
 

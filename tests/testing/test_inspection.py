@@ -1,6 +1,7 @@
 """`esper run --check-plugins`: each check stops a real run of a plugin that breaks it, and changes nothing else."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,14 +15,19 @@ from esper_app.cli.root import cli
 from esper_testing.watching.inspection import EVERY, FIRST, Inspection
 
 #: Right plugins of every kind; each mutant spoils one of them.
-RIGHT = Path(__file__).parents[1] / "compatibility" / "v1_0"
+RIGHT = [
+    path
+    for version in ("v1_0", "v2_0")
+    for path in sorted((Path(__file__).parents[1] / "compatibility" / version).glob("*.py"))
+    if path.stem not in ("v1_policy", "v1_reward_term")
+]
 
 SETTINGS = (
     "epochs=6",
-    "policy.name=v1",
+    "policy.name=v2",
     'policy.blueprints=["v1"]',
     "gates.name=v1",
-    'rewards.terms=[{name="v1"}]',
+    'rewards.terms=[{name="v2"}]',
     'sinks.names=["v1"]',
     "lifecycle.ramp_epochs=1",
     "checkpoints.keep=99",
@@ -79,25 +85,25 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     "term-no-number": ("reward_term", "return 0.0", "return None", "gave None"),
     "term-draws": (
         "reward_term",
-        "        if before is None",
-        "        __import__('numpy').random.rand()\n        if before is None",
+        "        if step.before is None",
+        "        __import__('numpy').random.rand()\n        if step.before is None",
         "moved numpy's global generator while computing a reward",
     ),
     "policy-masks": ("policy", "blueprint=blueprint", 'blueprint="oak"', "asked for GERMINATE oak in first"),
-    "policy-blend": ("policy", "blend=mask.blends[0]", "blend=None", "asked for GERMINATE v1 in first, which"),
-    "policy-too-few": ("policy", "enumerate(masks)]", "enumerate(masks[1:])]", "decided [] for 1 hosts"),
-    "policy-no-action": ("policy", "return WAIT", "return 'wait'", "asked for 'wait'"),
+    "policy-blend": ("policy", "blend=masks.blends[0]", "blend=None", "asked for GERMINATE v1 in first, which"),
+    "policy-too-few": ("policy", "in situations]", "in situations[1:]]", "answered 1 situations with []"),
+    "policy-no-decision": ("policy", "[Decision(actions=", "[tuple(", "answered a situation with ("),
     "policy-draws": (
         "policy",
-        "        return [self",
-        "        __import__('random').seed(1)\n        return [self",
+        "        return [Decision",
+        "        __import__('random').seed(1)\n        return [Decision",
         "moved random's global generator while deciding",
     ),
     "policy-state": (
         "policy",
-        '{"germinated": list(self.germinated)}',
+        '{"germinated": dict(self.germinated)}',
         '{"germinated": {1, 2}, "x": object()}',
-        "state",
+        "no plain data",
     ),
     "sink-changes": (
         "sink",
@@ -152,7 +158,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
 
 def run(folder: Path, *arguments: str, settings: tuple[str, ...] = SETTINGS) -> Result:
     """Run with the plugins in this folder."""
-    paths = [part for path in sorted(folder.glob("v1_*.py")) for part in ("--plugin-path", str(path))]
+    paths = [part for path in sorted(folder.glob("v?_*.py")) for part in ("--plugin-path", str(path))]
     sets = [part for setting in settings for part in ("--set", setting)]
     return CliRunner().invoke(cli, ["run", *arguments, *paths, *sets])
 
@@ -166,7 +172,7 @@ def forgotten() -> Iterator[None]:
 
 
 def forget() -> None:
-    for name in [name for name in sys.modules if name.startswith("v1_")]:
+    for name in [name for name in sys.modules if name.startswith(("v1_", "v2_"))]:
         del sys.modules[name]
 
 
@@ -175,9 +181,11 @@ def plugins(tmp_path: Path) -> Callable[..., Path]:
     """A copy of the right plugins, one of them perhaps changed."""
 
     def copy(file: str = "", old: str = "", new: str = "") -> Path:
-        shutil.copytree(RIGHT, tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+        (tmp_path / "plugins").mkdir()
+        for path in RIGHT:
+            shutil.copy(path, tmp_path / "plugins")
         if file:
-            path = tmp_path / "plugins" / f"v1_{file}.py"
+            (path,) = (tmp_path / "plugins").glob(f"v?_{file}.py")
             assert old in path.read_text()
             path.write_text(path.read_text().replace(old, new))
         return tmp_path / "plugins"
@@ -201,7 +209,7 @@ def test_a_wrong_plugin_is_caught_in_its_run(name: str, plugins: Callable[..., P
     assert done.exit_code == 1, done.output
     assert "error[E530]" in done.output
     said = " ".join(done.output.split())
-    assert f'of plugin "v1-{file.replace("_", "-")}"' in said
+    assert re.search(rf'of plugin "v[12]-{file.replace("_", "-")}"', said)
     assert message in said
     assert "because the likely cause is " in said
     assert "fix: " in said

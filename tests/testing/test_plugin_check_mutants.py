@@ -14,15 +14,15 @@ RIGHT = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import BlueprintSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl
 def esper_blueprints():
     yield BlueprintSpec(name="foo", summary="Foo.", layouts={"NCHW"}, factory="{package}.module:Update")
 """
-NOTHING = 'ESPER_API = "1.0"\n'
-UNDECLARED = RIGHT.replace('ESPER_API = "1.0"', "")
+NOTHING = 'ESPER_API = "2.0"\n'
+UNDECLARED = RIGHT.replace('ESPER_API = "2.0"', "")
 MODULE = "class Update: pass\n"
 
 

@@ -17,7 +17,7 @@ from attrs import frozen
 from esper_core.hooks import hookimpl
 from esper_core.specs import RewardTermSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @frozen(kw_only=True)
@@ -29,7 +29,7 @@ class Steady:
     def __init__(self, config):
         self.config = config
 
-    def value(self, before, after, transitions, twin):
+    def value(self, step):
         return self.config.value
 
 
@@ -43,7 +43,7 @@ EVERY_KIND = """
 from esper_core.hooks import hookimpl
 from esper_core.specs import *
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 common = {"summary": "For tests.", "factory": object}
 
 @hookimpl
@@ -60,7 +60,7 @@ def esper_gates():
 
 @hookimpl
 def esper_reward_terms():
-    yield RewardTermSpec(name="some", low=0.0, high=1.0, **common)
+    yield RewardTermSpec(name="some", low=0.0, high=1.0, potential_based=True, **common)
 
 @hookimpl
 def esper_policies():

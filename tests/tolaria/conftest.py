@@ -16,7 +16,7 @@ from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.protocols import DataShape, HostBuild, Split, Splits, TaskKind
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import GateLevel
-from esper_core.nn import ChannelGain
+from esper_core.nn import BoundedGain
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.host import HostPlan
@@ -78,10 +78,10 @@ class Seed(nn.Module):
     def __init__(self, site: Site) -> None:
         super().__init__()
         self.conv = nn.Conv2d(site.width, site.width, 3, padding=1)
-        self.gain = ChannelGain(site.width, Layout.NCHW)
+        self.gain = BoundedGain(site.width, Layout.NCHW)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.gain(torch.tanh(self.conv(h)))
+        return self.gain(torch.tanh(self.conv(h)), h)
 
 
 class RandomSeed(Seed):

@@ -10,8 +10,7 @@ from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.protocols import Split
-from esper_core.leyline.sites import Layout, SiteRequest
-from esper_core.nn import ChannelGain
+from esper_core.leyline.sites import SiteRequest
 from esper_core.tolaria import footprint as footprints
 from esper_core.tolaria.footprint import Footprint, footprint, largest
 from esper_core.tolaria.fork_points import ForkMap
@@ -57,8 +56,7 @@ def bed(vocabulary: int) -> SeedBed:
     )
     grown = SeedBed(root, sites, torch.optim.SGD(root.parameters(), lr=0.1))
     for number, site in enumerate(sites):
-        seed = nn.Sequential(nn.Linear(WIDTH, WIDTH), ChannelGain(WIDTH, Layout.BTD))
-        nn.init.ones_(seed[1].gain)
+        seed = nn.Linear(WIDTH, WIDTH)
         assert grown.plant(site, site.id, seed, number, random=False, learning_rate=0.1) == ""
         grown.attach(site).enter(Regime.FOSSIL)
     root.outputs.clear()

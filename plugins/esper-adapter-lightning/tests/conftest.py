@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from esper_adapter_lightning import EsperCallback
-from esper_core.api import WAIT, Action, Blend, Op
+from esper_core.api import WAIT, Action, Blend, Decision, Op
 
 QUICK = {"gates": "permissive", "settings": {"lifecycle": {"ramp_epochs": 1}}, "blueprints": ["mlp"]}
 
@@ -16,11 +16,11 @@ QUICK = {"gates": "permissive", "settings": {"lifecycle": {"ramp_epochs": 1}}, "
 class Eager:
     """Germinates wherever it may, and keeps whatever it may."""
 
-    def reset(self, hosts):
+    def reset(self, begun):
         pass
 
-    def decide(self, observations, masks):
-        return [self._decide(mask) for mask in masks]
+    def decide(self, situations):
+        return [Decision(actions=[self._decide(situation.masks)]) for situation in situations]
 
     def _decide(self, mask):
         if mask.fossilize:

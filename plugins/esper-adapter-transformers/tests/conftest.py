@@ -6,7 +6,7 @@ from transformers import BertConfig, BertForSequenceClassification, GPT2Config, 
 from transformers import TrainingArguments as Arguments
 
 from esper_adapter_transformers import EsperCallback
-from esper_core.api import WAIT, Action, Blend, Op, SiteRequest
+from esper_core.api import WAIT, Action, Blend, Decision, Op, SiteRequest
 
 VOCABULARY, LENGTH = 32, 12
 QUICK = {"gates": "permissive", "settings": {"lifecycle": {"ramp_epochs": 1}}, "blueprints": ["mlp"]}
@@ -15,11 +15,11 @@ QUICK = {"gates": "permissive", "settings": {"lifecycle": {"ramp_epochs": 1}}, "
 class Eager:
     """Germinates wherever it may, and keeps whatever it may."""
 
-    def reset(self, hosts):
+    def reset(self, begun):
         pass
 
-    def decide(self, observations, masks):
-        return [self._decide(mask) for mask in masks]
+    def decide(self, situations):
+        return [Decision(actions=[self._decide(situation.masks)]) for situation in situations]
 
     def _decide(self, mask):
         if mask.fossilize:
@@ -34,11 +34,11 @@ class Eager:
 class Never:
     """Never grows anything."""
 
-    def reset(self, hosts):
+    def reset(self, begun):
         pass
 
-    def decide(self, observations, masks):
-        return [WAIT for _ in masks]
+    def decide(self, situations):
+        return [Decision() for _ in situations]
 
 
 def sequences(count, seed):

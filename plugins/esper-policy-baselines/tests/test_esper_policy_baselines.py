@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from esper_core.api import Action, ActionMasks, Catalogue, CatalogueEntry, HostSignals, Layout, Observation, Op
+from esper_core.api import (
+    Action,
+    ActionMasks,
+    Catalogue,
+    CatalogueEntry,
+    HostSignals,
+    Layout,
+    Observation,
+    Op,
+    Round,
+    Situation,
+)
 from esper_policy_baselines.config import RandomConfig
 from esper_policy_baselines.policies import RandomActor, never
 
@@ -24,13 +35,17 @@ ANYTHING = ActionMasks(
 FULL = ActionMasks(slots=("c",), blueprints=CATALOGUE.names, germinate={}, cull=frozenset({"c"}))
 
 
-def drawn(masks: ActionMasks, epochs: int = 2000, **options: float) -> list[Action]:
+def situation(epoch: int, epochs: int, masks: ActionMasks = ANYTHING, host: str = "h") -> Situation:
+    return Situation(
+        host=host, observation=Observation(host=HostSignals(epoch=epoch, epochs=epochs), slots=()), masks=masks
+    )
+
+
+def drawn(masks: ActionMasks, epochs: int = 2000, number: int = 0, **options: float) -> list[Action]:
     actor = RandomActor(RandomConfig(**options), CATALOGUE)
-    actor.reset(1)
-    return [
-        actor.decide([Observation(host=HostSignals(epoch=epoch, epochs=epochs), slots=())], [masks])[0]
-        for epoch in range(epochs)
-    ]
+    actor.reset(Round(number=number, hosts=("h",), epochs=epochs))
+    decisions = [actor.decide([situation(epoch, epochs, masks)])[0] for epoch in range(epochs)]
+    return [decision.actions[0] for decision in decisions]
 
 
 def shares(actions: list[Action]) -> dict[Op, float]:
@@ -62,11 +77,15 @@ def test_another_seed_draws_something_else() -> None:
     assert drawn(ANYTHING, 50, seed=1) == drawn(ANYTHING, 50, seed=1) != drawn(ANYTHING, 50, seed=2)
 
 
+def test_every_round_draws_something_else_and_can_be_gone_on_with() -> None:
+    assert drawn(ANYTHING, 50, number=3) == drawn(ANYTHING, 50, number=3) != drawn(ANYTHING, 50)
+
+
 def test_null_waits_where_everything_is_possible() -> None:
     actor = never(None, CATALOGUE)
-    actor.reset(2)
-    observation = Observation(host=HostSignals(epoch=3, epochs=9), slots=())
-    assert [action.op for action in actor.decide([observation] * 2, [ANYTHING] * 2)] == [Op.WAIT, Op.WAIT]
+    actor.reset(Round(hosts=("h", "i"), epochs=9))
+    decisions = actor.decide([situation(3, 9), situation(3, 9, host="i")])
+    assert [decision.actions for decision in decisions] == [(), ()]
 
 
 @pytest.mark.parametrize("options", [{"germination": 1.5}, {"germination": -0.1}, {"seed": 0.5}])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.api import (
+    WINDOW_EPOCHS,
     Action,
     ActionMasks,
     Actor,
@@ -17,13 +18,21 @@ from esper_core.api import (
     Catalogue,
     CatalogueEntry,
     EsperError,
+    GateLevel,
+    GateResult,
     GovernorMode,
     HostSignals,
     Layout,
+    LearningCurves,
     Observation,
     Op,
     PairedDifference,
+    Round,
+    SeedEvidence,
+    Site,
+    Situation,
     SlotSignals,
+    SlotState,
     Stage,
 )
 
@@ -57,13 +66,42 @@ def difference(mean: float, standard_error: float = 0.01) -> PairedDifference:
     return PairedDifference(mean=mean, standard_error=standard_error, count=400)
 
 
-def slot(name: str, stage: Stage = Stage.DORMANT, *, layout: Layout = Layout.NCHW, **signals: Any) -> SlotSignals:
-    signals = {"depth": 0.5} | signals
-    return SlotSignals(slot=name, layout=layout, width=8, causal=False, stage=stage, **signals)
+def slot(
+    name: str,
+    stage: Stage = Stage.DORMANT,
+    *,
+    layout: Layout = Layout.NCHW,
+    depth: float = 0.5,
+    contribution: PairedDifference | None = None,
+    **state: Any,
+) -> SlotSignals:
+    site = Site(id=name, path=name, layout=layout, width=8, sample_shape=(8,), depth=depth)
+    evidence = None
+    if contribution is not None:
+        evidence = SeedEvidence(
+            slot=name,
+            seed_id=f"{name}-0",
+            blueprint="conv-light",
+            stage=stage,
+            epochs_in_stage=1,
+            age_epochs=1,
+            alpha=1.0,
+            contribution=contribution,
+        )
+    return SlotSignals(state=SlotState(site=site, stage=stage, **state), evidence=evidence)
 
 
-def host(epoch: int = 8, train: float | None = 0.7, validation: float | None = 0.69, **signals: Any) -> HostSignals:
-    return HostSignals(epoch=epoch, **({"epochs": 40} | signals), train_accuracy=train, validation_accuracy=validation)
+def host(
+    epoch: int = 8,
+    train: float | None = 0.7,
+    validation: float | None = 0.69,
+    train_losses: Sequence[float | None] = (),
+    **signals: Any,
+) -> HostSignals:
+    curves = LearningCurves(
+        train_accuracies=(train,), validation_accuracies=(validation,), train_losses=tuple(train_losses)
+    )
+    return HostSignals(epoch=epoch, **({"epochs": 40} | signals), curves=curves)
 
 
 def masks_of(
@@ -76,15 +114,20 @@ def masks_of(
     return ActionMasks(
         slots=tuple(s.slot for s in slots),
         blueprints=catalogue.names,
-        germinate={s.slot: fitting[s.layout] for s in slots if s.stage is Stage.DORMANT},
-        cull=frozenset(s.slot for s in slots if s.stage.live),
+        germinate={s.slot: fitting[s.state.site.layout] for s in slots if s.state.stage is Stage.DORMANT},
+        cull=frozenset(s.slot for s in slots if s.state.stage.live),
         fossilize=frozenset(fossilize),
     )
 
 
+def ask(policy: Actor, seen: Observation, masks: ActionMasks) -> Action:
+    ((action,),) = (d.actions for d in policy.decide([Situation(host="h", observation=seen, masks=masks)]))
+    return action
+
+
 def decide(seen: HostSignals, *slots: SlotSignals, fossilize: Sequence[str] = (), **options: Any) -> Action:
     masks = masks_of(slots, fossilize)
-    (action,) = build(**options).decide([Observation(host=seen, slots=slots)], [masks])
+    action = ask(build(**options), Observation(host=seen, slots=slots), masks)
     assert masks.allows(action)
     assert action.reason
     return action
@@ -119,13 +162,13 @@ class Script:
     culled: dict[str, tuple[str, ...]] = field(factory=dict)
 
     def run(self, policy: Actor) -> list[Action]:
-        policy.reset(1)
+        policy.reset(Round(hosts=("h",), epochs=self.epochs))
         actions = []
         for epoch in range(self.epochs):
             slots = tuple(self._signals(name, epoch) for name in self.depths)
-            ready = [s.slot for s in slots if s.stage is Stage.PROBATIONARY and s.settled_epochs >= 4]
+            ready = [s.slot for s in slots if s.state.stage is Stage.PROBATIONARY and s.state.settled_epochs >= 4]
             masks = masks_of(slots, [name for name in ready if self._contribution(name) > 0])
-            (action,) = policy.decide([Observation(host=self._host(epoch), slots=slots)], [masks])
+            action = ask(policy, Observation(host=self._host(epoch), slots=slots), masks)
             assert masks.allows(action)
             self._apply(action, epoch)
             actions.append(action)
@@ -334,9 +377,8 @@ def test_every_live_seed_is_looked_after_not_only_the_first():
 def test_the_reason_for_waiting_names_a_governor_that_holds_back():
     seen = host(8, governor=GovernorMode.CONSERVATIVE)
 
-    (action,) = build().decide(
-        [Observation(host=seen, slots=(slot("a"),))], [evolve(masks_of([slot("a")]), germinate={})]
-    )
+    masks = evolve(masks_of([slot("a")]), germinate={})
+    action = ask(build(), Observation(host=seen, slots=(slot("a"),)), masks)
 
     assert "the governor is conservative" in action.reason
 
@@ -435,6 +477,7 @@ def test_every_threshold_of_culling_decides_something(option, value):
         {"germinate_from": 0.5},
         {"plateau_until": 0.6},
         {"plateau_epochs": 0},
+        {"plateau_epochs": WINDOW_EPOCHS},
         {"fit_accuracy": 1.5},
         {"useless_confidence": 0.3},
         {"cull_penalty": -1.0},
@@ -457,16 +500,15 @@ NAMES = ("a", "b", "c")
 any_slots = st.tuples(
     *(
         st.builds(
-            SlotSignals,
-            slot=st.just(name),
+            slot,
+            st.just(name),
+            st.sampled_from(Stage),
             layout=st.sampled_from(Layout),
-            width=st.integers(1, 64),
             depth=st.floats(0.0, 1.0),
-            causal=st.booleans(),
-            stage=st.sampled_from(Stage),
             contribution=differences,
             settled_epochs=st.integers(0, 9),
-            next_gate_score=st.none() | st.floats(0.0, 1.0),
+            next_gate=st.none()
+            | st.builds(GateResult, gate=st.just(GateLevel.G3), passed=st.booleans(), score=st.floats(0.0, 1.0)),
             harmful=st.booleans(),
             culled_blueprints=st.lists(st.sampled_from(CATALOGUE.names), max_size=4).map(tuple),
         )
@@ -476,12 +518,12 @@ any_slots = st.tuples(
 any_observation = st.builds(
     Observation,
     host=st.builds(
-        HostSignals,
+        host,
         epoch=st.integers(0, 40),
         epochs=st.integers(1, 40),
-        train_accuracy=accuracies,
-        validation_accuracy=accuracies,
-        train_losses=st.lists(st.none() | st.floats(0.0, 5.0), max_size=8).map(tuple),
+        train=accuracies,
+        validation=accuracies,
+        train_losses=st.lists(st.none() | st.floats(0.0, 5.0), max_size=8),
         governor=st.sampled_from(GovernorMode),
     ),
     slots=any_slots,
@@ -502,13 +544,17 @@ any_masks = st.builds(
 @given(st.lists(st.tuples(any_observation, any_masks), max_size=4), st.sampled_from([None, ("acme", "lora")]))
 def test_any_action_is_allowed_explained_and_depends_on_its_host_alone(hosts, preference):
     policy = build(preference=preference)
-    policy.reset(len(hosts))
+    names = tuple(f"h{index}" for index in range(len(hosts)))
+    policy.reset(Round(hosts=names, epochs=40))
 
-    actions = policy.decide([seen for seen, _ in hosts], [masks for _, masks in hosts])
+    decisions = policy.decide(
+        [Situation(host=name, observation=seen, masks=masks) for name, (seen, masks) in zip(names, hosts, strict=True)]
+    )
 
-    assert len(actions) == len(hosts)
-    for action, (seen, masks) in zip(actions, hosts, strict=True):
+    assert len(decisions) == len(hosts)
+    for decision, (seen, masks) in zip(decisions, hosts, strict=True):
+        (action,) = decision.actions
         assert masks.allows(action)
         assert action.reason
         assert action.confidence is None or 0.0 <= action.confidence <= 1.0
-        assert build(preference=preference).decide([seen], [masks]) == [action]
+        assert ask(build(preference=preference), seen, masks) == action

@@ -6,7 +6,7 @@ from esper_core.hooks import hookimpl
 from esper_core.specs import BlueprintSpec, Layout
 
 #: The version of Esper's plugin API that this is written for.
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

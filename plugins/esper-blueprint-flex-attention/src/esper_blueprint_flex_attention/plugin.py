@@ -6,7 +6,7 @@ from esper_blueprint_flex_attention.availability import unavailable
 from esper_core.hooks import hookimpl
 from esper_core.specs import BlueprintSpec, Capability, Layout
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from esper_core.hooks import hookimpl
 from esper_core.specs import GateLevel, GateSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 _GATES: Mapping[GateLevel, tuple[str, str]] = {
     GateLevel.G0: ("ModuleGate", "The module has come and fits its site"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from esper_core.hooks import hookimpl
 from esper_core.specs import HostSpec, Layout
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

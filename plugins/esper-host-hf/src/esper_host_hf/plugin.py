@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from esper_core.api import SiteRequest
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from random import Random
 
 from attrs import evolve
 
-from esper_core.api import Action, ActionMasks, Catalogue, NullActor, Observation, Op, derive_seed
+from esper_core.api import Action, ActionMasks, Catalogue, Decision, NullActor, Op, Round, Situation, derive_seed
 from esper_policy_baselines.config import RandomConfig
 
 
@@ -28,25 +28,26 @@ class RandomActor:
     def __init__(self, config: RandomConfig, catalogue: Catalogue) -> None:
         self._config = config
         self._blueprints = catalogue.names
-        self._round = 0
-        self._hosts = 0
+        self._round: Round | None = None
 
-    def reset(self, hosts: int) -> None:
-        """Begin a round with this many hosts; it draws other numbers than the rounds before."""
-        self._round += 1
-        self._hosts = hosts
+    def reset(self, begun: Round) -> None:
+        """Begin a round; each draws other numbers than the rounds before."""
+        self._round = begun
 
-    def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
         """Return one random possible action per host.
 
         Raises:
-            ValueError: if there are not as many hosts as `reset` was told of.
+            ValueError: if a host is none of the round's.
         """
-        asked = zip(range(self._hosts), observations, masks, strict=True)
-        return [self._draw(self._stream(host, observation.host.epoch), mask) for host, observation, mask in asked]
+        return [Decision(actions=[self._draw(self._stream(it), it.masks)]) for it in situations]
 
-    def _stream(self, host: int, epoch: int) -> Random:
-        return Random(derive_seed(self._config.seed, "random-actor", self._round, host, epoch))
+    def _stream(self, situation: Situation) -> Random:
+        if self._round is None:
+            raise ValueError("a round has not begun")
+        host, epoch = self._round.hosts.index(situation.host), situation.observation.host.epoch
+        # Rounds are counted from 1 here: runs of earlier versions drew so.
+        return Random(derive_seed(self._config.seed, "random-actor", self._round.number + 1, host, epoch))
 
     def _draw(self, stream: Random, masks: ActionMasks) -> Action:
         op = self._operation(stream, sorted(masks.ops()))

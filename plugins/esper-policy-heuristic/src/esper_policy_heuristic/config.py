@@ -1,10 +1,11 @@
 """Options of the heuristic policy."""
 
+from math import inf
 from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
-from esper_core.api import Blend
+from esper_core.api import WINDOW_EPOCHS, Blend
 
 #: What is tried first, per layout; a catalogue's other blueprints follow in the catalogue's order.
 PREFERENCE = (
@@ -28,8 +29,8 @@ def _share(default: float, most: float = 1.0) -> Any:
     return field(default=default, validator=[_NUMBER, validators.ge(0.0), validators.le(most)])
 
 
-def _epochs(default: int) -> Any:
-    return field(default=default, validator=[validators.instance_of(int), validators.ge(1)])
+def _epochs(default: int, most: float = inf) -> Any:
+    return field(default=default, validator=[validators.instance_of(int), validators.ge(1), validators.le(most)])
 
 
 def _distinct(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
@@ -49,7 +50,7 @@ class HeuristicConfig:
         fit_by: when a host with room to spare gets there; until then, and until a first seed is live, the bar rises
             to `fit_accuracy` in a straight line from 0.
         max_accuracy_gap: training minus validation accuracy above which the host overfits and is left alone.
-        plateau_epochs: length of a plateau in epochs.
+        plateau_epochs: length of a plateau in epochs; it is compared with the best of the 64 epochs up to its end.
         plateau_improvement: relative improvement of the best training loss that is too small to end a plateau.
         settle_epochs: epochs after a seed's ramp before its contribution is judged.
         useless_confidence: one-sided confidence that the contribution is below zero with which a seed is culled.
@@ -68,7 +69,7 @@ class HeuristicConfig:
     fit_accuracy: float = _share(0.95)
     fit_by: float = _share(0.2)
     max_accuracy_gap: float = _share(0.15)
-    plateau_epochs: int = _epochs(3)
+    plateau_epochs: int = _epochs(3, most=WINDOW_EPOCHS - 1)
     plateau_improvement: float = _share(0.02)
     settle_epochs: int = _epochs(3)
     useless_confidence: float = field(default=0.95, validator=[_NUMBER, validators.ge(0.5), validators.lt(1.0)])

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from esper_core.api import Action, ActionMasks, Catalogue, Observation
+from esper_core.api import Catalogue, Decision, Round, Situation
 from esper_policy_heuristic.config import HeuristicConfig
 from esper_policy_heuristic.preference import preference
 from esper_policy_heuristic.rules import decide
-from esper_policy_heuristic.situation import Situation
+from esper_policy_heuristic.view import HostView
 
 
 class Heuristic:
@@ -20,14 +20,13 @@ class Heuristic:
         self.config = config
         self.order = preference(config, catalogue)
 
-    def reset(self, hosts: int) -> None:
+    def reset(self, begun: Round) -> None:
         """Begin a round; there is nothing to forget."""
 
-    def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
-        """Return one action per host, each allowed by its masks, with the reason in words."""
-        return [decide(self._situation(*seen)) for seen in zip(observations, masks, strict=True)]
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
+        """Return one action per host, allowed by its masks, with the reason in words."""
+        return [Decision(actions=[decide(self._view(situation))]) for situation in situations]
 
-    def _situation(self, observation: Observation, masks: ActionMasks) -> Situation:
-        return Situation(
-            host=observation.host, slots=observation.slots, masks=masks, order=self.order, config=self.config
-        )
+    def _view(self, situation: Situation) -> HostView:
+        seen = situation.observation
+        return HostView(host=seen.host, slots=seen.slots, masks=situation.masks, order=self.order, config=self.config)

@@ -6,7 +6,7 @@ from typing import Any
 from esper_core.hooks import hookimpl
 from esper_core.specs import TaskSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 #: Gradients of text are spiky at first; clipped, a small GPT bears a larger learning rate, and learns faster by it.
 _ADAMW: Mapping[str, Any] = {"optimizer.name": "adamw", "optimizer.lr": 1e-2, "optimizer.clip_norm": 1.0}

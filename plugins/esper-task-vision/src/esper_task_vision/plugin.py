@@ -6,7 +6,7 @@ from typing import Any
 from esper_core.hooks import hookimpl
 from esper_core.specs import TaskSpec
 
-ESPER_API = "1.0"
+ESPER_API = "2.0"
 
 #: Small networks on few images train best with plain SGD; AdamW left the same hosts about 3 points behind.
 _SGD: Mapping[str, Any] = {

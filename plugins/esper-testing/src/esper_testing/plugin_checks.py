@@ -91,13 +91,13 @@ def _check_family(distribution: str, kinds: set[str], known: dict[str, set[str]]
 
 @check("plugin-api-declared", Scope.PLUGIN, CheckLevel.STATIC)
 def api_declared(subject: PluginSubject) -> None:
-    """The plugin's module declares the plugin API version that it was written for: ``ESPER_API = "1.0"``."""
+    """The plugin's module declares the plugin API version that it was written for: ``ESPER_API = "2.0"``."""
     for problem in subject.record.problems:
         if problem.code in {"E121", "E122"}:
             raise CheckFailure(
                 problem.what,
                 cause=problem.why or "it was written for another Esper",
-                fix=problem.fix or 'add ESPER_API = "1.0"',
+                fix=problem.fix or 'add ESPER_API = "2.0"',
             )
 
 

@@ -1,15 +1,14 @@
-"""What a reward term must be: bounded whatever was measured, and without a memory."""
+"""What a reward term must be: bounded whatever was measured, without a memory, and a potential where it says so."""
 
-from math import isfinite
-from random import Random
+from math import isclose, isfinite
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from esper_core.leyline.protocols import RewardTerm
 from esper_core.leyline.specs import RewardTermSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
-from esper_testing.samples import host_evidence, transitions
+from esper_testing.steps import GAMMA, any_step, path
 from esper_testing.subject import Subject
 
 #: How many steps are rewarded.
@@ -28,14 +27,6 @@ class RewardTermSubject(Subject[RewardTermSpec]):
     def build_any(self) -> None:
         """Build one term."""
         self.build()
-
-    def value(self, term: RewardTerm, step: int) -> float:
-        """Return the term's value for a made-up step: some are the first, some have no twin."""
-        draw = Random(step)
-        before, after, twin = host_evidence(3, seed=step)
-        return term.value(
-            None if draw.random() < 0.2 else before, after, transitions(step), None if draw.random() < 0.4 else twin
-        )
 
 
 @check("reward-term-bounds-declared", RewardTermSpec.kind, CheckLevel.STATIC)
@@ -58,7 +49,7 @@ def bounded(subject: RewardTermSubject) -> None:
     """
     term, spec = subject.build(), subject.spec
     for step in range(STEPS):
-        value = subject.value(term, step)
+        value = term.value(any_step(step))
         if not isinstance(value, int | float) or not isfinite(value) or not spec.low <= value <= spec.high:
             raise CheckFailure(
                 f"its value is {value!r}, outside of {spec.low} to {spec.high}",
@@ -69,18 +60,47 @@ def bounded(subject: RewardTermSubject) -> None:
 
 @check("reward-term-stateless", RewardTermSpec.kind, CheckLevel.CONTRACT)
 def stateless(subject: RewardTermSubject) -> None:
-    """The value follows from the arguments alone: hosts take turns, and runs are resumed in the middle."""
+    """The value follows from the step alone: hosts take turns, and runs are resumed in the middle."""
     term = subject.build()
-    first = [subject.value(term, step) for step in range(STEPS)]
-    again = [subject.value(term, step) for step in reversed(range(STEPS))][::-1]
-    fresh = [subject.value(subject.build(), step) for step in range(STEPS)]
+    first = [term.value(any_step(step)) for step in range(STEPS)]
+    again = [term.value(any_step(step)) for step in reversed(range(STEPS))][::-1]
+    fresh = [subject.build().value(any_step(step)) for step in range(STEPS)]
     for one, two, three in zip(first, again, fresh, strict=True):
         if not one == two == three:
             raise CheckFailure(
                 f"the same step was worth {one}, then {two}, and {three} to a new term",
                 cause="a running mean, a best value so far, or another memory",
-                fix="compute it from `before` and `after`",
+                fix="compute it from the step's `before` and `after`",
             )
+
+
+def _declares_potential(spec: RewardTermSpec) -> str | None:
+    return None if spec.potential_based else "for terms that declare `potential_based`"
+
+
+@check("reward-term-potential", RewardTermSpec.kind, CheckLevel.CONTRACT, since="2.0", only=_declares_potential)
+def potential(subject: RewardTermSubject) -> None:
+    """A term that declares `potential_based` telescopes: the way between two states makes no difference to its return.
+
+    Discounted with the run's gamma, two steps are worth the same whatever lies between them. After a terminal step the
+    potential is 0, so then it makes no difference either where the second step leads.
+    """
+    term = subject.build()
+    for seed in range(40):
+        for terminated in (False, True):
+            ways = [path(seed, detour, terminated=terminated) for detour in (1, 2)]
+            if terminated:
+                elsewhere = path(seed + 1000, 1)[1]
+                ways[1] = (ways[1][0], evolve(ways[1][1], after=elsewhere.after, transitions=()))
+            one, other = (term.value(first) + GAMMA * term.value(second) for first, second in ways)
+            if not isclose(one, other, rel_tol=1e-6, abs_tol=1e-6):
+                raise CheckFailure(
+                    f"two ways {'from a state to a terminal step' if terminated else 'between the same two states'} "
+                    f"are worth {one:.6g} and {other:.6g}",
+                    cause="another discount than `step.gamma`, a potential after a terminal step, or one of the action",
+                    fix="return step.gamma * potential(after) - potential(before), with 0 for `after` if step.ended is "
+                    "Ended.TERMINATED; or do not declare `potential_based`",
+                )
 
 
 #: The checks of this module in order.

@@ -1,15 +1,23 @@
 """Made-up situations for policies: what an actor may see of a host, with masks that are sometimes narrower."""
 
 from random import Random
-from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from esper_core.leyline.actions import ActionMasks, GovernorMode
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
-from esper_core.leyline.observation import HostSignals, Observation, SlotSignals
-from esper_core.leyline.sites import Layout
-from esper_core.leyline.stages import Blend, Stage
+from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.learning import Situation
+from esper_core.leyline.observation import (
+    WINDOW_EPOCHS,
+    HostSignals,
+    LearningCurves,
+    Observation,
+    SlotSignals,
+    SlotState,
+)
+from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.stages import Blend, GateLevel, Stage
 from esper_testing.samples import difference
 
 #: Blueprints of every layout, one that nobody may germinate among them.
@@ -25,29 +33,26 @@ CATALOGUE = Catalogue(
 )
 
 
-@frozen(kw_only=True)
-class Situation:
-    """One host before one epoch: what an actor sees, and what is possible."""
+def host_names(count: int) -> tuple[str, ...]:
+    """Return the names of the hosts of a round."""
+    return tuple(f"host{index}" for index in range(count))
 
-    observation: Observation
-    masks: ActionMasks
 
-    def without_slots(self) -> "Situation":
-        """The same host without a slot."""
-        return Situation(
-            observation=evolve(self.observation, slots=()),
-            masks=ActionMasks(slots=(), blueprints=self.masks.blueprints),
-        )
+def without_slots(situation: Situation) -> Situation:
+    """Return the same host without a slot."""
+    return evolve(
+        situation,
+        observation=evolve(situation.observation, slots=()),
+        masks=ActionMasks(slots=(), blueprints=situation.masks.blueprints),
+    )
 
-    def unmeasured(self) -> "Situation":
-        """The same host and seeds where no figure was ever measured."""
-        host = self.observation.host
-        blind = HostSignals(epoch=host.epoch, epochs=host.epochs, governor=host.governor)
-        slots = tuple(
-            evolve(slot, gradient_ratio=None, update_ratio=None, probe=None, contribution=None, next_gate_passed=None)
-            for slot in self.observation.slots
-        )
-        return Situation(observation=Observation(host=blind, slots=slots), masks=self.masks)
+
+def unmeasured(situation: Situation) -> Situation:
+    """Return the same host and seeds where no figure was ever measured."""
+    seen = situation.observation
+    blind = HostSignals(epoch=seen.host.epoch, epochs=seen.host.epochs, governor=seen.host.governor)
+    slots = tuple(SlotSignals(state=evolve(slot.state, next_gate=None)) for slot in seen.slots)
+    return evolve(situation, observation=Observation(host=blind, slots=slots))
 
 
 def only_waiting(situation: Situation) -> Situation:
@@ -58,12 +63,16 @@ def only_waiting(situation: Situation) -> Situation:
 
 def situations(catalogue: Catalogue, hosts: int, epoch: int, epochs: int, seed: int) -> list[Situation]:
     """Return a situation for each host, the same for the same arguments; hosts have different numbers of slots."""
-    return [_situation(Random(f"{seed} {host} {epoch}"), catalogue, 1 + host, epoch, epochs) for host in range(hosts)]
+    return [
+        _situation(Random(f"{seed} {index} {epoch}"), host, catalogue, 1 + index, epoch, epochs)
+        for index, host in enumerate(host_names(hosts))
+    ]
 
 
-def _situation(draw: Random, catalogue: Catalogue, slots: int, epoch: int, epochs: int) -> Situation:
+def _situation(draw: Random, host: str, catalogue: Catalogue, slots: int, epoch: int, epochs: int) -> Situation:
     signals = tuple(_slot(draw, catalogue, index, slots) for index in range(slots))
     return Situation(
+        host=host,
         observation=Observation(host=_host(draw, epoch, epochs), slots=signals),
         masks=_masks(draw, catalogue, signals),
     )
@@ -77,38 +86,38 @@ def _masks(draw: Random, catalogue: Catalogue, slots: tuple[SlotSignals, ...]) -
         return frozenset(name for name in sorted(names) if draw.random() < share)
 
     fitting = {
-        slot.slot: some({entry.name for entry in catalogue if entry.learnable and slot.layout in entry.layouts})
+        slot.slot: some({entry.name for entry in catalogue if entry.fits(slot.state.site)})
         for slot in slots
-        if slot.stage is Stage.DORMANT
+        if slot.state.stage is Stage.DORMANT
     }
     return ActionMasks(
         slots=tuple(slot.slot for slot in slots),
         blueprints=catalogue.names,
         germinate={slot: names for slot, names in fitting.items() if names},
-        cull=some({slot.slot for slot in slots if slot.stage.live}),
-        fossilize=some({slot.slot for slot in slots if slot.stage is Stage.PROBATIONARY}),
+        cull=some({slot.slot for slot in slots if slot.state.stage.live}),
+        fossilize=some({slot.slot for slot in slots if slot.state.stage is Stage.PROBATIONARY}),
         blends=tuple(Blend) if draw.random() < 0.8 else (draw.choice(list(Blend)),),
     )
 
 
 def _host(draw: Random, epoch: int, epochs: int) -> HostSignals:
-    def history(low: float, high: float) -> tuple[float | None, ...]:
-        return tuple(None if draw.random() < 0.05 else draw.uniform(low, high) for _ in range(epoch))
+    def curve(low: float, high: float) -> tuple[float | None, ...]:
+        past = [None if draw.random() < 0.05 else draw.uniform(low, high) for _ in range(epoch)]
+        return tuple(past[-WINDOW_EPOCHS:])
 
-    train_losses, validation_losses = history(0.0, 3.0), history(0.0, 3.0)
-    train_accuracies, validation_accuracies = history(0.0, 1.0), history(0.0, 1.0)
+    train_losses, validation_losses = curve(0.0, 3.0), curve(0.0, 3.0)
     return HostSignals(
         epoch=epoch,
         epochs=epochs,
-        train_loss=train_losses[-1] if epoch else None,
-        validation_loss=validation_losses[-1] if epoch else None,
-        train_accuracy=train_accuracies[-1] if epoch else None,
-        validation_accuracy=validation_accuracies[-1] if epoch else None,
+        curves=LearningCurves(
+            train_losses=train_losses,
+            validation_losses=validation_losses,
+            train_accuracies=curve(0.0, 1.0),
+            validation_accuracies=curve(0.0, 1.0),
+            best_validation_loss=min((loss for loss in validation_losses if loss is not None), default=None),
+            epochs_since_best=draw.randrange(epoch + 1),
+        ),
         random_guess_loss=draw.choice((None, 2.3)),
-        train_losses=train_losses,
-        validation_losses=validation_losses,
-        train_accuracies=train_accuracies,
-        validation_accuracies=validation_accuracies,
         parameters=1000,
         host_parameters=800,
         governor=draw.choice(list(GovernorMode)),
@@ -117,34 +126,54 @@ def _host(draw: Random, epoch: int, epochs: int) -> HostSignals:
 
 
 def _slot(draw: Random, catalogue: Catalogue, index: int, count: int) -> SlotSignals:
-    layout, stage = draw.choice(list(Layout)), draw.choice(list(Stage))
-    place: dict[str, Any] = {
-        "slot": f"site{index}",
-        "layout": layout,
-        "width": 8,
-        "depth": (index + 1) / count,
-        "causal": False,
-    }
-    culled = tuple(draw.choices(catalogue.names, k=draw.randrange(3)))
-    if not stage.holds_module:
-        return SlotSignals(**place, stage=stage, epochs_in_stage=draw.randrange(5), culled_blueprints=culled)
-    return SlotSignals(
-        **place,
+    site = Site(
+        id=f"site{index}",
+        path=f"blocks.{index}",
+        layout=draw.choice(list(Layout)),
+        width=8,
+        sample_shape=(8,),
+        order=index,
+        depth=(index + 1) / count,
+    )
+    stage = draw.choice(list(Stage))
+    state = SlotState(
+        site=site,
         stage=stage,
         epochs_in_stage=draw.randrange(5),
+        culled_blueprints=tuple(draw.choices(catalogue.names, k=draw.randrange(3))),
+    )
+    if not stage.holds_module:
+        return SlotSignals(state=state)
+    verdict = GateResult(gate=GateLevel.G2, passed=draw.random() < 0.5, score=draw.random(), reason="made up")
+    state = evolve(
+        state,
         blueprint=draw.choice(catalogue.names),
         age_epochs=draw.randrange(20),
         blend=list(Blend)[index % len(Blend)],
         ramp_epochs=index,
         alpha=draw.random(),
         parameters=100,
+        settled_epochs=draw.randrange(6),
+        next_gate=draw.choice((None, verdict)),
+        harmful=draw.random() < 0.2,
+    )
+    return SlotSignals(state=state, evidence=_evidence(draw, state))
+
+
+def _evidence(draw: Random, state: SlotState) -> SeedEvidence | None:
+    """What was measured of the slot's seed, if anything was."""
+    if state.blueprint is None or draw.random() < 0.2:
+        return None
+    return SeedEvidence(
+        slot=state.site.id,
+        seed_id=f"{state.site.id}-0",
+        blueprint=state.blueprint,
+        stage=state.stage,
+        epochs_in_stage=state.epochs_in_stage,
+        age_epochs=state.age_epochs,
+        alpha=state.alpha,
         gradient_ratio=draw.choice((None, draw.random())),
         update_ratio=draw.choice((None, draw.random())),
         probe=draw.choice((None, difference(draw.gauss(0, 0.1), 0.02))),
         contribution=draw.choice((None, difference(draw.gauss(0, 0.1), 0.02))),
-        settled_epochs=draw.randrange(6),
-        next_gate_passed=draw.choice((None, True, False)),
-        next_gate_score=draw.choice((None, draw.random())),
-        harmful=draw.random() < 0.2,
-        culled_blueprints=culled,
     )

@@ -22,6 +22,7 @@ from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.resolve import build_config, resolve
 from esper_core.simic.rewards import WeightedTerm
+from esper_core.tamiyo.policy import Policy
 from esper_core.tolaria.host import HostPlan
 
 
@@ -36,7 +37,6 @@ class Assembly:
         host: makes the network.
         recipes: the catalogue, ready to be built.
         gates: the gate set.
-        policy: name and version of the policy.
         terms: the reward.
     """
 
@@ -48,7 +48,6 @@ class Assembly:
     host: Callable[[], HostBuild]
     recipes: Mapping[str, Recipe]
     gates: Mapping[GateLevel, Gate]
-    policy: str
     terms: tuple[WeightedTerm, ...]
 
     @property
@@ -56,12 +55,17 @@ class Assembly:
         """The blueprints that may be germinated."""
         return Catalogue(tuple(recipe.entry for recipe in self.recipes.values()))
 
-    def actor(self) -> Actor:
-        """Build the policy's actor."""
+    def policy(self) -> Policy:
+        """Build the policy.
+
+        Raises:
+            EsperError: E530 if its actor does not offer what its descriptor declares.
+        """
         registered = self.registry.get(PolicySpec.kind, self.config.policy.name)
         options = build_config(registered, self.config.policy.options, path="policy")
         actor: Actor = resolve(registered)(options, self.catalogue)
-        return actor
+        name, capabilities = f"{registered.spec.name} ({registered.origin.title})", registered.spec.capabilities
+        return Policy(actor=actor, name=name, capabilities=capabilities)
 
     def plan(self, name: str) -> HostPlan:
         """Return the plan of one growing host."""
@@ -97,7 +101,6 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
     assert isinstance(host_component.spec, HostSpec)
     names = catalogue_names(config, registry)
     _refuse_idle_options(config, names)
-    policy = registry.get(PolicySpec.kind, config.policy.name)
     return Assembly(
         config=config,
         registry=registry,
@@ -115,7 +118,6 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
             level: resolve(gate)(build_config(gate, config.gates.options.get(level, {}), path=f"gates.{level}"))
             for level, gate in registry.gate_set(config.gates.name).items()
         },
-        policy=f"{policy.spec.name} ({policy.origin.title})",
         terms=tuple(_term(config, registry, index) for index in range(len(config.rewards.terms))),
     )
 

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.learning import PolicyState
 from esper_core.leyline.reports import HostState
 from esper_core.simic.state import LoopState
 from esper_runs.run_directory import write_atomically
@@ -22,7 +23,7 @@ FORMAT = 2
 
 FOLDER = "checkpoints"
 _SUFFIX = ".safetensors"
-_HOST, _LOOP = "host", "loop"
+_HOST, _LOOP, _POLICY = "host", "loop", "policy"
 
 
 @frozen(kw_only=True)
@@ -33,6 +34,7 @@ class Checkpoint:
         epoch: the next epoch.
         hosts: the state of every host, by name.
         loop: what the loop knows of each cohort, by the name of its first host.
+        policies: what the policy of each cohort remembers, if it does, by the same name.
         sequence: number of the next event.
         healthy: no governor had anything to object.
         sinks: what became of every sink's events so far, as plain data.
@@ -41,6 +43,7 @@ class Checkpoint:
     epoch: int
     hosts: Mapping[str, HostState]
     loop: Mapping[str, LoopState]
+    policies: Mapping[str, PolicyState]
     sequence: int
     healthy: bool
     sinks: Mapping[str, Any]
@@ -61,7 +64,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         "healthy": checkpoint.healthy,
         "sinks": checkpoint.sinks,
         "loop": {name: state.record for name, state in checkpoint.loop.items()},
-        "hosts": {host: {"version": state.version, "record": state.record} for host, state in checkpoint.hosts.items()},
+        "hosts": _records(checkpoint.hosts),
+        "policies": _records(checkpoint.policies),
         "channels_last": sorted(name for name, tensor in tensors.items() if _is_channels_last(tensor)),
     }
     header["digest"] = _digest(header, contiguous)
@@ -93,8 +97,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         epoch=header["epoch"],
         hosts={
-            host: HostState(tensors=_part(tensors, _HOST, host), record=saved["record"], version=saved["version"])
-            for host, saved in header["hosts"].items()
+            host: HostState(tensors=_part(tensors, _HOST, host), **saved) for host, saved in header["hosts"].items()
+        },
+        policies={
+            name: PolicyState(tensors=_part(tensors, _POLICY, name), **saved)
+            for name, saved in header["policies"].items()
         },
         loop={
             name: LoopState(tensors=_part(tensors, _LOOP, name), record=record)
@@ -113,11 +120,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def _named(checkpoint: Checkpoint) -> Iterable[tuple[str, Tensor]]:
     """Every tensor under the name that it has in the file."""
-    parts: tuple[tuple[str, Mapping[str, HostState] | Mapping[str, LoopState]], ...]
-    parts = ((_HOST, checkpoint.hosts), (_LOOP, checkpoint.loop))
+    parts: tuple[tuple[str, Mapping[str, HostState | LoopState | PolicyState]], ...]
+    parts = ((_HOST, checkpoint.hosts), (_LOOP, checkpoint.loop), (_POLICY, checkpoint.policies))
     for part, states in parts:
         for owner, state in states.items():
             yield from ((f"{part}//{owner}//{name}", tensor) for name, tensor in state.tensors.items())
+
+
+def _records(states: Mapping[str, HostState | PolicyState]) -> dict[str, Any]:
+    return {owner: {"version": state.version, "record": state.record} for owner, state in states.items()}
 
 
 def _part(tensors: Mapping[str, Tensor], part: str, owner: str) -> dict[str, Tensor]:
@@ -144,10 +155,10 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _of_version_1(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Tensors belonged to hosts only, and sinks were counted from the last resume."""
+    """Tensors were hosts' only, policies had theirs in the loop's record, sinks were counted from the last resume."""
     channels_last = [f"{_HOST}//{name}" for name in header["channels_last"]]
     named = {f"{_HOST}//{name}": tensor for name, tensor in tensors.items()}
-    return {**header, "channels_last": channels_last, "sinks": {}}, named
+    return {**header, "channels_last": channels_last, "sinks": {}, "policies": {}}, named
 
 
 def _prune(folder: Path, keep: int) -> None:

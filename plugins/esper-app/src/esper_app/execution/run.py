@@ -21,14 +21,14 @@ from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_o
 from esper_app.execution.run_lock import exclusive
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
-from esper_core.leyline.actors import NullActor
 from esper_core.leyline.records import plain
 from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.loop import Outcome, run_round
 from esper_core.simic.rollout import Rollout
 from esper_core.simic.services import RunContext
-from esper_core.simic.state import LoopState
+from esper_core.tamiyo.actors import NullActor
+from esper_core.tamiyo.policy import Policy
 from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
 from esper_runs.result import RunEnd, answers_asked, run_result
@@ -172,7 +172,12 @@ class _Parts:
                 for rollout in self.rollouts
                 for report, state in zip(rollout.reports, rollout.capture(), strict=True)
             },
-            loop={rollout.reports[0].host: LoopState(record=rollout.record()) for rollout in self.rollouts},
+            loop={rollout.reports[0].host: rollout.state() for rollout in self.rollouts},
+            policies={
+                rollout.reports[0].host: state
+                for rollout in self.rollouts
+                if (state := rollout.policy_state()) is not None
+            },
             sequence=self.context.hub.next_number,
             healthy=all(r.governor is GovernorMode.NORMAL for rollout in self.rollouts for r in rollout.reports),
             sinks=plain(self.context.hub.counts()),
@@ -181,7 +186,8 @@ class _Parts:
     def restore(self, checkpoint: Checkpoint) -> None:
         for rollout in self.rollouts:
             states = [checkpoint.hosts[report.host] for report in rollout.reports]
-            rollout.restore(states, checkpoint.loop[rollout.reports[0].host].record)
+            name = rollout.reports[0].host
+            rollout.restore(states, checkpoint.loop[name], checkpoint.policies.get(name))
         self.context.hub.restore_counts(checkpoint.sinks)
 
 
@@ -261,8 +267,7 @@ def _rollout(assembly: Assembly, context: RunContext, name: str) -> Rollout:
     grows = name != TWIN
     return Rollout(
         SerialExecutor([GrowingHost(assembly.plan(name))]),
-        assembly.actor() if grows else NullActor(),
-        policy=assembly.policy if grows else "null",
+        assembly.policy() if grows else Policy(actor=NullActor(), name="null"),
         epochs=assembly.config.epochs,
         random_guess_loss=assembly.task.random_guess_loss,
         services=context,

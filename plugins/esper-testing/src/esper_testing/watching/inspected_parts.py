@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+import attrs
 from attrs import frozen
 
-from esper_core.leyline.actions import Action, ActionMasks, Transition
+from esper_core.leyline.actions import Action
 from esper_core.leyline.events import Event
-from esper_core.leyline.evidence import Evidence, GateResult, SeedEvidence
-from esper_core.leyline.observation import Observation
-from esper_core.leyline.protocols import Actor, Gate, Resumable, RewardTerm, Sink
+from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.learning import Decision, PolicyState, Situation, Step, Trajectory
+from esper_core.leyline.protocols import Gate, RewardTerm, Sink
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import GateLevel
+from esper_core.tamiyo.policy import ANSWER, Policy, wrong_answer
 from esper_testing.watching.inspection import GlobalRandom, Inspection
 
 
@@ -72,13 +74,11 @@ class InspectedTerm:
     title: str
     inspection: Inspection
 
-    def value(
-        self, before: Evidence | None, after: Evidence, transitions: Sequence[Transition], twin: Evidence | None
-    ) -> float:
+    def value(self, step: Step) -> float:
         """Return the term's value."""
         with self.inspection:
             generators = GlobalRandom()
-        value = self.term.value(before, after, transitions, twin)
+        value = self.term.value(step)
         with self.inspection as inspection:
             if not isinstance(value, int | float) or not isfinite(value) or not self.low <= value <= self.high:
                 inspection.broken(
@@ -91,36 +91,52 @@ class InspectedTerm:
         return value
 
 
-@frozen
-class InspectedActor:
-    """A policy whose every decision is looked at: an action for each host, within its masks."""
+@frozen(kw_only=True)
+class InspectedPolicy(Policy):
+    """A policy whose every decision is looked at: one for each host, within its masks; and what it saves and learns."""
 
-    actor: Actor
     title: str
     inspection: Inspection
 
-    def reset(self, hosts: int) -> None:
-        """Begin a round."""
-        self.actor.reset(hosts)
-
-    def decide(self, observations: Sequence[Observation], masks: Sequence[ActionMasks]) -> Sequence[Action]:
+    def decide(self, situations: Sequence[Situation]) -> list[Decision]:
         """Decide as the policy does."""
         with self.inspection:
             generators = GlobalRandom()
-        actions = self.actor.decide(observations, masks)
+        decisions: Any = self.actor.decide(situations)
         with self.inspection as inspection:
-            self._require_actions(actions, masks)
+            if (wrong := wrong_answer(decisions, len(situations))) is not None:
+                inspection.broken(
+                    self.title, wrong, cause="an action in place of a decision, or one too few", fix=ANSWER
+                )
+            for decision, situation in zip(decisions, situations, strict=True):
+                self._require_possible(decision, situation)
             generators.require_still(inspection, self.title, "deciding")
-        return actions
+        return list(decisions)
 
-    def _require_actions(self, actions: Any, masks: Sequence[ActionMasks]) -> None:
-        if not isinstance(actions, Sequence) or len(actions) != len(masks):
-            seen = f"decided {actions!r:.80} for {len(masks)} hosts"
-            self.inspection.broken(
-                self.title, seen, cause="one action in place of a list", fix="return one for each host"
-            )
-        for action, mask in zip(actions, masks, strict=True):
-            if not isinstance(action, Action) or not mask.allows(action):
+    def learn(self, trajectories: Sequence[Trajectory]) -> Mapping[str, float]:
+        """Learn as the policy does."""
+        with self.inspection:
+            generators = GlobalRandom()
+        figures = super().learn(trajectories)
+        with self.inspection as inspection:
+            generators.require_still(inspection, self.title, "learning")
+        return figures
+
+    def state(self) -> PolicyState | None:
+        """Return its memory: tensors and plain data, since a checkpoint holds it."""
+        state = super().state()
+        with self.inspection as inspection:
+            try:
+                to_json({} if state is None else state.record)
+            except (TypeError, ValueError) as error:
+                seen = f"has a record in its state that is no plain data: {error}"
+                fix = "put tensors into PolicyState.tensors, and numbers, text, lists and mappings into its record"
+                inspection.broken(self.title, seen, cause="a tensor", fix=fix)
+        return state
+
+    def _require_possible(self, decision: Decision, situation: Situation) -> None:
+        for action in decision.actions:
+            if not situation.masks.allows(action):
                 self.inspection.broken(
                     self.title,
                     f"asked for {_told(action)}, which the masks do not allow",
@@ -129,32 +145,10 @@ class InspectedActor:
                 )
 
 
-@frozen
-class InspectedResumableActor(InspectedActor):
-    """The same for a policy with a memory of its own."""
-
-    def state(self) -> Mapping[str, Any]:
-        """Return its memory, which must be plain data: a checkpoint holds it."""
-        assert isinstance(self.actor, Resumable)
-        state = self.actor.state()
-        with self.inspection as inspection:
-            try:
-                to_json(state)
-            except (TypeError, ValueError) as error:
-                fix = "return numbers, text, lists and mappings"
-                inspection.broken(self.title, f"has a state that is no plain data: {error}", cause="a tensor", fix=fix)
-        return state
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from such a state."""
-        assert isinstance(self.actor, Resumable)
-        self.actor.restore(state)
-
-
-def inspected_actor(actor: Actor, title: str, inspection: Inspection) -> Actor:
-    """Return the policy under inspection; it can be resumed if the policy can."""
-    kind = InspectedResumableActor if isinstance(actor, Resumable) else InspectedActor
-    return kind(actor, title, inspection)
+def inspected_policy(policy: Policy, title: str, inspection: Inspection) -> Policy:
+    """Return the policy under inspection."""
+    parts = {field.name: getattr(policy, field.name) for field in attrs.fields(Policy)}
+    return InspectedPolicy(**parts, title=title, inspection=inspection)
 
 
 @frozen
@@ -194,8 +188,6 @@ class InspectedSink:
         self.sink.close()
 
 
-def _told(action: Any) -> str:
-    if not isinstance(action, Action):
-        return f"{action!r:.80}"
+def _told(action: Action) -> str:
     words = (action.op.name, action.blueprint, action.slot and f"in {action.slot}", action.blend)
     return " ".join(str(word) for word in words if word)

@@ -8,10 +8,11 @@ import attrs
 from attrs import frozen
 
 from esper_app.execution.assembly import Assembly
-from esper_core.leyline.protocols import Actor, Sink
+from esper_core.leyline.protocols import Sink
 from esper_core.leyline.specs import BlueprintSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
 from esper_core.plugins.registry import Registry
-from esper_testing.watching.inspected_parts import InspectedGate, InspectedSink, InspectedTerm, inspected_actor
+from esper_core.tamiyo.policy import Policy
+from esper_testing.watching.inspected_parts import InspectedGate, InspectedSink, InspectedTerm, inspected_policy
 from esper_testing.watching.inspected_seeds import inspected_recipe
 from esper_testing.watching.inspected_task import InspectedHost, InspectedTask
 from esper_testing.watching.inspection import Inspection, explaining
@@ -54,11 +55,10 @@ class InspectedAssembly(Assembly):
 
     inspection: Inspection
 
-    def actor(self) -> Actor:
-        """Build the policy's actor, under inspection."""
-        return inspected_actor(
-            super().actor(), _title(self.registry, PolicySpec.kind, self.config.policy.name), self.inspection
-        )
+    def policy(self) -> Policy:
+        """Build the policy, under inspection."""
+        title = _title(self.registry, PolicySpec.kind, self.config.policy.name)
+        return inspected_policy(super().policy(), title, self.inspection)
 
 
 def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:

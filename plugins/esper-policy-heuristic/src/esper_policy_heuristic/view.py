@@ -9,7 +9,7 @@ from esper_policy_heuristic.config import HeuristicConfig
 
 
 @frozen(kw_only=True)
-class Situation:
+class HostView:
     """One host before one epoch.
 
     Attributes:
@@ -29,7 +29,7 @@ class Situation:
     @property
     def progress(self) -> float:
         """The share of the run that is over, 0 to 1."""
-        return self.host.epoch / max(1, self.host.epochs)
+        return self.host.progress
 
     @property
     def fit_bar(self) -> float:
@@ -50,7 +50,7 @@ class Situation:
     @property
     def live(self) -> int:
         """How many seeds are live."""
-        return sum(slot.stage.live for slot in self.slots)
+        return sum(slot.state.stage.live for slot in self.slots)
 
     @property
     def germinable(self) -> tuple[SlotSignals, ...]:
@@ -66,8 +66,9 @@ class Situation:
 
     def on_plateau(self) -> bool:
         """Say whether the training loss has hardly improved lately; no if too few losses are known."""
-        recent = [loss for loss in self.host.train_losses[-self.config.plateau_epochs :] if loss is not None]
-        before = [loss for loss in self.host.train_losses[: -self.config.plateau_epochs] if loss is not None]
+        losses = self.host.curves.train_losses
+        recent = [loss for loss in losses[-self.config.plateau_epochs :] if loss is not None]
+        before = [loss for loss in losses[: -self.config.plateau_epochs] if loss is not None]
         if len(recent) < self.config.plateau_epochs or not before:
             return False
         return min(recent) > min(before) * (1.0 - self.config.plateau_improvement)
