@@ -93,7 +93,7 @@ def remark(name: str, value: float | None, threshold: float, text: str) -> Check
     return Check(ok=not low, text=f"{name} is below {threshold:g}: {text}", note=True)
 
 
-def surely_above(name: str, difference: PairedDifference | None, threshold: float, confidence: float) -> Check:
+def lower_bound_above(name: str, difference: PairedDifference | None, threshold: float, confidence: float) -> Check:
     """Require the lower confidence bound to exceed `threshold`, in nats."""
     if difference is None or not difference.finite:
         return _unusable_difference(name, difference)
@@ -108,7 +108,7 @@ def surely_above(name: str, difference: PairedDifference | None, threshold: floa
     )
 
 
-def not_surely_below(
+def upper_bound_at_least(
     name: str, difference: PairedDifference | None, threshold: float, confidence: float, *, hopeless: bool = False
 ) -> Check:
     """Require the upper confidence bound to be at least `threshold`, in nats; if `hopeless`, one below is harmful."""

@@ -6,10 +6,10 @@ from esper_gates_standard.checks import (
     at_least,
     at_most,
     fact,
+    lower_bound_above,
     no_error,
-    not_surely_below,
     remark,
-    surely_above,
+    upper_bound_at_least,
     verdict,
 )
 from esper_gates_standard.config import G1Config, G2Config, G3Config, G5Config
@@ -96,7 +96,7 @@ class TrialGate:
                 ),
                 _finite(evidence),
                 *_isolated(evidence),
-                not_surely_below(
+                upper_bound_at_least(
                     "probe", evidence.probe, -config.harm_margin_nats, config.harm_confidence, hopeless=True
                 ),
                 remark("update_ratio", evidence.update_ratio, config.inert_update_ratio, "the seed is still inert"),
@@ -122,10 +122,10 @@ class RampGate:
         return verdict(
             GateLevel.G3,
             [
-                surely_above("contribution", evidence.contribution, -margin, confidence),
+                lower_bound_above("contribution", evidence.contribution, -margin, confidence),
                 fact("ramp_done", evidence.ramp_done, good="the ramp is done", bad="the ramp is not done"),
                 _finite(evidence),
-                not_surely_below("contribution", evidence.contribution, -margin, confidence, hopeless=True),
+                upper_bound_at_least("contribution", evidence.contribution, -margin, confidence, hopeless=True),
             ],
         )
 
@@ -147,14 +147,14 @@ class FossilGate:
         return verdict(
             GateLevel.G5,
             [
-                surely_above(
+                lower_bound_above(
                     "contribution", evidence.contribution, config.min_contribution_nats, config.threshold_confidence
                 ),
-                surely_above("contribution", evidence.contribution, 0.0, config.sign_confidence),
+                lower_bound_above("contribution", evidence.contribution, 0.0, config.sign_confidence),
                 *_enough_samples(evidence, config.min_samples),
                 at_least("settled_epochs", evidence.settled_epochs, config.min_settled_epochs),
                 _finite(evidence),
-                not_surely_below(
+                upper_bound_at_least(
                     "contribution",
                     evidence.contribution,
                     -config.harm_margin_nats,
@@ -201,4 +201,4 @@ def _no_regression(evidence: SeedEvidence, config: G5Config) -> list[Check]:
     """Compare the network with its twin, if it has one. A loss of the whole network does not make one seed harmful."""
     if evidence.host_gain is None:
         return []
-    return [not_surely_below("host_gain", evidence.host_gain, -config.twin_margin_nats, config.twin_confidence)]
+    return [upper_bound_at_least("host_gain", evidence.host_gain, -config.twin_margin_nats, config.twin_confidence)]
