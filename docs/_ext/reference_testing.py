@@ -23,7 +23,7 @@ def check_pages() -> dict[str, str]:
         levels,
     ]
     for kind, checks in groupby(CHECKS, key=lambda check: check.kind):
-        parts.append(f"## Checks for a {kind.value.replace('-', ' ')}")
+        parts.append(f"## Checks for a {kind.replace('-', ' ')}")
         parts += [_check(check) for check in checks]
     return {"checks.md": page("Checks", *parts)}
 
