@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``make docs``. Nothing is fetched from anywhere."""
+"""How Sphinx builds the documentation: ``make docs``. It needs no network."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ release = version = esper_core.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference"]
 exclude_patterns = ["_build", "_ext", "generated/parts"]
 highlight_language = "none"
-# In docstrings, single backticks mark code; quotes and dashes mean what they are.
+# In docstrings, single backticks mark code; quotes and dashes are not converted.
 default_role = "literal"
 smartquotes = False
 
@@ -25,7 +25,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 nitpicky = True
-# Annotations name classes of other libraries and of modules that are not public: they are shown, and lead nowhere.
+# Annotations name classes of other libraries and of private modules: they are shown without a link.
 nitpick_ignore_regex = [(r"py:.*", r"(?!esper_core\.(adapting|api|hooks|nn|specs|testing)\.\w+$).*")]
 
 html_theme = "furo"

@@ -1,4 +1,4 @@
-"""The Sphinx extension that writes what follows from the code: ``docs/generated``, anew with every build."""
+"""The Sphinx extension that generates documentation from the code: it writes ``docs/generated`` in every build."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Write the pages before Sphinx looks for documents, and mend links that lead out of the documentation."""
+    """Write the pages before Sphinx looks for documents, and correct links that lead out of the documentation."""
     app.connect("config-inited", lambda app, config: write_pages(Path(app.srcdir) / "generated"))
-    app.connect("source-read", _mend_links)
+    app.connect("source-read", _correct_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def write_pages(folder: Path) -> None:
-    """Write all pages, leave those that have not changed, and remove those that are gone."""
+    """Write the pages that have changed, and remove those that no longer exist."""
     own = [path.parent.name for path in sorted(ROOT.glob("plugins/*/README.md"))]
     plugins = load_plugins(tolerant=True)
     pages = {
@@ -51,6 +51,6 @@ def write_pages(folder: Path) -> None:
         path.unlink()
 
 
-def _mend_links(app: Sphinx, name: str, source: list[str]) -> None:
+def _correct_links(app: Sphinx, name: str, source: list[str]) -> None:
     if not name.startswith("generated/"):
         source[0] = with_links_into_the_site(source[0], Path(app.srcdir) / f"{name}.md", ROOT)

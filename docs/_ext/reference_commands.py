@@ -1,4 +1,4 @@
-"""The command line, as the commands describe themselves."""
+"""The command line, from the help of its commands."""
 
 from collections.abc import Iterator
 
@@ -12,19 +12,19 @@ _WIDTH = 100
 
 def command_pages() -> dict[str, str]:
     """Return the page with the help of every command."""
-    return {"command-line.md": page("Command line", *_told(cli, _context(cli, "esper", None)))}
+    return {"command-line.md": page("Command line", *_help(cli, _context(cli, "esper", None)))}
 
 
-def _told(command: click.Command, context: click.Context) -> Iterator[str]:
+def _help(command: click.Command, context: click.Context) -> Iterator[str]:
     if context.parent is not None:
         yield f"## `{context.command_path}`"
     yield code(command.get_help(context), "text")
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            # Commands are imported when they are called; until then a group has only their names.
+            # Commands are imported when they are called; until then a group only has their names.
             _, found, _ = command.resolve_command(context, [name])
             assert found is not None
-            yield from _told(found, _context(found, name, context))
+            yield from _help(found, _context(found, name, context))
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:

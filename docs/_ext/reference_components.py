@@ -17,9 +17,9 @@ from esper_core.plugins.records import Registered
 def component_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str]:
     """Return the page about kinds."""
     parts = [
-        "A plugin offers components by returning descriptors from its hooks. A descriptor is a frozen record; what it "
-        "names by an import string is imported on first use.",
-        "## What all descriptors have",
+        "A plugin offers components by returning descriptors from its hooks. A descriptor is a frozen record; the "
+        "objects that it names by import strings are imported on first use.",
+        "## Fields of all descriptors",
         fields_table(ComponentSpec, defaults=python_default),
         "### Capabilities",
         prose(specs.Capability.__doc__),
@@ -41,17 +41,17 @@ def _offered(kind: PluginKind) -> str:
     hook = f"[`{kind.hook}`](hooks/{kind.hook}.md)" if kind in KINDS else f"`{kind.hook}`"
     place = f"A run's configuration has its options in `{kind.section.options_at}`." if kind.section else ""
     provisional = f"**Provisional**, it may change in any version: {kind.provisional}." if kind.provisional else ""
-    return " ".join(filter(None, [f"Offered by the hook {hook}.", _gives(kind), place, provisional]))
+    return " ".join(filter(None, [f"Offered by the hook {hook}.", _returned(kind), place, provisional]))
 
 
-def _gives(kind: PluginKind) -> str:
+def _returned(kind: PluginKind) -> str:
     module, _, name = kind.protocol.partition(":")
     known = module == api.__name__ and hasattr(api, name)
-    return f"The factory gives a {{py:class}}`{module}.{name}`." if known else ""
+    return f"The factory returns a {{py:class}}`{module}.{name}`." if known else ""
 
 
 def registered(plugins: PluginSet, own: Iterable[str], kind: PluginKind) -> Iterator[Registered]:
-    """Yield the bundled components of a kind, in order of their plugins."""
+    """Yield the bundled components of a kind, in the order of their plugins."""
     for record in plugins.records:
         if record.origin.distribution in own:
             yield from (it for it in record.components if type(it.spec) is kind.spec)

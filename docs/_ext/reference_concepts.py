@@ -1,4 +1,4 @@
-"""Tables of the guide that follow from the code."""
+"""Tables in the guide that are generated from the code."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,8 +16,8 @@ _RECORDS = (PairedDifference, SeedEvidence, Evidence, EpochMetrics, GateResult)
 def concept_parts(plugins: PluginSet, own: Sequence[str]) -> dict[str, str]:
     """Return the tables that ``concepts.md`` includes."""
     return {
-        "parts/transitions.md": table(["from", "to", "gates in front of it"], _transitions()),
-        "parts/gates.md": table(["set", "level", "what it asks"], _gates(plugins, own)),
+        "parts/transitions.md": table(["from", "to", "gates that must pass"], _transitions()),
+        "parts/gates.md": table(["set", "level", "what it requires"], _gates(plugins, own)),
         "parts/evidence.md": "\n\n".join(
             f"### `{cls.__name__}`\n\n{prose(cls.__doc__)}\n\n{fields_table(cls)}" for cls in _RECORDS
         ),

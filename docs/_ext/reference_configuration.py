@@ -1,11 +1,15 @@
 """Every option with its type, default and meaning, from the configuration classes."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import attrs
 from reference_components import registered
 from reference_markdown import escaped, fields_table, page, written_default
 
 from esper_app.configuration.config import RewardTermConfig, RunConfig, RunSettings
+from esper_app.configuration.config_text import template_toml
 from esper_app.configuration.option_docs import attribute_docs
 from esper_app.configuration.places import CORE_SECTIONS
 from esper_core.leyline.kinds import PluginKind
@@ -15,16 +19,18 @@ from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import config_class
 
 INTRO = """\
-A configuration is laid in layers: the built-in defaults, what the task suggests, a TOML file (`--config FILE`), and the
-command line (`--set KEY=VALUE`). `esper config show TASK` prints what holds and where each value comes from,
-`esper config init TASK` a file to begin with. An unknown key is an error, and so is a value of the wrong type.
+A configuration has four layers: the built-in defaults, the task's settings, a TOML file (`--config FILE`), and the
+command line (`--set KEY=VALUE`). Each overrides the one before. `esper config show TASK` prints the resulting values
+and where each comes from, and `esper config init TASK` prints a file to start from. An unknown key is an error, and so
+is a value of the wrong type.
 
-`"none"` stands for no value, since TOML has none. Where no value means "choose what suits", `"auto"` may be written."""
+TOML has no null, so `"none"` is written for what the descriptions below call None. If the option is not a text,
+`"auto"` means the same; it is shown where Esper then chooses a value."""
 
 
 def configuration_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str]:
     """Return the page about the core's keys and the page about the options of bundled components."""
-    sections = attribute_docs(RunConfig)
+    sections, automatic = attribute_docs(RunConfig), _automatic()
     parts = [INTRO, "## Keys without a section", fields_table(RunSettings, title="key", defaults=written_default)]
     for name in ("task", "host"):
         parts += [f"## `[{name}]`", _sentence(sections[name]), "`name`, and the options of that component."]
@@ -32,11 +38,11 @@ def configuration_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str
         parts += [
             f"## `[{name}]`",
             _sentence(sections[name]),
-            fields_table(cls, title="key", defaults=written_default, leave_out=["options"]),
+            fields_table(cls, title="key", defaults=_default_in(name, automatic), leave_out=["options"]),
         ]
     parts += [
         "### `[[rewards.terms]]`",
-        "One table for each term: these keys, and the term's options.",
+        "One table for each term, with these keys and the term's options.",
         fields_table(RewardTermConfig, title="key", defaults=written_default, leave_out=["options"]),
         f"## `[blueprints]`\n\n{_sentence(sections['blueprints'])}",
     ]
@@ -50,10 +56,25 @@ def configuration_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str
         "configuration.md": page("Configuration", *parts),
         "options.md": page(
             "Options of components",
-            "The options of everything that bundled plugins offer. `esper plugins info NAME` shows those of any other.",
+            "The options of all components in bundled plugins. `esper plugins info NAME` shows those of any plugin.",
             *components,
         ),
     }
+
+
+def _automatic() -> frozenset[tuple[str, str]]:
+    """Return the section and the key of each option that `esper config` shows as "auto" by default."""
+    section, found = "", set()
+    for line in template_toml().splitlines():
+        if header := re.fullmatch(r"\[(.+)\]", line):
+            section = header[1]
+        elif option := re.fullmatch(r'# (\w+) = "auto"', line):
+            found.add((section, option[1]))
+    return frozenset(found)
+
+
+def _default_in(section: str, automatic: frozenset[tuple[str, str]]) -> Callable[["attrs.Attribute[Any]"], str]:
+    return lambda option: '`"auto"`' if (section, option.name) in automatic else written_default(option)
 
 
 def _component(it: Registered, kind: PluginKind) -> Iterator[str]:

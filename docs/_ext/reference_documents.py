@@ -1,4 +1,4 @@
-"""Documents that stand elsewhere in the repository become pages, and links lead to pages."""
+"""Turns documents elsewhere in the repository into pages, and makes links lead to pages."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from reference_markdown import page
 
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!\w+:|#|/generated/)([^)#\s]+)(#[^)\s]*)?\)")
 
-#: The guide, in the order of reading; documents that are not named here come last.
+#: The guide, in reading order; documents that are not named here come last.
 _GUIDE = ("tutorial", "concepts", "plugins", "conformance", "errors", "architecture")
 
 _REFERENCE = ("hooks", "kinds", "configuration", "options", "command-line", "manifest", "checks", "api")
@@ -27,7 +27,7 @@ def copied_pages(root: Path, plugins: Sequence[str]) -> dict[str, str]:
 
 
 def contents(docs: Path, pages: Iterable[str]) -> str:
-    """Return the tables of contents: the guide is what stands in `docs`, the reference what is generated."""
+    """Return the tables of contents: the guide is in `docs`, the reference is generated."""
     written = sorted(path.stem for path in docs.glob("*.md") if path.stem != "index")
     guide = [*(name for name in _GUIDE if name in written), *(name for name in written if name not in _GUIDE)]
     trees = {
@@ -43,14 +43,14 @@ def contents(docs: Path, pages: Iterable[str]) -> str:
 
 
 def with_links_into_the_site(text: str, document: Path, root: Path) -> str:
-    """Return a document whose relative links lead to pages; where there is no page, the text stays without a link."""
+    """Return a document whose relative links lead to pages; if there is no page, the link becomes plain text."""
 
-    def mended(link: re.Match[str]) -> str:
+    def corrected(link: re.Match[str]) -> str:
         text, target, fragment = link[1], link[2], link[3] or ""
         found = _page((document.parent / target).resolve(), root)
         return f"[{text}]({found}{fragment})" if found else text
 
-    return _LINK.sub(mended, text)
+    return _LINK.sub(corrected, text)
 
 
 def _page(target: Path, root: Path) -> str | None:

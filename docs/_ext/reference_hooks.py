@@ -1,4 +1,4 @@
-"""One page for each hook: its exact signature, what it is for, and an example that a test runs."""
+"""One page for each hook: its exact signature, its purpose, and an example that a test runs."""
 
 import ast
 import inspect
@@ -11,22 +11,22 @@ from reference_markdown import code, escaped, page, table
 from esper_core import hooks
 from esper_core.plugins.kinds import KINDS
 
-#: When the hooks of a class are called: in a word, and in a sentence.
+#: When the hooks of a class are called: in a few words, and in a sentence.
 _WHEN: Mapping[type, tuple[str, str]] = {
     hooks.RegistrationSpecs: ("at start", "Called once, when plugins are loaded."),
     hooks.ResolutionSpecs: (
-        "on a question",
-        "Called where the question arises; the first answer that is not None counts.",
+        "on request",
+        "Called when the answer is needed; the first answer that is not None counts.",
     ),
     hooks.ObserverSpecs: (
         "in a run",
-        "Called while a run goes on; results are ignored, what is raised is reported and counted.",
+        "Called during a run; results are ignored, and exceptions are reported and counted.",
     ),
 }
 
-#: Hooks that differ from their class in this.
+#: Hooks that are not called at the same time as the others of their class.
 _WHEN_ELSE: Mapping[str, tuple[str, str]] = {
-    "esper_commands": ("on a question", "Called where a command is asked for that the core does not have."),
+    "esper_commands": ("on request", "Called when a command is requested that the core does not have."),
 }
 
 
@@ -51,7 +51,7 @@ def hook_pages() -> dict[str, str]:
 
 
 def signature(function: ast.FunctionDef) -> str:
-    """Return the line with which a plugin implements a hook: without `self`, and without quotes around types."""
+    """Return the signature of a plugin's implementation of a hook: without `self`, and without quotes around types."""
     arguments = ", ".join(
         f"{it.arg}: {_annotation(it.annotation)}" for it in function.args.args[1:] if it.annotation is not None
     )
@@ -80,7 +80,7 @@ def _page(specification: type, function: ast.FunctionDef) -> str:
     text, _, example = (ast.get_docstring(function) or "").partition(">>> ")
     kind = next((kind for kind in KINDS if kind.hook == function.name), None)
     of = f"`{kind.spec.__name__}`" if kind else ""
-    descriptor = f"Its descriptors are described under [plugin kinds](../kinds.md): {of}." if kind else ""
+    descriptor = f"[Plugin kinds](../kinds.md) describes its descriptors: {of}." if kind else ""
     return page(
         f"`{function.name}`",
         code(f"@hookimpl\n{signature(function)}", "python"),

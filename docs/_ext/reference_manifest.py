@@ -1,4 +1,4 @@
-"""The manifest of a run and a lock, field by field, from the records that they are made of."""
+"""The manifest of a run and a lock, field by field, from the classes of their records."""
 
 import attrs
 from reference_markdown import fields_table, page, prose
@@ -7,13 +7,13 @@ from esper_app.execution import manifest
 from esper_app.locks import lock
 
 INTRO = """\
-Every run writes `manifest.json`: everything that would have to be the same for the same result. It is JSON; what is not
-known is `null`. `esper run --locked` takes a manifest, or the directory of its run, as a lock."""
+Every run writes `manifest.json`. It contains everything that must be the same to get the same result. It is JSON; a
+value that is not known is `null`. `esper run --locked` accepts a manifest, or the directory of its run, as a lock."""
 
 LOCKS = """\
 `esper plugins lock` writes a file with `"kind": "{kind}"`, `"format": {format}`, the `core`, the `plugins`
-(each with the fields that it shares with a manifest), and the `digest` of them all. Another format is refused, and so
-is content that does not have the digest."""
+(each with the fields that it shares with a manifest), and a `digest` over all of them. A file with another format, or
+whose content does not match its digest, is refused."""
 
 
 def manifest_pages() -> dict[str, str]:
@@ -28,9 +28,9 @@ def manifest_pages() -> dict[str, str]:
             "## A plugin, or the core",
             prose(lock.LockedPlugin.__doc__) + " In a manifest and in a lock:",
             fields_table(lock.LockedPlugin),
-            "In a manifest, a plugin has these fields as well:",
+            "In a manifest, a plugin also has these fields:",
             fields_table(manifest.PluginEntry, leave_out=shared),
-            "And the core these:",
+            "The core also has these:",
             fields_table(manifest.CoreEntry, leave_out=shared),
             "## A lock",
             LOCKS.format(kind=lock.LOCK, format=lock.FORMAT),

@@ -27,18 +27,18 @@ def code(text: str, language: str = "") -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text of a docstring in which only code marks mean something."""
+    """Return the text of a docstring with all markup escaped except code marks."""
     pieces = re.split(r"(`+[^`]+`+)", text)
     return "".join(it if i % 2 else re.sub(r"([*<\\])", r"\\\1", it) for i, it in enumerate(pieces))
 
 
 def prose(docstring: str | None) -> str:
-    """Return a docstring's text in front of its first section (``Attributes:`` and the like)."""
+    """Return a docstring's text up to its first section (``Attributes:`` and the like)."""
     return escaped(_SECTION.split(cleandoc(docstring or ""))[0].strip())
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table, an empty text if there are no rows."""
+    """Return a table; an empty text if there are no rows."""
     lines = [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
     if not lines:
         return ""
@@ -52,7 +52,7 @@ def fields_table(
     defaults: Callable[["attrs.Attribute[Any]"], str] | None = None,
     leave_out: Iterable[str] = (),
 ) -> str:
-    """Return a table of the fields of an attrs class: name, type, default (if it is asked for), description."""
+    """Return a table of the fields of an attrs class: name, type, default (if requested), description."""
     docs, left_out = attribute_docs(cls), set(leave_out)
     rows = [
         [
@@ -68,19 +68,19 @@ def fields_table(
 
 
 def type_name(annotation: Any) -> str:
-    """Return an annotation without the modules of its classes."""
+    """Return an annotation without module names."""
     text = annotation if isinstance(annotation, str) else formatannotation(annotation)
     return _DOTTED.sub(r"\1", text).replace("'", "").replace('"', "")
 
 
 def written_default(option: "attrs.Attribute[Any]") -> str:
-    """Return the default of a field as it would stand in a configuration file."""
+    """Return the default of a field as it is written in a configuration file."""
     if option.default is attrs.NOTHING:
         return "required"
     value = option.default
     if factory := getattr(value, "factory", None):
         if getattr(value, "takes_self", False):
-            return "follows from the others"
+            return "depends on other options"
         value = factory()
     if isinstance(value, IntEnum):
         value = value.name.lower()
@@ -88,7 +88,7 @@ def written_default(option: "attrs.Attribute[Any]") -> str:
 
 
 def python_default(option: "attrs.Attribute[Any]") -> str:
-    """Return the default of a field as it would stand in Python."""
+    """Return the default of a field as it is written in Python."""
     if option.default is attrs.NOTHING:
         return "required"
     factory = getattr(option.default, "factory", None)

@@ -1,4 +1,4 @@
-"""The checks of the conformance suite, from the one list that there is."""
+"""The checks of the conformance suite, from their list."""
 
 from itertools import groupby
 
@@ -11,7 +11,7 @@ _LEVELS = {
     CheckLevel.STATIC: "descriptors only",
     CheckLevel.CONTRACT: "a few forward passes",
     CheckLevel.TRAINING: "some optimizer steps",
-    CheckLevel.PERF: "quiet hardware; on request",
+    CheckLevel.PERF: "idle hardware; on request",
 }
 
 
@@ -19,11 +19,11 @@ def check_pages() -> dict[str, str]:
     """Return the page about all checks."""
     levels = table(["level", "what it needs"], ([f"`{it.name.lower()}`", text] for it, text in _LEVELS.items()))
     parts = [
-        f"`esper plugins check NAME` runs these {len(CHECKS)} checks; each demands what its text says.",
+        f"`esper plugins check NAME` runs these {len(CHECKS)} checks; each text says what a check requires.",
         levels,
     ]
     for kind, checks in groupby(CHECKS, key=lambda check: check.kind):
-        parts.append(f"## For a {kind.value.replace('-', ' ')}")
+        parts.append(f"## Checks for a {kind.replace('-', ' ')}")
         parts += [_check(check) for check in checks]
     return {"checks.md": page("Checks", *parts)}
 

@@ -193,19 +193,19 @@ def test_a_directory_that_is_not_there_is_told(site, tmp_path):
 def test_a_name_of_espers_own_is_warned_of(new):
     done = new("blueprint", "conv-light")
     assert done.exit_code == 0
-    assert "warning: esper-blueprint-conv-light is a distribution of Esper's own" in done.output
+    assert "warning: esper-blueprint-conv-light is one of Esper's own distributions" in done.output
 
 
 def test_an_installed_distribution_of_that_name_is_warned_of(new, install):
     install("esper-blueprint-foo")
-    assert "warning: a distribution esper-blueprint-foo is installed" in new("blueprint", "foo").output
+    assert "warning: the distribution esper-blueprint-foo is installed" in new("blueprint", "foo").output
 
 
 def test_a_component_of_that_name_is_warned_of(new, install):
     install("acme-shop-foo")
     done = new("blueprint", "foo")
     assert done.exit_code == 0
-    assert "(acme-shop-foo 0.1.0) offers a blueprint" in done.output
+    assert "(acme-shop-foo 0.1.0) also offers a blueprint" in done.output
     assert "acme-shop-foo/foo" in done.output
 
 
@@ -215,7 +215,7 @@ def test_a_component_of_another_kind_is_no_clash(new, install):
 
 
 def test_a_gate_set_of_that_name_is_warned_of(new):
-    assert 'offers a gate "strict" too' in new("gate", "strict").output
+    assert 'also offers a gate "strict"' in new("gate", "strict").output
 
 
 def test_a_selection_of_plugins_that_cannot_be_had_is_told_before_anything_is_written(new, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 
 from esper_app.cli.root import cli
 from esper_app.configuration.config import RunSettings
+from esper_app.configuration.config_text import template_toml
 from esper_app.configuration.option_docs import attribute_docs
 from esper_app.configuration.places import CORE_SECTIONS
 from esper_app.execution.manifest import CoreEntry, Manifest, PluginEntry
@@ -166,6 +167,14 @@ def test_every_option_is_there_with_its_default_and_what_it_means(site):
                 assert spaced(docs[field.name]) in [row[-1] for row in rows[field.name]]
     assert [row[1] for row in rows["epochs"]] == ["20"]
     assert ["tuple[str, ...]", '["console", "jsonl"]'] in [row[:2] for row in rows["names"]]
+
+
+def test_the_default_of_an_option_is_what_esper_config_writes(site):
+    rows = site.rows("generated/configuration")
+    written = re.findall(r'^# (\w+) = ("auto"|"none")$', template_toml(), re.MULTILINE)
+    assert {value for _, value in written} == {'"auto"', '"none"'}
+    for key, value in written:
+        assert value in [row[1] for row in rows[key]], key
 
 
 def test_every_option_of_a_bundled_component_is_there(site, plugins):

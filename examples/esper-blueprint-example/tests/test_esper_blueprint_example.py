@@ -1,4 +1,4 @@
-"""What is special about coordinate attention. That it is a sound blueprint is shown by the conformance suite."""
+"""Tests of coordinate attention. The conformance suite tests that it is a correct blueprint."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Everything that Esper demands of a blueprint: one test for each check of the conformance suite."""
+"""Everything that Esper requires of a blueprint: one test for each check of the conformance suite."""
 
 from esper_testing import BlueprintSuite
 

@@ -98,7 +98,7 @@ def test_causal_is_what_does_not_look_ahead(name: str, length: int) -> None:
 
 @pytest.mark.parametrize(
     ("order", "why"),
-    [([0, 1, 0], "parts.0 runs 2 times"), ([0], "parts.1 runs 0 times"), ([1, 0], "another order")],
+    [([0, 1, 0], "parts.0 runs 2 times"), ([0], "parts.1 runs 0 times"), ([1, 0], "a different order")],
 )
 def test_what_does_not_run_once_and_in_order_is_refused(order: list[int], why: str) -> None:
     network = net()

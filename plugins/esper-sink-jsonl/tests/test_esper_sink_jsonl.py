@@ -136,7 +136,7 @@ def test_an_unwritable_place_is_told_when_the_run_begins(tmp_path: Path) -> None
 
 
 def test_a_run_without_directory_needs_a_path() -> None:
-    with pytest.raises(EsperError, match="no place to write to") as caught:
+    with pytest.raises(EsperError, match="nowhere to write") as caught:
         JsonlSink(JsonlConfig()).open({"directory": None})
     assert "sinks.jsonl.path" in (caught.value.fix or "")
 

@@ -97,7 +97,7 @@ def test_every_class_occurs_often_enough():
 
 
 def test_more_classes_than_the_teacher_tells_apart_are_refused():
-    with pytest.raises(EsperError, match="never names") as caught:
+    with pytest.raises(EsperError, match="never chooses") as caught:
         task(widths=(2, 2), classes=100).load()
     assert caught.value.code == "E202"
 

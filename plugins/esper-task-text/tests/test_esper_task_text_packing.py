@@ -69,7 +69,7 @@ def test_a_choice_is_spread_evenly(available: int, data: st.DataObject) -> None:
 
 
 def test_more_than_there_are_cannot_be_chosen() -> None:
-    with pytest.raises(ValueError, match="3 sequences asked for, 2 are there"):
+    with pytest.raises(ValueError, match="3 sequences were requested, but there are only 2"):
         packed([[1, 2, 3]], 2).spread(3)
 
 

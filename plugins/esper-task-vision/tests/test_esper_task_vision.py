@@ -180,7 +180,7 @@ def test_a_first_set_does_not_depend_on_later_ones() -> None:
 
 
 def test_more_samples_than_there_are_cannot_be_split() -> None:
-    with pytest.raises(ValueError, match="11 samples asked for, 10 are there"):
+    with pytest.raises(ValueError, match="11 samples were requested, but there are only 10"):
         stratified(np.arange(10), (6, 5))
 
 

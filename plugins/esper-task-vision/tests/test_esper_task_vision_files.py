@@ -91,8 +91,8 @@ def assert_says_how_to_get(error: EsperError) -> None:
 
 
 DAMAGES = {
-    "truncated elements": (lambda content: content[:-3], "it holds"),
-    "too many elements": (lambda content: content + b"\0", "it holds"),
+    "truncated elements": (lambda content: content[:-3], "but it contains"),
+    "too many elements": (lambda content: content + b"\0", "but it contains"),
     "truncated header": (lambda content: content[:6], "inside its header"),
     "empty": (lambda content: b"", "it begins with"),
     "magic of another format": (lambda content: b"\x89PNG" + content[4:], "it begins with 89 50 4e 47"),

@@ -1,4 +1,4 @@
-"""Options. Each has a default: a component must work when it is only named."""
+"""Options. Each has a default, because a component must work without any settings."""
 
 from attrs import field, frozen, validators
 

@@ -11,11 +11,11 @@ from esper_blueprint_example.config import CoordinateAttentionConfig
 class CoordinateAttention(nn.Module):
     """Returns ``h * (gate - 1)`` with a gate for each sample, channel, row and column, 1 at birth.
 
-    ``gate = 2 sigmoid(rows + columns)``, where `rows` follows from the means of the rows, `columns` from those of the
-    columns (Hou et al. 2021, https://arxiv.org/abs/2103.02907). Squeeze-and-excitation sees what an image shows; this
-    sees where as well. Three changes make a seed of it: the two gates are joined inside of one sigmoid, so that no
-    value of the update is larger than the activation's; the last layers are zero at birth, so that the gate is 1; and
-    there is no BatchNorm, so that no sample depends on the others of its batch.
+    ``gate = 2 sigmoid(rows + columns)``, where `rows` is computed from the means of the rows, and `columns` from the
+    means of the columns (Hou et al. 2021, https://arxiv.org/abs/2103.02907). Squeeze-and-excitation sees what is in an
+    image; coordinate attention also sees where it is. Three changes make it a seed. The two gates are combined in one
+    sigmoid, so no value of the update is larger than that of the activation. The last layers are zero at birth, so the
+    gate is 1. There is no BatchNorm, so a sample does not depend on the others in its batch.
     """
 
     def __init__(self, site: Site, config: CoordinateAttentionConfig) -> None:
@@ -28,8 +28,8 @@ class CoordinateAttention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the update for `h`, (B, C, H, W)."""
-        # Rows and columns share the squeeze, so that they speak of the same features. SiLU, not ReLU: with one hidden
-        # channel a dead one would silence the layer before it for good.
+        # Rows and columns share the squeeze, so they use the same features. SiLU, not ReLU: with one hidden channel, a
+        # dead unit would stop the layer before it from learning.
         rows = F.silu(self.squeeze(h.mean(dim=3, keepdim=True)))  # (B, hidden, H, 1)
         columns = F.silu(self.squeeze(h.mean(dim=2, keepdim=True)))  # (B, hidden, 1, W)
         # 2 sigmoid(z) - 1 is tanh(z / 2), without the cancellation.

@@ -1,4 +1,4 @@
-"""What this distribution offers. Every `esper` command imports this module: it names things, and imports no torch."""
+"""What this distribution offers. Every `esper` command imports this module, so it does not import torch."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ def esper_blueprints() -> Iterable[BlueprintSpec]:
     """Offer the blueprint."""
     yield BlueprintSpec(
         name="example",
-        summary="Coordinate attention: reweights each channel by row and by column.",
+        summary="Coordinate attention: weights each channel by row and by column.",
         layouts=(Layout.NCHW,),
         factory="esper_blueprint_example.module:CoordinateAttention",
         config="esper_blueprint_example.config:CoordinateAttentionConfig",

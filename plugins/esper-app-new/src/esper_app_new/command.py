@@ -1,4 +1,4 @@
-"""``esper plugins new``: a complete plugin to begin with."""
+"""``esper plugins new``: a complete plugin to start from."""
 
 import os
 from pathlib import Path
@@ -14,11 +14,11 @@ from esper_core.plugins.records import Registered
 from esper_runs.tables import table
 
 _START_HERE = {
-    "module.py": "what it does: begin here",
+    "module.py": "what it does: start here",
     "config.py": "its options",
-    "plugin.py": "what it is: names for runs and listings",
-    "test_behaviour.py": "what is special about it",
-    "test_conformance.py": "everything that Esper demands of it",
+    "plugin.py": "its name and summary, for runs and lists",
+    "test_behaviour.py": "tests of your idea",
+    "test_conformance.py": "tests of everything that Esper requires",
 }
 
 
@@ -30,13 +30,13 @@ _START_HERE = {
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=".",
-    help="Where the plugin's folder goes.  [default: here]",
+    help="Where to create the plugin's folder.  [default: here]",
 )
 def new(kind: str, name: str, directory: Path) -> None:
     """Write a new plugin: a distribution that works, passes all checks, and is yours to change.
 
-    NAME is what runs will call it: lower-case words joined by '-', such as wide-attention. The folder is called after
-    the distribution, esper-<family>-NAME, and must not exist.
+    NAME is its name in runs: lower-case words joined by '-', such as wide-attention. The folder is named after the
+    distribution, esper-<family>-NAME, and must not exist.
     """
     called = names(KINDS_TO_WRITE[kind], name)
     folder = directory / called.distribution
@@ -45,11 +45,11 @@ def new(kind: str, name: str, directory: Path) -> None:
     for warning in clashes:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{folder} is a complete {kind} plugin:\n")
-    click.echo(table(("FILE", "WHAT IT IS"), [(file, told) for file in files if (told := _told(file))]))
+    click.echo(table(("FILE", "WHAT IT IS"), [(file, purpose) for file in files if (purpose := _purpose(file))]))
     click.echo(_next_steps(called, folder))
 
 
-def _told(file: str) -> str | None:
+def _purpose(file: str) -> str | None:
     return _START_HERE.get(Path(file).name)
 
 
@@ -60,19 +60,21 @@ def _next_steps(called: Names, folder: Path) -> str:
 
 
 def _clashes(called: Names) -> list[str]:
-    """Say who uses the names already. Nobody is asked for permission: the other one may not be wanted here."""
+    """Return a warning for each name that is already in use. It is not an error: a run may not use the other plugin."""
     found = load_plugins(select(PluginOptions(), os.environ), tolerant=True)
     warnings = []
     if install_line_for_plugin(called.distribution):
-        warnings.append(f"{called.distribution} is a distribution of Esper's own; pip would install that one by name")
+        warnings.append(
+            f"{called.distribution} is one of Esper's own distributions; pip would install that one by name"
+        )
     elif any(record.origin.distribution == called.distribution for record in found.records):
-        warnings.append(f"a distribution {called.distribution} is installed; installing this one replaces it")
+        warnings.append(f"the distribution {called.distribution} is installed; installing this one replaces it")
     for registered in (r for record in found.records for r in record.components):
         origin = registered.origin
         if _is_called(registered, called) and origin.distribution != called.distribution:
             title = f"{origin.provider}/{called.name}"
             warnings.append(
-                f'{origin.title} offers a {called.kind.name} "{called.name}" too: runs would have to write {title}'
+                f'{origin.title} also offers a {called.kind.name} "{called.name}": runs would have to write {title}'
             )
             break
     return warnings

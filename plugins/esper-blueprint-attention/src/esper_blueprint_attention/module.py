@@ -12,11 +12,11 @@ from esper_core.nn import BoundedGain, SelfAttention, require_divisor, require_f
 class Attention(nn.Module):
     """Returns ``norm(attention(norm(h)))`` times a bounded gain per feature that is zero at birth.
 
-    h is (B, T, D). Where the site is causal, position t sees positions up to t only. The inner normalisation keeps
-    the attention from saturating where h is large, the outer one bounds what the gain multiplies.
+    h is (B, T, D). If the site is causal, position t only sees positions up to t. The inner normalisation keeps the
+    attention from saturating where h is large; the outer one bounds the input of the gain.
 
     Raises:
-        EsperError: E404 if `config.heads` does not divide the site's width, or the site has one feature only.
+        EsperError: E404 if `config.heads` does not divide the site's width, or the site has only one feature.
     """
 
     def __init__(self, site: Site, config: AttentionConfig) -> None:
@@ -25,8 +25,8 @@ class Attention(nn.Module):
         require_divisor("attention", site, "heads", config.heads)
         width = site.width
         self.causal = site.causal
-        # Neither normalisation has parameters of its own: the linear layer behind the first and the gain behind the
-        # second would only repeat them.
+        # Neither normalisation has parameters, because they would duplicate those of the linear layer after the first
+        # and of the gain after the second.
         self.norm_in = nn.LayerNorm(width, elementwise_affine=False)
         self.attention = SelfAttention(width, config.heads)
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
         Args:
             h: the activation.
-            mask: (B, T) of bool, False where a position is padding, which no other position may see.
+            mask: (B, T) of bool, False where a position is padding; no other position may see it.
         """
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -52,5 +52,5 @@ def _visible(mask: Tensor, causal: bool) -> Tensor:
     length = mask.shape[-1]
     everything = torch.ones(length, length, dtype=torch.bool, device=mask.device)
     visible = mask[:, None, None, :] & (everything.tril() if causal else everything)  # (B, 1, T, T)
-    # A position always sees itself: a row without anything to see would be a softmax over nothing, which is NaN.
+    # A position always sees itself: in a row that sees nothing the softmax would be NaN.
     return visible | torch.eye(length, dtype=torch.bool, device=mask.device)

@@ -13,7 +13,7 @@ def esper_blueprints() -> Iterable[BlueprintSpec]:
     """Offer self-attention."""
     yield BlueprintSpec(
         name="attention",
-        summary="Multi-head self-attention, causal where the site is.",
+        summary="Multi-head self-attention, causal if the site is causal.",
         layouts=(Layout.BTD,),
         capabilities=(Capability.PADDING_MASK,),
         factory="esper_blueprint_attention.module:Attention",

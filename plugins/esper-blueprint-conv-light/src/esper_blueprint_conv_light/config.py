@@ -7,7 +7,7 @@ from attrs import Attribute, field, frozen, validators
 
 def _odd(_: Any, attribute: "Attribute[int]", value: int) -> None:
     if value % 2 == 0:
-        raise ValueError(f"{attribute.name} must be odd, so that height and width stay as they are; got {value}")
+        raise ValueError(f"{attribute.name} must be odd to keep height and width; got {value}")
 
 
 @frozen(kw_only=True)

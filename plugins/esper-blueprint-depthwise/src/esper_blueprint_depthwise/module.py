@@ -10,7 +10,7 @@ from esper_core.nn import BoundedGain, conv_norm
 class Depthwise(nn.Module):
     """Returns ``norm(mix(relu(norm(filter(h)))))`` times a bounded gain per channel that is zero at birth.
 
-    `filter` convolves each channel with a kernel of its own, `mix` is a 1x1 convolution over all channels
+    `filter` convolves each channel with its own kernel, `mix` is a 1x1 convolution over all channels
     (Howard et al. 2017, https://arxiv.org/abs/1704.04861, with the linear end of Sandler et al. 2018).
     """
 

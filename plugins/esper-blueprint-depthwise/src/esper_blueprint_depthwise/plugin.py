@@ -13,7 +13,7 @@ def esper_blueprints() -> Iterable[BlueprintSpec]:
     """Offer the blueprint."""
     yield BlueprintSpec(
         name="depthwise",
-        summary="A depthwise separable convolution: each channel filtered on its own, then mixed.",
+        summary="A depthwise separable convolution: filters each channel separately, then mixes them.",
         layouts=(Layout.NCHW,),
         factory="esper_blueprint_depthwise.module:Depthwise",
         config="esper_blueprint_depthwise.config:DepthwiseConfig",

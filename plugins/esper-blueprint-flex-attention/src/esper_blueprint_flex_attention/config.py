@@ -9,7 +9,7 @@ class FlexAttentionConfig:
 
     Attributes:
         heads: number of attention heads; it must divide the site's width.
-        window: a position sees positions less than this far away, itself included; None: all that it may.
+        window: a position attends to positions less than this far away, itself included. None: to all that it may see.
     """
 
     heads: int = field(default=4, validator=(validators.instance_of(int), validators.ge(1)))

@@ -14,12 +14,12 @@ from esper_core.nn import BoundedGain, SelfAttention, require_divisor, require_f
 class FlexAttention(nn.Module):
     """Returns ``norm(attention(norm(h)))`` times a bounded gain per feature that is zero at birth.
 
-    h is (B, T, D). Where the site is causal, position t sees positions up to t only; `config.window` limits how far a
-    position sees. Blocks of the score matrix that nobody may see are not computed once the model is compiled (Dong
-    et al. 2024, https://arxiv.org/abs/2412.05496). No gradients on the CPU: PyTorch has no backward pass there.
+    h is (B, T, D). If the site is causal, position t only sees positions up to t; `config.window` limits how far a
+    position sees. A compiled model skips the blocks of the score matrix that are masked completely (Dong et al. 2024,
+    https://arxiv.org/abs/2412.05496). There are no gradients on the CPU: PyTorch has no backward pass there.
 
     Raises:
-        EsperError: E404 if `config.heads` does not divide the site's width, or the site has one feature only.
+        EsperError: E404 if `config.heads` does not divide the site's width, or the site has only one feature.
     """
 
     def __init__(self, site: Site, config: FlexAttentionConfig) -> None:
@@ -28,8 +28,8 @@ class FlexAttention(nn.Module):
         require_divisor("flex-attention", site, "heads", config.heads)
         width = site.width
         self.causal, self.window = site.causal, config.window
-        # Neither normalisation has parameters of its own: the linear layer behind the first and the gain behind the
-        # second would only repeat them.
+        # Neither normalisation has parameters, because they would duplicate those of the linear layer after the first
+        # and of the gain after the second.
         self.norm_in = nn.LayerNorm(width, elementwise_affine=False)
         self.attention = SelfAttention(width, config.heads)
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
@@ -40,12 +40,12 @@ class FlexAttention(nn.Module):
 
         Args:
             h: the activation.
-            mask: (B, T) of bool, False where a position is padding, which no other position may see.
+            mask: (B, T) of bool, False where a position is padding; no other position may see it.
         """
         return self.gain(self.norm_out(self.attention(self.norm_in(h), partial(self._attend, mask))), h)
 
     def _attend(self, mask: Tensor | None, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        if query.is_meta:  # shapes and costs only, and FlexAttention refuses meta tensors
+        if query.is_meta:  # only shapes and costs are needed, and FlexAttention does not support meta tensors
             return F.scaled_dot_product_attention(query, key, value)
         causal, window = self.causal, self.window
         if not causal and window is None and mask is None:

@@ -11,7 +11,7 @@ ESPER_API = "2.0"
 
 @hookimpl
 def esper_blueprints() -> Iterable[BlueprintSpec]:
-    """Offer self-attention through FlexAttention; it is listed also where it cannot run."""
+    """Offer self-attention through FlexAttention; it is listed even where it cannot run."""
     yield BlueprintSpec(
         name="flex-attention",
         summary="Multi-head self-attention through FlexAttention, with an optional window; needs an accelerator.",

@@ -8,8 +8,8 @@ class GroupNormConfig:
     """Options of `group-norm`.
 
     Attributes:
-        groups: number of groups; it must divide the site's width. None: chosen by the width, 16 channels a group if
-            there are enough.
+        groups: number of groups; it must divide the site's width. None: chosen from the width, with 16 channels in a
+            group if there are enough.
     """
 
     groups: int | None = field(

@@ -26,6 +26,6 @@ class GroupNormUpdate(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the update for `h`, (B, C, H, W)."""
-        # Without parameters of its own the normalisation has no backward where h needs no gradient: torch's native
-        # backward of GroupNorm crashes the process for channels_last inputs of that kind on the CPU.
+        # A normalisation without parameters runs no backward if h needs no gradient. That matters on the CPU, where
+        # torch's native backward of GroupNorm crashes the process for such inputs in channels_last.
         return self.gain(F.group_norm(h, self.groups), h)

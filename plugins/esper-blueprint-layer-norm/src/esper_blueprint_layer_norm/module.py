@@ -14,7 +14,7 @@ class LayerNormUpdate(nn.Module):
     https://arxiv.org/abs/1607.06450).
 
     Raises:
-        EsperError: E404 if the site has one feature only.
+        EsperError: E404 if the site has only one feature.
     """
 
     def __init__(self, site: Site, config: None = None) -> None:

@@ -8,8 +8,8 @@ class LoraConfig:
     """Options of `lora`.
 
     Attributes:
-        rank: rank of the update at most; a site narrower than that has its width as rank.
-        limit: the largest ratio of the update's length to the activation's length, at any position.
+        rank: largest rank of the update; at a narrower site the rank is the site's width.
+        limit: the largest ratio of the update's norm to the activation's norm, at any position.
     """
 
     rank: int = field(default=8, validator=(validators.instance_of(int), validators.ge(1)))

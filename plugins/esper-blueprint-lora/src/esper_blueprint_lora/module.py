@@ -11,7 +11,7 @@ class Lora(nn.Module):
     """Returns ``M h`` with M = s · up · down of low rank; `up` is zero at birth (Hu et al. 2022, arXiv 2106.09685).
 
     A normalisation at the end would bound the update but could not be merged into a linear layer. So s keeps the
-    norm of M at `config.limit` or below: no update is longer than ``limit * |h|``, and M stays one matrix.
+    norm of M at or below `config.limit`: the update's norm is at most ``limit * |h|``, and M remains a single matrix.
     """
 
     def __init__(self, site: Site, config: LoraConfig) -> None:
@@ -27,23 +27,23 @@ class Lora(nn.Module):
         return (self.up(self.down(h)) * self.scale()).to(h.dtype)
 
     def matrix(self) -> Tensor:
-        """Return M, (D, D): ``seed(h) == h @ seed.matrix().T``, and `h + seed(h)` of a linear layer is one again."""
+        """Return M, (D, D): ``seed(h) == h @ seed.matrix().T``, so the seed can be merged into a linear layer."""
         return self.scale() * (self.up.weight @ self.down.weight)
 
     def scale(self) -> Tensor:
         """Return s, at most 1.
 
-        The Schatten 8-norm, (sum of the eighth powers of the singular values) to the power 1/8, is not below the
-        spectral norm and at most rank^(1/8) times above it; unlike that it needs no decomposition.
+        The Schatten 8-norm, (sum of the eighth powers of the singular values) to the power 1/8, is between the
+        spectral norm and rank^(1/8) times it; unlike the spectral norm it needs no decomposition.
         """
         up, down = self.up.weight.float(), self.down.weight.float()
         limit = self.limit**2
         with full_precision(up.device):
             gram = (up.T @ up) @ (down @ down.T)  # its eigenvalues: the squared singular values of up · down
-            size = gram.trace().clamp(min=limit)  # the squared Frobenius norm; taken out, powers cannot overflow
+            size = gram.trace().clamp(min=limit)  # the squared Frobenius norm; divided out, so powers cannot overflow
             relative = gram / size
             fourth = relative @ relative
         eighth = (fourth * fourth.T).sum()
-        # Clamped before the root, whose slope at zero (at birth) is infinite.
+        # Clamped before the root, because its slope at zero (at birth) is infinite.
         squared_norm = size * eighth.clamp(min=(limit / size) ** 4) ** 0.25
         return (limit / squared_norm).sqrt()

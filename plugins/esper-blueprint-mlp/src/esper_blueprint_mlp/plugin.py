@@ -13,7 +13,7 @@ def esper_blueprints() -> Iterable[BlueprintSpec]:
     """Offer the perceptron."""
     yield BlueprintSpec(
         name="mlp",
-        summary="A two-layer perceptron, position by position.",
+        summary="A two-layer perceptron at each position.",
         layouts=(Layout.BTD, Layout.BD),
         factory="esper_blueprint_mlp.module:Mlp",
         config="esper_blueprint_mlp.config:MlpConfig",

@@ -1,1 +1,1 @@
-"""The control blueprint of Esper: a seed that adds nothing."""
+"""The control blueprint for Esper: a seed that adds nothing."""

@@ -7,7 +7,7 @@ from esper_core.api import Site
 
 
 class Noop(nn.Module):
-    """Returns zeros of h's shape, dtype and memory format, whatever h holds (NaN and inf included)."""
+    """Returns zeros with h's shape, dtype and memory format, even where h is NaN or infinite."""
 
     def __init__(self, site: Site, config: None = None) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""An Esper blueprint for images: reweights the channels by what the whole image shows."""
+"""An Esper blueprint for images: weights the channels by the content of the whole image."""

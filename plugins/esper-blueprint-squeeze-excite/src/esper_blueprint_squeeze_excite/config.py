@@ -8,7 +8,7 @@ class SqueezeExciteConfig:
     """Options of `squeeze-excite`.
 
     Attributes:
-        reduction: the site's width over the width of the hidden layer, which has at least one unit.
+        reduction: the site's width divided by the width of the hidden layer, which has at least one unit.
     """
 
     reduction: int = field(default=4, validator=(validators.instance_of(int), validators.ge(1)))

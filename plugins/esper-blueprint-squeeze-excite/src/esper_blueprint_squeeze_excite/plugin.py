@@ -13,7 +13,7 @@ def esper_blueprints() -> Iterable[BlueprintSpec]:
     """Offer the blueprint."""
     yield BlueprintSpec(
         name="squeeze-excite",
-        summary="Reweights the channels by what the whole image shows.",
+        summary="Weights the channels by the content of the whole image.",
         layouts=(Layout.NCHW,),
         factory="esper_blueprint_squeeze_excite.module:SqueezeExcite",
         config="esper_blueprint_squeeze_excite.config:SqueezeExciteConfig",

@@ -1,1 +1,1 @@
-"""Esper's gates: the checks in front of a seed's stage transitions, in three sets."""
+"""Esper's gates: the checks before a seed's stage transitions, in three sets."""

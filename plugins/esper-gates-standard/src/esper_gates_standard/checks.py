@@ -1,4 +1,4 @@
-"""Single conditions on evidence, and the verdict that they add up to. A missing or non-finite figure never passes."""
+"""Conditions on evidence, and the verdict that combines them. A missing or non-finite figure never passes."""
 
 from collections.abc import Iterable
 from math import isfinite
@@ -18,12 +18,12 @@ class Check:
     """One condition.
 
     Attributes:
-        ok: it holds.
+        ok: whether it holds.
         text: what was found, in words.
-        score: 0 to 1, not falling as the evidence improves.
-        evidence: the figures that it rests on.
+        score: 0 to 1; does not decrease as the evidence improves.
+        evidence: the figures behind it.
         harmful: it does not hold, and waiting will not help.
-        note: True for a remark that decides nothing.
+        note: whether it is a remark that does not affect the verdict.
     """
 
     ok: bool
@@ -35,7 +35,7 @@ class Check:
 
 
 def verdict(level: GateLevel, checks: Iterable[Check]) -> GateResult:
-    """Add checks up: all must hold. The score and, if all hold, the reason are those of the weakest; notes follow."""
+    """Combine checks: all must hold. The score, and the reason if all hold, are those of the weakest; notes follow."""
     checks = list(checks)
     deciding = [check for check in checks if not check.note]
     failed = [check for check in deciding if not check.ok]
@@ -55,7 +55,7 @@ def verdict(level: GateLevel, checks: Iterable[Check]) -> GateResult:
 
 
 def fact(name: str, value: bool | None, *, good: str, bad: str, hopeless: bool = False) -> Check:
-    """Require `value` to be True; if `hopeless`, False is beyond repair."""
+    """Require `value` to be True; if `hopeless`, False is harmful."""
     if value is None:
         return _missing(name)
     text = good if value else bad
@@ -63,7 +63,7 @@ def fact(name: str, value: bool | None, *, good: str, bad: str, hopeless: bool =
 
 
 def no_error(name: str, error: str | None, *, good: str, bad: str) -> Check:
-    """Require `error` to be empty; an error is beyond repair."""
+    """Require `error` to be empty; an error is harmful."""
     text = f"{bad}: {error}" if error else good
     return Check(ok=not error, text=text, score=float(not error), evidence={name: error}, harmful=bool(error))
 
@@ -88,12 +88,12 @@ def at_most(name: str, value: float | None, threshold: float) -> Check:
 
 
 def remark(name: str, value: float | None, threshold: float, text: str) -> Check:
-    """Note `text` where a finite value is below `threshold`; decides nothing."""
+    """Note `text` if a finite value is below `threshold`; this does not affect the verdict."""
     low = value is not None and isfinite(value) and value < threshold
     return Check(ok=not low, text=f"{name} is below {threshold:g}: {text}", note=True)
 
 
-def surely_above(name: str, difference: PairedDifference | None, threshold: float, confidence: float) -> Check:
+def lower_bound_above(name: str, difference: PairedDifference | None, threshold: float, confidence: float) -> Check:
     """Require the lower confidence bound to exceed `threshold`, in nats."""
     if difference is None or not difference.finite:
         return _unusable_difference(name, difference)
@@ -108,10 +108,10 @@ def surely_above(name: str, difference: PairedDifference | None, threshold: floa
     )
 
 
-def not_surely_below(
+def upper_bound_at_least(
     name: str, difference: PairedDifference | None, threshold: float, confidence: float, *, hopeless: bool = False
 ) -> Check:
-    """Require the upper confidence bound not to be below `threshold`, in nats; if `hopeless`, one below is harm."""
+    """Require the upper confidence bound to be at least `threshold`, in nats; if `hopeless`, one below is harmful."""
     if difference is None or not difference.finite:
         return _unusable_difference(name, difference)
     bound = difference.upper_bound(_NORMAL.inv_cdf(confidence))

@@ -23,7 +23,7 @@ class G1Config:
     """Options of G1.
 
     Attributes:
-        min_host_epochs: the host has trained for at least so many epochs.
+        min_host_epochs: smallest number of epochs that the host has trained for.
     """
 
     min_host_epochs: int = _epochs(1)
@@ -34,14 +34,14 @@ class G2Config:
     """Options of G2.
 
     Attributes:
-        min_dwell_epochs: least number of epochs in TRAINING.
-        min_gradient_ratio: least gradient of the seed relative to the host's; below it the seed is dead.
-        weak_gradient_ratio: below it the verdict carries a note, no more.
-        max_update_ratio: greatest rms(delta) / rms(h).
-        inert_update_ratio: below it the verdict carries a note, no more.
-        harm_margin_nats: the seed is harmful if at the probe alpha it surely costs more than this.
-        harm_confidence: how sure; one-sided.
-        consecutive_passes: how many epochs in a row the gate must pass.
+        min_dwell_epochs: smallest number of epochs in TRAINING.
+        min_gradient_ratio: smallest gradient of the seed relative to the host's; below it the seed is dead.
+        weak_gradient_ratio: below it the verdict only gets a note.
+        max_update_ratio: largest rms(delta) / rms(h).
+        inert_update_ratio: below it the verdict only gets a note.
+        harm_margin_nats: the seed is harmful if, with `harm_confidence`, it costs more than this at the probe alpha.
+        harm_confidence: one-sided confidence.
+        consecutive_passes: number of epochs in a row in which the gate must pass.
     """
 
     min_dwell_epochs: int = _epochs(1)
@@ -59,9 +59,9 @@ class G3Config:
     """Options of G3.
 
     Attributes:
-        margin_nats: the seed may cost so much; one that surely costs more is harmful.
-        confidence: how sure both verdicts are; one-sided.
-        consecutive_passes: how many epochs in a row the gate must pass.
+        margin_nats: what the seed may cost; if it costs more, with `confidence`, it is harmful.
+        confidence: one-sided confidence of both verdicts.
+        consecutive_passes: number of epochs in a row in which the gate must pass.
     """
 
     margin_nats: float = _amount(0.05)
@@ -74,17 +74,18 @@ class G5Config:
     """Options of G5.
 
     Attributes:
-        min_settled_epochs: least number of epochs since alpha reached 1.
-        min_samples: least number of validation samples; with fewer the bounds below mean little.
+        min_settled_epochs: smallest number of epochs since alpha reached 1.
+        min_samples: smallest number of validation samples; with fewer the bounds below mean little.
         min_contribution_nats: what the contribution must exceed with `threshold_confidence`.
-        threshold_confidence: one-sided.
-        sign_confidence: with this one-sided confidence the contribution must exceed zero. Higher than the other:
-            the gate is asked every epoch, and a useless seed must not get through by being asked often.
-        harm_margin_nats: the seed is harmful if it surely costs more than this.
-        harm_confidence: how sure; one-sided.
-        twin_margin_nats: where there is a twin, the network must not surely be worse than it by more than this.
-        twin_confidence: how sure; one-sided.
-        consecutive_passes: how many epochs in a row the gate must pass.
+        threshold_confidence: one-sided confidence.
+        sign_confidence: one-sided confidence with which the contribution must exceed zero. It is higher than
+            `threshold_confidence`, because the gate is asked in every epoch and a useless seed must not pass by chance.
+        harm_margin_nats: the seed is harmful if, with `harm_confidence`, it costs more than this.
+        harm_confidence: one-sided confidence.
+        twin_margin_nats: the gate fails if, with `twin_confidence`, the network is worse than its twin by more than
+            this.
+        twin_confidence: one-sided confidence.
+        consecutive_passes: number of epochs in a row in which the gate must pass.
     """
 
     min_settled_epochs: int = _epochs(3)

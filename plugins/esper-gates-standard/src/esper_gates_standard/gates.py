@@ -1,4 +1,4 @@
-"""The gates: each a list of checks on a seed's evidence."""
+"""The gates: each is a list of checks on a seed's evidence."""
 
 from esper_core.api import GateLevel, GateResult, SeedEvidence
 from esper_gates_standard.checks import (
@@ -6,17 +6,17 @@ from esper_gates_standard.checks import (
     at_least,
     at_most,
     fact,
+    lower_bound_above,
     no_error,
-    not_surely_below,
     remark,
-    surely_above,
+    upper_bound_at_least,
     verdict,
 )
 from esper_gates_standard.config import G1Config, G2Config, G3Config, G5Config
 
 
 class ModuleGate:
-    """G0, GERMINATED to TRAINING: the module has come and fits its site."""
+    """G0, GERMINATED to TRAINING: the module is ready and fits its site."""
 
     consecutive_passes = 1
 
@@ -24,11 +24,16 @@ class ModuleGate:
         """It has no options."""
 
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
-        """Pass a module that is ready, was built without error, passed its probe and is finite."""
+        """Pass a module that was delivered without error, is ready, passed its probe and is finite."""
         return verdict(
             GateLevel.G0,
             [
-                no_error("source_error", evidence.source_error, good="the module came", bad="the module never came"),
+                no_error(
+                    "source_error",
+                    evidence.source_error,
+                    good="the module was delivered",
+                    bad="the module was not delivered",
+                ),
                 fact("ready", evidence.ready, good="the module is ready", bad="the module is not ready"),
                 _probed(evidence.probe_error),
                 _finite(evidence),
@@ -37,7 +42,7 @@ class ModuleGate:
 
 
 class StartGate:
-    """G1, GERMINATED to TRAINING, after G0: the host has trained a little and the optimizer knows the seed."""
+    """G1, GERMINATED to TRAINING, after G0: the host has trained a little and the optimizer has the seed."""
 
     consecutive_passes = 1
 
@@ -45,7 +50,7 @@ class StartGate:
         self.config = config
 
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
-        """Pass after the least number of host epochs, with the seed's optimizer group in place."""
+        """Pass after the minimum number of host epochs, if the optimizer has the seed's parameter group."""
         return verdict(
             GateLevel.G1,
             [
@@ -54,16 +59,16 @@ class StartGate:
                     "group_in_place",
                     evidence.group_in_place,
                     good="the optimizer trains the seed",
-                    bad="the optimizer does not know the seed's parameters",
+                    bad="the optimizer does not have the seed's parameters",
                 ),
             ],
         )
 
 
 class TrialGate:
-    """G2, TRAINING to BLENDING: the seed learns, is no giant, and does no clear harm at a small alpha.
+    """G2, TRAINING to BLENDING: the seed learns, is not too large, and does no clear harm at a small alpha.
 
-    That it does good already is not asked: after an epoch in isolation nothing can be said about that.
+    The seed need not help yet: after an epoch in isolation that cannot be measured.
     """
 
     def __init__(self, config: G2Config) -> None:
@@ -71,11 +76,11 @@ class TrialGate:
 
     @property
     def consecutive_passes(self) -> int:
-        """How many epochs in a row it must pass."""
+        """Number of epochs in a row in which it must pass."""
         return self.config.consecutive_passes
 
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
-        """Pass a seed that was there long enough, gets gradient, is not too large and not harmful."""
+        """Pass a seed that has trained long enough, gets a gradient, is not too large and not harmful."""
         config = self.config
         return verdict(
             GateLevel.G2,
@@ -91,7 +96,7 @@ class TrialGate:
                 ),
                 _finite(evidence),
                 *_isolated(evidence),
-                not_surely_below(
+                upper_bound_at_least(
                     "probe", evidence.probe, -config.harm_margin_nats, config.harm_confidence, hopeless=True
                 ),
                 remark("update_ratio", evidence.update_ratio, config.inert_update_ratio, "the seed is still inert"),
@@ -101,55 +106,55 @@ class TrialGate:
 
 
 class RampGate:
-    """G3, BLENDING to PROBATIONARY: alpha has reached 1 and the network is surely not much worse with the seed."""
+    """G3, BLENDING to PROBATIONARY: alpha has reached 1 and, with confidence, the seed costs less than the margin."""
 
     def __init__(self, config: G3Config) -> None:
         self.config = config
 
     @property
     def consecutive_passes(self) -> int:
-        """How many epochs in a row it must pass."""
+        """Number of epochs in a row in which it must pass."""
         return self.config.consecutive_passes
 
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
-        """Pass a finite seed after its ramp whose contribution surely exceeds minus the margin."""
+        """Pass a finite seed after its ramp if the lower bound of its contribution exceeds minus the margin."""
         margin, confidence = self.config.margin_nats, self.config.confidence
         return verdict(
             GateLevel.G3,
             [
-                surely_above("contribution", evidence.contribution, -margin, confidence),
+                lower_bound_above("contribution", evidence.contribution, -margin, confidence),
                 fact("ramp_done", evidence.ramp_done, good="the ramp is done", bad="the ramp is not done"),
                 _finite(evidence),
-                not_surely_below("contribution", evidence.contribution, -margin, confidence, hopeless=True),
+                upper_bound_at_least("contribution", evidence.contribution, -margin, confidence, hopeless=True),
             ],
         )
 
 
 class FossilGate:
-    """G5, PROBATIONARY to FOSSILIZED: the network uses the seed. It does not say that the seed has helped."""
+    """G5, PROBATIONARY to FOSSILIZED: the network uses the seed. This does not mean that the seed has helped."""
 
     def __init__(self, config: G5Config) -> None:
         self.config = config
 
     @property
     def consecutive_passes(self) -> int:
-        """How many epochs in a row it must pass."""
+        """Number of epochs in a row in which it must pass."""
         return self.config.consecutive_passes
 
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
-        """Pass a settled, finite seed that surely contributes, in a network not surely worse than its twin."""
+        """Pass a settled, finite seed whose contribution is significant, unless the network is worse than its twin."""
         config = self.config
         return verdict(
             GateLevel.G5,
             [
-                surely_above(
+                lower_bound_above(
                     "contribution", evidence.contribution, config.min_contribution_nats, config.threshold_confidence
                 ),
-                surely_above("contribution", evidence.contribution, 0.0, config.sign_confidence),
+                lower_bound_above("contribution", evidence.contribution, 0.0, config.sign_confidence),
                 *_enough_samples(evidence, config.min_samples),
                 at_least("settled_epochs", evidence.settled_epochs, config.min_settled_epochs),
                 _finite(evidence),
-                not_surely_below(
+                upper_bound_at_least(
                     "contribution",
                     evidence.contribution,
                     -config.harm_margin_nats,
@@ -172,10 +177,10 @@ def _finite(evidence: SeedEvidence) -> Check:
 
 
 def _isolated(evidence: SeedEvidence) -> list[Check]:
-    """The proof is made by Esper's own loop only; where it was made it must hold."""
+    """Only Esper's own loop verifies isolation; if it was verified it must hold."""
     if evidence.isolated is None:
         return []
-    good, bad = "it leaves the host's gradients alone", "it disturbs the host's gradients"
+    good, bad = "it does not change the host's gradients", "it changes the host's gradients"
     return [fact("isolated", evidence.isolated, good=good, bad=bad, hopeless=True)]
 
 
@@ -186,14 +191,14 @@ def _probed(probe_error: str | None) -> Check:
 
 
 def _enough_samples(evidence: SeedEvidence, least: int) -> list[Check]:
-    """Where nothing was measured, other checks say so."""
+    """Require enough samples. If nothing was measured, other checks report it."""
     if evidence.contribution is None:
         return []
     return [at_least("contribution_samples", evidence.contribution.count, least)]
 
 
 def _no_regression(evidence: SeedEvidence, config: G5Config) -> list[Check]:
-    """Without a twin there is nothing to compare with. What the whole network lost is not one seed's fault: no harm."""
+    """Compare the network with its twin, if it has one. A loss of the whole network does not make one seed harmful."""
     if evidence.host_gain is None:
         return []
-    return [not_surely_below("host_gain", evidence.host_gain, -config.twin_margin_nats, config.twin_confidence)]
+    return [upper_bound_at_least("host_gain", evidence.host_gain, -config.twin_margin_nats, config.twin_confidence)]

@@ -8,14 +8,14 @@ from esper_core.specs import GateLevel, GateSpec
 ESPER_API = "2.0"
 
 _GATES: Mapping[GateLevel, tuple[str, str]] = {
-    GateLevel.G0: ("ModuleGate", "The module has come and fits its site"),
-    GateLevel.G1: ("StartGate", "The host has trained a little and the optimizer knows the seed"),
-    GateLevel.G2: ("TrialGate", "The seed learns, is no giant, and does no clear harm at a small alpha"),
-    GateLevel.G3: ("RampGate", "Alpha has reached 1 and the network is surely not much worse with the seed"),
+    GateLevel.G0: ("ModuleGate", "The module is ready and fits its site"),
+    GateLevel.G1: ("StartGate", "The host has trained a little and the optimizer has the seed"),
+    GateLevel.G2: ("TrialGate", "The seed learns, is not too large, and does no clear harm at a small alpha"),
+    GateLevel.G3: ("RampGate", "Alpha has reached 1 and, with confidence, the seed costs less than a margin"),
     GateLevel.G5: ("FossilGate", "The network uses the seed"),
 }
 
-#: The sets, with the prefix of their option classes where thresholds differ from the standard ones.
+#: The sets, with the prefix of their option classes if their thresholds differ from the standard ones.
 _SETS: Mapping[str, str] = {"standard": "", "strict": "Strict", "permissive": "Permissive"}
 
 

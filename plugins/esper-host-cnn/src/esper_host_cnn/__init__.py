@@ -1,1 +1,1 @@
-"""A small convolutional host network with one site behind each block."""
+"""A small convolutional host network with one site after each block."""

@@ -12,15 +12,15 @@ from esper_host_cnn.config import CnnConfig, Norm
 
 
 class Block(nn.Module):
-    """A 3x3 convolution, a normalisation, ReLU, and a 2x2 max pool where `pooled`.
+    """A 3x3 convolution, a normalisation, ReLU, and a 2x2 max pool if `pooled`.
 
-    (B, in_channels, H, W) -> (B, width, H, W), or (B, width, H // 2, W // 2) where pooled. The site of a block is its
-    output, so a seed there works on the pooled activation.
+    (B, in_channels, H, W) -> (B, width, H, W), or (B, width, H // 2, W // 2) if pooled. The site of a block is its
+    output, so a seed works on the pooled activation.
     """
 
     def __init__(self, in_channels: int, width: int, norm: nn.Module, pooled: bool) -> None:
         super().__init__()
-        # The normalisation has a bias of its own.
+        # No bias: the normalisation has one.
         self.conv = nn.Conv2d(in_channels, width, kernel_size=3, padding=1, bias=False)
         self.norm = norm
         self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
@@ -58,7 +58,7 @@ def build(config: CnnConfig, data: DataShape) -> HostBuild:
     """Build the host for this data, with the sites ``block0``, ``block1``, …
 
     Raises:
-        EsperError: E402 if the data are no images, or too small for the blocks.
+        EsperError: E402 if the data are not images, or the images are too small for the blocks.
     """
     channels, height, width = _image_shape(data)
     _check_room(config, height, width)
@@ -89,14 +89,14 @@ def _image_shape(data: DataShape) -> tuple[int, int, int]:
 
 
 def _check_room(config: CnnConfig, height: int, width: int) -> None:
-    """Refuse images of which a pool leaves nothing, or whose normalisation has a single value to work on."""
+    """Refuse images that are smaller than a pool, or that leave a group with a single value to normalise."""
     for index, channels in enumerate(config.widths):
         if config.norm is Norm.GROUP and height * width * channels == config.groups:
             raise EsperError(
                 "E402",
                 f"block {index} of the host cnn has one pixel and {channels} channels in {config.groups} groups",
                 where=f"host.widths={list(config.widths)}, host.groups={config.groups}",
-                why="a group of one value normalises to zero, so the block would pass nothing on",
+                why="a group with one value normalises to zero, so the block's output would be constant",
                 fix="set host.groups=1, a larger width, or a smaller host.pool",
             )
         if index < config.pooled_blocks:

@@ -18,7 +18,7 @@ class CnnConfig:
 
     Attributes:
         widths: channels of each block, first to last; one block or more.
-        pool: this many blocks, from the first, end in a 2x2 max pool; with fewer blocks than that, all of them do.
+        pool: number of blocks, from the first, that end in a 2x2 max pool; with fewer blocks than that, all of them do.
         norm: ``group`` (GroupNorm) or ``batch`` (BatchNorm, whose running statistics are part of the network's state).
         groups: groups of each GroupNorm; must divide every width. Not used with ``batch``.
         channels_last: keep weights and activations in torch's channels_last memory format.
@@ -47,5 +47,5 @@ class CnnConfig:
 
     @property
     def pooled_blocks(self) -> int:
-        """How many blocks end in a pool."""
+        """Number of blocks that end in a pool."""
         return min(self.pool, len(self.widths))

@@ -13,7 +13,7 @@ def esper_hosts() -> Iterator[HostSpec]:
     """Offer the host."""
     yield HostSpec(
         name="cnn",
-        summary="Blocks of 3x3 convolution, normalisation, ReLU and pooling; one site behind each block.",
+        summary="Blocks of 3x3 convolution, normalisation, ReLU and pooling; one site after each block.",
         factory="esper_host_cnn.cnn:build",
         config="esper_host_cnn.config:CnnConfig",
         layouts={Layout.NCHW},

@@ -1,1 +1,1 @@
-"""Any model of the transformers library as host network, with a site behind each of its blocks."""
+"""Any model of the transformers library as a host network, with a site after each of its blocks."""

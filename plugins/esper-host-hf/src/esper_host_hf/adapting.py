@@ -1,4 +1,4 @@
-"""Sites for a model of transformers that somebody else has made."""
+"""Sites for a transformers model that the user has built."""
 
 from typing import Any
 
@@ -16,15 +16,15 @@ _LENGTH = 8
 
 
 def adapt(model: PreTrainedModel) -> tuple[SiteRequest, ...] | None:
-    """Return a site behind each block of a model; None if it cannot be told how to call it, or it has no such list.
+    """Return a site after each block of a model; None if it is unclear how to call it, or it has no list of blocks.
 
-    The model is called on two small batches and left as it is. Of a model with encoder and decoder the larger list of
-    blocks counts, which is the decoder's.
+    The model is called on two small batches and left unchanged. For a model with an encoder and a decoder the larger
+    list of blocks counts, which is the decoder's.
     """
     try:
         probe = _probe(model)
         return None if probe is None else find_blocks(model, lambda inputs: model(**inputs), probe)
-    except Exception:  # a model that made-up inputs do not suit is one that somebody else has to name the sites of
+    except Exception:  # the model cannot run on made-up inputs, so the user has to name its sites
         return None
 
 
@@ -41,7 +41,7 @@ def _token_probe(model: PreTrainedModel) -> Probe:
     tokens, altered, split = draw_tokens(size, _LENGTH, text.vocab_size, getattr(text, "pad_token_id", None))
     tokens, altered = tokens.to(model.device), altered.to(model.device)
     inputs: dict[str, Any] = {"input_ids": tokens}
-    # What looks back only is the decoder; the encoder sees all of what it is given.
+    # Only the decoder is causal; the encoder sees its whole input.
     prefix = "decoder_" if model.config.is_encoder_decoder else ""
     changed, real = f"{prefix}input_ids", draw_padding(size, _LENGTH)
     inputs[changed] = tokens

@@ -1,10 +1,10 @@
-"""Where a model of transformers can grow: its list of blocks, found by structure and confirmed by running the model.
+"""Where a transformers model can grow: its list of blocks, found from its structure and confirmed by running it.
 
-The list of blocks is the `nn.ModuleList` of modules of one class that holds most of the model's parameters, among those
-that are in no other list, and whose members each run once per forward pass, in their order, and give one activation
-(batch, positions, features). So neither experts inside of a block nor lists beside the main path are mistaken for it,
-and nothing depends on how a model names its parts. What a block returns (a tensor, a tuple, a mapping), whether it
-looks ahead, and where it is told what is padding is seen in these runs.
+The list of blocks is the `nn.ModuleList` of modules of one class with the most parameters, among those that are not
+inside another list, and whose members each run once per forward pass, in their order, and return one activation (batch,
+positions, features). So experts inside a block, or lists outside the main path, are not mistaken for it, and nothing
+depends on how a model names its parts. These runs also show what a block returns (a tensor, a tuple, a mapping),
+whether it looks ahead, and in which argument it receives a padding mask.
 """
 
 from collections import Counter
@@ -23,13 +23,13 @@ from esper_core.api import EsperError, Layout, SiteRequest
 from esper_core.nn import real_positions
 from esper_host_hf.probing import Call, Probe, undisturbed
 
-#: Differences of so many units in the last place, of the largest number, are none.
+#: Differences up to this many units in the last place of the largest number count as rounding.
 _ROUNDING = 64
 
 
 @frozen(kw_only=True)
 class _Run:
-    """One time that a submodule ran: its path, the activation in its output, and what it was called with."""
+    """One call of a submodule: its path, the activation in its output, and its arguments."""
 
     path: str
     key: int | str | None
@@ -38,7 +38,7 @@ class _Run:
 
 
 def find_blocks(model: nn.Module, call: Call, probe: Probe) -> tuple[SiteRequest, ...]:
-    """Return a site ``block0``, ``block1``, … behind each of the model's blocks.
+    """Return a site ``block0``, ``block1``, … after each of the model's blocks.
 
     Args:
         model: any network.
@@ -54,9 +54,9 @@ def find_blocks(model: nn.Module, call: Call, probe: Probe) -> tuple[SiteRequest
     if all(problems):
         raise EsperError(
             "E402",
-            f"{type(model).__name__} has no list of blocks behind which something could grow",
+            f"{type(model).__name__} has no list of blocks where it could grow",
             why=problems[0] if problems else "it has no list of modules of one class",
-            fix="name the submodules behind which slots may act, such as host.blocks='encoder.layers.*'",
+            fix="name the submodules after which slots may act, such as host.blocks='encoder.layers.*'",
         )
     paths = lists[problems.index("")]
     blocks = {run.path: run for run in runs if run.path in set(paths)}
@@ -76,15 +76,15 @@ def find_blocks(model: nn.Module, call: Call, probe: Probe) -> tuple[SiteRequest
 
 
 def named_blocks(model: nn.Module, pattern: str, call: Call, probe: Probe) -> tuple[SiteRequest, ...]:
-    """Return a site behind each submodule whose name matches a glob pattern, in the order in which they run.
+    """Return a site after each submodule whose name matches a glob pattern, in the order in which they run.
 
-    A ``*`` stops at a dot, and a list stands for its members.
+    ``*`` does not match dots, and the name of a list stands for its members.
 
     Raises:
-        EsperError: E401 if the pattern matches nothing, or an activation whose first axis is not the batch.
+        EsperError: E401 if the pattern matches nothing, or the first axis of an activation is not the batch.
     """
     paths = _matching(model, pattern)
-    # The lists tell as well: in front of its first attention, an encoder looks no more ahead than a decoder.
+    # The lists are needed too: before its first attention, even an encoder does not look ahead.
     watched = dict.fromkeys([*paths, *(path for members in _lists(model) for path in members)])
     runs = _observe(model, watched, call, probe.inputs)
     causal = _is_causal(model, runs, call, probe)
@@ -98,14 +98,14 @@ def named_blocks(model: nn.Module, pattern: str, call: Call, probe: Probe) -> tu
         SiteRequest(path=path, output=run.key, layout=_layout(run.activation), causal=causal, mask=masks.get(path))
         for path, run in named.items()
     ]
-    # What never runs is requested as well, to be refused by name when the sites are confirmed.
+    # Submodules that never ran are requested too; they are refused by name when the sites are confirmed.
     return (*sites, *(SiteRequest(path=path) for path in paths if path not in named))
 
 
 def _lists(model: nn.Module) -> list[list[str]]:
     """Return the paths of the members of each list of modules of one class, those with most parameters first.
 
-    What lies inside of a member of a list is a part of a block, whatever becomes of that list.
+    A list inside a member of another list is part of a block, even if the outer list is not chosen.
     """
     found: list[tuple[str, nn.ModuleList]] = []
     for path, part in model.named_modules():
@@ -126,7 +126,7 @@ def _matching(model: nn.Module, pattern: str) -> list[str]:
             f'no submodule is named "{pattern}"',
             where="host.blocks",
             why=f"the lists in this model are {', '.join(lists) or 'none'}",
-            fix="give the name of a list of blocks, or a glob pattern for names of submodules",
+            fix="give the name of a list of blocks, or a glob pattern that matches names of submodules",
         )
     members = (
         [f"{path}.{name}" for name, _ in modules[path].named_children()]
@@ -163,7 +163,7 @@ def _observe(model: nn.Module, paths: Iterable[str], call: Call, inputs: Any) ->
 
 
 def _activation(output: Any) -> tuple[int | str | None, Tensor | None]:
-    """Return the first floating-point tensor in an output, and where it is."""
+    """Return the first floating-point tensor in an output, and its place."""
     parts: Iterable[tuple[int | str | None, Any]] = [(None, output)]
     if isinstance(output, Mapping):
         parts = output.items()
@@ -181,11 +181,11 @@ def _problem(paths: Sequence[str], runs: Sequence[_Run], samples: int) -> str:
         if counts[path] != 1:
             return f"{path} runs {counts[path]} times in a forward pass"
     if [run.path for run in mine] != [*paths]:
-        return f"{paths[0]} and the members after it run in another order"
+        return f"{paths[0]} and the members after it run in a different order"
     for run in mine:
         if run.activation is None or run.activation.ndim != 3 or run.activation.shape[0] != samples:
-            shape = "nothing of the kind" if run.activation is None else f"shape {tuple(run.activation.shape)}"
-            return f"{run.path} gives {shape} for {samples} samples, not (batch, positions, features)"
+            shape = "no activation" if run.activation is None else f"shape {tuple(run.activation.shape)}"
+            return f"{run.path} returns {shape} for {samples} samples, not (batch, positions, features)"
     return ""
 
 
@@ -195,13 +195,13 @@ def _check_batch(run: _Run, samples: int) -> None:
             "E401",
             f'"{run.path}" cannot carry a slot',
             where="host.blocks",
-            why=f"it gives shape {tuple(run.activation.shape)} for {samples} samples: its first axis is no batch",
+            why=f"its shape is {tuple(run.activation.shape)} for {samples} samples: the first axis is not the batch",
             fix="name other submodules",
         )
 
 
 def _is_causal(model: nn.Module, runs: Sequence[_Run], call: Call, probe: Probe) -> bool:
-    """Say whether other tokens in the second half of a sequence change nothing in the first, in any of these runs."""
+    """Say whether changing the second half of a sequence leaves the first half unchanged in all of these runs."""
     if probe.altered is None:
         return False
     paths = dict.fromkeys(run.path for run in runs)
@@ -211,13 +211,13 @@ def _is_causal(model: nn.Module, runs: Sequence[_Run], call: Call, probe: Probe)
 
 
 def _masks(model: nn.Module, paths: Iterable[str], call: Call, probe: Probe) -> dict[str, int | str]:
-    """Return in which argument submodules are told what is padding, for those that are: what says so is the mask."""
+    """Return the argument in which each submodule receives the padding mask, for those that receive one."""
     found: dict[str, int | str] = {}
     if probe.padded is None or probe.real is None:
         return found
     try:
         runs = _observe(model, paths, call, probe.padded)
-    except Exception:  # a model that can be told nothing of padding, or that does not take this one, has no mask
+    except Exception:  # the model does not support padding, or not this padding, so it has no mask
         return found
     for run in runs:
         if run.activation is None or run.activation.ndim != 3:
@@ -235,7 +235,7 @@ def _says(value: Tensor, real: Tensor) -> bool:
 
 
 def _name(module: nn.Module, key: int | str) -> int | str:
-    """Return the name of an argument that was given by its place: somebody else may give it by name."""
+    """Return the name of an argument that was passed by position, because other callers may pass it by name."""
     parameters = [*signature(module.forward).parameters.values()]
     if isinstance(key, str) or key >= len(parameters) or parameters[key].kind is not Parameter.POSITIONAL_OR_KEYWORD:
         return key
@@ -243,7 +243,7 @@ def _name(module: nn.Module, key: int | str) -> int | str:
 
 
 def _sequences(runs: Iterable[_Run]) -> dict[tuple[str, int], Tensor]:
-    """Return the activations (batch, positions, features) by path and by how often that has run before."""
+    """Return the activations (batch, positions, features) by path and by the number of earlier runs of that path."""
     seen: Counter[str] = Counter()
     found: dict[tuple[str, int], Tensor] = {}
     for run in runs:
@@ -255,8 +255,8 @@ def _sequences(runs: Iterable[_Run]) -> dict[tuple[str, int], Tensor]:
 
 def _looks_back(one: Tensor, other: Tensor, split: int) -> bool:
     change = (one - other).abs()
-    # Experts work on as many rows as are sent to them, and other shapes round in another way. In half precision this
-    # leans towards causal, which keeps seeds from looking ahead where they might have.
+    # Experts process as many rows as are routed to them, and different shapes round differently. In half precision this
+    # errs towards causal, which at worst keeps seeds from looking ahead where they could.
     rounding = min(_ROUNDING * torch.finfo(one.dtype).eps, 0.1) * float(one.abs().max())
     return bool((change[:, :split] <= rounding).all() and (change[:, split:] > rounding).any())
 

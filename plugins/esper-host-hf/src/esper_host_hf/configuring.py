@@ -1,4 +1,4 @@
-"""From options and the shape of the data to a config of transformers, without looking anywhere but on this machine."""
+"""From options and the shape of the data to a transformers config, using only files on this machine."""
 
 import json
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ from esper_core.api import DataShape, EsperError, did_you_mean
 from esper_host_hf.config import HfConfig
 from esper_host_hf.heads import Head, choose_head
 
-#: Ids of tokens that mean something to a tokenizer.
+#: Ids of tokens that have a special meaning to a tokenizer.
 _SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
-#: What is built if nothing is said.
+#: The model that is built by default.
 _DEFAULT_MODEL = "gpt2"
 _DEFAULT_SETTINGS = {"n_layer": 2, "n_embd": 64, "n_head": 4}
 
 
 def configure(options: HfConfig, data: DataShape) -> tuple[PretrainedConfig, Head]:
-    """Return the model's config, made to fit the data, and what the model shall put out.
+    """Return the model's config, adapted to the data, and the kind of output.
 
     Raises:
-        EsperError: E201, E202 for options that are no model of transformers, E301, E302 if `path` holds none, E402 if
-            the config cannot fit the data.
+        EsperError: E201, E202 if the options do not describe a transformers model, E301, E302 if there is none in
+            `path`, E402 if the config cannot fit the data.
     """
     if options.path is None and options.architecture is None:
         settings = _DEFAULT_SETTINGS | dict(options.settings)
@@ -40,12 +40,12 @@ def configure(options: HfConfig, data: DataShape) -> tuple[PretrainedConfig, Hea
 
 
 def directory(path: str) -> Path:
-    """Return the directory that the option `path` means."""
+    """Return the directory that the option `path` names."""
     return Path(path).expanduser().absolute()
 
 
 def text_config(config: PretrainedConfig) -> PretrainedConfig:
-    """Return the part of a config that describes the text side of a model: all of it, for a model of text."""
+    """Return the part of a config that describes the text side of a model; for a text model that is all of it."""
     try:
         text: PretrainedConfig = config.get_text_config()
     except ValueError:  # several parts describe some text
@@ -54,7 +54,7 @@ def text_config(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """Read the config of a directory, but for the dtype in which its weights were stored: networks train in float32."""
+    """Read the config in a directory, without the dtype of the stored weights: networks train in float32."""
     file = directory(path) / "config.json"
     if not file.is_file():
         raise EsperError(
@@ -69,7 +69,7 @@ def _read(path: str) -> dict[str, Any]:
         return {key: value for key, value in raw.items() if key not in ("dtype", "torch_dtype")}
     except (ValueError, AttributeError) as error:
         raise EsperError(
-            "E302", f"{file} is no config of transformers", where="host.path", why=describe(error)
+            "E302", f"{file} is not a transformers config", where="host.path", why=describe(error)
         ) from error
 
 
@@ -83,7 +83,7 @@ def _config_class(options: HfConfig, raw: Mapping[str, Any]) -> type[PretrainedC
         "E202" if options.path is None else "E302",
         f"transformers has no model type {name!r}",
         where="host.architecture" if options.path is None else f"model_type in {options.path}/config.json",
-        why="only models of transformers itself are built; code beside the weights is not run",
+        why="only models in the transformers library are built; code next to the weights is not run",
         fix=f'did you mean "{near[0]}"?' if near else "a model type is a word such as gpt2, llama, vit or bert",
     )
 
@@ -91,16 +91,16 @@ def _config_class(options: HfConfig, raw: Mapping[str, Any]) -> type[PretrainedC
 def _build(
     config_class: type[PretrainedConfig], raw: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> PretrainedConfig:
-    """Make a config of what was read and what replaces it; sizes that follow from others follow."""
+    """Build a config from the values that were read and the settings that replace them; derived sizes are updated."""
     _check_names(config_class, settings)
     names = config_class.attribute_map
     replaced = {names.get(key, key): value for key, value in settings.items()}
     try:
         return config_class.from_dict({"dtype": "float32"} | dict(raw) | replaced)
-    except Exception as error:  # configs of hundreds of models check themselves, each in its own way
+    except Exception as error:  # the configs of hundreds of models validate themselves, each in its own way
         raise EsperError(
             "E202",
-            f"these settings make no {config_class.model_type} model",
+            f"these settings are not valid for a {config_class.model_type} model",
             where="host.settings",
             why=describe(error),
             fix="correct host.settings",
@@ -108,7 +108,7 @@ def _build(
 
 
 def _check_names(config_class: type[PretrainedConfig], settings: Mapping[str, Any]) -> None:
-    """Refuse what the config does not know: transformers would keep it and not use it."""
+    """Refuse keys that the config does not know: transformers would store them and not use them."""
     default = config_class()
     known = {*default.to_dict(), *default.attribute_map}
     for key in settings:
@@ -122,43 +122,44 @@ def _check_names(config_class: type[PretrainedConfig], settings: Mapping[str, An
 
 
 def _fit(config: PretrainedConfig, head: Head, options: HfConfig, data: DataShape) -> None:
-    """Put the sizes into the config that follow from the data."""
+    """Set the sizes in the config that the data determine."""
     if head is Head.NEXT_TOKEN:
         text = text_config(config)
         _take(text, "vocab_size", data.outputs, options)
         _drop_special_tokens(text, options)
         return
-    _take(config, "num_labels", data.outputs, options, told_by="id2label")
+    _take(config, "num_labels", data.outputs, options, set_by="id2label")
     if head is Head.IMAGE_CLASS:
         _fit_images(config, data.input_shape, options)
 
 
-def _take(config: PretrainedConfig, key: str, value: Any, options: HfConfig, told_by: str | None = None) -> None:
-    """Set what follows from the data; the settings (`key` itself, or `told_by`) must not say something else."""
+def _take(config: PretrainedConfig, key: str, value: Any, options: HfConfig, set_by: str | None = None) -> None:
+    """Set a value that the data determine; the settings (`key` itself, or `set_by`) must not contradict it."""
     present = getattr(config, key, None)
     present = tuple(present) if isinstance(present, list) else present
-    told = next((name for name in (key, told_by) if name in options.settings), None)
-    if told is not None and present != value:
+    setting = next((name for name in (key, set_by) if name in options.settings), None)
+    if setting is not None and present != value:
         raise EsperError(
             "E402",
-            f"the host hf does not fit the data: its settings make {key} {present}, the data {value}",
-            where=f"host.settings.{told}",
-            why="it follows from the data",
-            fix="leave it out",
+            f"the host hf does not fit the data: {key} is {present} in its settings and {value} in the data",
+            where=f"host.settings.{setting}",
+            why="the data determine this value",
+            fix="remove the setting",
         )
     setattr(config, key, value)
 
 
 def _drop_special_tokens(config: PretrainedConfig, options: HfConfig) -> None:
-    """In another vocabulary than the model's own, no token is special unless the settings say so.
+    """Unset special tokens: in a vocabulary other than the model's own, no token is special unless the settings say so.
 
-    The row of a padding token in an embedding is zero and gets no gradient; here it would be some token's of the data.
+    The embedding of a padding token is zero and gets no gradient; here it would belong to an ordinary token of the
+    data.
     """
     if options.pretrained:
         return
     for name in _SPECIAL_TOKENS:
         if name not in options.settings and hasattr(config, name):
-            # A few configs insist on one; the settings can say which.
+            # A few configs require a value; the settings can provide it.
             with suppress(Exception):
                 setattr(config, name, None)
 
@@ -180,8 +181,8 @@ def _check_patches(config: PretrainedConfig, height: int, width: int) -> None:
             "E402",
             f"images of {height}x{width} pixels cannot be cut into patches of {patch_height}x{patch_width}",
             where="host.settings.patch_size",
-            why="the pixels at the border would be in no patch",
-            fix=f"set host.settings.patch_size to a divisor of {height} and {width}, or give images of another size",
+            why="the pixels at the border would not be in any patch",
+            fix=f"set host.settings.patch_size to a divisor of {height} and {width}, or use images of another size",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a model is asked for: which of its kinds of output fits a task."""
+"""Which kind of output a model needs for a task."""
 
 from enum import Enum
 
@@ -17,7 +17,7 @@ from esper_core.api import DataShape, EsperError, TaskKind
 
 
 class Head(Enum):
-    """What a model puts out; the value is the class of transformers that builds such a model."""
+    """The kind of a model's output; the value is the transformers class that builds such a model."""
 
     NEXT_TOKEN = AutoModelForCausalLM
     TOKENS_CLASS = AutoModelForSequenceClassification
@@ -34,11 +34,11 @@ _MODELS = {
 def choose_head(config: PretrainedConfig, data: DataShape) -> Head:
     """Return the head for this data.
 
-    Tokens may be asked for the next one or for a class. The class that the config names in `architectures` decides;
-    otherwise a model of the BERT kind, which sees in both directions, classifies, and any other predicts.
+    A model for tokens predicts the next token or a class. If the config names a class in `architectures`, that class
+    decides; otherwise a bidirectional model such as BERT classifies, and any other predicts the next token.
 
     Raises:
-        EsperError: E402 if the model has no head for such data.
+        EsperError: E402 if the model has no head for this data.
     """
     fitting = [head for head in _candidates(config, data) if type(config) in _MODELS[head]]
     if not fitting:
@@ -46,7 +46,7 @@ def choose_head(config: PretrainedConfig, data: DataShape) -> Head:
             "E402",
             f"a {config.model_type} model cannot take {data.kind} of shape {data.input_shape}",
             where="host hf",
-            why="it takes images (channels, height, width) or tokens (length,), where transformers has a head for them",
+            why="it takes images (channels, height, width) or tokens (length,) if transformers has a head for them",
             fix="choose another host.architecture or host.path, or another task",
         )
     named = set(config.architectures or ())
@@ -54,7 +54,7 @@ def choose_head(config: PretrainedConfig, data: DataShape) -> Head:
 
 
 def _candidates(config: PretrainedConfig, data: DataShape) -> tuple[Head, ...]:
-    """Return the heads that such data may go with, the likeliest first."""
+    """Return the heads that are possible for this data, the likeliest first."""
     if data.kind is TaskKind.IMAGES and len(data.input_shape) == 3:
         return (Head.IMAGE_CLASS,)
     if data.kind is not TaskKind.TOKENS or len(data.input_shape) != 1:

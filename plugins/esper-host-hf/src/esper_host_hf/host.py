@@ -1,4 +1,4 @@
-"""The host: a model of transformers behind a call that takes a task's inputs and gives logits."""
+"""The host: wraps a transformers model so that it takes a task's inputs and returns logits."""
 
 from collections.abc import Iterable, Iterator
 
@@ -31,9 +31,9 @@ class HfHost(nn.Module):
     """The host: images (B, C, H, W) or tokens (B, T) -> logits (B, classes), or (B, T, vocabulary).
 
     Args:
-        model: a model of transformers, kept under the name `model`.
-        head: what it puts out. A model that classifies tokens is told by a mask which of them are padding. For one that
-            predicts the next token every token counts; padding behind a sequence changes nothing in it.
+        model: a transformers model; it is the submodule `model`.
+        head: the kind of its output. A model that classifies tokens gets a padding mask. For a model that predicts the
+            next token every token counts; padding after a sequence has no effect on it.
     """
 
     def __init__(self, model: PreTrainedModel, head: Head) -> None:
@@ -58,14 +58,14 @@ class HfHost(nn.Module):
 
 
 def build(config: HfConfig, data: DataShape) -> HostBuild:
-    """Build the host for this data, with a site ``block0``, ``block1``, … behind each block of the model.
+    """Build the host for this data, with a site ``block0``, ``block1``, … after each block of the model.
 
     Raises:
-        EsperError: E201, E202, E301, E302 if there is no such model, E401 if `blocks` names nothing, E402 if the model
-            does not fit the data or cannot be grown.
+        EsperError: E201, E202, E301, E302 if there is no such model, E401 if `blocks` matches nothing, E402 if the
+            model does not fit the data or cannot be grown.
     """
     model_config, head = configure(config, data)
-    # What blocks return and see is found out by running them, which takes numbers: the meta device has none.
+    # Running the blocks shows what they return and see; that needs values, which the meta device does not have.
     with torch.device("cpu"):
         host = HfHost(make_model(config, model_config, head), head)
         call, probe = _checked(host, data), _probe(host, data)
@@ -77,7 +77,7 @@ def build(config: HfConfig, data: DataShape) -> HostBuild:
 
 
 def _sites(host: HfHost, blocks: str | None, call: Call, probe: Probe) -> tuple[SiteRequest, ...]:
-    """Return the sites, with the names that the submodules have in the host; ids stay those of the model."""
+    """Return the sites, with the paths of the submodules in the host; ids come from the paths in the model."""
     found = find_blocks(host.model, call, probe) if blocks is None else named_blocks(host.model, blocks, call, probe)
     if host.head is Head.NEXT_TOKEN:
         _check_causal(found)
@@ -96,12 +96,12 @@ def _probe(host: HfHost, data: DataShape) -> Probe:
 
 
 def _checked(host: HfHost, data: DataShape) -> Call:
-    """Return a call of the host that raises E402 where it cannot run on the data, or gives something else."""
+    """Return a function that calls the host, and raises E402 if it cannot run on the data or returns a wrong shape."""
 
     def call(inputs: Tensor) -> Tensor:
         try:
             logits: Tensor = host(inputs)
-        except Exception as error:  # whatever one of hundreds of models raises on inputs that it cannot take
+        except Exception as error:  # hundreds of models raise different errors on inputs that they do not support
             raise _unfit(host, data, describe(error)) from error
         positions = data.input_shape if host.head is Head.NEXT_TOKEN else ()
         if logits.shape != (len(inputs), *positions, data.outputs):
@@ -119,7 +119,7 @@ def _unfit(host: HfHost, data: DataShape, why: str) -> EsperError:
         f"{type(host.model).__name__} cannot run on {data.kind} of shape {data.input_shape}",
         where="host hf",
         why=f"it has positions for {positions} tokens" if short else why,
-        fix=f"set host.settings.max_position_embeddings to {data.input_shape[0]} or more, or give shorter sequences"
+        fix=f"set host.settings.max_position_embeddings to {data.input_shape[0]} or more, or use shorter sequences"
         if short
         else "correct host.settings, or choose another model",
     )
@@ -132,7 +132,7 @@ def _check_causal(sites: Iterable[SiteRequest]) -> None:
                 "E402",
                 "a model that predicts the next token must not see it",
                 where=site.path,
-                why="other tokens in the second half of a sequence change what is there in the first",
+                why="changing the tokens in the second half of a sequence changes its output in the first half",
                 fix="choose a decoder, such as host.architecture=gpt2, or other host.blocks",
             )
 

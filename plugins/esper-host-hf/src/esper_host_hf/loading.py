@@ -15,14 +15,14 @@ def make_model(options: HfConfig, config: PretrainedConfig, head: Head) -> PreTr
     """Return the model in training mode. Random weights come from torch's global generator.
 
     Raises:
-        EsperError: E301 if `path` holds no weights, E302 if they cannot be read, E402 if the config makes no model or
-            the weights do not fit it.
+        EsperError: E301 if there are no weights in `path`, E302 if they cannot be read, E402 if no model can be built
+            from the config or the weights do not fit it.
     """
-    # Some models are looked up by it, and cannot be where it is None.
+    # Some models are looked up by `architectures`, which fails if it is None.
     config.architectures = config.architectures or []
     attention = {} if options.attention is None else {"attn_implementation": options.attention.value}
     model = _loaded(options, config, head, attention) if options.pretrained else _random(config, head, attention)
-    # A cache serves generation; training would fill it for nothing. Generation brings a setting of its own.
+    # The cache is only useful for generation, which has its own setting; training would fill it for nothing.
     model.config.use_cache = False
     model.config.return_dict = True
     model.train()
@@ -44,7 +44,7 @@ def _loaded(options: HfConfig, config: PretrainedConfig, head: Head, attention: 
             config=config,
             local_files_only=True,
             trust_remote_code=False,
-            # Heads of another size are made anew; anything else of another size is refused below.
+            # Heads of a different size are initialised again; anything else of a different size is refused below.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **attention,
@@ -57,7 +57,7 @@ def _loaded(options: HfConfig, config: PretrainedConfig, head: Head, attention: 
             why=describe(error),
             fix="save weights there with `save_pretrained`, or set host.pretrained to false; nothing is downloaded",
         ) from error
-    except Exception as error:  # files in several formats, each damaged in its own way
+    except Exception as error:  # there are several file formats, and each fails in its own way
         raise EsperError(
             "E302",
             f'the weights in "{options.path}" cannot be read',
@@ -70,7 +70,7 @@ def _loaded(options: HfConfig, config: PretrainedConfig, head: Head, attention: 
 
 
 def _check_loaded(options: HfConfig, model: PreTrainedModel, found: dict[str, Any]) -> None:
-    """Refuse a network that is random where it should be pretrained: a head may be new, and what pools for it."""
+    """Refuse a network that is random where it should be pretrained. A head may be new, and so may its pooler."""
     mismatched = [key for key, *_ in found["mismatched_keys"]]
     new = [key for key in (*mismatched, *found["missing_keys"]) if _is_body(key, model)]
     if new:
@@ -79,7 +79,7 @@ def _check_loaded(options: HfConfig, model: PreTrainedModel, found: dict[str, An
             f'the weights in "{options.path}" do not fit the model',
             where="host.path, host.settings",
             why=f"{_few(new)} would be random",
-            fix="leave out settings that change sizes, give data of the size that the model was trained on, "
+            fix="remove settings that change sizes, use data of the size that the model was trained on, "
             "or set host.pretrained to false",
         )
 

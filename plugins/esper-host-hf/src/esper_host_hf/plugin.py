@@ -20,7 +20,7 @@ def esper_hosts() -> Iterator[HostSpec]:
     """Offer the host."""
     yield HostSpec(
         name="hf",
-        summary="Any model of transformers, from a local directory or a config; one site behind each block.",
+        summary="Any model of transformers, from a local directory or a config; one site after each block.",
         factory="esper_host_hf.host:build",
         config="esper_host_hf.config:HfConfig",
         layouts={Layout.BTD},
@@ -33,6 +33,6 @@ def esper_adapt_host(model: "nn.Module") -> "Iterable[SiteRequest] | None":
     bases = {(cls.__module__, cls.__name__) for cls in type(model).__mro__}
     if ("transformers.modeling_utils", "PreTrainedModel") not in bases:
         return None
-    # By name: what computes imports torch and transformers, and this module is imported by every listing of plugins.
+    # Imported late: it needs torch and transformers, and every list of plugins imports this module.
     found: tuple[SiteRequest, ...] | None = import_module("esper_host_hf.adapting").adapt(model)
     return found

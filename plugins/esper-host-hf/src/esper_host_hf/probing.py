@@ -1,4 +1,4 @@
-"""Running a network on a few made-up samples, without leaving a trace in it."""
+"""Running a network on a few made-up samples, without changing it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ class Probe:
     """Made-up samples.
 
     Attributes:
-        inputs: what the network is called with.
-        altered: the same with other tokens from position `split` on; None if the inputs are no tokens.
-        padded: the same with padding in it; None if there is none to be had.
-        real: (size, length) of bool: where `padded` has no padding.
+        inputs: the network's inputs.
+        altered: the same with other tokens from position `split` on; None if the inputs are not tokens.
+        padded: the same with padding; None if padding is not possible.
+        real: (size, length) of bool: True where `padded` has no padding.
         size: number of samples.
         split: first position that is altered.
     """
@@ -39,9 +39,9 @@ def probe_size(length: int) -> int:
 
 
 def draw_tokens(size: int, length: int, vocabulary: int, padding: int | None) -> tuple[Tensor, Tensor, int]:
-    """Return tokens (size, length) without padding, the same with another second half, and where that begins.
+    """Return tokens (size, length) without padding, the same with another second half, and where that half begins.
 
-    The other half is one token that is nowhere else, so that whoever averages over it sees a difference at any length.
+    The other half repeats one token that does not occur elsewhere, so even an average over it differs at any length.
     """
     first, *others = [token for token in range(vocabulary) if token != padding] or [0]
     ids, split = torch.tensor(others or [first]), length // 2
@@ -52,9 +52,9 @@ def draw_tokens(size: int, length: int, vocabulary: int, padding: int | None) ->
 
 
 def draw_padding(size: int, length: int) -> Tensor | None:
-    """Return which positions of some samples shall be real, (size, length): all of the first, half of any other.
+    """Return which positions are real, (size, length) of bool: all of the first sample, half of every other.
 
-    None if a sample has no two positions.
+    None if a sample has fewer than two positions.
     """
     real = torch.ones((size, length), dtype=torch.bool)
     real[1:, (length + 1) // 2 :] = False
@@ -67,7 +67,7 @@ def draw_images(size: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def draws_random_numbers(network: nn.Module, call: Call, probe: Probe) -> bool:
-    """Say whether the network draws random numbers in training: dropout, in whatever form."""
+    """Say whether the network draws random numbers in training: any form of dropout."""
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     with undisturbed(network):
         network.train()
@@ -81,7 +81,7 @@ def draws_random_numbers(network: nn.Module, call: Call, probe: Probe) -> bool:
 
 @contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients; every module's training flag and the random state are put back."""
+    """Use evaluation mode without gradients; restore every module's training flag and the random state afterwards."""
     flags = [(module, module.training) for module in network.modules()]
     cuda = [device for device in {p.device for p in network.parameters()} if device.type == "cuda"]
     try:

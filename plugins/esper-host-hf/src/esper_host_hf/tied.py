@@ -1,4 +1,4 @@
-"""Weights that a model has under several names, such as an embedding that is its output layer as well: saved once."""
+"""Save weights once that a model has under several names, such as an embedding that is also the output layer."""
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def save_tied_weights_once(module: nn.Module) -> None:
-    """Keep all names but the first of each parameter out of the module's state dict, and do without them in loading.
+    """Keep only the first name of each parameter in the module's state dict, and do not require the others in loading.
 
     File formats such as safetensors refuse tensors that share memory.
     """
@@ -27,7 +27,7 @@ def _complete(module: nn.Module, state: MutableMapping[str, Any], prefix: str, *
 
 
 def _further_names(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield each further name of a parameter with its first one."""
+    """Yield each further name of a parameter with its first name."""
     first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         known = first.setdefault(id(parameter), name)

@@ -1,1 +1,1 @@
-"""A small GPT as host network, with sites behind its layers, attentions and MLPs."""
+"""A small GPT as a host network, with sites after its layers, attentions and MLPs."""

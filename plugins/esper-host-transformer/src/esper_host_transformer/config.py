@@ -8,7 +8,7 @@ from attrs import Attribute, field, frozen, validators
 
 
 class SiteKind(StrEnum):
-    """What a site stands behind."""
+    """The part of a layer whose output is a site."""
 
     BLOCK = "block"
     ATTENTION = "attention"
@@ -30,11 +30,11 @@ class TransformerConfig:
         layers: number of layers, each an attention and an MLP.
         heads: attention heads; must divide `width`.
         width: features of each position.
-        context: longest sequence that it takes; None: the length of the task's sequences.
+        context: length of the longest supported sequence. None: the length of the task's sequences.
         dropout: share of embeddings, attention weights and residual updates that is dropped in training.
         mlp_ratio: hidden features of an MLP relative to `width`.
-        sites: where slots may act: ``block`` (behind each layer), ``attention`` and ``mlp`` (their outputs, before
-            they are added to the residual stream).
+        sites: where slots may act: ``block`` (after each layer), ``attention`` and ``mlp`` (their outputs, before they
+            are added to the residual stream).
     """
 
     layers: int = field(default=2, validator=_POSITIVE)

@@ -1,4 +1,4 @@
-"""The network: token and position embeddings, pre-norm layers, a last normalisation, and a head tied to the tokens.
+"""The network: token and position embeddings, pre-norm layers, a final normalisation, and a head tied to the tokens.
 
 As in GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3).
 """
@@ -17,7 +17,7 @@ _DEVIATION = 0.02
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention, (B, T, D) -> (B, T, D): a position sees itself and the ones before it."""
+    """Causal multi-head self-attention, (B, T, D) -> (B, T, D): a position sees itself and earlier positions."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Attention(nn.Module):
         self.project_out = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what each position gathers, before it is added to the residual stream."""
+        """Return the attention's output, before it is added to the residual stream."""
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, heads, T, D / heads)
             for part in self.project_in(x).chunk(3, dim=-1)
@@ -48,13 +48,13 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the update, before it is added to the residual stream."""
-        # GPT-2 has the tanh approximation; on a CPU it is also the faster one.
+        # GPT-2 uses the tanh approximation; on a CPU it is also faster.
         hidden = F.gelu(self.project_in(x), approximate="tanh")
         return F.dropout(self.project_out(hidden), self.dropout, self.training)
 
 
 class Layer(nn.Module):
-    """One layer on the residual stream: ``x + attention(norm(x))``, then the same with the MLP. (B, T, D) kept."""
+    """One layer on the residual stream: ``x + attention(norm(x))``, then the same with the MLP; keeps (B, T, D)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Layer(nn.Module):
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the residual stream behind the layer."""
+        """Return the residual stream after the layer."""
         x = x + self.attention(self.norm_attention(x))
         return x + self.mlp(self.norm_mlp(x))
 
@@ -104,7 +104,7 @@ class Gpt(nn.Module):
     def _initialise(self, layers: int) -> None:
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                # Two updates per layer add up on the residual stream; scaled like this its variance stays that of one.
+                # Two updates per layer add up on the residual stream; this scale keeps their total variance constant.
                 scale = 1 / math.sqrt(2 * layers) if name.endswith("project_out") else 1.0
                 nn.init.normal_(module.weight, std=_DEVIATION * scale)
             if isinstance(module, nn.Linear):
@@ -115,7 +115,7 @@ def build(config: TransformerConfig, data: DataShape) -> HostBuild:
     """Build the host for this data, with the sites ``layer0_attention``, ``layer0_mlp``, ``layer0``, ``layer1``, …
 
     Raises:
-        EsperError: E402 if the data are no tokens, their sequences are longer than the context, or the heads do not
+        EsperError: E402 if the data are not tokens, their sequences are longer than the context, or the heads do not
             divide the width.
     """
     length = _sequence_length(data)
@@ -130,7 +130,7 @@ def build(config: TransformerConfig, data: DataShape) -> HostBuild:
 
 
 def _sites(config: TransformerConfig, index: int) -> list[SiteRequest]:
-    """The sites of one layer in the order in which they fire."""
+    """Return the sites of one layer, in the order in which they run."""
     kinds = (
         (SiteKind.ATTENTION, ".attention", "_attention"),
         (SiteKind.MLP, ".mlp", "_mlp"),
@@ -161,7 +161,7 @@ def _too_long(length: int, context: int) -> EsperError:
         f"sequences of {length} tokens are too long for the host transformer",
         where=f"host.context={context}",
         why=f"it has learned positions for {context} tokens",
-        fix=f"set host.context to {length} or more, or leave it out; or give shorter sequences",
+        fix=f"set host.context to {length} or more, or do not set it; or use shorter sequences",
     )
 
 

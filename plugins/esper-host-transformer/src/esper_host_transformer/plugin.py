@@ -13,7 +13,7 @@ def esper_hosts() -> Iterator[HostSpec]:
     """Offer the host."""
     yield HostSpec(
         name="transformer",
-        summary="A pre-norm GPT; sites behind each layer, and if wanted behind each attention and MLP.",
+        summary="A pre-norm GPT; a site after each layer and, optionally, after each attention and MLP.",
         factory="esper_host_transformer.gpt:build",
         config="esper_host_transformer.config:TransformerConfig",
         layouts={Layout.BTD},

@@ -13,7 +13,7 @@ def esper_telemetry_sinks() -> Iterator[SinkSpec]:
     """Offer the sink."""
     yield SinkSpec(
         name="jsonl",
-        summary="Writes every event as one JSON object on a line of its own.",
+        summary="Writes every event as one JSON object per line.",
         factory="esper_sink_jsonl.sink:JsonlSink",
         config="esper_sink_jsonl.config:JsonlConfig",
     )

@@ -1,4 +1,4 @@
-"""Write events as JSON lines, so that the file holds whole lines whatever happens."""
+"""Write events as JSON lines. The file contains only complete lines, even after errors."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from esper_sink_jsonl.config import JsonlConfig
 class JsonlSink:
     """A sink that appends one strict JSON object per event to a file.
 
-    A batch is written with one unbuffered call, so what was emitted is visible to readers at once. A batch that
-    cannot be written whole leaves nothing behind.
+    A batch is written with one unbuffered call, so events are visible to readers at once. If a batch cannot be written
+    completely, none of it remains in the file.
 
     Args:
         config: where and how to write.
@@ -27,10 +27,10 @@ class JsonlSink:
         self._file: FileIO | None = None
 
     def open(self, manifest: Mapping[str, Any]) -> None:
-        """Open the file for appending, and make its folder where it is missing.
+        """Open the file for appending, and create its folder if it is missing.
 
         Raises:
-            EsperError: E504 if there is no place to write to, or the file cannot be written.
+            EsperError: E504 if there is nowhere to write, or the file cannot be written.
         """
         path = self._path(manifest)
         try:
@@ -44,19 +44,19 @@ class JsonlSink:
             raise EsperError("E504", what, why=str(error), fix="set sinks.jsonl.path") from error
 
     def emit(self, events: Sequence[Event]) -> None:
-        """Append the events, all of them or none.
+        """Append all of the events, or none.
 
         Raises:
             RuntimeError: before `open` and after `close`.
             OSError: if the disk is full or the file is gone.
-            TypeError: if an event has no plain form.
+            TypeError: if an event cannot be converted to plain data.
         """
         lines = "".join(f"{to_json(event)}\n" for event in events)
-        # A lone surrogate has no bytes in UTF-8; as an escape it is JSON all the same.
+        # A lone surrogate cannot be encoded in UTF-8, but its escape is valid JSON.
         self._append(lines.encode("utf-8", errors="backslashreplace"))
 
     def flush(self) -> None:
-        """Everything is visible already; with `fsync`, make it durable."""
+        """Make events durable, with `fsync`; they are already visible."""
         if self._config.fsync:
             os.fsync(self._opened().fileno())
 
@@ -72,7 +72,7 @@ class JsonlSink:
         if self._config.path is not None:
             return Path(self._config.path).expanduser()
         if manifest.get("directory") is None:
-            what = 'the sink "jsonl" has no place to write to'
+            what = 'the sink "jsonl" has nowhere to write'
             raise EsperError("E504", what, why="the run has no directory", fix="set sinks.jsonl.path")
         return Path(manifest["directory"]) / "events.jsonl"
 
@@ -82,7 +82,7 @@ class JsonlSink:
         return self._file
 
     def _end_torn_line(self) -> None:
-        """A crash may have left half a line; ours must not continue it."""
+        """End an incomplete last line that a crash may have left, so new events start on a new line."""
         file = self._opened()
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
@@ -90,7 +90,7 @@ class JsonlSink:
                 self._append(b"\n")
 
     def _forget_from(self, number: int) -> None:
-        """Cut off the events that a run which goes on will live through again, and a torn line at the end."""
+        """Remove the events that a resumed run will repeat, and an incomplete line at the end."""
         file = self._opened()
         file.seek(0)
         kept = 0

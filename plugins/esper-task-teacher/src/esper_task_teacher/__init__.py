@@ -1,1 +1,1 @@
-"""The task `teacher`: images labelled by a fixed random network, so that the capacity that is needed is known."""
+"""The task `teacher`: images labelled by a fixed random network, so the required capacity is known."""

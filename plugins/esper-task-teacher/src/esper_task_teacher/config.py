@@ -8,20 +8,20 @@ _SHARE = (validators.instance_of(float), validators.ge(0.0))
 
 @frozen(kw_only=True)
 class TeacherConfig:
-    """What the teacher is, and what it is shown.
+    """The teacher and its images.
 
     Attributes:
         widths: channels of the teacher's blocks, first to last.
-        updates: how many residual updates follow each block: what a host with the same blocks has to grow there.
-        strength: size of an update beside the activation that it is added to; above 0, below 1.
+        updates: number of residual updates after each block: what a host with the same blocks has to grow there.
+        strength: size of an update relative to the activation that it is added to; above 0, below 1.
         classes: number of classes, 2 to 100.
         channels: channels of an image.
         size: height and width of an image in pixels.
-        grid: an image is a grid of so many by so many random values, interpolated to its size.
-        clear_share: the share of each class's images about which the teacher is surest; the others are not shown.
-        label_noise: the share of labels that are drawn at random instead, in every split.
+        grid: side of the grid of random values that is interpolated to an image.
+        clear_share: the share of each class's images that are kept: those about which the teacher is most certain.
+        label_noise: the share of labels that are replaced by random ones, in every split.
         train_samples, validation_samples, test_samples: sizes of the splits.
-        data_seed: another one is another teacher with other images.
+        data_seed: each seed gives a different teacher and different images.
     """
 
     widths: tuple[int, ...] = field(
@@ -51,7 +51,7 @@ class TeacherConfig:
     @widths.validator
     def _even(self, _: "Attribute[tuple[int, ...]]", value: tuple[int, ...]) -> None:
         if unfit := [width for width in value if width < 2 or width % 2]:
-            raise ValueError(f"'widths' must be even, for the teacher normalises in two groups; {unfit[0]} is not")
+            raise ValueError(f"'widths' must be even, because the teacher normalises in two groups; {unfit[0]} is not")
 
     @updates.validator
     def _one_for_each_block(self, _: "Attribute[tuple[int, ...]]", value: tuple[int, ...]) -> None:
@@ -61,4 +61,4 @@ class TeacherConfig:
     @size.validator
     def _room_for_pools(self, _: "Attribute[int]", value: int) -> None:
         if value < 4:
-            raise ValueError(f"'size' is {value}; two pools of the teacher leave nothing below 4")
+            raise ValueError(f"'size' is {value}; it must be at least 4, because the teacher has two pools")

@@ -1,4 +1,4 @@
-"""Images and labels: drawn from a stated distribution, labelled by the teacher."""
+"""Images and labels: images from a documented distribution, labelled by the teacher."""
 
 import hashlib
 
@@ -12,17 +12,17 @@ from esper_core.api import EsperError, Split
 from esper_task_teacher.config import TeacherConfig
 from esper_task_teacher.network import Teacher
 
-#: Images are drawn in lots of this size, so that a split's first images do not depend on its length.
+#: Images are drawn in lots of this size, so a split's first images do not depend on its length.
 _LOT = 500
-#: Images from which the head's scale, the balance of the classes and the teacher's sureness are taken.
+#: Images that determine the head's scale, the balance of the classes and the thresholds of the teacher's certainty.
 _REFERENCE = 8 * _LOT
 _BALANCING_ROUNDS, _BALANCING_RATE = 200, 0.2
 
 
 def stream(config: TeacherConfig, name: str) -> np.random.RandomState:
-    """Return the random numbers for one use; other names and other seeds give other numbers.
+    """Return the random stream for one use; each name and each seed has a different stream.
 
-    The stream of this older generator is frozen for good, that of the newer ones may change with numpy's version.
+    NumPy guarantees the stream of this older generator; the streams of newer ones may change with its version.
     """
     digest = hashlib.sha256(f"esper-task-teacher/{config.data_seed}/{name}".encode()).digest()
     return np.random.RandomState(np.frombuffer(digest, dtype="<u4"))
@@ -31,8 +31,8 @@ def stream(config: TeacherConfig, name: str) -> np.random.RandomState:
 def draw_images(config: TeacherConfig, random: np.random.RandomState) -> Tensor:
     """Return a lot of images, (500, channels, size, size) of float32.
 
-    Each channel is a grid of independent standard normal values, interpolated bilinearly with the grid's corners in
-    the image's corners.
+    Each channel is a grid of independent standard normal values, interpolated bilinearly, with the corners of the grid
+    and the image aligned.
     """
     values = random.standard_normal((_LOT, config.channels, config.grid, config.grid))
     weights = _interpolation(config.grid, config.size)
@@ -41,29 +41,29 @@ def draw_images(config: TeacherConfig, random: np.random.RandomState) -> Tensor:
 
 @frozen(kw_only=True)
 class Examiner:
-    """A teacher who knows when it is sure.
+    """A teacher, and the thresholds that say when it is certain.
 
     Attributes:
-        teacher: the network, its head standardised and balanced.
-        thresholds: how far the largest logit must be ahead of the next one, for each class (classes,).
+        teacher: the network, with its head standardised and balanced.
+        thresholds: required margin between the largest and the second largest logit, for each class (classes,).
     """
 
     teacher: Teacher
     thresholds: Tensor
 
     def label(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the classes (B,) and whether the teacher is sure of each (B,)."""
+        """Return the classes (B,) and whether the teacher is certain of each (B,)."""
         classes, ahead = _decisions(self.teacher, images.double())
         return classes, ahead >= self.thresholds[classes]
 
 
 def build_examiner(config: TeacherConfig) -> Examiner:
-    """Draw the teacher and fit its head to reference images, which belong to no split.
+    """Draw the teacher and fit its head to reference images, which are in no split.
 
     Raises:
-        EsperError: E202 if there is a class to which the teacher assigns none of them.
+        EsperError: E202 if the teacher assigns no image to one of the classes.
     """
-    # Layers initialise themselves from the global stream before they get the teacher's weights.
+    # Layers are initialised from the global stream before they get the teacher's weights.
     with torch.random.fork_rng(devices=[]):
         teacher = Teacher(config, stream(config, "teacher")).eval()
     random = stream(config, "reference")
@@ -77,7 +77,7 @@ def build_examiner(config: TeacherConfig) -> Examiner:
 
 
 def draw_split(config: TeacherConfig, examiner: Examiner, name: str, samples: int) -> Split:
-    """Return one split from streams of its own: images of which the teacher is sure, with their labels."""
+    """Return one split from its own random streams: images of which the teacher is certain, with their labels."""
     random = stream(config, name)
     images: list[Tensor] = []
     labels: list[Tensor] = []
@@ -102,15 +102,15 @@ def _check_classes(config: TeacherConfig, classes: Tensor) -> None:
     if never:
         raise EsperError(
             "E202",
-            f"the teacher never names {int(never)} of its {config.classes} classes",
+            f"the teacher never chooses {int(never)} of its {config.classes} classes",
             where=f"task.classes={config.classes}, task.widths={list(config.widths)}",
-            why=f"{config.widths[-1]} features do not tell so many classes apart",
+            why=f"{config.widths[-1]} features are too few to distinguish {config.classes} classes",
             fix="set fewer task.classes, or a larger last number in task.widths",
         )
 
 
 def _decisions(teacher: Teacher, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the class of each image and how far its logit is ahead of the next one."""
+    """Return the class of each image and the margin between its logit and the second largest."""
     largest, classes = teacher(images).topk(2, dim=1)
     return classes[:, 0], largest[:, 0] - largest[:, 1]
 
@@ -121,7 +121,7 @@ def _balance(teacher: Teacher, images: Tensor) -> None:
     classes = logits.shape[1]
     for done in range(_BALANCING_ROUNDS):
         counts = logits.argmax(dim=1).bincount(minlength=classes)
-        # Ever smaller steps: with many classes, large ones would shift a class out of reach.
+        # The steps become smaller: with many classes, large steps would make a class impossible to choose.
         rate = _BALANCING_RATE * (1 - done / _BALANCING_ROUNDS)
         shift = rate * (1 - classes * counts.double() / len(images)).clamp(min=-1)
         logits += shift
@@ -129,6 +129,6 @@ def _balance(teacher: Teacher, images: Tensor) -> None:
 
 
 def _interpolation(grid: int, size: int) -> NDArray[np.float64]:
-    """Return the (size, grid) weights of linear interpolation, ends on ends."""
+    """Return the (size, grid) weights of linear interpolation, with the ends aligned."""
     at = np.linspace(0, grid - 1, size)
     return np.clip(1 - np.abs(at[:, np.newaxis] - np.arange(grid)), 0, None)

@@ -1,4 +1,4 @@
-"""The teacher: the host `cnn` with residual updates behind its blocks, all weights drawn once and never trained."""
+"""The teacher: the host `cnn` with residual updates after its blocks; all weights are drawn once and never trained."""
 
 from itertools import pairwise
 
@@ -29,7 +29,7 @@ class Update(nn.Module):
 
 
 class Block(nn.Module):
-    """A 3x3 convolution, a normalisation, ReLU, a 2x2 max pool where `pooled`, and updates."""
+    """A 3x3 convolution, a normalisation, ReLU, a 2x2 max pool if `pooled`, and updates."""
 
     def __init__(self, inputs: int, width: int, updates: int, pooled: bool) -> None:
         super().__init__()
@@ -39,19 +39,19 @@ class Block(nn.Module):
         self.updates = nn.Sequential(*(Update(width) for _ in range(updates)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, width, H, W), halved where pooled."""
+        """(B, inputs, H, W) -> (B, width, H, W), with half the height and width if pooled."""
         return self.updates(self.pool(F.relu(self.norm(self.conv(x)))))
 
 
 class Teacher(nn.Module):
     """Images (B, C, H, W) of float64 -> logits (B, classes) of float64.
 
-    Weights are normal with the variance of 1 / fan-in; gains are `strength`, with either sign. float64 keeps labels
-    the same wherever rounding differs.
+    Weights are normally distributed with variance 1 / fan-in; gains are `strength` with a random sign. float64 makes
+    labels independent of differences in rounding.
 
     Args:
         config: the options.
-        random: where the weights come from.
+        random: the random stream for the weights.
     """
 
     def __init__(self, config: TeacherConfig, random: np.random.RandomState) -> None:
@@ -70,7 +70,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def standardise(self, images: Tensor) -> None:
-        """Scale and shift the head so that over these images each logit has mean 0 and deviation 1."""
+        """Scale and shift the head to give each logit mean 0 and standard deviation 1 over these images."""
         logits = self(images)
         deviations = logits.std(dim=0)
         self.head.weight /= deviations[:, None]

@@ -10,10 +10,10 @@ ESPER_API = "2.0"
 
 @hookimpl
 def esper_tasks() -> Iterator[TaskSpec]:
-    """Offer the task. Its host has the teacher's blocks, and lacks the teacher's updates."""
+    """Offer the task. Its host has the teacher's blocks but lacks the teacher's updates."""
     yield TaskSpec(
         name="teacher",
-        summary="Images labelled by a fixed random network: how much a host must grow is known.",
+        summary="Images labelled by a fixed random network; what a host must grow is known.",
         factory="esper_task_teacher.task:TeacherTask",
         config="esper_task_teacher.config:TeacherConfig",
         host="cnn",

@@ -1,4 +1,4 @@
-"""The task: learn to label images as the teacher does."""
+"""The task: learn to label images like the teacher."""
 
 import hashlib
 import math
@@ -17,7 +17,7 @@ from esper_task_teacher.drawing import build_examiner, draw_split
 class TeacherTask:
     """Classify images; the loss is cross entropy, a sample is right if its class has the largest logit.
 
-    Nothing is drawn before the data are asked for; then they stay, and every caller shares the same tensors.
+    The data are drawn on first use; then they stay in memory, and every caller shares the same tensors.
 
     Args:
         config: the options.
@@ -31,12 +31,12 @@ class TeacherTask:
 
     @property
     def best_accuracy(self) -> float:
-        """The accuracy of the teacher itself, expected over the noise: nothing can do better."""
+        """The expected accuracy of the teacher itself under the label noise, which no network can exceed."""
         return 1 - self._config.label_noise * (self._config.classes - 1) / self._config.classes
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """The options, what a host has to grow, the best accuracy, and each split's size and SHA-256."""
+        """The options, what a host has to grow, the best possible accuracy, and each split's size and SHA-256."""
         splits = self.load()
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         return {
@@ -51,12 +51,12 @@ class TeacherTask:
         """Return all three splits: float32 images (N, C, H, W), int64 classes (N,).
 
         Raises:
-            EsperError: E202 if the options ask for more classes than the teacher tells apart.
+            EsperError: E202 if the options ask for more classes than the teacher can distinguish.
         """
         return self._splits
 
     def augment(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """Return the batch as it is: a changed image would have another label."""
+        """Return the batch unchanged, because a changed image could have a different label."""
         return inputs
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:

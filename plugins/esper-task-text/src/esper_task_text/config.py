@@ -4,7 +4,7 @@ from attrs import Attribute, field, frozen, validators
 
 _POSITIVE = (validators.instance_of(int), validators.gt(0))
 
-#: All bytes and a separator: the least that a byte-level vocabulary holds.
+#: All bytes and a separator: the smallest byte-level vocabulary.
 SMALLEST_VOCABULARY = 257
 
 
@@ -15,11 +15,11 @@ class TextConfig:
     Attributes:
         path: a file, a folder (every file below it that is not hidden) or a glob pattern such as ``books/**/*.txt``.
             None: the standard library's sources.
-        max_bytes: read no more than that; which files count then is fixed by their names.
+        max_bytes: largest number of bytes to read; the names of the files determine which are read.
         context: bytes in a sequence.
         train_sequences: sequences to train on.
-        validation_sequences: sequences to validate on, from other files.
-        test_sequences: sequences for the final report, from yet other files.
+        validation_sequences: sequences to validate on, from different files.
+        test_sequences: sequences for the final report, from different files again.
     """
 
     path: str | None = None
@@ -35,16 +35,15 @@ class TinyStoriesConfig:
     """Options of `tinystories`.
 
     Attributes:
-        directory: folder with the data: parquet, arrow or text files. None looks for it.
-        tokenizer: a tokenizer in a ``tokenizer.json`` of the package `tokenizers`. None: one is trained on the
-            training stories.
+        directory: folder with the data: parquet, arrow or text files. None: ``ESPER_DATA_DIR``, then the hub.
+        tokenizer: a ``tokenizer.json`` of the package `tokenizers`. None: one is trained on the training stories.
         vocab_size: tokens of the tokenizer that is trained, the separator included; 1024 by default. Not together
-            with `tokenizer`, which has a size of its own.
+            with `tokenizer`, which has its own size.
         separator: the token between stories; a given tokenizer must have it.
         context: tokens in a sequence.
-        train_stories: stories to train on, of the published training stories.
-        validation_stories: further ones of these to validate on.
-        test_stories: stories for the final report, of the published validation stories.
+        train_stories: stories to train on, from the published training stories.
+        validation_stories: stories to validate on, from the published training stories too.
+        test_stories: stories for the final report, from the published validation stories.
     """
 
     directory: str | None = None
@@ -62,4 +61,4 @@ class TinyStoriesConfig:
     @vocab_size.validator
     def _belongs_to_a_trained_tokenizer(self, _: "Attribute[int | None]", value: int | None) -> None:
         if value is not None and self.tokenizer is not None:
-            raise ValueError("'vocab_size' cannot be chosen for a given 'tokenizer', which has a size of its own")
+            raise ValueError("'vocab_size' cannot be set together with 'tokenizer', which has its own size")

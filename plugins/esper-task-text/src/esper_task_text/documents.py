@@ -1,4 +1,4 @@
-"""Local files as documents: which ones, in which order, and how many bytes of them."""
+"""Local files as documents: which files, in which order, and how many bytes of them."""
 
 import glob
 import hashlib
@@ -14,13 +14,13 @@ from esper_core.api import EsperError
 
 HOW_TO_GET = "give text: --set task.path=… with a file, a folder or a glob pattern such as 'books/**/*.txt'"
 
-#: Folders of the standard library that are not everywhere, or hold tables rather than programs.
+#: Folders of the standard library that are not always installed, or that contain tables rather than programs.
 _LEFT_OUT = frozenset({"test", "tests", "idle_test", "encodings", "pydoc_data"})
 
 
 @frozen(kw_only=True)
 class Document:
-    """A text with the name that tells where it came from."""
+    """A text with the name of its source."""
 
     name: str
     content: bytes
@@ -33,7 +33,7 @@ class Corpus:
     Attributes:
         name: what they are, for the manifest.
         where: where they are, for messages.
-        files: path of each, by a name that does not depend on where the corpus lies.
+        files: path of each file, by a name that does not depend on the location of the corpus.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Corpus:
 
 
 def find(path: str | None) -> Corpus:
-    """Return the files that `path` (a file, a folder, a glob pattern) means; None means the standard library.
+    """Return the files at `path` (a file, a folder, a glob pattern); None means the standard library.
 
     Raises:
         EsperError: E301 if there are none.
@@ -67,11 +67,11 @@ def find(path: str | None) -> Corpus:
 def read(corpus: Corpus, max_bytes: int) -> list[Document]:
     """Return the files' contents, at most `max_bytes` together; the file that crosses that limit is cut.
 
-    Files come in the order of the SHA-256 of their names: mixed, but always the same, and a new file changes nothing
-    about the order of the others. Empty files and repeated contents are left out.
+    Files come in the order of the SHA-256 of their names. So their order is mixed but always the same, and a new file
+    does not change the order of the others. Empty files and repeated contents are left out.
 
     Raises:
-        EsperError: E301 if a file cannot be read, or there is no text in any of them.
+        EsperError: E301 if a file cannot be read, or all files are empty.
     """
     documents: list[Document] = []
     known: set[bytes] = set()
@@ -92,7 +92,7 @@ def read(corpus: Corpus, max_bytes: int) -> list[Document]:
 
 def _standard_library() -> Corpus:
     root = Path(sysconfig.get_path("stdlib"))
-    # By name: the folder may also hold other people's packages and files of this very machine.
+    # By name, because the folder may also contain third-party packages and files of this machine.
     sources = (path for name in sorted(sys.stdlib_module_names) for path in _module_sources(root, name))
     files = {name: path for name, path in _visible(root, sources) if _LEFT_OUT.isdisjoint(Path(name).parts)}
     if not files:
@@ -117,7 +117,7 @@ def _is_pattern(path: Path) -> bool:
 
 
 def _matching(pattern: Path) -> dict[str, Path]:
-    """Files that match, named by their path below the part of the pattern that is no pattern."""
+    """Return the matching files, named by their path below the fixed part of the pattern."""
     fixed = next(parent for parent in pattern.parents if not _is_pattern(parent))
     inside = str(pattern.relative_to(fixed))
     found = (Path(name) for name in glob.glob(inside, root_dir=fixed, recursive=True))
@@ -133,4 +133,4 @@ def _content(path: Path, limit: int) -> bytes:
 
 
 def _missing(where: str, why: str) -> EsperError:
-    return EsperError("E301", "the text is not here", where=where, why=why, fix=HOW_TO_GET)
+    return EsperError("E301", "the text cannot be found", where=where, why=why, fix=HOW_TO_GET)

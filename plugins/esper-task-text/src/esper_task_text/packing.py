@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from esper_core.api import Split
 
-#: The target of a position where nothing is to be predicted.
+#: The target of a position at which nothing is predicted.
 NOTHING = -100
 
 
@@ -33,13 +33,13 @@ class Sequences:
         return content.hexdigest()
 
     def spread(self, count: int) -> "Sequences":
-        """Return `count` of them, at equal distances from first to last, in their order.
+        """Return `count` sequences, evenly spaced from first to last, in their order.
 
         Raises:
             ValueError: if there are fewer.
         """
         if count > len(self):
-            raise ValueError(f"{count} sequences asked for, {len(self)} are there")
+            raise ValueError(f"{count} sequences were requested, but there are only {len(self)}")
         chosen = np.arange(count) * len(self) // count
         return Sequences(inputs=self.inputs[chosen], targets=self.targets[chosen])
 
@@ -52,8 +52,8 @@ def pack(documents: Iterable[NDArray[np.integer]], context: int, separator: int)
     """Return all documents as sequences of `context` tokens.
 
     The stream is ``separator, document, separator, document, …, separator``. So every token of every document is
-    predicted once, its first one from the separator, and the separator at its end too. Sequences do not overlap, and
-    nothing is left out: the last one is filled with separators that predict `NOTHING`.
+    predicted once, the first one from the separator, and so is the separator at its end. Sequences do not overlap, and
+    nothing is left out: the last sequence is padded with separators whose target is `NOTHING`.
 
     Args:
         documents: each a vector of tokens; empty ones are skipped.

@@ -8,16 +8,16 @@ from esper_core.specs import TaskSpec
 
 ESPER_API = "2.0"
 
-#: Gradients of text are spiky at first; clipped, a small GPT bears a larger learning rate, and learns faster by it.
+#: On text, gradients have spikes at first; with clipping, a small GPT can use a larger learning rate and learns faster.
 _ADAMW: Mapping[str, Any] = {"optimizer.name": "adamw", "optimizer.lr": 1e-2, "optimizer.clip_norm": 1.0}
 
 
 @hookimpl
 def esper_tasks() -> Iterator[TaskSpec]:
-    """Offer the tasks. Their hosts are small on purpose: a host that fits its data has nothing to gain by growing."""
+    """Offer the tasks. Their hosts are small on purpose: a host that fits its data gains nothing by growing."""
     yield TaskSpec(
         name="text",
-        summary="The next byte of local files; by default of the standard library's sources.",
+        summary="Predict the next byte of local files; by default of the standard library's sources.",
         factory="esper_task_text.tasks:text",
         config="esper_task_text.config:TextConfig",
         host="transformer",
@@ -26,7 +26,7 @@ def esper_tasks() -> Iterator[TaskSpec]:
     )
     yield TaskSpec(
         name="tinystories",
-        summary="The next token of short stories in simple English.",
+        summary="Predict the next token of short stories in simple English.",
         factory="esper_task_text.tasks:tinystories",
         config="esper_task_text.config:TinyStoriesConfig",
         install_hint="pip install 'esper-task-text[hub,tokenizers]'",

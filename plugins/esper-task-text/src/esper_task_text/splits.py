@@ -1,20 +1,20 @@
-"""Which document goes into which split."""
+"""Which split each document belongs to."""
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from esper_task_text.documents import Document
 
-#: How much of the text is for train, validation and test. Fixed: no other number of sequences moves a document.
+#: Shares of the text for train, validation and test. They are fixed, so the number of sequences moves no document.
 SHARES = (8, 1, 1)
 
 
 def deal(documents: Sequence[Document], shares: tuple[int, ...] = SHARES) -> tuple[list[Document], ...]:
-    """Return the documents of each split, with their bytes about in proportion to the shares.
+    """Return the documents of each split, with sizes in bytes roughly proportional to the shares.
 
-    Each document goes, whole, to the split that has least of its share so far (the smallest share first), so that no
-    text is in two splits. Fewer documents than splits are cut instead, each into one stretch for every split, in
-    their order.
+    Each whole document goes to the split that so far has the least of its share (the smallest share first), so no text
+    is in two splits. If there are fewer documents than splits, each document is cut into one part for each split, in
+    the order of the splits.
     """
     if len(documents) < len(shares):
         parts = [_cut(document, shares) for document in documents]

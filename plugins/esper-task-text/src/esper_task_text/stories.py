@@ -1,4 +1,4 @@
-"""TinyStories (Eldan and Li 2023, https://arxiv.org/abs/2305.07759): where it is looked for, and its stories."""
+"""TinyStories (Eldan and Li 2023, https://arxiv.org/abs/2305.07759): where to find it, and its stories."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from attrs import frozen
 from esper_core.api import EsperError
 from esper_task_text.config import TinyStoriesConfig
 
-#: Names a folder with one folder for each data set.
+#: The environment variable for a folder that contains a folder for each data set.
 DATA_DIRECTORY_VARIABLE = "ESPER_DATA_DIR"
 
 HOW_TO_GET = (
@@ -23,15 +23,15 @@ _HUB = "roneneldan/TinyStories"
 _COLUMN = "text"
 #: Between the stories of a text file.
 _MARK = "<|endoftext|>"
-#: Formats of local files: suffix, and name of the `datasets` builder where one reads it.
+#: Formats of local files: the suffix, which is also the name of the `datasets` builder if there is one.
 _FORMATS = ("parquet", "arrow", "txt")
-#: The published splits, each with the words by which file names speak of it.
+#: The published splits, each with the words for it in file names.
 _WORDS = {"train": "train", "validation": "valid|validation"}
 
 
 @frozen(kw_only=True)
 class StorySplits:
-    """Stories, no two alike."""
+    """Stories, all different."""
 
     train: list[str]
     validation: list[str]
@@ -41,11 +41,11 @@ class StorySplits:
 def read_stories(config: TinyStoriesConfig) -> StorySplits:
     """Return the stories of each split.
 
-    Validation comes first among the published training stories, so that it stays the same when more or fewer are
-    trained on. Blank stories and repeated ones are left out, and so is the white space around them.
+    The validation split is taken first from the published training stories, so it does not depend on the number of
+    stories to train on. Blank and repeated stories are left out, and so is the white space around a story.
 
     Raises:
-        EsperError: E301 if they are nowhere, E302 if they are damaged, E202 if there are too few.
+        EsperError: E301 if they cannot be found, E302 if they are damaged, E202 if there are too few.
     """
     folder = _folder(config.directory)
     known: set[str] = set()
@@ -57,7 +57,7 @@ def read_stories(config: TinyStoriesConfig) -> StorySplits:
 
 
 def _folder(directory: str | None) -> Path | None:
-    """The first folder that exists; None: the hub."""
+    """Return the first folder that exists; None for the hub."""
     if directory is not None:
         folder = Path(directory).expanduser()
         if not folder.is_dir():
@@ -69,7 +69,7 @@ def _folder(directory: str | None) -> Path | None:
 
 
 def _take(stories: Iterator[str], known: set[str], name: str, count: int) -> list[str]:
-    """The next `count` stories that are not yet known; from then on they are."""
+    """Return the next `count` stories that are not yet known, and add them to the known ones."""
     taken: list[str] = []
     for story in stories:
         text = story.strip()
@@ -82,8 +82,8 @@ def _take(stories: Iterator[str], known: set[str], name: str, count: int) -> lis
         "E202",
         f"there are too few stories for the {name} split",
         where=f"task.{name}_stories={count}",
-        why=f"{len(taken)} that differ from each other and from those of other splits are left",
-        fix="set it lower, or get more stories",
+        why=f"only {len(taken)} are left that differ from each other and from those in other splits",
+        fix=f"set task.{name}_stories lower, or get more stories",
     )
 
 
@@ -102,7 +102,7 @@ def _names(split: str, path: Path) -> bool:
 
 
 def _from_texts(files: Iterable[Path]) -> Iterator[str]:
-    """Stories between marks, read as far as they are asked for: the published file is 2 GB long."""
+    """Yield the stories between marks; files are read lazily, because the published file has 2 GB."""
     for path in files:
         try:
             with path.open(encoding="utf-8") as lines:
@@ -115,7 +115,7 @@ def _from_texts(files: Iterable[Path]) -> Iterator[str]:
                     story += rest
                 yield story
         except UnicodeDecodeError as error:
-            raise _damaged(str(path), f"it is no UTF-8 text: {error}") from error
+            raise _damaged(str(path), f"it is not UTF-8 text: {error}") from error
         except OSError as error:
             raise _missing(str(path), f"it cannot be read: {error.strerror}") from error
 
@@ -124,7 +124,7 @@ def _from_tables(kind: str, files: Iterable[Path], split: str) -> Iterator[str]:
     where = ", ".join(map(str, files))
     datasets = _import_datasets(where)
     try:
-        # Streamed: only as much is read as there are stories asked for, and nothing goes to the library's cache.
+        # Streaming reads only the stories that are needed, and writes nothing to the library's cache.
         table = datasets.load_dataset(kind, data_files={split: [*map(str, files)]}, split=split, streaming=True)
         yield from _texts(table, where)
     except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
@@ -136,9 +136,9 @@ def _from_hub(split: str) -> Iterator[str]:
     datasets = _import_datasets(where)
     try:
         table = datasets.load_dataset(_HUB, split=split)
-    # What a failed download raises is up to a chain of libraries and has changed with them.
+    # The exception of a failed download depends on a chain of libraries and their versions.
     except Exception as error:
-        raise _missing(where, f"the hub gave nothing: {_first_line(error)}") from error
+        raise _missing(where, f"the download from the hub failed: {_first_line(error)}") from error
     yield from _texts(table, f"{_HUB} on the hub, split {split}")
 
 
@@ -165,7 +165,7 @@ def _import_datasets(where: str) -> Any:
 
 
 def _missing(where: str, why: str) -> EsperError:
-    return EsperError("E301", "the data of tinystories are not here", where=where, why=why, fix=HOW_TO_GET)
+    return EsperError("E301", "the data of tinystories cannot be found", where=where, why=why, fix=HOW_TO_GET)
 
 
 def _damaged(where: str, why: str) -> EsperError:

@@ -18,7 +18,7 @@ from esper_task_text.splits import deal
 from esper_task_text.stories import StorySplits, read_stories
 from esper_task_text.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
 
-#: All bytes, and the separator behind them.
+#: All bytes, and then the separator.
 _SEPARATOR = 256
 _BYTES = _SEPARATOR + 1
 
@@ -28,11 +28,11 @@ _VOCAB_SIZE = 1024
 
 @frozen(kw_only=True, eq=False)
 class TokenData:
-    """What a task has read.
+    """The data of a task.
 
     Attributes:
         vocabulary: number of different tokens.
-        origin: plain data about where the tokens come from, for the identity.
+        origin: plain data about the source of the tokens, for the identity.
         documents: documents in each split.
         sequences: sequences of each split.
     """
@@ -44,10 +44,9 @@ class TokenData:
 
 
 class TextTask:
-    """Predict the next token. A sample is a sequence; where a target is -100, nothing is to be predicted.
+    """Predict the next token. A sample is a sequence; where a target is -100, nothing is predicted.
 
-    Nothing is read before something about the data is asked for; then they stay, and every caller shares the same
-    tensors.
+    The data are read on first use; then they stay in memory, and every caller shares the same tensors.
     """
 
     def __init__(self, name: str, context: int, read_data: Callable[[], TokenData]) -> None:
@@ -62,7 +61,7 @@ class TextTask:
 
     @property
     def random_guess_loss(self) -> float:
-        """The loss of a model to which all tokens are equally likely."""
+        """The loss of a model for which all tokens are equally likely."""
         return math.log(self._data.vocabulary)
 
     @property
@@ -77,10 +76,10 @@ class TextTask:
         return {"name": self.name, **data.origin, **sizes, "splits": splits}
 
     def load(self) -> Splits:
-        """Return all three splits: int64 tokens (N, T), and int64 targets (N, T), -100 where there is none.
+        """Return all three splits: int64 tokens (N, T), and int64 targets (N, T), -100 where there is no target.
 
         Raises:
-            EsperError: E301 if the data cannot be found, E302 if they are damaged, E202 if they are too few.
+            EsperError: E301 if the data cannot be found, E302 if they are damaged, E202 if there are too few.
         """
         return self._splits
 
@@ -93,7 +92,7 @@ class TextTask:
 
         Args:
             outputs: logits, (B, T, vocabulary).
-            targets: (B, T); a sequence in which nothing is to be predicted has no loss (NaN).
+            targets: (B, T); a sequence without any target has no loss (NaN).
         """
         entropies = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=NOTHING, reduction="none")
         return entropies.view_as(targets).sum(dim=1) / (targets != NOTHING).sum(dim=1)
@@ -139,7 +138,7 @@ def _read_text(config: TextConfig) -> TokenData:
 
 
 def _chosen(config: TextConfig, name: str, documents: list[Document], count: int) -> Sequences:
-    """Take sequences from all over a split's documents."""
+    """Take sequences evenly from all documents of a split."""
     tokens = (np.frombuffer(document.content, dtype=np.uint8) for document in documents)
     packed = pack(tokens, config.context, _SEPARATOR)
     if count > len(packed):
@@ -148,7 +147,7 @@ def _chosen(config: TextConfig, name: str, documents: list[Document], count: int
             "E202",
             f"there is too little text for the {name} split",
             where=f"task.{name}_sequences={count}, task.max_bytes={config.max_bytes}",
-            why=f"its {len(documents)} documents give {len(packed)} sequences of {config.context} bytes",
+            why=f"its {len(documents)} documents make {len(packed)} sequences of {config.context} bytes",
             fix=f"{fewer}set task.max_bytes higher, or {HOW_TO_GET}",
         )
     return packed.spread(count)
@@ -172,5 +171,5 @@ def _read_tinystories(config: TinyStoriesConfig) -> TokenData:
 def _vocabulary(config: TinyStoriesConfig, stories: StorySplits) -> Vocabulary:
     if config.tokenizer is not None:
         return load_vocabulary(config.tokenizer, config.separator)
-    # From the training stories alone: the others are not to be seen before they are scored.
+    # Only from the training stories: the others must not be seen before they are evaluated.
     return train_vocabulary(stories.train, config.vocab_size or _VOCAB_SIZE, config.separator)

@@ -1,4 +1,4 @@
-"""Tokens of TinyStories, through the `tokenizers` package: a given tokenizer, or one trained on the spot."""
+"""Tokens of TinyStories, through the `tokenizers` package: a given tokenizer, or one that is trained here."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ _BATCH = 1000
 
 @frozen(kw_only=True, eq=False)
 class Vocabulary:
-    """A tokenizer and the token that stands between stories.
+    """A tokenizer and the token between stories.
 
     Attributes:
         tokenizer: a `tokenizers.Tokenizer`.
@@ -31,7 +31,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """One more than the largest id; a vocabulary may have holes."""
+        """One more than the largest id; a vocabulary may have gaps."""
         largest: int = max(self.tokenizer.get_vocab().values())
         return largest + 1
 
@@ -41,7 +41,7 @@ class Vocabulary:
         return hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()).hexdigest()
 
     def encode(self, stories: Sequence[str]) -> Iterator[NDArray[np.int64]]:
-        """Yield each story's tokens, without any that the tokenizer would add by itself."""
+        """Yield each story's tokens, without special tokens that the tokenizer would add."""
         for start in range(0, len(stories), _BATCH):
             for encoding in self.tokenizer.encode_batch(stories[start : start + _BATCH], add_special_tokens=False):
                 yield np.array(encoding.ids, dtype=np.int64)
@@ -51,21 +51,21 @@ def load_vocabulary(path: str, separator: str) -> Vocabulary:
     """Return the tokenizer of a ``tokenizer.json``.
 
     Raises:
-        EsperError: E301 if there is no such file or `tokenizers` is not installed, E302 if it is no tokenizer or has
-            no such separator.
+        EsperError: E301 if there is no such file or `tokenizers` is not installed, E302 if it is not a tokenizer or
+            does not have the separator.
     """
     tokenizers, where = _import_tokenizers(), f"task.tokenizer={path}"
     file = Path(path).expanduser()
     if not file.is_file():
-        why, fix = "there is no such file", "give the path of a tokenizer.json, or leave it out: one is trained then"
-        raise EsperError("E301", "the tokenizer is not here", where=where, why=why, fix=fix)
+        why, fix = "there is no such file", "give the path of a tokenizer.json, or do not set it: then one is trained"
+        raise EsperError("E301", "the tokenizer cannot be found", where=where, why=why, fix=fix)
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
-    # The library raises a bare Exception for whatever it cannot read.
+    # The library raises a bare Exception for everything that it cannot read.
     except Exception as error:
-        fix = "save one with `Tokenizer.save`, or leave it out: one is trained then"
+        fix = "save one with `Tokenizer.save`, or do not set it: then one is trained"
         raise EsperError("E302", "the tokenizer cannot be read", where=where, why=str(error), fix=fix) from error
-    # Both would change the stories.
+    # Truncation and padding would change the stories.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     token = tokenizer.token_to_id(separator)
@@ -76,7 +76,7 @@ def load_vocabulary(path: str, separator: str) -> Vocabulary:
 
 
 def train_vocabulary(stories: Sequence[str], size: int, separator: str) -> Vocabulary:
-    """Return a byte-level BPE tokenizer with up to `size` tokens, learned from the stories; the same for the same.
+    """Return a byte-level BPE tokenizer with up to `size` tokens, trained on the stories; it is deterministic.
 
     Raises:
         EsperError: E301 if `tokenizers` is not installed.
@@ -99,7 +99,7 @@ def _import_tokenizers() -> Any:
     except ImportError as error:
         raise EsperError(
             "E301",
-            "the stories of tinystories cannot be turned into tokens",
+            "the stories of tinystories cannot be converted to tokens",
             why=f"the Python package {error.name} is not installed",
             fix=HOW_TO_GET,
         ) from error

@@ -10,10 +10,12 @@ class FashionMnistConfig:
     """Options of `fashion-mnist`.
 
     Attributes:
-        train_samples: images to train on, of the 60000 official training images.
-        validation_samples: further ones of these to validate on. The test split is the official one.
-        directory: folder with the data: IDX files, or parquet or arrow files. None looks for it.
-        system_directory: where a package of the operating system puts the IDX files.
+        train_samples: images to train on, from the 60000 official training images.
+        validation_samples: images to validate on, from the official training images too. The test split is the
+            official one.
+        directory: folder with the data: IDX files, or parquet or arrow files. None: ``ESPER_DATA_DIR``, then
+            `system_directory`, then the hub.
+        system_directory: where a package of the operating system installs the IDX files.
     """
 
     train_samples: int = field(default=12_000, validator=_POSITIVE)
@@ -27,9 +29,10 @@ class Cifar10Config:
     """Options of `cifar10`.
 
     Attributes:
-        train_samples: images to train on, of the 50000 official training images.
-        validation_samples: further ones of these to validate on. The test split is the official one.
-        directory: folder with parquet or arrow files. None looks for it.
+        train_samples: images to train on, from the 50000 official training images.
+        validation_samples: images to validate on, from the official training images too. The test split is the
+            official one.
+        directory: folder with parquet or arrow files. None: ``ESPER_DATA_DIR``, then the hub.
         augment: shift and mirror training batches at random.
     """
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from esper_core.api import EsperError
 from esper_task_vision.images import LabelledImages, PublicData, checked, damaged, missing
 
-#: Formats of local files: the name of the `datasets` builder, which is the files' suffix too.
+#: Formats of local files: the name of the `datasets` builder, which is also the suffix of the files.
 _FORMATS = ("parquet", "arrow")
 _SPLITS = ("train", "test")
 _IMAGE_COLUMNS = ("image", "img")
@@ -22,7 +22,7 @@ _LABEL_COLUMN = "label"
 def table_files(folder: Path) -> tuple[str, Mapping[str, list[str]]] | None:
     """Return the format and, by split, the parquet or arrow files below the folder; None if there are none.
 
-    A file belongs to the split whose name stands as a word in its path below the folder.
+    A file belongs to the split whose name is a word in its path below the folder.
     """
     for kind in _FORMATS:
         if paths := sorted(folder.rglob(f"*.{kind}")):
@@ -43,7 +43,7 @@ def read_tables(
         if not files[split]:
             raise missing(data, str(folder / f"{split}*.{kind}"), f"no {kind} file below has '{split}' in its name")
     datasets = _import_datasets(data, str(folder))
-    # The images end up in memory: nothing of them need stay in the library's cache.
+    # The images are kept in memory, so the library's cache is only needed for a moment.
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
             tables = datasets.load_dataset(kind, data_files=dict(files), cache_dir=cache)
@@ -62,14 +62,15 @@ def read_hub(data: PublicData, where: str) -> tuple[LabelledImages, LabelledImag
         where: the places that were looked at before, for messages.
 
     Raises:
-        EsperError: E301 if `datasets` is not installed or the hub gives nothing, E302 if it gives something else.
+        EsperError: E301 if `datasets` is not installed or the download fails, E302 if the data are not as expected.
     """
     datasets = _import_datasets(data, where)
     try:
         tables = {split: datasets.load_dataset(data.hub, split=split) for split in _SPLITS}
-    # What a failed download raises is up to a chain of libraries and has changed with them.
+    # The exception of a failed download depends on a chain of libraries and their versions.
     except Exception as error:
-        raise missing(data, f"{where}, {data.hub} on the hub", f"the hub gave nothing: {_first_line(error)}") from error
+        why = f"the download from the hub failed: {_first_line(error)}"
+        raise missing(data, f"{where}, {data.hub} on the hub", why) from error
     train, test = (_decoded(data, tables[split], f"{data.hub} on the hub, split {split}") for split in _SPLITS)
     return train, test
 
@@ -113,7 +114,7 @@ def _decoded(data: PublicData, table: Any, where: str) -> LabelledImages:
 
 
 def _channels_first(data: PublicData, image: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, C) to (C, H, W)."""
+    """Convert (H, W) or (H, W, C) to (C, H, W)."""
     pixels = np.atleast_3d(image).transpose(2, 0, 1)
     if pixels.shape != data.shape.input_shape or pixels.dtype != np.uint8:
         found = f"it has the shape {pixels.shape} of {pixels.dtype}"

@@ -1,6 +1,7 @@
-"""The IDX format, in which MNIST and its relatives are published.
+"""The IDX format, in which MNIST and similar data sets are published.
 
-Two zero bytes, the type of an element, the number of axes, each axis as a big-endian 32-bit integer, the elements.
+A file contains two zero bytes, the type of an element, the number of axes, the length of each axis as a big-endian
+32-bit integer, and the elements.
 """
 
 import gzip
@@ -52,7 +53,7 @@ def _read(data: PublicData, path: Path, axes: int) -> NDArray[np.uint8]:
     sizes = struct.unpack(f">{axes}I", content[4:header])
     if len(content) - header != math.prod(sizes):
         promised = f"its header promises {'x'.join(map(str, sizes))} = {math.prod(sizes)} elements"
-        raise damaged(data, str(path), f"{promised}, it holds {len(content) - header}")
+        raise damaged(data, str(path), f"{promised}, but it contains {len(content) - header}")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes)
 
 

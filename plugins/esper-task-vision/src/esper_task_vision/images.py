@@ -12,14 +12,14 @@ from esper_core.api import DataShape, EsperError
 
 @frozen(kw_only=True)
 class PublicData:
-    """A published data set: what it holds and how to get it.
+    """A published data set: its contents and how to get it.
 
     Attributes:
         name: the task's name, and the folder's name below ``ESPER_DATA_DIR``.
         shape: shape of its images, (channels, height, width), and the number of classes.
         hub: its name on the Hugging Face hub.
-        how_to_get: a line for the user, in words and commands.
-        idx: it is also published as the four IDX files of the MNIST family.
+        how_to_get: a line for the user that says how to get it.
+        idx: whether it is also published as the four IDX files of the MNIST family.
     """
 
     name: str
@@ -45,7 +45,7 @@ class LabelledImages:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over shape, pixels and labels, whatever kind of file they came from."""
+        """SHA-256 over shape, pixels and labels; it does not depend on the kind of file."""
         content = hashlib.sha256(repr(self.images.shape).encode())
         content.update(self.images.tobytes())
         content.update(self.labels.astype("<i8").tobytes())
@@ -62,7 +62,7 @@ class RawSplits:
 
 
 def checked(data: PublicData, images: NDArray[np.uint8], labels: NDArray[Any], where: str) -> LabelledImages:
-    """Return images and labels as a record, once they are what `data` says.
+    """Return images and labels as a record, after checking them against `data`.
 
     Args:
         data: what they should be.
@@ -87,12 +87,12 @@ def checked(data: PublicData, images: NDArray[np.uint8], labels: NDArray[Any], w
 
 
 def damaged(data: PublicData, where: str, why: str) -> EsperError:
-    """Return the error for files that are there but are not what they should be."""
+    """Return the error for files whose contents are not as expected."""
     return EsperError(
         "E302", f"the data of {data.name} are damaged", where=where, why=why, fix=f"get them again: {data.how_to_get}"
     )
 
 
 def missing(data: PublicData, where: str, why: str) -> EsperError:
-    """Return the error for data that are not there."""
-    return EsperError("E301", f"the data of {data.name} are not here", where=where, why=why, fix=data.how_to_get)
+    """Return the error for data that are missing."""
+    return EsperError("E301", f"the data of {data.name} cannot be found", where=where, why=why, fix=data.how_to_get)

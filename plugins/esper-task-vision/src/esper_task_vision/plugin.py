@@ -8,7 +8,7 @@ from esper_core.specs import TaskSpec
 
 ESPER_API = "2.0"
 
-#: Small networks on few images train best with plain SGD; AdamW left the same hosts about 3 points behind.
+#: Small networks on few images train best with plain SGD; with AdamW the same hosts were about 3 points worse.
 _SGD: Mapping[str, Any] = {
     "optimizer.name": "sgd",
     "optimizer.lr": 0.1,
@@ -20,7 +20,7 @@ _SGD: Mapping[str, Any] = {
 
 @hookimpl
 def esper_tasks() -> Iterator[TaskSpec]:
-    """Offer the tasks. Their hosts are narrow on purpose: a host that fits its data has nothing to gain by growing."""
+    """Offer the tasks. Their hosts are narrow on purpose: a host that fits its data gains nothing by growing."""
     yield TaskSpec(
         name="digits",
         summary="1797 handwritten digits of 8x8 pixels, shipped with scikit-learn.",
@@ -41,7 +41,7 @@ def esper_tasks() -> Iterator[TaskSpec]:
     )
     yield TaskSpec(
         name="cifar10",
-        summary="Photographs of ten kinds of animals and vehicles, 32x32 coloured pixels.",
+        summary="Photographs of ten kinds of animals and vehicles, 32x32 pixels in colour.",
         factory="esper_task_vision.tasks:cifar10",
         config="esper_task_vision.config:Cifar10Config",
         install_hint="pip install 'esper-task-vision[hub]'",

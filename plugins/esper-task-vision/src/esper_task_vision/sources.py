@@ -1,4 +1,4 @@
-"""Where the files of a published data set are looked for."""
+"""Where to find the files of a published data set."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from esper_task_vision.hub import read_hub, read_tables, table_files
 from esper_task_vision.idx import read_idx_folder
 from esper_task_vision.images import LabelledImages, PublicData, missing
 
-#: Names a folder with one folder for each data set.
+#: The environment variable for a folder that contains a folder for each data set.
 DATA_DIRECTORY_VARIABLE = "ESPER_DATA_DIR"
 
 
@@ -16,12 +16,12 @@ def read(
 ) -> tuple[LabelledImages, LabelledImages]:
     """Return the official training and test images.
 
-    They come from `directory` if it is given; else from the folder named after the data set in ``ESPER_DATA_DIR``,
-    else from `system_directory`, else from the hub. The first that exists is meant: a file that is missing there is an
-    error, not a reason to look on.
+    They come from `directory` if it is given; otherwise from the folder named after the data set in
+    ``ESPER_DATA_DIR``, from `system_directory`, or from the hub. The first place that exists is used: if a file is
+    missing there, that is an error, and the other places are not tried.
 
     Raises:
-        EsperError: E301 if the data are nowhere, E302 if they are damaged.
+        EsperError: E301 if the data cannot be found, E302 if they are damaged.
     """
     if directory is not None:
         folder = Path(directory).expanduser()

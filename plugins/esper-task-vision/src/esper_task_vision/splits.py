@@ -1,4 +1,4 @@
-"""Which image goes where, and how pixels become numbers that a network likes."""
+"""Which split each image belongs to, and how pixels are normalised."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,21 +10,22 @@ from numpy.typing import NDArray
 from esper_core.api import EsperError, Split, Splits
 from esper_task_vision.images import LabelledImages, RawSplits
 
-#: The splits belong to the task, like its data: no run's seed changes them.
+#: The splits belong to the task, like its data: the run's seed does not change them.
 SPLIT_SEED = 0
 
 
 def stratified(labels: NDArray[np.int64], sizes: Sequence[int], seed: int = SPLIT_SEED) -> list[NDArray[np.intp]]:
-    """Return disjoint, sorted sets of indices of exactly these sizes, each with the labels' class proportions.
+    """Return disjoint, sorted sets of indices of exactly these sizes, each with the class proportions of the labels.
 
-    Sizes are positive. A set depends on the sizes before it only, so the first one stays when a later one grows.
+    Sizes are positive. A set depends only on its own size and earlier sizes, so changing a later size does not change
+    the first set.
 
     Raises:
         ValueError: if there are fewer labels than the sizes ask for.
     """
     if sum(sizes) > len(labels):
-        raise ValueError(f"{sum(sizes)} samples asked for, {len(labels)} are there")
-    # The stream of this older generator is frozen for good, that of the newer ones may change with numpy's version.
+        raise ValueError(f"{sum(sizes)} samples were requested, but there are only {len(labels)}")
+    # NumPy guarantees the stream of this older generator; the streams of newer ones may change with its version.
     random = np.random.RandomState(seed)
     pools = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     parts = []
@@ -55,7 +56,7 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], 
 
 
 def resident(raw: RawSplits) -> Splits:
-    """Return the splits as float32 tensors, each channel with mean 0 and deviation 1 over the training images.
+    """Return the splits as float32 tensors; each channel has mean 0 and deviation 1 over the training images.
 
     Raises:
         EsperError: E302 if a channel of the training images is constant.

@@ -44,7 +44,7 @@ _CIFAR10 = PublicData(
 class ImageTask:
     """Classify images; the loss is cross entropy, a sample is right if its class has the largest logit.
 
-    Nothing is read before the data are asked for; then they stay, and every caller shares the same tensors.
+    The data are read on first use; then they stay in memory, and every caller shares the same tensors.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class ImageTask:
         """Return all three splits: float32 images (N, C, H, W), int64 classes (N,).
 
         Raises:
-            EsperError: E301 if the data cannot be found, E302 if they are damaged, E202 if they are too few.
+            EsperError: E301 if the data cannot be found, E302 if they are damaged, E202 if there are too few.
         """
         return self._loaded[0]
 
     def augment(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """Return a training batch, changed at random where the task does so."""
+        """Return a training batch, with random augmentation if the task has any."""
         return inputs if self._augmentation is None else self._augmentation(inputs, generator)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -129,15 +129,15 @@ def _read_cifar10(config: Cifar10Config) -> RawSplits:
 
 
 def _split(pool: LabelledImages, test: LabelledImages, train: int, validation: int) -> RawSplits:
-    """Take train and validation from the official training images; the official test images stay as they are."""
+    """Take train and validation from the official training images; the test split is the official one."""
     if train + validation > len(pool):
         raise EsperError(
             "E202",
             f"there are {len(pool)} training images, too few for the splits",
             where=f"task.train_samples={train}, task.validation_samples={validation}",
-            why=f"together they ask for {train + validation}",
+            why=f"together they need {train + validation}",
             fix="set one of them lower",
         )
-    # Validation first: it stays the same images when more or fewer are trained on.
+    # Validation comes first, so its images do not depend on the number of training images.
     validating, training = (pool.take(indices) for indices in stratified(pool.labels, (validation, train)))
     return RawSplits(train=training, validation=validating, test=test)

@@ -1,1 +1,1 @@
-"""Write a new plugin: names, templates, and the files that they become."""
+"""Write a new plugin: its names, the templates, and the files made from them."""

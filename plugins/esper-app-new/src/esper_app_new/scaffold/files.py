@@ -1,4 +1,4 @@
-"""The files of a new plugin: filled-in templates, written all or none."""
+"""The files of a new plugin: filled-in templates. Either all are written, or none."""
 
 import os
 import shutil
@@ -14,14 +14,14 @@ from attrs import field, frozen
 from esper_app_new.scaffold.names import TEMPLATES, Names
 from esper_core.leyline.errors import EsperError
 
-#: Where each template goes, from the distribution's folder; the first ones are what an author changes first.
+#: Where each template goes, relative to the distribution's folder; those that an author changes first come first.
 PLACES: Mapping[str, str] = {
     "module.py": "src/{package}/module.py",
     "config.py": "src/{package}/config.py",
     "plugin.py": "src/{package}/plugin.py",
     "init.py": "src/{package}/__init__.py",
     "py.typed": "src/{package}/py.typed",
-    # Not named as tests: they would look like tests of the core in its wheel.
+    # The templates are not named like tests, or they would look like tests of the core in its wheel.
     "behaviour_test.py": "tests/test_behaviour.py",
     "conformance_test.py": "tests/test_conformance.py",
     "pyproject.toml": "pyproject.toml",
@@ -34,12 +34,12 @@ PLACES: Mapping[str, str] = {
 
 @frozen(kw_only=True)
 class Outline:
-    """What the common templates need to know of a kind, from the file ``outline.toml`` of its folder.
+    """What the common templates need to know about a kind, from the file ``outline.toml`` in its folder.
 
     Attributes:
-        description: one sentence about what is generated.
-        use: a command that uses it; ``$name`` is its name.
-        requires: what its package imports.
+        description: one sentence about the generated plugin.
+        use: a command that uses the plugin; ``$name`` is its name.
+        requires: requirements of its package.
         untyped: imported packages that come without types.
     """
 
@@ -64,16 +64,16 @@ def render(names: Names) -> dict[str, str]:
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
-    """Write files into a new folder: all of them, or nothing.
+    """Write files into a new folder: all of them, or none.
 
     Raises:
         EsperError: E181 if the folder exists or cannot be written.
     """
     if os.path.lexists(folder):
         what, fix = f'"{folder}" exists already', "choose another name or --directory, or move it away"
-        raise EsperError("E181", what, why="a new plugin never goes over anything", fix=fix)
+        raise EsperError("E181", what, why="a new plugin never overwrites anything", fix=fix)
     try:
-        # Beside its place, so that it can be put there in one step.
+        # In the same directory, so that one rename puts it in place.
         unfinished = Path(mkdtemp(prefix=".esper-new-", dir=folder.parent))
         try:
             for name, text in files.items():
@@ -85,7 +85,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
-        fix = "make room, or choose another --directory"
+        fix = "free disk space, or choose another --directory"
         raise EsperError("E181", f'"{folder}" cannot be written', why=str(error), fix=fix) from error
 
 
@@ -111,7 +111,7 @@ def _values(names: Names) -> dict[str, str]:
 def _filled_in(kind: str, template: str, values: Mapping[str, str]) -> str:
     own, common = (TEMPLATES / folder / f"{template}.template" for folder in (kind, "common"))
     text = (own if own.exists() else common).read_text(encoding="utf-8")
-    # A template says $$ for a dollar; an unknown name is a mistake of ours and raises.
+    # A template writes $$ for a dollar; an unknown name is a bug and raises.
     filled_in = Template(text).substitute(values).strip("\n")
     return f"{filled_in}\n" if filled_in else ""
 
@@ -121,7 +121,7 @@ def _override(module: str) -> str:
 
 
 def _umask() -> int:
-    """There is no way to ask but to set it."""
+    """Return the umask; the only way to read it is to set it."""
     umask = os.umask(0)
     os.umask(umask)
     return umask

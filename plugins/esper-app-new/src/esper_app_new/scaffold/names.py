@@ -1,4 +1,4 @@
-"""The names of a new plugin: what its author calls it, and everything that follows from that."""
+"""The names of a new plugin: the one that its author gives, and everything that follows from it."""
 
 import re
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ from esper_core.plugins.kinds import KINDS
 
 TEMPLATES = Path(__file__).with_name("templates")
 
-#: The kinds that there are templates for, by name.
+#: The kinds that have templates, by name.
 KINDS_TO_WRITE: Mapping[str, PluginKind] = {it.name: it for it in KINDS if (TEMPLATES / it.name).is_dir()}
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
-#: Longer ones make lines of generated code, and of tables, too long.
+#: Longer names make lines of generated code, and of tables, too long.
 _LONGEST = 32
 
 
 @frozen(kw_only=True)
 class Names:
-    """What a new plugin and its parts are called.
+    """The names of a new plugin and its parts.
 
     Attributes:
         kind: its kind.
-        name: of its component (gate set, for gates): what runs write.
+        name: name of its component (for gates, of the gate set), as runs write it.
     """
 
     kind: PluginKind
@@ -35,30 +35,30 @@ class Names:
 
     @property
     def plugin(self) -> str:
-        """Of the entry point."""
+        """The name of the entry point."""
         return f"{self.kind.family}-{self.name}"
 
     @property
     def distribution(self) -> str:
-        """Of the distribution and of its folder."""
+        """The name of the distribution and of its folder."""
         return f"esper-{self.plugin}"
 
     @property
     def package(self) -> str:
-        """Of the Python package."""
+        """The name of the Python package."""
         return self.distribution.replace("-", "_")
 
     @property
     def class_name(self) -> str:
-        """What the names of its classes begin with; each goes on, so that none is a keyword or hides an import."""
+        """The prefix of its class names; each has a suffix too, so none is a keyword or hides an import."""
         return "".join(part.capitalize() for part in self.name.split("-"))
 
 
 def names(kind: PluginKind, name: str) -> Names:
-    """Return the names of a new plugin of a kind, given what its author calls it.
+    """Return the names of a new plugin of a kind, from the name that its author gives.
 
     Raises:
-        EsperError: E180 if it is no name for a component, repeats the family, or is too long.
+        EsperError: E180 if the name is not valid for a component, repeats the family, or is too long.
     """
     why = _objection(kind, name)
     if why is None:
@@ -71,16 +71,16 @@ def names(kind: PluginKind, name: str) -> Names:
 
 def _objection(kind: PluginKind, name: str) -> str | None:
     if not _NAME.fullmatch(name):
-        return "a name is lower-case words of ASCII letters and digits, joined by '-', and begins with a letter"
+        return "a name consists of lower-case ASCII letters and digits in words joined by '-', and begins with a letter"
     if name.startswith(("esper-", f"{kind.family}-", f"{kind.name}-")) or name in {"esper", kind.family, kind.name}:
-        return f"the distribution is called esper-{kind.family}-NAME already; give NAME alone"
+        return f"the distribution is called esper-{kind.family}-NAME anyway; give only NAME"
     if len(name) > _LONGEST:
-        return f"it has {len(name)} characters, over {_LONGEST}; people will have to write it"
+        return f"it has {len(name)} characters; at most {_LONGEST} are allowed"
     return None
 
 
 def _suggestion(kind: PluginKind, name: str) -> str | None:
-    """Return the nearest name to which there is no objection."""
+    """Return the nearest valid name."""
     words = [part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", name)]
     repeated = {"esper", kind.family, *kind.name.split("-")}
     while words and (words[0] in repeated or words[0][0].isdigit()):
