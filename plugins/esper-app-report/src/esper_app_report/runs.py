@@ -22,11 +22,11 @@ _COLUMNS = (
     Column("RUN"),
     Column("TASK"),
     Column("POLICY"),
-    Column("SEED", right=True),
+    Column("SEED", right=True, spare=True),
     Column("OUTCOME"),
     *(Column(title, right=True) for title in ("EPOCHS", "GROWN", "TWIN", "DIFFERENCE", "PARAMETERS")),
     Column("STARTED"),
-    Column("SIZE", right=True),
+    Column("SIZE", right=True, spare=True),
 )
 
 _directory = click.option(
