@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from attrs import field, frozen
 
 from esper_app_new.scaffold.names import TEMPLATES, Names
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 
 #: Where each template goes, from the distribution's folder; the first ones are what an author changes first.
 PLACES: Mapping[str, str] = {
