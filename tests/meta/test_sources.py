@@ -13,14 +13,19 @@ from packaging.requirements import Requirement
 #: What a plugin may import of the core.
 OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn", "testing")}
 
-#: What some families may import besides: adapters grow other people's networks, sinks show runs.
-FAMILY_MODULES = {"esper-adapter-": {"esper_core.adapting"}, "esper-sink-": {"esper_runs"}}
+#: What some families may import besides: adapters grow other people's networks, sinks show runs, apps do both and start
+#: runs as well.
+FAMILY_MODULES = {
+    "esper-adapter-": {"esper_core.adapting"},
+    "esper-sink-": {"esper_runs"},
+    "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_runs"},
+}
 
 #: What no description may pull in: listing plugins would import it.
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datasets", "tokenizers", "esper_core.nn"}
 
 #: Distributions that are parts of the house, not guests: they may use what is not public.
-HOUSE = {"esper-app", "esper-runs", "esper-testing", "esper-app-new", "esper-app-report", "esper-app-export"}
+HOUSE = {"esper-app", "esper-runs", "esper-testing"}
 
 #: Modules that are not named as the distribution that provides them.
 PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}
@@ -133,6 +138,14 @@ def unused_dependencies(it) -> Iterator[str]:
 
 PLUGIN, TASKS = "src/esper_task_vision/plugin.py", "src/esper_task_vision/tasks.py"
 API, CORE = 'ESPER_API = "2.0"\n', "from esper_core.api import"
+EXPORT, PUBLIC = "src/esper_app_export/command.py", "from esper_app.api import"
+PRIVATE_OF_APPS = (
+    "from esper_app.execution.run import execute",
+    "from esper_app import execution",
+    "import esper_app",
+    "from esper_core.leyline.errors import EsperError",
+    "import esper_app_report.run_page",
+)
 
 #: Each rule, and changes of one file of a sound plugin that break it.
 RULES = {
@@ -145,6 +158,8 @@ RULES = {
         (PLUGIN, API, f"{API}from esper_runs.verdict import verdict\n"),
         ("src/esper_sink_jsonl/plugin.py", API, f"{API}from esper_core.adapting import grow\n", "esper-sink-jsonl"),
         ("src/esper_sink_jsonl/plugin.py", API, f"{API}import esper_runs_of_mine\n", "esper-sink-jsonl"),
+        ("src/esper_sink_jsonl/plugin.py", API, f"{API}from esper_app.api import execute\n", "esper-sink-jsonl"),
+        *((EXPORT, PUBLIC, f"{line}\n{PUBLIC}", "esper-app-export") for line in PRIVATE_OF_APPS),
     ],
     reached_through: [(TASKS, CORE, f"from esper_core.adapting import grow\ngrow().growth.bed\n{CORE}")],
     heavy_descriptions: [

@@ -1,16 +1,12 @@
 """``esper plugins new``: a complete plugin to start from."""
 
-import os
 from pathlib import Path
 
 import click
 
-from esper_app.configuration.plugin_selection import PluginOptions, select
+from esper_app.api import Registered, install_line_for_plugin, list_plugins
 from esper_app_new.scaffold.files import outline, render, write
 from esper_app_new.scaffold.names import KINDS_TO_WRITE, Names, names
-from esper_core.plugins.known import install_line_for_plugin
-from esper_core.plugins.loader import load_plugins
-from esper_core.plugins.records import Registered
 from esper_runs.tables import table
 
 _START_HERE = {
@@ -61,7 +57,7 @@ def _next_steps(called: Names, folder: Path) -> str:
 
 def _clashes(called: Names) -> list[str]:
     """Return a warning for each name that is already in use. It is not an error: a run may not use the other plugin."""
-    found = load_plugins(select(PluginOptions(), os.environ), tolerant=True)
+    found = list_plugins()
     warnings = []
     if install_line_for_plugin(called.distribution):
         warnings.append(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from attrs import frozen
 
-from esper_core.api import EsperError
 from esper_runs.run_directory import LAST, MANIFEST, point_last_at
 from esper_runs.run_list import DAMAGED, RunSummary, last_of, list_runs
 from esper_runs.run_record import UNFINISHED
@@ -72,8 +71,11 @@ def remove_run(path: Path) -> None:
     """Remove a run's directory. Its manifest goes last, so that a half removed run can still be recognised.
 
     Raises:
-        EsperError: E501 if it is no run of ours, or cannot be removed.
+        EsperError: E501 if it is not a run of Esper's, or cannot be removed.
     """
+    # Imported here: listing runs does without it.
+    from esper_core.api import EsperError
+
     if path.is_symlink() or not _is_ours(path):
         raise EsperError("E501", f'"{path}" is not removed', why=f"its {MANIFEST} is not that of a run of Esper")
     try:

@@ -9,7 +9,6 @@ from time import time
 import click
 
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
-from esper_core.api import EsperError, did_you_mean, to_json
 from esper_runs.formatting import MISSING, percent, points, size, whole
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import RUNS
@@ -22,11 +21,11 @@ _COLUMNS = (
     Column("RUN"),
     Column("TASK"),
     Column("POLICY"),
-    Column("SEED", right=True),
+    Column("SEED", right=True, spare=True),
     Column("OUTCOME"),
     *(Column(title, right=True) for title in ("EPOCHS", "GROWN", "TWIN", "DIFFERENCE", "PARAMETERS")),
     Column("STARTED"),
-    Column("SIZE", right=True),
+    Column("SIZE", right=True, spare=True),
 )
 
 _directory = click.option(
@@ -51,6 +50,8 @@ def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
         return
     found = list_runs(ctx.obj)
     if as_json:
+        from esper_core.api import to_json
+
         click.echo(to_json(found, indent=2))
     elif found:
         _print(found)
@@ -104,6 +105,8 @@ def prune(
 
 
 def _check_names(names: tuple[str, ...], found: list[RunSummary], where: Path) -> None:
+    from esper_core.api import EsperError, did_you_mean
+
     known = [run.name for run in found]
     for name in names:
         if name not in known:

@@ -3,12 +3,12 @@
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from esper_core.api import EsperError, did_you_mean, to_json
-from esper_runs.run_list import locate_run
-from esper_runs.run_record import RunRecord, Selection, read_run_record, select
+if TYPE_CHECKING:
+    from esper_runs.run_record import RunRecord
 
 
 def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int | None, int | None]:
@@ -47,13 +47,18 @@ def show(
     RUN is a run's directory, or its name under runs/; `last`, the default, is the newest one. Runs that are still going
     on, and those that were interrupted or killed, are shown as far as their files go.
     """
+    # Imported here: `--help` needs none of it.
+    from esper_core.api import to_json
+    from esper_runs.run_list import locate_run
+    from esper_runs.run_record import Selection, read_run_record, select
+
     record = read_run_record(locate_run(run))
     _check_names(record, slot, seed_id)
     part = select(record, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
     if as_json:
         click.echo(to_json(part, indent=2))
         return
-    # Imported here: rich takes as long to load as everything else that `--help` needs.
+    # Imported here: rich takes as long to load as everything else.
     from esper_app_report.run_page import run_page
     from esper_app_report.seed_page import seed_page
     from esper_runs.terminal import Terminal
@@ -63,8 +68,10 @@ def show(
     terminal.print(*page(record, part, terminal))
 
 
-def _check_names(record: RunRecord, slot: str | None, seed_id: str | None) -> None:
+def _check_names(record: "RunRecord", slot: str | None, seed_id: str | None) -> None:
     """A slot or seed that the files do not mention is a mistake, not an empty page."""
+    from esper_core.api import EsperError, did_you_mean
+
     slots = {name for host in record.epochs for name in record.slots(host)} | {seed["slot"] for seed in record.seeds}
     seeds = {seed["seed_id"] for seed in record.seeds}
     for kind, name, known in (("slot", slot, slots), ("seed", seed_id, seeds)):

@@ -4,6 +4,7 @@ Nothing here needs a command line; `plugin_options` and `config_options` add the
 share to a click command, and `resolve_command` takes what they give. Torch is imported when something runs.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_command, resolve_run_config
 from esper_app.configuration.components import build_components
 from esper_app.configuration.config import RunConfig
-from esper_app.configuration.plugin_selection import PluginOptions
+from esper_app.configuration.plugin_selection import PluginOptions, select
 from esper_app.configuration.resolve import ResolvedConfig
+from esper_core.plugins.kinds import KINDS
+from esper_core.plugins.known import install_line_for_plugin
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
     from esper_app.execution.watch import Watch
 
 __all__ = [
+    "KINDS",
     "ConfigOptions",
     "PluginOptions",
     "PluginSet",
     "RebuiltRun",
+    "Registered",
     "Resolved",
     "ResolvedConfig",
     "RunConfig",
@@ -42,6 +47,8 @@ __all__ = [
     "build_components",
     "config_options",
     "execute",
+    "install_line_for_plugin",
+    "list_plugins",
     "load_plugins",
     "load_run_plugins",
     "locked_option",
@@ -145,6 +152,17 @@ def training_files(path: Path, plugins: PluginSet, used: Sequence[Registered]) -
     from esper_app.execution.training_files import TrainingFiles
 
     return TrainingFiles(path.absolute(), plugins, used)
+
+
+def list_plugins(options: PluginOptions | None = None) -> PluginSet:
+    """Return the plugins that the environment and these options select, as `esper plugins list` shows them.
+
+    A plugin that cannot be used is no error here: its record says what is wrong with it.
+
+    Raises:
+        EsperError: E151 if the options contradict each other, E150 for an unknown name, E106 for an unreadable file.
+    """
+    return load_plugins(select(options or PluginOptions(), os.environ), tolerant=True)
 
 
 def load_run_plugins(directory: RunDirectory, options: PluginOptions) -> PluginSet:

@@ -1,6 +1,7 @@
 """Tables as data, and how they are written as plain text and Markdown; `terminal` draws them on screens."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import compress
 
 from attrs import field, frozen
 
@@ -13,11 +14,13 @@ class Column:
         title: its header.
         right: its cells are aligned to the right.
         prose: its cells hold sentences, which may take several lines.
+        spare: it is left out where a screen is too narrow for the whole table.
     """
 
     title: str
     right: bool = field(default=False, kw_only=True)
     prose: bool = field(default=False, kw_only=True)
+    spare: bool = field(default=False, kw_only=True)
 
 
 @frozen
@@ -40,15 +43,21 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell | str, ...], ...]
 
+    def without_spare_columns(self) -> "Table":
+        """Return the table without the columns that are spare."""
+        kept = [not column.spare for column in self.columns]
+        rows = tuple(tuple(compress(row, kept)) for row in self.rows)
+        return Table(columns=tuple(compress(self.columns, kept)), rows=rows)
+
     @property
     def texts(self) -> tuple[tuple[str, ...], ...]:
         """The texts of the cells, row by row."""
         return tuple(tuple(cell.text if isinstance(cell, Cell) else cell for cell in row) for row in self.rows)
 
-    def column_widths(self) -> tuple[int, ...]:
-        """How many characters each column needs for its longest cell or its title."""
+    def column_widths(self, length: Callable[[str], int] = len) -> tuple[int, ...]:
+        """How much room each column needs for its longest cell or its title, by the `length` of a text."""
         lines = [tuple(column.title for column in self.columns), *self.texts]
-        return tuple(max(map(len, cells)) for cells in zip(*lines, strict=True))
+        return tuple(max(map(length, cells)) for cells in zip(*lines, strict=True))
 
 
 def plain_text(table: Table) -> str:

@@ -24,6 +24,12 @@ PLAIN_WIDTH = 120
 #: Sentences in a column get at least this much, or the table is drawn in another form.
 _PROSE_WIDTH = 24
 
+#: Blanks between columns.
+_GAP = 2
+
+#: As rich's SIMPLE_HEAD: a line below the headers and nothing else.
+_ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
 _STYLES: Mapping[str, str] = {
     "": "",
     "title": "bold",
@@ -115,23 +121,25 @@ class Terminal:
         return Group(self.text(title, "title"), *parts)
 
     def table(self, table: Table) -> RenderableType:
-        """Return a table; where it does not fit, each row is a paragraph that names the columns."""
+        """Return a table; where even its most important columns do not fit, each row is a paragraph that names them."""
         table = self._showable(table)
-        widths = table.column_widths()
-        least = [
-            min(width, _PROSE_WIDTH) if column.prose else width
-            for width, column in zip(widths, table.columns, strict=True)
-        ]
-        gaps = 2 * (len(widths) - 1)
-        if self.bounded and sum(least) + gaps > self.width:
+        fitting = next((it for it in (table, table.without_spare_columns()) if self._fits(it)), None)
+        if fitting is None:
             return Group(*(self._record(table.columns, row) for row in table.rows))
-        whole = sum(widths) + gaps
-        drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in table.columns:
+        drawn = RichTable(box=box.SIMPLE_HEAD if self.unicode else _ASCII_HEAD, show_edge=False, pad_edge=False)
+        drawn.padding = (0, 1, 0, 0)
+        for column in fitting.columns:
             drawn.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.prose)
-        for row in table.rows:
+        for row in fitting.rows:
             drawn.add_row(*(self._cell(cell) for cell in row))
+        widths = fitting.column_widths(cell_len)
+        whole = sum(widths) + _GAP * (len(widths) - 1)
         return _Trimmed(drawn, min(whole, self.width) if self.bounded else whole)
+
+    def _fits(self, table: Table) -> bool:
+        widths = zip(table.column_widths(cell_len), table.columns, strict=True)
+        least = sum(min(width, _PROSE_WIDTH) if column.prose else width for width, column in widths)
+        return not self.bounded or least + _GAP * (len(table.columns) - 1) <= self.width
 
     def _record(self, columns: tuple[Column, ...], row: tuple[Cell | str, ...]) -> RenderableType:
         first, *rest = map(self._cell, row)

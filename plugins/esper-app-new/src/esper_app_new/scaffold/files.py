@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from attrs import field, frozen
 
 from esper_app_new.scaffold.names import TEMPLATES, Names
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 
 #: Where each template goes, relative to the distribution's folder; those that an author changes first come first.
 PLACES: Mapping[str, str] = {

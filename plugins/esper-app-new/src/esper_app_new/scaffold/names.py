@@ -6,9 +6,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from esper_core.leyline.errors import EsperError
-from esper_core.leyline.kinds import PluginKind
-from esper_core.plugins.kinds import KINDS
+from esper_app.api import KINDS
+from esper_core.api import EsperError
+from esper_core.specs import PluginKind
 
 TEMPLATES = Path(__file__).with_name("templates")
 
