@@ -5,10 +5,11 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from attrs import asdict, evolve
-from safetensors.torch import load, save
 from torch import Tensor
 
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import Evidence
 from esper_core.leyline.learning import Decision, PolicyState
 from esper_core.leyline.records import plain
@@ -53,27 +54,46 @@ def decision_of(record: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix
 
 
 def policy_record(state: PolicyState | None) -> dict[str, Any] | None:
-    """Return what a policy remembers as plain data; tensors are base64 of a safetensors file."""
-    if state is None:
-        return None
-    return {**asdict(state, recurse=False), "tensors": _text(state.tensors)}
+    """Return what a policy remembers as plain data."""
+    return None if state is None else {**asdict(state, recurse=False), "tensors": _texts(state.tensors)}
 
 
 def policy_of(record: Mapping[str, Any] | None) -> PolicyState | None:
     """Return what a policy remembers, of a record."""
-    return None if record is None else PolicyState(**{**record, "tensors": load(b64decode(record["tensors"]))})
+    return None if record is None else PolicyState(**{**record, "tensors": _tensors(record["tensors"])})
 
 
 def loop_record(state: LoopState) -> dict[str, Any]:
-    """Return what a loop knows as plain data; tensors are base64 of a safetensors file."""
-    return {"record": dict(state.record), "tensors": _text(state.tensors)}
+    """Return what a loop knows as plain data."""
+    return {"record": dict(state.record), "tensors": _texts(state.tensors)}
 
 
 def loop_of(record: Mapping[str, Any]) -> LoopState:
     """Return what a loop knows, of a record."""
-    return LoopState(record=record["record"], tensors=load(b64decode(record["tensors"])))
+    return LoopState(record=record["record"], tensors=_tensors(record["tensors"]))
 
 
-def _text(tensors: Mapping[str, Tensor]) -> str:
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return b64encode(save(contiguous)).decode()
+def _texts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+    """Return tensors as plain data: type, shape, and base64 of their bytes."""
+    return {
+        name: {
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "shape": list(tensor.shape),
+            "data": b64encode(
+                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            ).decode(),
+        }
+        for name, tensor in tensors.items()
+    }
+
+
+def _tensors(texts: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+    tensors = {}
+    for name, text in texts.items():
+        kind = getattr(torch, text["dtype"], None)
+        if not isinstance(kind, torch.dtype):
+            raise EsperError("E502", f'the saved tensor "{name}" is of no type that there is: {text["dtype"]!r:.40}')
+        data = bytearray(b64decode(text["data"]))
+        flat = torch.frombuffer(data, dtype=torch.uint8) if data else torch.zeros(0, dtype=torch.uint8)
+        tensors[name] = flat.view(kind).reshape(text["shape"])
+    return tensors

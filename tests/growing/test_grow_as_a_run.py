@@ -16,6 +16,7 @@ from esper_app.cli.root import cli
 from esper_core.leyline.actions import WAIT, Action, GovernorMode, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
+from esper_core.leyline.learning import Decision
 from esper_core.leyline.protocols import HostBuild, Split, Splits
 from esper_core.leyline.records import to_json
 from esper_core.leyline.sites import SiteRequest
@@ -24,6 +25,7 @@ from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.selection import Selection
 from esper_core.simic.loop import run_round
 from esper_core.simic.rollout import Rollout
+from esper_core.tamiyo.policy import Policy
 from esper_core.tolaria import grower
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.executors import SerialExecutor
@@ -54,13 +56,13 @@ class Scripted:
     SCRIPT = {0: Action(op=Op.GERMINATE, slot="first", blueprint="mlp", blend=Blend.LINEAR, reason="scripted")}
     SCRIPT |= {4: Action(op=Op.CULL, slot="first", reason="scripted")}
 
-    def reset(self, hosts):
+    def reset(self, begun):
         self.seen = []
 
-    def decide(self, observations, masks):
-        (observation,) = observations
-        self.seen.append(observation)
-        return [self.SCRIPT.get(observation.host.epoch, WAIT)]
+    def decide(self, situations):
+        (situation,) = situations
+        self.seen.append(situation.observation)
+        return [Decision(actions=[self.SCRIPT.get(situation.observation.host.epoch, WAIT)])]
 
 
 @define
@@ -167,7 +169,8 @@ def events_of_a_run():
     )
     around = Surroundings()
     executor = SerialExecutor([GrowingHost(plan)])
-    rollout = Rollout(executor, Scripted(), policy="Scripted", epochs=EPOCHS, random_guess_loss=0.7, services=around)
+    policy = Policy(actor=Scripted(), name="Scripted")
+    rollout = Rollout(executor, policy, epochs=EPOCHS, random_guess_loss=0.7, services=around)
     run_round(rollout, None, around, epochs=EPOCHS)
     return around.events
 
@@ -206,8 +209,8 @@ def test_the_first_decision_comes_before_the_first_epoch_and_none_after_the_last
     outcomes = [end(handle), *train(handle)]
     assert [observation.host.epoch for observation in policy.seen] == list(range(EPOCHS))
     assert [t.target for t in outcomes[0].transitions][:1] == [Stage.GERMINATED]
-    assert outcomes[3].action.op is Op.CULL
-    assert outcomes[-1].action is None
+    assert [action.op for action in outcomes[3].decision.actions] == [Op.CULL]
+    assert (outcomes[-1].decision, outcomes[-1].verdicts) == (None, ())
     changes = [(t.slot, t.epoch, t.target) for outcome in outcomes for t in outcome.transitions]
     assert len(changes) == len(set(changes)) > 4
 
@@ -228,7 +231,7 @@ def test_actions_have_ids_and_seeds_know_them():
     first, *_ = train(handle, until=4)
     germinated = next(t for t in first.transitions if t.target is Stage.GERMINATED)
     assert germinated.action_id == "model/0"
-    assert (first.action.id, first.action.policy) == ("model/1", "Scripted")
+    assert [(action.id, action.policy) for action in first.decision.actions] == [("model/1", "Scripted")]
 
 
 def test_costs_of_seeds_are_counted_once(monkeypatch):

@@ -266,12 +266,11 @@ def test_a_step_holds_everything_that_happened_in_it(stage_round):
 def test_a_host_that_is_stopped_ends_as_terminated_with_its_reward(stage_round):
     around, watch = Surroundings(), Watches()
     script = Script({})
-    cohort, twin = stage_round(script, around, hosts=2, terms=[term("watch", watch)])
-    cohort._executor.hosts[0].governor.random_guess_loss = 0.0
+    rollout, twin = stage_round(script, around, hosts=2, terms=[term("watch", watch)])
     with torch.no_grad():
-        cohort._executor.hosts[0].model.head.bias.fill_(math.nan)
+        rollout._executor.hosts[0].model.head.bias.fill_(math.nan)
 
-    outcome = run_round(cohort, twin, around, epochs=5)
+    outcome = run_round(rollout, twin, around, epochs=5)
 
     ends = [(step.host, step.epoch, step.ended) for step in watch.steps if step.ended is not Ended.NONE]
     assert ends == [("grown0", 0, Ended.TERMINATED), ("grown1", 4, Ended.TRUNCATED)]
@@ -297,12 +296,35 @@ def test_several_actions_of_one_epoch_are_each_reviewed_on_what_the_others_left(
     assert signals["block0"].command.op is Op.GERMINATE
 
 
+def test_what_was_decided_for_an_epoch_is_saved_with_what_the_policy_has_noted(stage_round):
+    class Notes(NullActor):
+        def decide(self, situations):
+            return [
+                Decision(actions=[Action(reason="not yet")], memo={"value": 0.5, "hidden": torch.arange(3.0)})
+                for _ in situations
+            ]
+
+    watch = Watches()
+    rollout, _ = stage_round(Notes(), Surroundings(), terms=[term("watch", watch)])
+    rollout.decide()
+    resumed, _ = stage_round(Notes(), Surroundings(), terms=[term("watch", watch)])
+    resumed.restore(rollout.capture(), rollout.state(), None)
+
+    (before,), (after,) = rollout.decided, resumed.decided
+    assert (after.situation, after.applied) == (before.situation, before.applied)
+    assert after.decision.actions == before.decision.actions
+    resumed.conclude(resumed._executor.epoch())
+    (step,) = watch.steps
+    assert step.decision.memo["value"] == 0.5
+    assert torch.equal(step.decision.memo["hidden"], torch.arange(3.0))
+
+
 def test_two_actions_for_one_slot_are_no_decision():
     with pytest.raises(ValueError, match="different slots"):
         Decision(actions=[GERMINATE, Action(op=Op.CULL, slot="block1")])
 
 
-def test_what_a_policy_remembers_goes_on_with_the_cohort(stage_round):
+def test_what_a_policy_remembers_goes_on_with_the_rollout(stage_round):
     class Counts(NullActor):
         asked = 0
 
@@ -321,8 +343,8 @@ def test_what_a_policy_remembers_goes_on_with_the_cohort(stage_round):
         return stage_round(policy, Surroundings())
 
     first, second = Counts(), Counts()
-    cohort, _ = staged(first)
-    cohort.step(0)
+    rollout, _ = staged(first)
+    rollout.step()
     resumed, _ = staged(second)
-    resumed.restore(cohort.capture(), cohort.record(), cohort.policy_state())
+    resumed.restore(rollout.capture(), rollout.state(), rollout.policy_state())
     assert second.asked == first.asked == 1

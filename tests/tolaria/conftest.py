@@ -16,7 +16,6 @@ from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.protocols import DataShape, HostBuild, Split, Splits, TaskKind
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import GateLevel
-from esper_core.nn import BoundedGain
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.host import HostPlan
@@ -74,14 +73,25 @@ class SmallHost(nn.Module):
         return self.head(x.flatten(1))
 
 
+class Gain(nn.Module):
+    """A gain for each channel, zero at birth, without a bound."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gain.view(-1, 1, 1)
+
+
 class Seed(nn.Module):
     def __init__(self, site: Site) -> None:
         super().__init__()
         self.conv = nn.Conv2d(site.width, site.width, 3, padding=1)
-        self.gain = BoundedGain(site.width, Layout.NCHW)
+        self.gain = Gain(site.width)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.gain(torch.tanh(self.conv(h)), h)
+        return self.gain(torch.tanh(self.conv(h)))
 
 
 class RandomSeed(Seed):
