@@ -31,6 +31,7 @@ SETTINGS = (
     'sinks.names=["v1"]',
     "lifecycle.ramp_epochs=1",
     "checkpoints.keep=99",
+    "checkpoints.every=1",
 )
 
 #: By what is wrong: the file, the text that is replaced and its replacement, and what is said of it.
