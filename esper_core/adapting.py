@@ -1,17 +1,10 @@
-"""What adapters and further commands import of the core, beside what plugins do: grow, export, count. Imports torch."""
+"""What adapters and further commands import of the core, beside what plugins do: grow, count. Imports torch."""
 
 from esper_core.growing.grow import grow
 from esper_core.growing.handle import GrowthHandle
 from esper_core.growing.session import EpochOutcome
 from esper_core.kasmina.aside import SeedWeights
 from esper_core.kasmina.cost import forward_flops, parameter_count
-from esper_core.kasmina.export import (
-    Live,
-    NotPlainWarning,
-    export_network,
-    refuse_live_seeds,
-    remove_live_seeds,
-)
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.tolaria.meter import TrainingMeter
 from esper_core.tolaria.user_data import UserCriterion, per_sample
@@ -19,17 +12,12 @@ from esper_core.tolaria.user_data import UserCriterion, per_sample
 __all__ = [
     "EpochOutcome",
     "GrowthHandle",
-    "Live",
-    "NotPlainWarning",
     "SeedWeights",
     "TrainingMeter",
     "UserCriterion",
     "clip_grad_norm_by_origin_",
-    "export_network",
     "forward_flops",
     "grow",
     "parameter_count",
     "per_sample",
-    "refuse_live_seeds",
-    "remove_live_seeds",
 ]

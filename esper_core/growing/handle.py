@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from esper_core.growing.optimizer_hooks import OptimizerHooks
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.session import EpochOutcome, GrowPlan, GrowSession, refuse_other_states
-from esper_core.kasmina.export import Live, export_network
 from esper_core.kasmina.first_batch import FirstBatch
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.observation import SlotState
+from esper_core.leyline.optional import optional_part
 from esper_core.leyline.records import with_numbers
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
@@ -125,7 +125,7 @@ class GrowthHandle:
         session = self._open
         if not session.in_epoch:
             self._begin_epoch()
-        self._warn_of_what_is_missing(validation is None or loss is None, train_accuracy is None)
+        self._warn_of_missing(data=validation is None or loss is None, accuracy=train_accuracy is None)
         self._hooks.end_epoch()
         session.host.measure(validation, loss, metric, train_loss=train_loss, train_accuracy=train_accuracy)
         report = session.conclude()
@@ -160,8 +160,7 @@ class GrowthHandle:
         """
         session = self._open
         if not session.started:
-            why, fix = "no epoch has begun", "close() instead"
-            raise EsperError("E402", "there is no training to sum up", why=why, fix=fix)
+            raise EsperError("E402", "there is no training to sum up", why="no epoch has begun", fix="close() instead")
         if test is not None and loss is not None:
             session.host.test(test, loss, metric)
         self._release()
@@ -194,7 +193,7 @@ class GrowthHandle:
         """Return those of the model's parameters that are the host's own."""
         bed = self.growth.bed if self.begun else None
         seeds = {id(p) for slot in bed.slots for p in bed.seed_parameters(slot)} if bed is not None else set()
-        return [parameter for parameter in parameters if id(parameter) not in seeds]
+        return [it for it in parameters if id(it) not in seeds]
 
     def train_seeds(self) -> None:
         """Put all seeds into training mode, where a framework has done so with the modules that it knew before."""
@@ -202,9 +201,14 @@ class GrowthHandle:
             for slot in self.growth.bed.slots.values():
                 slot.train()
 
-    def export(self, *, live: Live = "refuse") -> nn.Module:
-        """Return the network without slots: fossilized seeds are plain modules. See `kasmina.export`."""
-        return export_network(self.model, live=live)
+    def export(self, *, live: Literal["refuse", "remove"] = "refuse") -> nn.Module:
+        """Return the network without slots: fossilized seeds are plain modules. See `esper_export.export_network`.
+
+        Raises:
+            EsperError: E507 for live seeds that are not to be removed, E190 if esper-export is not installed.
+        """
+        exporting = optional_part("esper_export", "a network cannot be exported", where="handle.export()")
+        return cast(nn.Module, exporting.export_network(self.model, live=live))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the handle knows, as plain data. Save it beside the model's and the optimizer's own states.
@@ -264,8 +268,8 @@ class GrowthHandle:
     @property
     def _open(self) -> GrowSession:
         if self._closed:
-            why, fix = "finish() or close() was called", "go on with a new handle: load_state_dict()"
-            raise EsperError("E402", "the growth of this model is over", why=why, fix=fix)
+            why = "finish() or close() was called"
+            raise EsperError("E402", "the growth of this model is over", why=why, fix="go on with a new handle")
         return self._known
 
     def _begin_epoch(self) -> None:
@@ -284,7 +288,7 @@ class GrowthHandle:
         self._first_batch.stop()
         self._hooks.remove()
 
-    def _warn_of_what_is_missing(self, data: bool, accuracy: bool) -> None:
+    def _warn_of_missing(self, *, data: bool, accuracy: bool) -> None:
         if data:
             self._warn_once("nothing is measured per sample without validation data and a loss: no seed will be kept")
         if accuracy:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from attrs import define
 
-from esper_core.leyline.errors import EsperError
 from esper_core.leyline.figures import host_figures
+from esper_core.leyline.optional import optional_part
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport
 from esper_core.plugins.plugin_set import PluginSet
@@ -39,7 +38,13 @@ class RunRecord:
 
     def __attrs_post_init__(self) -> None:
         if self.path is not None:
-            self._files = _application().training_files(self.path, self.plugins, self.used)
+            application = optional_part(
+                "esper_app.api",
+                "a run directory needs the application",
+                where="grow(run_directory=...)",
+                otherwise="leave run_directory out",
+            )
+            self._files = application.training_files(self.path, self.plugins, self.used)
 
     def begin(self) -> dict[str, Any]:
         """Make the directory, if there shall be one, and return the manifest.
@@ -87,17 +92,3 @@ class RunRecord:
             "config": {"task": named, "host": named, "twin": False, "telemetry": "normal", **self.config},
             "catalogue": [*self.catalogue],
         }
-
-
-def _application() -> Any:
-    """Return the application, which knows run directories. Only a training that writes one needs it installed."""
-    try:
-        return import_module("esper_app.api")
-    except ModuleNotFoundError as error:
-        raise EsperError(
-            "E102",
-            "a run directory needs the application",
-            where="grow(run_directory=...)",
-            why=f"{error.name} is not installed",
-            fix="pip install esper-app, or leave run_directory out",
-        ) from error

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from esper_app.api import rebuild_network, rebuild_run
 from esper_app.cli.root import cli
-from esper_core.kasmina.export import slots_of
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.discovery import installed_plugins
 from esper_core.plugins.loader import load_plugins
 from esper_core.tolaria.host import GrowingHost
+from esper_export.network import slots_of
 from esper_runs.run_directory import find_run
 
 torch.set_num_threads(1)

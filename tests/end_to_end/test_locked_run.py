@@ -17,7 +17,18 @@ def invoke(*arguments):
 def finished(tmp_path_factory):
     """A short run with the plugins in an order of its own."""
     runs = tmp_path_factory.mktemp("runs")
-    result = invoke("run", "digits", "--set", "epochs=2", "--set", f"runs={runs}", "--plugins", "task-vision,auto")
+    result = invoke(
+        "run",
+        "digits",
+        "--set",
+        "epochs=2",
+        "--set",
+        "checkpoints.every=1",
+        "--set",
+        f"runs={runs}",
+        "--plugins",
+        "task-vision,auto",
+    )
     assert result.exit_code == 0, result.output
     return runs / "digits-1"
 

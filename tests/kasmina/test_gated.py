@@ -14,12 +14,12 @@ from torch.nn.functional import cross_entropy
 
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.cost import count_flops, parameter_count, seed_cost
-from esper_core.kasmina.export import NotPlainWarning, export_network
 from esper_core.kasmina.gated import GatedSeed, Share, blended
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.preserving import growth_record, restore_growth
 from esper_core.leyline.sites import Layout, Site
 from esper_core.leyline.stages import Blend, Stage
+from esper_export.network import NotPlainWarning, export_network
 
 SHAPES = {Layout.NCHW: (6, 4, 4), Layout.BTD: (5, 6), Layout.BD: (6,)}
 SHARES = {Layout.NCHW: (3, 1, 1, 1), Layout.BTD: (3, 5, 1), Layout.BD: (3, 1)}

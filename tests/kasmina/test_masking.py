@@ -14,7 +14,6 @@ from esper_blueprint_attention.config import AttentionConfig
 from esper_blueprint_attention.module import Attention
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.export import NotPlainWarning, export_network
 from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.errors import EsperError
@@ -24,6 +23,7 @@ from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.stages import Blend
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.measuring import measure
+from esper_export.network import NotPlainWarning, export_network
 
 LENGTH, WIDTH, PADDING = 6, 8, 0
 PATHS = ("layers.0", "layers.1")

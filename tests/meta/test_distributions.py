@@ -13,7 +13,10 @@ from esper_core.plugins.known import install_line_for_plugin
 FAMILIES = {"host", "blueprint", "gates", "rewards", "policy", "sink", "task"}
 
 #: The application, its libraries, and the commands that a first user needs.
-APPLICATION = {"esper-app", "esper-app-export", "esper-app-new", "esper-app-report", "esper-runs", "esper-testing"}
+APPLICATION = {
+    *("esper-app", "esper-app-export", "esper-app-new", "esper-app-report"),
+    *("esper-export", "esper-runs", "esper-testing"),
+}
 
 #: Small, or needed by the core anyway. A sink for a tracking service brings its own library: ask for it by name.
 LIGHT = {"esper-core", "esper-runs", "attrs", "numpy", "rich", "scikit-learn", "torch"}

@@ -18,14 +18,14 @@ OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn",
 FAMILY_MODULES = {
     "esper-adapter-": {"esper_core.adapting"},
     "esper-sink-": {"esper_runs"},
-    "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_runs"},
+    "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_runs"},
 }
 
 #: What no description may pull in: listing plugins would import it.
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datasets", "tokenizers", "esper_core.nn"}
 
 #: Distributions that are parts of the house, not guests: they may use what is not public.
-HOUSE = {"esper-app", "esper-runs", "esper-testing"}
+HOUSE = {"esper-app", "esper-export", "esper-runs", "esper-testing"}
 
 #: Modules that are not named as the distribution that provides them.
 PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}

@@ -14,7 +14,7 @@ from esper_runs.run_directory import MANIFEST, RESULT
 from esper_runs.run_list import locate_run
 
 if TYPE_CHECKING:
-    from esper_core.adapting import Live
+    from esper_export import Live
 
 
 @click.command()

@@ -12,16 +12,9 @@ from torch import Tensor, nn
 from esper_app.api import PluginSet, RebuiltRun, rebuild_run
 from esper_app_export.export_formats import TOPOLOGY_SUFFIX, Format
 from esper_app_export.programs import network_program, onnx_bytes, onnx_runner, program_bytes, program_runner
-from esper_core.adapting import (
-    Live,
-    NotPlainWarning,
-    export_network,
-    forward_flops,
-    parameter_count,
-    refuse_live_seeds,
-    remove_live_seeds,
-)
+from esper_core.adapting import forward_flops, parameter_count
 from esper_core.api import EsperError, Stage, to_json
+from esper_export import Live, NotPlainWarning, export_network, refuse_live_seeds, remove_live_seeds
 from esper_runs.run_directory import RunDirectory, write_atomically
 
 #: Where a run's exports are, in its directory.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from esper_core.leyline.errors import EsperError
+from esper_core.leyline.optional import optional_part
 from esper_core.leyline.protocols import Sink
 from esper_core.plugins.registry import Registry
 
@@ -42,15 +42,7 @@ def plugin_watch() -> Watch:
     Raises:
         EsperError: E190 if its distribution is not installed.
     """
-    try:
-        from esper_testing.watching import PluginWatch
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("esper_testing"):
-            raise
-        raise EsperError(
-            "E190",
-            "plugins cannot be checked during a run",
-            why="the checks are a distribution of their own, esper-testing, which is not installed",
-            fix="pip install esper-testing, or run without --check-plugins",
-        ) from error
-    return PluginWatch()
+    module = "esper_testing.watching"
+    watching = optional_part(module, "plugins cannot be checked during a run", otherwise="run without --check-plugins")
+    watch: Watch = watching.PluginWatch()
+    return watch

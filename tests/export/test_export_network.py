@@ -14,18 +14,17 @@ from torch.nn import functional as F
 
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.export import NotPlainWarning, export_network
 from esper_core.kasmina.roots import GrowableSequential, prepare_root
 from esper_core.kasmina.sites import confirm_sites
-from esper_core.kasmina.tracing import is_torch_only
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.specs import BlueprintSpec, HostSpec
-from esper_core.leyline.stages import Blend
 from esper_core.nn import BoundedGain
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.resolve import build_config, resolve
+from esper_export.network import NotPlainWarning, export_network
+from esper_export.tracing import is_torch_only
 
 torch.set_num_threads(1)
 
@@ -445,7 +444,7 @@ class TestArguments:
                 return super().forward(x) if self.block.kind == "full" else x
 
         root = grow(Asking(Open()), sequences, {"block": lambda s: seed_of("mlp", s)})
-        with pytest.warns(NotPlainWarning, match=r"\"block\" is wrapped in .*Grown: the arguments of Open cannot be"):
+        with pytest.warns(NotPlainWarning, match=r"wrapped in .*ResidualModule: the arguments of Open cannot be"):
             exported = export_network(root)
         assert_same(root, exported, sequences)
         assert is_torch_only(exported.block.seed)
@@ -536,23 +535,6 @@ class TestLiveSeeds:
     def test_there_is_no_third_way(self, images):
         with pytest.raises(ValueError, match="'keep'"):
             export_network(prepare_root(Images()), live="keep")
-
-
-def test_a_growth_is_exported_as_its_root_is(make_growth, host_class, batch):
-    growth = make_growth(host_class("group"), ramp_epochs=1)
-    growth.germinate("block0", "loud", Blend.LINEAR, 0)
-    growth.germinate("block1", "conv", Blend.LINEAR, 0)
-    for epoch in range(4):
-        growth.tick(epoch)
-        growth.judge(growth.evidence(epoch), accuracy=0.5)
-    growth.fossilize("block0", 4)
-    growth.cull("block1", 4)
-    growth.bed.model.eval()
-    for network in (growth, growth.bed, growth.bed.model):
-        exported = plain(network)
-        assert_same(growth.bed.model, exported, batch[0])
-        assert "blocks.0.seed.gain.gain" in exported.state_dict()
-        assert "blocks.1.0.weight" in exported.state_dict()
 
 
 def test_a_hook_behind_a_seed_is_refused_by_name(images):

@@ -12,7 +12,7 @@ from esper_core.kasmina.outputs import replace, select
 _LITERALS = (bool, int, float, str, type(None))
 
 
-class Grown(nn.Module):
+class ResidualModule(nn.Module):
     """Calls a submodule and adds the update of a seed to its output.
 
     For submodules whose arguments cannot be listed, and for seeds that take a padding mask; see `grown`. What is asked
@@ -49,12 +49,14 @@ class Grown(nn.Module):
             return getattr(super().__getattr__("host"), name)
 
 
-def grown(host: nn.Module, seed: nn.Module, output: int | str | None, mask: int | str | None = None) -> nn.Module:
+def residual_module(
+    host: nn.Module, seed: nn.Module, output: int | str | None, mask: int | str | None = None
+) -> nn.Module:
     """Return a module that calls `host` and adds the seed's update of its output.
 
     It is a `torch.fx.GraphModule` with the arguments of `host`, which can be unpickled where Esper is not installed;
-    a `Grown` where the arguments cannot be listed (``*args``, ``**kwargs``, defaults that are no literals), or where
-    the seed takes a mask, which comes in several forms and may be missing: no graph branches on that. Where the
+    a `ResidualModule` where the arguments cannot be listed (``*args``, ``**kwargs``, defaults that are no literals), or
+    where the seed takes a mask, which comes in several forms and may be missing: no graph branches on that. Where the
     activation is an element of a tuple, the graph module returns a plain tuple; where it is the value of a mapping,
     the mapping must know ``|``.
 
@@ -66,9 +68,11 @@ def grown(host: nn.Module, seed: nn.Module, output: int | str | None, mask: int 
     """
     parameters = inspect.signature(host.forward).parameters.values()
     if mask is not None or not all(map(_can_be_listed, parameters)):
-        module: nn.Module = Grown(host, seed, output, mask)
+        module: nn.Module = ResidualModule(host, seed, output, mask)
     else:
-        module = fx.GraphModule({"host": host, "seed": seed}, _graph([*parameters], output), class_name="Grown")
+        module = fx.GraphModule(
+            {"host": host, "seed": seed}, _graph([*parameters], output), class_name="ResidualModule"
+        )
     module.training = host.training
     return module
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.grown import Grown, grown
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.linear import as_two_layers, linear_matrix, merge_into
 from esper_core.kasmina.probing import probe_activation
 from esper_core.kasmina.roots import SEEDS, GrowableSequential
 from esper_core.kasmina.slot import Slot
-from esper_core.kasmina.tracing import UntraceableError, is_torch_only, traced
 from esper_core.leyline.errors import EsperError
+from esper_export.linear import as_two_layers, linear_matrix, merge_into
+from esper_export.residual_module import ResidualModule, residual_module
+from esper_export.tracing import UntraceableError, is_torch_only, traced
 
 #: What becomes of seeds whose fate is open.
 Live = Literal["refuse", "remove"]
@@ -115,11 +115,11 @@ def _make_ordinary(network: nn.Module, slot: Slot) -> None:
         merge_into(module, matrix)
         return
     seed = as_two_layers(matrix, _like(slot.seed)) if matrix is not None else _plain(slot, probe)
-    replacement = grown(module, seed, site.output, site.mask if slot.masked else None)
-    if isinstance(replacement, Grown):
+    replacement = residual_module(module, seed, site.output, site.mask if slot.masked else None)
+    if isinstance(replacement, ResidualModule):
         listed = f"the arguments of {type(module).__name__} cannot be listed"
         why = "its seed takes a padding mask" if slot.masked else listed
-        _report(f'"{site.path}" is wrapped in esper_core.kasmina.grown.Grown: {why}')
+        _report(f'"{site.path}" is wrapped in esper_export.residual_module.ResidualModule: {why}')
     network.set_submodule(site.path, replacement)
 
 
