@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PLUGINS, COMMANDS, KINDS = "esper", "esper.commands", "esper.kinds"
 
 #: What the section of each of them begins with.
-_MARK = b"[esper"
+_MARK = "[esper"
 
 #: Some editors write one.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -79,13 +79,10 @@ class Distribution:
         Raises:
             EsperError: E107 if it cannot be read.
         """
-        file = "METADATA"
         requires: tuple[str, ...] = ()
-        if (content := self._read(file)) is None:
-            file, requires = "PKG-INFO", tuple(self.own_requirements())
-            content = self._read(file)
-        head = (content or b"").replace(b"\r\n", b"\n").partition(b"\n\n")[0]
-        fields = _fields(self._decode(file, head))
+        if (head := self._text("METADATA", head=True)) is None:
+            head, requires = self._text("PKG-INFO", head=True) or "", tuple(self.own_requirements())
+        fields = _fields(head)
         return Metadata(
             name=fields.get("name", [self.name])[0],
             version=fields.get("version", [self.version])[0],
@@ -93,13 +90,21 @@ class Distribution:
             requires=requires or tuple(fields.get("requires-dist", ())),
         )
 
-    @cached_property
+    @property
     def is_editable(self) -> bool:
         """It is installed in editable mode."""
         try:
-            return re.search(rb'"editable"\s*:\s*true', self._read("direct_url.json") or b"") is not None
-        except EsperError:
+            return re.search(rb'"editable"\s*:\s*true', self.read("direct_url.json") or b"") is not None
+        except (OSError, UnicodeDecodeError):
             return False
+
+    @property
+    def may_offer(self) -> bool:
+        """It has entry points in Esper's groups, or its entry points cannot be read."""
+        try:
+            return _MARK in (self._text("entry_points.txt") or "")
+        except EsperError:
+            return True
 
     def entry_points(self, group: str) -> "Iterator[EntryPoint]":
         """Yield its entry points of a group.
@@ -108,7 +113,7 @@ class Distribution:
             EsperError: E107 if they cannot be read.
         """
         section = None
-        for line in map(str.strip, self._decode("entry_points.txt", self._entry_points).splitlines()):
+        for line in map(str.strip, (self._text("entry_points.txt") or "").splitlines()):
             if line.startswith("[") and line.endswith("]"):
                 section = line.strip("[]")
             elif section == group and line and not line.startswith("#"):
@@ -117,38 +122,22 @@ class Distribution:
                     raise self._damage("entry_points.txt", f'"{line}" is no entry point')
                 yield EntryPoint(name, value, self)
 
-    @property
-    def may_offer(self) -> bool:
-        """It has entry points in Esper's groups, or its entry points cannot be read."""
+    def _text(self, file: str, *, head: bool = False) -> str | None:
         try:
-            content = self.read("entry_points.txt")
-        except (OSError, UnicodeDecodeError):
-            return True
-        return content is not None and (_MARK in content or not (content.isascii() or _is_text(content)))
-
-    @cached_property
-    def _entry_points(self) -> bytes:
-        return self._read("entry_points.txt") or b""
-
-    def _read(self, file: str) -> bytes | None:
-        try:
-            return self.read(file)
-        except UnicodeDecodeError:
-            raise self._damage(file, "it is not UTF-8") from None
+            content = self.read(file)
+            if content is not None and head:
+                content = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+            return None if content is None else content.removeprefix(_BYTE_ORDER_MARK).decode()
+        except UnicodeDecodeError as error:
+            raise self._damage(file, "it is not UTF-8") from error
         except OSError as error:
             raise self._damage(file, str(error)) from error
-
-    def _decode(self, file: str, content: bytes) -> str:
-        try:
-            return content.removeprefix(_BYTE_ORDER_MARK).decode()
-        except UnicodeDecodeError:
-            raise self._damage(file, "it is not UTF-8") from None
 
     def _damage(self, file: str, why: str) -> EsperError:
         return EsperError(
             "E107",
             f'the metadata of the distribution "{self.name}" cannot be read',
-            where=os.path.join(self.folder, file) if self.folder else file,
+            where=f"{self.folder}/{file}" if self.folder else file,
             why=why,
             fix=f"reinstall it: pip install --force-reinstall {self.name}, or run without it: --no-plugin {self.name}",
         )
@@ -251,11 +240,11 @@ def _on_path(entry: str) -> Iterable[Distribution]:
         return ()
     if entry.lower().endswith(".egg"):
         return _by_library(entry)
-    return [_in_folder(entry, name) for name in names if name[-10:].lower() in (".dist-info", ".egg-info")]
+    return [_in_folder(entry, name) for name in names if name.lower().endswith((".dist-info", ".egg-info"))]
 
 
 def _in_folder(entry: str, folder: str) -> Distribution:
-    name, *version = folder[:-10].split("-")
+    name, *version = folder.rpartition(".")[0].split("-")
     return Distribution(name.replace("_", "-"), version[0] if version else "", os.path.join(entry, folder))
 
 
@@ -263,14 +252,6 @@ def _by_library(entry: str) -> Iterable[Distribution]:
     from importlib.metadata import DistributionFinder, MetadataPathFinder
 
     return map(Foreign, MetadataPathFinder.find_distributions(DistributionFinder.Context(path=[entry])))
-
-
-def _is_text(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _fields(head: str) -> dict[str, list[str]]:
