@@ -26,7 +26,6 @@ from esper_core.leyline.specs import (
 )
 
 if TYPE_CHECKING:
-    import click
     from torch import nn
 
     # Every command that looks at plugins imports this module; these two would cost it more than thirty plugins do.
@@ -151,18 +150,6 @@ class RegistrationSpecs:
         ...     yield DiagnosticSpec(name="rank", summary="Ranks of weights.", factory="my_diagnostic.module:Rank")
         """
         raise AssertionError("a specification is never called")
-
-    @hookspec
-    def esper_commands(self, cli: "click.Group") -> None:
-        """Add subcommands to the `esper` command.
-
-        >>> @hookimpl
-        ... def esper_commands(cli):
-        ...     @cli.command()
-        ...     def greet():
-        ...         '''Say hello.'''
-        ...         print('hello')
-        """
 
 
 class ResolutionSpecs:

@@ -12,19 +12,20 @@ _WIDTH = 100
 
 def command_pages() -> dict[str, str]:
     """Return the page with the help of every command."""
-    return {"command-line.md": page("Command line", *_help(cli, _context(cli, "esper", None)))}
+    return {"command-line.md": page("Command line", *_help(_context(cli, "esper", None)))}
 
 
-def _help(command: click.Command, context: click.Context) -> Iterator[str]:
+def _help(context: click.Context) -> Iterator[str]:
+    command = context.command
     if context.parent is not None:
         yield f"## `{context.command_path}`"
     yield code(command.get_help(context), "text")
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            # Commands are imported when they are called; until then a group only has their names.
-            _, found, _ = command.resolve_command(context, [name])
+            found = command.get_command(context, name)
             assert found is not None
-            yield from _help(found, _context(found, name, context))
+            # A command is imported when it is called; its context belongs to what was imported.
+            yield from _help(_context(found, name, context))
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:

@@ -24,11 +24,6 @@ _WHEN: Mapping[type, tuple[str, str]] = {
     ),
 }
 
-#: Hooks that are not called at the same time as the others of their class.
-_WHEN_ELSE: Mapping[str, tuple[str, str]] = {
-    "esper_commands": ("on request", "Called when a command is requested that the core does not have."),
-}
-
 
 def hook_pages() -> dict[str, str]:
     """Return the pages of all hooks, and the page that lists them."""
@@ -38,7 +33,7 @@ def hook_pages() -> dict[str, str]:
         for function in _functions(specification):
             name = function.name
             summary = escaped((ast.get_docstring(function) or "").partition("\n")[0])
-            rows.append([f"[`{name}`](hooks/{name}.md)", _when(specification, name)[0], summary])
+            rows.append([f"[`{name}`](hooks/{name}.md)", _WHEN[specification][0], summary])
             pages[f"hooks/{name}.md"] = _page(specification, function)
     intro = textwrap.dedent(hooks.__doc__ or "").strip()
     pages["hooks.md"] = page(
@@ -56,10 +51,6 @@ def signature(function: ast.FunctionDef) -> str:
         f"{it.arg}: {_annotation(it.annotation)}" for it in function.args.args[1:] if it.annotation is not None
     )
     return f"def {function.name}({arguments}) -> {_annotation(function.returns)}: ..."
-
-
-def _when(specification: type, hook: str) -> tuple[str, str]:
-    return _WHEN_ELSE.get(hook, _WHEN[specification])
 
 
 def _annotation(node: ast.expr | None) -> str:
@@ -85,7 +76,7 @@ def _page(specification: type, function: ast.FunctionDef) -> str:
         f"`{function.name}`",
         code(f"@hookimpl\n{signature(function)}", "python"),
         escaped(text.strip()),
-        f"{_when(specification, function.name)[1]} {descriptor}",
+        f"{_WHEN[specification][1]} {descriptor}",
         "## Example",
         code(re.sub(r"^(\.\.\.|>>>) ?", "", example, flags=re.MULTILINE), "python"),
     )

@@ -1,7 +1,6 @@
 """Errors that say what happened, where, why, and how to fix it."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -34,7 +33,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E121": ("a plugin speaks another version of the plugin API", ExitCode.PLUGIN),
     "E122": ("a plugin does not declare its plugin API version", ExitCode.PLUGIN),
     "E123": ("a plugin that the configuration requires is not there", ExitCode.PLUGIN),
-    "E124": ("a plugin uses what the plugin API will not have much longer", ExitCode.PLUGIN),
+    "E124": ("a plugin uses what the plugin API has no more, or not much longer", ExitCode.PLUGIN),
     "E131": ("a plugin implements a hook that does not exist", ExitCode.PLUGIN),
     "E132": ("a hook implementation asks for an argument that does not exist", ExitCode.PLUGIN),
     "E133": ("a hook implementation is a wrapper", ExitCode.PLUGIN),
@@ -54,6 +53,9 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E180": ("a new plugin cannot have this name", ExitCode.USAGE),
     "E181": ("a new plugin cannot be written here", ExitCode.USAGE),
     "E190": ("a distribution that this command needs is not installed", ExitCode.PLUGIN),
+    "E191": ("a subcommand cannot be loaded", ExitCode.PLUGIN),
+    "E192": ("two distributions offer the same subcommand", ExitCode.PLUGIN),
+    "E193": ("there is no such subcommand", ExitCode.USAGE),
     # E2xx: configuration and command line
     "E201": ("a configuration key is not known", ExitCode.USAGE),
     "E202": ("a configuration value is not valid", ExitCode.USAGE),
@@ -140,6 +142,9 @@ def _rebuild(kind: type[EsperError], code: str, what: str, fields: dict[str, str
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean "x"?`` for the nearest known name, else the list of what is known."""
+    # Imported here: it costs as much as everything else that errors need, at every start.
+    from difflib import get_close_matches
+
     names = sorted(known)
     if near := get_close_matches(name, names, n=1, cutoff=0.6):
         return f'did you mean "{near[0]}"?'

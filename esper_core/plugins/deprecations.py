@@ -1,7 +1,7 @@
-"""Which plugins use what the plugin API will not have much longer."""
+"""Which plugins use what the plugin API has no more, or will not have much longer."""
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from attrs import NOTHING, Attribute, fields
@@ -11,6 +11,28 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import ComponentSpec
 from esper_core.plugins.records import Origin
 from esper_core.plugins.verify import Found
+
+#: Hooks that went, with what stands in their place. A plugin that has one works on without it.
+GONE: Mapping[str, str] = {
+    "esper_commands": 'an entry point of the group "esper.commands": name = "package.module:command"',
+}
+
+
+def without_gone(found: Found, origin: Origin) -> tuple[Found, tuple[EsperError, ...]]:
+    """Leave out implementations of hooks that went, with a warning, E124, for each."""
+    gone = [hook for hook in found.implementations if hook in GONE]
+    kept = {hook: it for hook, it in found.implementations.items() if hook not in GONE}
+    warnings = (
+        EsperError(
+            "E124",
+            f'{origin.title} implements the hook "{hook}", which is not called any more',
+            where=origin.file,
+            why="the plugin API has another way for this",
+            fix=f"use {GONE[hook]}",
+        )
+        for hook in gone
+    )
+    return found._replace(implementations=kept), tuple(warnings)
 
 
 def deprecated_uses(

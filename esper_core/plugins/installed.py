@@ -8,7 +8,7 @@ distributions with one name, the first on the path counts.
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,20 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from esper_core.leyline.errors import EsperError
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution as ForeignDistribution
+    from importlib.metadata import Distribution as Library
 
 #: The entry-point groups: plugins, subcommands, and kinds of components.
 PLUGINS, COMMANDS, KINDS = "esper", "esper.commands", "esper.kinds"
 
 #: What the section of each of them begins with.
-_MARK = b"[esper"
+_MARK = "[esper"
 
-#: Reads one of a distribution's metadata files; None if there is no such file.
-Reader = Callable[[str], bytes | None]
-
-_SEPARATORS = re.compile(r"[-_.]+")
-_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_EDITABLE = re.compile(rb'"editable"\s*:\s*true')
+#: Some editors write one.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Metadata(NamedTuple):
@@ -52,25 +48,29 @@ class Distribution:
     Args:
         name: as its folder of metadata has it.
         version: likewise; may be empty.
-        read: reads its metadata files.
         folder: the folder of metadata; None if it is in no folder (a zip file).
-        requires: its requirements where METADATA does not hold them.
     """
 
-    def __init__(
-        self,
-        name: str,
-        version: str,
-        read: Reader,
-        *,
-        folder: str | None = None,
-        requires: Callable[[], Iterable[str]] = tuple,
-    ) -> None:
+    def __init__(self, name: str, version: str, folder: str | None = None) -> None:
         self.name = name
         self.version = version
         self.folder = folder
-        self.read = read
-        self._requires = requires
+
+    def read(self, file: str) -> bytes | None:
+        """Return the content of one of its metadata files, None if there is no such file. Raises OSError."""
+        if self.folder is None:
+            return None
+        try:
+            with open(f"{self.folder}/{file}", "rb", buffering=0) as opened:
+                return opened.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def own_requirements(self) -> Iterable[str]:
+        """Return its requirements where METADATA does not hold them: an egg-info folder has a file of its own."""
+        from importlib.metadata import Distribution as Library
+
+        return Library.at(self.folder).requires or () if self.folder else ()
 
     @cached_property
     def metadata(self) -> Metadata:
@@ -79,12 +79,10 @@ class Distribution:
         Raises:
             EsperError: E107 if it cannot be read.
         """
-        file = "METADATA"
         requires: tuple[str, ...] = ()
-        if (content := self._read(file)) is None:
-            file, requires = "PKG-INFO", tuple(self._requires())
-            content = self._read(file)
-        fields = _fields(self._decode(file, _END_OF_HEAD.split(content or b"", maxsplit=1)[0]))
+        if (head := self._text("METADATA", head=True)) is None:
+            head, requires = self._text("PKG-INFO", head=True) or "", tuple(self.own_requirements())
+        fields = _fields(head)
         return Metadata(
             name=fields.get("name", [self.name])[0],
             version=fields.get("version", [self.version])[0],
@@ -92,13 +90,21 @@ class Distribution:
             requires=requires or tuple(fields.get("requires-dist", ())),
         )
 
-    @cached_property
+    @property
     def is_editable(self) -> bool:
         """It is installed in editable mode."""
         try:
-            return _EDITABLE.search(self._read("direct_url.json") or b"") is not None
-        except EsperError:
+            return re.search(rb'"editable"\s*:\s*true', self.read("direct_url.json") or b"") is not None
+        except (OSError, UnicodeDecodeError):
             return False
+
+    @property
+    def may_offer(self) -> bool:
+        """It has entry points in Esper's groups, or its entry points cannot be read."""
+        try:
+            return _MARK in (self._text("entry_points.txt") or "")
+        except EsperError:
+            return True
 
     def entry_points(self, group: str) -> "Iterator[EntryPoint]":
         """Yield its entry points of a group.
@@ -107,7 +113,7 @@ class Distribution:
             EsperError: E107 if they cannot be read.
         """
         section = None
-        for line in map(str.strip, self._decode("entry_points.txt", self.entry_points_file).splitlines()):
+        for line in map(str.strip, (self._text("entry_points.txt") or "").splitlines()):
             if line.startswith("[") and line.endswith("]"):
                 section = line.strip("[]")
             elif section == group and line and not line.startswith("#"):
@@ -116,43 +122,22 @@ class Distribution:
                     raise self._damage("entry_points.txt", f'"{line}" is no entry point')
                 yield EntryPoint(name, value, self)
 
-    @cached_property
-    def entry_points_file(self) -> bytes:
-        """What its entry points' file holds; empty if there is none.
-
-        Raises:
-            EsperError: E107 if it cannot be read.
-        """
-        return self._read("entry_points.txt") or b""
-
-    @property
-    def may_offer(self) -> bool:
-        """It has entry points in Esper's groups, or its entry points cannot be read."""
+    def _text(self, file: str, *, head: bool = False) -> str | None:
         try:
-            self._decode("entry_points.txt", self.entry_points_file)
-        except EsperError:
-            return True
-        return _MARK in self.entry_points_file
-
-    def _read(self, file: str) -> bytes | None:
-        try:
-            return self.read(file)
-        except UnicodeDecodeError:
-            raise self._damage(file, "it is not UTF-8") from None
+            content = self.read(file)
+            if content is not None and head:
+                content = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+            return None if content is None else content.removeprefix(_BYTE_ORDER_MARK).decode()
+        except UnicodeDecodeError as error:
+            raise self._damage(file, "it is not UTF-8") from error
         except OSError as error:
             raise self._damage(file, str(error)) from error
-
-    def _decode(self, file: str, content: bytes) -> str:
-        try:
-            return content.decode("utf-8-sig")  # some editors write a byte-order mark
-        except UnicodeDecodeError:
-            raise self._damage(file, "it is not UTF-8") from None
 
     def _damage(self, file: str, why: str) -> EsperError:
         return EsperError(
             "E107",
             f'the metadata of the distribution "{self.name}" cannot be read',
-            where=os.path.join(self.folder, file) if self.folder else file,
+            where=f"{self.folder}/{file}" if self.folder else file,
             why=why,
             fix=f"reinstall it: pip install --force-reinstall {self.name}, or run without it: --no-plugin {self.name}",
         )
@@ -170,6 +155,27 @@ class EntryPoint(NamedTuple):
     name: str
     value: str
     distribution: Distribution
+
+
+class Foreign(Distribution):
+    """A distribution that only `importlib.metadata` can read."""
+
+    def __init__(self, found: "Library") -> None:
+        try:
+            name, version = found.metadata["Name"] or "(unnamed)", found.version
+        except UnicodeDecodeError:
+            name, version = str(getattr(found, "_path", found)), ""
+        super().__init__(name, version)
+        self._found = found
+
+    def read(self, file: str) -> bytes | None:
+        """Return the content of one of its metadata files. Raises UnicodeDecodeError, too."""
+        text = self._found.read_text(file)
+        return None if text is None else text.encode()
+
+    def own_requirements(self) -> Iterable[str]:
+        """Return its requirements."""
+        return self._found.requires or ()
 
 
 class Installed:
@@ -195,8 +201,10 @@ class Installed:
 
 
 def canonical(name: str) -> str:
-    """Return a distribution's name as package indexes compare it: lower case, every separator a hyphen."""
-    return _SEPARATORS.sub("-", name).lower()
+    """Return a distribution's name as package indexes compare it: lower case, any separators one hyphen."""
+    if "--" in (plain := name.lower().replace("_", "-").replace(".", "-")):
+        plain = "-".join(filter(None, plain.split("-")))
+    return plain
 
 
 def scan(path: Sequence[str] | None = None) -> Installed:
@@ -205,73 +213,45 @@ def scan(path: Sequence[str] | None = None) -> Installed:
     Args:
         path: folders to look into; default: everywhere, as imports do.
     """
+    found: list[Distribution] = []
     if path is not None:
-        return Installed(distribution for entry in path for distribution in _on_path(entry))
-    return Installed(distribution for finder in sys.meta_path for distribution in _of(finder))
+        for entry in path:
+            found += _on_path(entry)
+        return Installed(found)
+    for finder in sys.meta_path:
+        if finder is PathFinder:
+            for entry in sys.path:
+                found += _on_path(entry)
+        elif find := getattr(finder, "find_distributions", None):
+            # Imported here: there is hardly ever another finder of distributions.
+            from importlib.metadata import DistributionFinder
+
+            found += map(Foreign, find(DistributionFinder.Context()))
+    return Installed(found)
 
 
-def _of(finder: object) -> Iterator[Distribution]:
-    if finder is PathFinder:
-        for entry in sys.path:
-            yield from _on_path(entry)
-    elif find := getattr(finder, "find_distributions", None):
-        # Imported here: there is hardly ever another finder of distributions.
-        from importlib.metadata import DistributionFinder
-
-        yield from map(_foreign, find(DistributionFinder.Context()))
-
-
-def _on_path(entry: str) -> Iterator[Distribution]:
+def _on_path(entry: str) -> Iterable[Distribution]:
     """Only folders are looked into here; zip files and eggs are left to the library."""
     try:
         names = os.listdir(entry or ".")
     except NotADirectoryError:
-        yield from _by_library(entry)
-        return
+        return _by_library(entry)
     except OSError:  # there is no such folder, as is usual for some entries
-        return
+        return ()
     if entry.lower().endswith(".egg"):
-        yield from _by_library(entry)
-        return
-    for name in names:
-        stem, _, suffix = name.rpartition(".")
-        if stem and suffix.lower() in ("dist-info", "egg-info"):
-            yield _in_folder(os.path.join(entry, name), stem)
+        return _by_library(entry)
+    return [_in_folder(entry, name) for name in names if name.lower().endswith((".dist-info", ".egg-info"))]
 
 
-def _in_folder(folder: str, stem: str) -> Distribution:
-    def read(file: str) -> bytes | None:
-        try:
-            with open(os.path.join(folder, file), "rb", buffering=0) as opened:
-                return opened.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def requires() -> Iterable[str]:
-        from importlib.metadata import Distribution as Library
-
-        return Library.at(folder).requires or ()
-
-    name, *version = stem.split("-")
-    return Distribution(name.replace("_", "-"), "".join(version[:1]), read, folder=folder, requires=requires)
+def _in_folder(entry: str, folder: str) -> Distribution:
+    name, *version = folder.rpartition(".")[0].split("-")
+    return Distribution(name.replace("_", "-"), version[0] if version else "", os.path.join(entry, folder))
 
 
-def _by_library(entry: str) -> Iterator[Distribution]:
+def _by_library(entry: str) -> Iterable[Distribution]:
     from importlib.metadata import DistributionFinder, MetadataPathFinder
 
-    yield from map(_foreign, MetadataPathFinder.find_distributions(DistributionFinder.Context(path=[entry])))
-
-
-def _foreign(found: "ForeignDistribution") -> Distribution:
-    def read(file: str) -> bytes | None:
-        text = found.read_text(file)
-        return None if text is None else text.encode()
-
-    try:
-        name, version = found.metadata["Name"] or "(unnamed)", found.version
-    except UnicodeDecodeError:
-        name, version = str(getattr(found, "_path", found)), ""
-    return Distribution(name, version, read, requires=lambda: found.requires or ())
+    return map(Foreign, MetadataPathFinder.find_distributions(DistributionFinder.Context(path=[entry])))
 
 
 def _fields(head: str) -> dict[str, list[str]]:

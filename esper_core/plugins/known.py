@@ -5,7 +5,6 @@ the distributions of this repository: a guessed name could be anybody's.
 """
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from functools import cache
 
 from esper_core.leyline.errors import did_you_mean
@@ -48,6 +47,8 @@ def install_line_for_plugin(name: str) -> str | None:
 
 def suggest(name: str, known: Iterable[str], install: str | None) -> str:
     """Say what to do about an unknown name: install it, take the nearest known one, or at least what is known."""
+    from difflib import get_close_matches
+
     names = sorted(set(known))
     near = get_close_matches(name, names, n=1, cutoff=0.6)
     meant = did_you_mean(name, names) if near or not install else None

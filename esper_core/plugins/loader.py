@@ -14,7 +14,7 @@ from esper_core.leyline.kinds import PluginKind
 from esper_core.plugins.calling import Implementation, implementations
 from esper_core.plugins.collect import collect
 from esper_core.plugins.compat import check_api, check_protocols, check_required_plugins, check_requirements
-from esper_core.plugins.deprecations import deprecated_uses
+from esper_core.plugins.deprecations import deprecated_uses, without_gone
 from esper_core.plugins.discovery import Candidate, from_file, installed_plugins
 from esper_core.plugins.installed import scan
 from esper_core.plugins.kinds import KINDS
@@ -120,7 +120,8 @@ class _Attempt:
 
     def take_hooks(self, manager: PluginManager, known: Mapping[str, tuple[str, ...]], module: ModuleType) -> None:
         """Find and verify the hook implementations of its module."""
-        self.hooks = find_hooks(module, manager)
+        self.hooks, warnings = without_gone(find_hooks(module, manager), self.origin)
+        self.problems += warnings
         if (changed := check_protocols(self.api, self.origin, self.hooks.implementations)) is not None:
             self.fail(Status.INCOMPATIBLE, changed)
         elif wrong := verify(self.hooks, self.origin, known):

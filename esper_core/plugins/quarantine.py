@@ -148,27 +148,19 @@ class HeavyImportWatch:
 
 
 def _check_entry_point(candidate: Candidate) -> None:
-    origin = candidate.origin
-    if candidate.is_kind:
-        module, colon, attribute = origin.entry_point.partition(":")
-        if colon and all(part.isidentifier() for part in (*module.split("."), attribute)):
-            return
-        raise EsperError(
-            "E103",
-            f"the entry point of {origin.title} is no object in a module",
-            where=f'{origin.plugin.removeprefix("kind-")} = "{origin.entry_point}"',
-            why="a kind is a PluginKind in a module",
-            fix='name both: bus = "package.module:BUS"',
-        )
-    if not origin.entry_point or all(part.isidentifier() for part in origin.entry_point.strip().split(".")):
+    """A plugin is a module, a kind an object in one."""
+    origin, name = candidate.origin, candidate.origin.plugin.removeprefix("kind-")
+    module, colon, attribute = origin.entry_point.strip().partition(":")
+    parts = (*module.split("."), attribute) if candidate.is_kind else (*module.split("."), *attribute.split())
+    if not origin.entry_point or (bool(colon) is candidate.is_kind and all(part.isidentifier() for part in parts)):
         return
-    raise EsperError(
-        "E103",
-        f"the entry point of {origin.title} is no module",
-        where=f'{origin.plugin} = "{origin.entry_point}"',
-        why="a plugin is a module with ESPER_API and @hookimpl functions",
-        fix=f'name the module alone: {origin.plugin} = "{origin.module}"',
+    wanted, why, fix = (
+        ("object in a module", "a kind is a PluginKind in a module", f'name both: {name} = "package.module:KIND"')
+        if candidate.is_kind
+        else ("module", "a plugin is a module", f'name the module alone: {name} = "{origin.module}"')
     )
+    where = f'{name} = "{origin.entry_point}"'
+    raise EsperError("E103", f"the entry point of {origin.title} is no {wanted}", where=where, why=why, fix=fix)
 
 
 def _walk(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:

@@ -139,7 +139,7 @@ ROLE_BY_HOOK = {
     hook: role
     for role, specification in (("adapter", ResolutionSpecs), ("observer", ObserverSpecs))
     for hook in hooks_of(specification)
-} | {"esper_commands": "command"}
+}
 
 #: What a plugin may offer besides components.
 ROLES = ("kind", *sorted(set(ROLE_BY_HOOK.values())))

@@ -1,6 +1,6 @@
 """Do the requirements of a distribution hold here."""
 
-import re
+from collections.abc import Callable
 from operator import eq, ge, gt, le, lt, ne
 
 import esper_core
@@ -10,20 +10,12 @@ from esper_core.plugins.installed import Installed, canonical, scan
 #: The distribution of the core itself.
 CORE = "esper-core"
 
-_RELEASE = r"\d+(?:\.\d+)*"
-_CLAUSE = rf"(?:>=|<=|==|!=|<|>)\s*{_RELEASE}"
-_NAME = re.compile(r"\s*([a-z0-9](?:[\w.-]*[a-z0-9])?)", re.ASCII | re.IGNORECASE)
-#: Name, versions, and the extra that it is for.
-_PLAIN = re.compile(
-    rf"([a-z0-9](?:[\w.-]*[a-z0-9])?)\s*((?:{_CLAUSE}(?:\s*,\s*{_CLAUSE})*)?)\s*"
-    r"""(;\s*extra\s*==\s*(?:'[\w.-]+'|"[\w.-]+")\s*)?""",
-    re.ASCII | re.IGNORECASE,
-)
-_CLAUSES = re.compile(rf"(>=|<=|==|!=|<|>)\s*({_RELEASE})", re.ASCII)
-#: A final release. What follows the plus sign says how it was built, and counts in no comparison with one.
-_FINAL = re.compile(rf"({_RELEASE})(?:\+[a-z0-9]+(?:\.[a-z0-9]+)*)?", re.ASCII)
+Release = tuple[int, ...]
 
-_COMPARE = {">=": ge, "<=": le, "==": eq, "!=": ne, "<": lt, ">": gt}
+#: The longer signs first: the shorter ones begin like them.
+_COMPARE: dict[str, Callable[[Release, Release], bool]] = {
+    ">=": ge, "<=": le, "==": eq, "!=": ne, "<": lt, ">": gt
+}  # fmt: skip
 
 
 class InstalledVersions:
@@ -53,17 +45,17 @@ class InstalledVersions:
 
     def _plainly_holds(self, text: str) -> bool:
         """Decide the usual case, final releases alone, without `packaging`, which costs as much as starting Python."""
-        plain = _PLAIN.fullmatch(text.strip())
-        if plain is None:
+        front, _, marker = text.partition(";")
+        name = required_name(front)
+        clauses = front.strip()[len(name) :].strip()
+        conditions = [_condition(clause.strip()) for clause in clauses.split(",")] if clauses else []
+        if None in conditions or (marker and not _is_extra(marker)):
             return False
-        name, clauses, extra = plain.groups()
-        if extra:  # nobody asks for one here
+        if marker:  # nobody asks for an extra here
             return True
-        version = _FINAL.fullmatch(self[name] or "")
-        if version is None:
-            return False
-        release = _release(version[1])
-        return all(_COMPARE[sign](release, _release(wanted)) for sign, wanted in _CLAUSES.findall(clauses))
+        installed, plus, build = (self[name] or "").partition("+")  # how it was built counts in no comparison
+        release = None if plus and not build.replace(".", "").isalnum() else _release(installed)
+        return release is not None and all(it(release) for it in conditions if it)
 
     def _check(self, text: str) -> str | None:
         from packaging.requirements import InvalidRequirement, Requirement
@@ -95,14 +87,31 @@ class InstalledVersions:
 
 
 def required_name(requirement: str) -> str:
-    """Return the name of the distribution that a requirement is about; what cannot be read is all name."""
-    found = _NAME.match(requirement)
-    return found[1] if found else requirement
+    """Return the name of the distribution that a requirement is about."""
+    requirement = requirement.strip()
+    end = next((i for i, char in enumerate(requirement) if not (char.isalnum() or char in "._-")), None)
+    return requirement[:end]
 
 
-def _release(text: str) -> tuple[int, ...]:
-    """Numbers without trailing zeros: 1.0 and 1.0.0 are one release."""
-    numbers = [int(number) for number in text.split(".")]
+def _condition(clause: str) -> Callable[[Release], bool] | None:
+    """What a clause such as ``>=1.2`` asks of a release; None if it is anything but a comparison with a release."""
+    sign = next((sign for sign in _COMPARE if clause.startswith(sign)), "")
+    wanted = _release(clause[len(sign) :].strip()) if sign else None
+    return None if wanted is None else lambda release: _COMPARE[sign](release, wanted)
+
+
+def _is_extra(marker: str) -> bool:
+    left, _, right = (part.strip() for part in marker.partition("=="))
+    quoted = right[:1] in ("'", '"') and right[:1] == right[-1:]
+    return left == "extra" and quoted and right[1:-1].replace("-", "").isalnum()
+
+
+def _release(text: str) -> Release | None:
+    """Numbers without trailing zeros: 1.0 and 1.0.0 are one release. None for what is no final release."""
+    parts = text.split(".")
+    if not text.isascii() or not all(part.isdigit() for part in parts):
+        return None
+    numbers = [int(part) for part in parts]
     while len(numbers) > 1 and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)

@@ -1,7 +1,6 @@
 """Which plugins may be used, decided by name alone, before any is imported."""
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -112,6 +111,8 @@ def unknown_plugin(name: str, origins: Iterable[Origin]) -> EsperError:
 
     Who writes a component's name, such as `cnn`, means the plugin called after it, `host-cnn`.
     """
+    from difflib import get_close_matches
+
     origins = tuple(origins)
     known = {name for origin in origins for name in (origin.plugin, origin.distribution) if name}
     install = install_line_for_plugin(name)

@@ -17,7 +17,7 @@ def call(site):
         plugins = load_selected(plugin_options)
         click.echo(" ".join(record.origin.plugin for record in plugins.records if record.components))
 
-    root = RootGroup("esper", lazy={})
+    root = RootGroup("esper")
     root.add_command(work)
     return lambda *arguments: CliRunner().invoke(root, ["work", *arguments])
 

@@ -2,19 +2,15 @@ import json
 
 import pytest
 
-COMMANDS = """
-import click
+OBSERVER = """
 from esper_core.hooks import hookimpl
 
 ESPER_API = "2.0"
 
 
 @hookimpl
-def esper_commands(cli):
-    @cli.command(short_help="Say hello.")
-    @click.argument("name")
-    def greet(name):
-        click.echo("hello " + name)
+def esper_run_finish():
+    pass
 """
 
 NOISY = """
@@ -85,17 +81,17 @@ class TestList:
         ("options", "names"),
         [
             (["--kind", "host"], {"host-noisy"}),
-            (["--kind", "command"], {"app-greet"}),
+            (["--kind", "observer"], {"watch-me"}),
             (["--status", "broken"], {"bad"}),
-            (["--status", "blocked", "--no-plugin", "app-greet"], {"app-greet"}),
-            (["--status", "not-selected", "--plugins", "esper-bad,host-noisy"], {"app-greet"}),
+            (["--status", "blocked", "--no-plugin", "watch-me"], {"watch-me"}),
+            (["--status", "not-selected", "--plugins", "esper-bad,host-noisy"], {"watch-me"}),
         ],
     )
     def test_it_can_be_narrowed_down(self, install, esper, options, names):
         install("esper-host-noisy", code=NOISY)
-        install("esper-app-greet", code=COMMANDS)
+        install("esper-watch-me", code=OBSERVER)
         install("esper-bad", code="1 / 0\n")
-        ours = {"host-noisy", "app-greet", "bad"}
+        ours = {"host-noisy", "watch-me", "bad"}
         assert {r["name"] for r in esper.json("plugins", "list", "--json", *options)} & ours == names
 
     def test_the_environment_selects(self, install, esper):
@@ -147,12 +143,6 @@ class TestInfo:
         ):
             assert text in shown
 
-    def test_it_shows_commands(self, install, esper):
-        install("esper-app-greet", code=COMMANDS)
-        shown = esper("plugins", "info", "app-greet").stdout
-        assert 'command "greet": Say hello.' in shown
-        assert "esper_commands(cli)" in shown
-
     def test_it_shows_what_is_wrong(self, install, esper):
         install("esper-bad", code="1 / 0\n")
         done = esper("plugins", "info", "bad")
@@ -183,35 +173,3 @@ class TestInfo:
         done = esper("plugins", "info", "blueprint-fo")
         assert done.returncode == 2
         assert 'did you mean "blueprint-foo"?' in done.stderr
-
-
-class TestPluginCommands:
-    def test_a_plugin_adds_a_command(self, install, esper):
-        install("esper-app-greet", code=COMMANDS)
-        done = esper("greet", "you")
-        assert (done.returncode, done.stdout) == (0, "hello you\n")
-
-    def test_it_can_be_switched_off(self, install, esper):
-        install("esper-app-greet", code=COMMANDS)
-        done = esper("greet", "you", environ={"ESPER_NO_PLUGINS": "app-greet"})
-        assert done.returncode == 2
-        assert "No such command 'greet'" in done.stderr
-
-    def test_a_plugin_that_fails_to_add_takes_no_other_along(self, install, esper):
-        install("esper-app-bad", code=COMMANDS.replace("@cli.command", "@cli.no_such_thing"))
-        install("esper-app-greet", code=COMMANDS)
-        done = esper("greet", "you")
-        assert (done.returncode, done.stdout) == (0, "hello you\n")
-        assert done.stderr.startswith("warning[E141]")
-
-    def test_two_plugins_that_add_one_name_are_named(self, install, esper):
-        install("esper-app-greet", code=COMMANDS)
-        install("esper-app-hello", code=COMMANDS)
-        done = esper("greet", "you")
-        assert done.returncode == 2
-        assert done.stderr.startswith('error[E111] command "greet" is added by plugin "app-greet"')
-        assert esper("greet", "you", environ={"ESPER_NO_PLUGINS": "app-hello"}).stdout == "hello you\n"
-
-    def test_the_core_commands_cannot_be_replaced(self, install, esper):
-        install("esper-app-plugins", code=COMMANDS.replace("def greet", "def plugins"))
-        assert esper("plugins", "list").stdout.startswith("PLUGIN")

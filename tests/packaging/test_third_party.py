@@ -1,4 +1,4 @@
-"""A plugin of somebody else: examples/esper-blueprint-example, built, installed, checked and used by a run."""
+"""A plugin and a command of somebody else: the examples, built, installed, checked and used."""
 
 import json
 import tomllib
@@ -6,28 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from esper_core.plugins.known import install_line_for_plugin
+from esper_core.plugins.known import install_line, install_line_for_plugin
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "esper-blueprint-example"
+EXAMPLE, COMMAND = (ROOT / "examples" / name for name in ("esper-blueprint-example", "esper-app-example"))
 
 
 @pytest.fixture(scope="module")
 def installed(workshop):
-    """The environment, with the example's wheel in it."""
+    """The environment, with the examples' wheels in it."""
     wheels = workshop.folder / "example"
-    workshop.pip("wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, EXAMPLE)
-    (wheel,) = wheels.glob("*.whl")
-    workshop.pip("install", "--quiet", "--no-compile", "--no-deps", "--no-index", wheel)
+    workshop.pip("wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, EXAMPLE, COMMAND)
+    workshop.pip("install", "--quiet", "--no-compile", "--no-deps", "--no-index", *wheels.glob("*.whl"))
     return workshop
 
 
-def test_it_is_none_of_ours():
+@pytest.mark.parametrize("example", [EXAMPLE, COMMAND], ids=lambda path: path.name)
+def test_it_is_none_of_ours(example):
     members = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
-    assert not [pattern for pattern in members if EXAMPLE in ROOT.glob(pattern)]
-    assert install_line_for_plugin(EXAMPLE.name) is None
+    assert not [pattern for pattern in members if example in ROOT.glob(pattern)]
+    assert install_line_for_plugin(example.name) is None
+    assert install_line("command", "settings") is None
 
 
 def test_it_passes_every_check(installed):
@@ -36,9 +37,17 @@ def test_it_passes_every_check(installed):
     assert {"blueprint-zero-at-birth", "blueprint-bounded", "plugin-light"} <= {result["check"] for result in results}
 
 
-def test_its_own_tests_and_types_hold(installed):
-    assert " passed" in installed.python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=EXAMPLE)
-    installed.python("-m", "mypy", "--cache-dir", installed.folder / "mypy", cwd=EXAMPLE)
+@pytest.mark.parametrize("example", [EXAMPLE, COMMAND], ids=lambda path: path.name)
+def test_its_own_tests_and_types_hold(example, installed):
+    assert " passed" in installed.python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=example)
+    installed.python("-m", "mypy", "--cache-dir", installed.folder / "mypy", cwd=example)
+
+
+def test_the_command_is_listed_and_works(installed):
+    listed = " ".join(installed.esper("--help").split())
+    assert " settings Show what a run sets otherwise than the built-in defaults, and who says so. " in f"{listed} "
+    shown = installed.esper("settings", "digits", "--set", "epochs=5", "--no-plugin", "host-hf")
+    assert ["epochs", "5", "the command line"] in [line.split(maxsplit=2) for line in shown.splitlines()]
 
 
 def test_a_run_grows_with_it(installed):

@@ -3,9 +3,7 @@
 import doctest
 from types import ModuleType, SimpleNamespace
 
-import click
 import pytest
-from click.testing import CliRunner
 
 from esper_core import api, hooks, specs
 from esper_core.leyline.actions import Transition
@@ -68,7 +66,7 @@ def test_registration_gives_a_descriptor(kind, example):
 
 
 def test_every_registration_hook_is_that_of_a_kind():
-    assert {kind.hook for kind in KINDS} | {"esper_commands"} == set(hooks.hooks_of(hooks.RegistrationSpecs))
+    assert {kind.hook for kind in KINDS} == set(hooks.hooks_of(hooks.RegistrationSpecs))
 
 
 @pytest.mark.parametrize(
@@ -87,12 +85,6 @@ def test_every_registration_hook_is_that_of_a_kind():
 def test_observers_tell_what_they_saw(hook, arguments, says, example, capsys):
     vars(example(hook))[hook](*arguments)
     assert capsys.readouterr().out == says
-
-
-def test_the_command_is_added(example):
-    group = click.Group("esper")
-    example("esper_commands").esper_commands(group)
-    assert CliRunner().invoke(group, ["greet"]).output == "hello\n"
 
 
 def test_the_adapter_knows_its_own_model_alone(example):

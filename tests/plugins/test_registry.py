@@ -133,7 +133,7 @@ class TestGateSets:
 
 def test_a_record_tells_what_it_offers():
     offered = (blueprint("a"), blueprint("b"), gate(GateLevel.G0))
-    hooks = ("esper_blueprints", "esper_gates", "esper_run_start", "esper_run_finish", "esper_commands")
+    hooks = ("esper_blueprints", "esper_gates", "esper_run_start", "esper_run_finish", "esper_adapt_host")
     record = PluginRecord(status=Status.ACTIVE, origin=origin("esper-x"), components=offered, hooks=hooks)
-    assert record.kinds == ("blueprint", "gate", "observer", "command")
+    assert record.kinds == ("blueprint", "gate", "observer", "adapter")
     assert evolve(record, status=Status.BROKEN, components=()).kinds == ()

@@ -28,7 +28,7 @@ REQUIREMENTS = st.builds(
 
 
 def having(version: str) -> InstalledVersions:
-    return InstalledVersions(Installed([Distribution("acme-base", version, lambda _: None)]))
+    return InstalledVersions(Installed([Distribution("acme-base", version)]))
 
 
 @given(version=VERSIONS, requirement=REQUIREMENTS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from esper_export import Live
 
 
-@click.command()
+@click.command(short_help="Export a run's network without its slots.")
 @click.argument("run", type=click.Path(path_type=Path), default=Path("last"))
 @click.option(
     "--format",

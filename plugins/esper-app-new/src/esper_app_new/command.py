@@ -18,7 +18,7 @@ _START_HERE = {
 }
 
 
-@click.command()
+@click.command(short_help="Write a new plugin to begin with.")
 @click.argument("kind", type=click.Choice(list(KINDS_TO_WRITE)))
 @click.argument("name")
 @click.option(

@@ -37,7 +37,7 @@ _directory = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(short_help="List runs, and clean up.", invoke_without_command=True)
 @_directory
 @click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
 @click.pass_context

@@ -25,7 +25,7 @@ def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tu
     return None if first is None else first - 1, None if last is None else last - 1
 
 
-@click.command()
+@click.command(short_help="Show what a run did.")
 @click.argument("run", type=click.Path(path_type=Path), default=Path("last"))
 @click.option("--slot", metavar="SLOT", help="Follow the seeds of one slot: every verdict of every gate.")
 @click.option("--seed", "seed_id", metavar="SEED", help="Follow one seed: every verdict of every gate.")

@@ -18,7 +18,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.disable()
     from esper_app.cli.root import cli
 
-    cli.main(given, prog_name="esper")
+    cli.main(given, prog_name="esper", terminal_width=_width())
+
+
+def _width() -> int:
+    """The width of help, as click has it, which imports five modules of the library to ask for it."""
+    import os
+
+    try:
+        columns = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(1).columns
+    except (ValueError, OSError):  # no number, no terminal
+        columns = 80
+    return max(min(columns, 80) - 2, 50)
 
 
 def version_text() -> str:

@@ -18,7 +18,7 @@ from esper_core.plugins.records import PluginRecord, Registered, Status
 from esper_runs.tables import table
 
 
-@click.command()
+@click.command(short_help="Show what a run would use, and why.")
 @click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 @click.option("--json", "as_json", is_flag=True, help="Print a record.")
 @config_options

@@ -19,7 +19,7 @@ from esper_runs.run_directory import write_atomically
 from esper_runs.tables import table
 
 
-@click.command()
+@click.command(short_help="Write down the plugins that a run would have now.")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write this file instead of printing."
 )
@@ -46,7 +46,7 @@ def lock(output: Path | None, form: str, plugin_options: PluginOptions) -> None:
     click.echo(f"wrote {output}", err=True)
 
 
-@click.command()
+@click.command(short_help="Show in what two plugin sets differ.")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of differences.")

@@ -5,7 +5,6 @@ from typing import Any
 
 import attrs
 
-from esper_app.cli.plugin_commands import plugin_groups
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.kinds import PluginKind
 from esper_core.plugins.plugin_set import PluginSet
@@ -14,14 +13,12 @@ from esper_core.plugins.resolve import config_class
 
 
 def page(record: PluginRecord, plugins: PluginSet) -> str:
-    """Describe a plugin: origin, hooks with their arguments, components with their options, commands, problems."""
+    """Describe a plugin: origin, hooks with their arguments, components with their options, problems."""
     lines = [f"{record.origin.plugin}: {record.status}", *_origin(record), *_hooks(record, plugins)]
     if record.kind is not None:
         lines += ["", *_kind(record.kind)]
     for registered in record.components:
         lines += ["", *_component(registered)]
-    if record.status is Status.ACTIVE:
-        lines += _commands(record, plugins)
     if record.problem:
         lines += ["", record.problem]
     return "\n".join(lines)
@@ -92,12 +89,3 @@ def _default(option: "attrs.Attribute[Any]") -> str:
     """A default that is made anew each time is named, not made."""
     factory = getattr(option.default, "factory", None)
     return repr(option.default) if factory is None else f"{getattr(factory, '__name__', factory)}()"
-
-
-def _commands(record: PluginRecord, plugins: PluginSet) -> Iterator[str]:
-    for _, group in plugin_groups(plugins, record.origin.plugin):
-        if isinstance(group, EsperError):
-            yield f"\n{group}"
-            continue
-        for name, command in group.commands.items():
-            yield f'\ncommand "{name}": {command.get_short_help_str(100)}'

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from esper_app.cli.lazy import LazyGroup
 from esper_app.cli.loading import trace_problems
 from esper_app.cli.options import complete_plugin_names, plugin_options
 from esper_app.configuration.plugin_selection import PluginOptions, select
@@ -24,16 +23,7 @@ def _offers(kinds: Iterable[PluginKind]) -> list[str]:
     return [kind.name for kind in kinds] + [*ROLES]
 
 
-@click.group(
-    cls=LazyGroup,
-    lazy={
-        "graph": ("esper_app.cli.graph:graph", "Show what a run would use, and why."),
-        "lock": ("esper_app.cli.locks:lock", "Write down the plugins that a run would have now."),
-        "diff": ("esper_app.cli.locks:diff", "Show in what two plugin sets differ."),
-        "check": ("esper_testing.command:check", "Check that a plugin does what plugins must do."),
-        "new": ("esper_app_new.command:new", "Write a new plugin to begin with."),
-    },
-)
+@click.group()
 def plugins() -> None:
     """Show the plugins and what they offer."""
 

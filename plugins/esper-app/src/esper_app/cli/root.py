@@ -1,4 +1,4 @@
-"""The root of the `esper` command: its subcommands, plugins' subcommands, and how errors are shown."""
+"""The root of the `esper` command, and how errors are shown. Its subcommands come from installed distributions."""
 
 import gc
 import os
@@ -7,20 +7,10 @@ from typing import Any
 import click
 
 from esper_app.cli import version_text
-from esper_app.cli.lazy import LazyGroup
+from esper_app.cli.lazy import OfferingGroup
 from esper_core.leyline.errors import EsperError, ExitCode
 
-_COMMANDS = {
-    "run": ("esper_app.cli.run:run", "Grow a network on a task, next to a twin that never grows."),
-    "show": ("esper_app_report.show:show", "Show what a run did."),
-    "runs": ("esper_app_report.runs:runs", "List runs, and clean up."),
-    "export": ("esper_app_export.command:export", "Export a run's network without its slots."),
-    "config": ("esper_app.cli.config:config", "Show, write and check configurations."),
-    "plugins": ("esper_app.cli.plugins:plugins", "Show the plugins and what they offer."),
-}
-
 _EPILOG = """\b
-Plugins add further commands: esper plugins list --kind command
 Completion:  eval "$(_ESPER_COMPLETE=bash_source esper)"   (or zsh_source)
 Exit codes:  0 done, 1 failed, 2 usage, 3 another plugin set than locked,
              4 a plugin cannot be had, 5 data missing, 130 interrupted
@@ -46,16 +36,8 @@ def show_trace(error: BaseException) -> None:
     traceback.print_exception(error)
 
 
-class RootGroup(LazyGroup):
-    """Looks for unknown commands among the plugins, and shows errors in four lines."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; plugins are loaded only for a name that the core does not know."""
-        if command := super().get_command(ctx, cmd_name):
-            return command
-        from esper_app.cli.plugin_commands import find_plugin_command
-
-        return find_plugin_command(cmd_name)
+class RootGroup(OfferingGroup):
+    """Shows errors in four lines."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -80,7 +62,7 @@ class RootGroup(LazyGroup):
             ctx.exit(ExitCode.INTERRUPTED)
 
 
-@click.group(cls=RootGroup, lazy=_COMMANDS, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=RootGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(message=version_text())
 def cli() -> None:
     """Grow neural networks while they train."""

@@ -10,7 +10,6 @@ from attrs import evolve
 
 from esper_app.cli.config_options import ConfigOptions, complete_names, config_options
 from esper_app.cli.options import locked_option, plugin_options
-from esper_app.cli.resolving import resolve_command
 from esper_app.configuration.plugin_selection import PluginOptions
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from esper_app.execution.run import FinishedRun
 
 
-@click.command()
+@click.command(short_help="Grow a network on a task, next to a twin that never grows.")
 @click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 @click.option(
     "--resume",
@@ -53,8 +52,11 @@ def run(
     if resume is not None:
         finished = _resume(resume, task, config_options, plugin_options, check_plugins)
     else:
+        # Imported here: help needs none of it, and it costs more than all the rest.
+        from esper_app.cli.resolving import resolve_command
+
         resolved = resolve_command(task, config_options, plugin_options)
-        # Imported here: from this line on torch is needed.
+        # From this line on torch is needed.
         from esper_app.execution.run import execute
         from esper_app.execution.watch import plugin_watch
 
@@ -89,6 +91,7 @@ def _resume(
     if task or config_options != ConfigOptions():
         raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
     directory = find_run(path)
+    from esper_app.cli.resolving import resolve_command
     from esper_app.execution.resuming import read_manifest, refuse_other_core
 
     refuse_other_core(read_manifest(directory))

@@ -25,6 +25,10 @@ class ResolvedConfig:
         """Return the origin of the value at a dotted path."""
         return self.merged.origin(path)
 
+    def source(self, path: str) -> str | None:
+        """Return in words where the value at a dotted path was written; None for a built-in default."""
+        return None if self.origin(path) is Origin.DEFAULT else self.merged.source(path)
+
 
 def resolve_config(
     task: TaskSpec,
