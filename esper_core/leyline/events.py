@@ -30,12 +30,14 @@ class EventKind(StrEnum):
     GOVERNOR_INTERVENED = "governor_intervened"  # mode, reason
     PLUGIN_FAILED = "plugin_failed"  # plugin, place, error
     NOTICE = "notice"  # message: something that a person should know
+    ROUND_FINISHED = "round_finished"  # `figures` of learning from it, by name; `rewards`, {host: list of floats}
     RUN_FINISHED = "run_finished"  # the result
 
 
 #: The level of each kind; what is not listed is NORMAL.
 LEVELS: Mapping[EventKind, Level] = {
     EventKind.RUN_STARTED: Level.MINIMAL,
+    EventKind.ROUND_FINISHED: Level.MINIMAL,
     EventKind.RUN_FINISHED: Level.MINIMAL,
     EventKind.SEED_FINISHED: Level.MINIMAL,
     EventKind.GOVERNOR_INTERVENED: Level.MINIMAL,
@@ -54,6 +56,7 @@ class Event:
         kind: what.
         host: name of the host in the run; "" for the run as a whole.
         epoch: host epoch, from 0; None outside of epochs.
+        round: number of the round, from 0.
         data: plain values; their meaning depends on the kind.
         sequence: number of the event in the run, from 0; the hub fills it in.
         time: seconds since 1970 in UTC; the hub fills it in.
@@ -62,6 +65,7 @@ class Event:
     kind: EventKind
     host: str = ""
     epoch: int | None = None
+    round: int = 0
     data: Mapping[str, Any] = field(factory=dict)
     sequence: int = -1
     time: float = 0.0

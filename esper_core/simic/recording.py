@@ -15,10 +15,12 @@ class Recorder:
     Args:
         host: the host's name in the run.
         services: where events go.
+        number: of the round.
     """
 
-    def __init__(self, host: str, services: Services) -> None:
+    def __init__(self, host: str, services: Services, number: int = 0) -> None:
         self._host = host
+        self._number = number
         self._services = services
         self._mode = GovernorMode.NORMAL
 
@@ -62,4 +64,4 @@ class Recorder:
             self._services.seed_transition(self._host, transition)
 
     def _emit(self, kind: EventKind, epoch: int, data: object) -> None:
-        self._services.emit(Event(kind=kind, host=self._host, epoch=epoch, data=plain(data)))
+        self._services.emit(Event(kind=kind, host=self._host, epoch=epoch, round=self._number, data=plain(data)))

@@ -8,16 +8,18 @@ from torch import Tensor
 
 from esper_core.leyline.actions import GovernorMode, Transition
 from esper_core.leyline.evidence import Evidence
-from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step
+from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.observation import LearningCurves
 from esper_core.leyline.protocols import Services
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
+from esper_core.leyline.specs import Capability
 from esper_core.leyline.structure import structure
 from esper_core.simic.recording import Recorder
 from esper_core.simic.rewards import WeightedTerm, reward
 from esper_core.simic.serialization import decision_of, decision_record, evidence_of, evidence_record
 from esper_core.simic.state import LoopState
+from esper_core.simic.trajectories import TrajectoryLog
 from esper_core.tamiyo.policy import Policy, action_id
 from esper_core.tamiyo.sense import Answers, observe
 from esper_core.tolaria.executors import Executor
@@ -53,8 +55,10 @@ class Rollout:
         policy: decides for all of them.
         epochs: length of the round.
         random_guess_loss: of the task, in nats; None where it is not known.
-        terms: the reward.
         services: where events go.
+        terms: the reward.
+        gamma: the run's discount, 0 to 1.
+        number: of the round, from 0.
 
     Attributes:
         reports: how the hosts stood last.
@@ -71,21 +75,27 @@ class Rollout:
         random_guess_loss: float | None,
         services: Services,
         terms: Sequence[WeightedTerm] = (),
+        gamma: float = 1.0,
+        number: int = 0,
     ) -> None:
         self._executor = executor
         self._policy = policy
         self._epochs = epochs
         self._random_guess_loss = random_guess_loss
         self._terms = tuple(terms)
+        self._gamma = gamma
+        self._number = number
+        # Only a policy that learns is given trajectories: they are the one thing that grows with the epochs.
+        self._log = TrajectoryLog(policy.name) if Capability.LEARNS in policy.capabilities else None
         self.reports = executor.open()
         self.rewards: list[list[float]] = [[] for _ in self.reports]
         self.decided: tuple[Decided, ...] = ()
         self._curves = [LearningCurves() for _ in self.reports]
         self._last: list[Evidence | None] = [None for _ in self.reports]
         self._answers: list[Answers] = [() for _ in self.reports]
-        self._recorders = [Recorder(report.host, services) for report in self.reports]
+        self._recorders = [Recorder(report.host, services, number) for report in self.reports]
         self._twin: Evidence | None = None
-        policy.reset(Round(hosts=tuple(report.host for report in self.reports), epochs=epochs))
+        policy.reset(Round(number=number, hosts=tuple(report.host for report in self.reports), epochs=epochs))
 
     @property
     def epoch(self) -> int:
@@ -132,11 +142,19 @@ class Rollout:
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
                 self._last[index] = report.evidence
         self.reports, self.decided, self._twin = list(reports), (), twin
+        if self._log is not None:
+            for index, report in enumerate(reports):
+                if self._log.ended(report.host):
+                    self._log.end(self._situation(index))
         return self.reports
 
     def finish(self) -> tuple[FinalReport, ...]:
         """Sum every host up."""
         return tuple(self._executor.finish())
+
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """Return the complete trajectories of the round; none of a policy that does not learn."""
+        return () if self._log is None else self._log.complete
 
     def capture(self) -> list[HostState]:
         """Return the state of every host."""
@@ -148,7 +166,7 @@ class Rollout:
 
     def state(self) -> LoopState:
         """Return what the rollout itself knows."""
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {} if self._log is None else self._log.tensors()
         record = {
             "curves": [plain(curves) for curves in self._curves],
             "last": [_evidence_record(evidence) for evidence in self._last],
@@ -174,6 +192,8 @@ class Rollout:
         """
         record = state.record
         self._policy.restore(policy)
+        if self._log is not None:
+            self._log.restore(state.tensors)
         self.reports = self._executor.restore(hosts)
         self._curves = [structure(LearningCurves, dict(curves)) for curves in record["curves"]]
         self._last = [_evidence_of(saved) for saved in record["last"]]
@@ -212,7 +232,7 @@ class Rollout:
 
     def _numbered(self, report: HostReport, decision: Decision) -> Decision:
         actions = [
-            evolve(action, id=action_id(report.host, 0, report.epoch, index), policy=self._policy.name)
+            evolve(action, id=action_id(report.host, self._number, report.epoch, index), policy=self._policy.name)
             for index, action in enumerate(decision.actions)
         ]
         return evolve(decision, actions=actions)
@@ -222,8 +242,10 @@ class Rollout:
         decided = self.decided[index]
         step = Step(
             host=report.host,
+            round=self._number,
             epoch=evidence.epoch,
             epochs=self._epochs,
+            gamma=self._gamma,
             observation=decided.situation.observation,
             masks=decided.situation.masks,
             decision=decided.decision,
@@ -240,6 +262,9 @@ class Rollout:
             breakdown = reward(self._terms, step)
             self._recorders[index].rewarded(step.epoch, breakdown)
             self.rewards[index].append(breakdown.total)
+            step = evolve(step, reward=breakdown)
+        if self._log is not None:
+            self._log.add(step)
         self._answers[index] = tuple(zip(step.decision.actions, step.verdicts, strict=True))
 
 

@@ -116,8 +116,7 @@ def build_host(dropout: float) -> HostBuild:
     return HostBuild(module=host, sites=tuple(SiteRequest(path=f"blocks.{i}", id=f"block{i}") for i in range(2)))
 
 
-@pytest.fixture
-def plan() -> HostPlan:
+def make_plan() -> HostPlan:
     task = Quadrants()
     entries = {"tanh": (Seed, False), "random": (RandomSeed, True)}
     return HostPlan(
@@ -141,6 +140,11 @@ def plan() -> HostPlan:
         batch_size=16,
         seed=7,
     )
+
+
+@pytest.fixture
+def plan() -> HostPlan:
+    return make_plan()
 
 
 @pytest.fixture

@@ -83,9 +83,12 @@ class RewardsConfig:
 
     Attributes:
         terms: its addends, in order; each a table with `name`, `weight` and the term's options.
+        gamma: discount of a later epoch, above 0 and at most 1, for terms that are differences of potentials and for
+            policies that learn.
     """
 
     terms: tuple[RewardTermConfig, ...] = ()
+    gamma: float = field(default=0.995, validator=[validators.gt(0.0), validators.le(1.0)])
 
 
 @frozen(kw_only=True)

@@ -32,6 +32,7 @@ class Checkpoint:
 
     Attributes:
         epoch: the next epoch.
+        round: the round that it belongs to, from 0.
         hosts: the state of every host, by name.
         loop: what the loop knows of each cohort, by the name of its first host.
         policies: what the policy of each cohort remembers, if it does, by the same name.
@@ -41,6 +42,7 @@ class Checkpoint:
     """
 
     epoch: int
+    round: int = 0
     hosts: Mapping[str, HostState]
     loop: Mapping[str, LoopState]
     policies: Mapping[str, PolicyState]
@@ -60,6 +62,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     header: dict[str, Any] = {
         "format": FORMAT,
         "epoch": checkpoint.epoch,
+        "round": checkpoint.round,
         "sequence": checkpoint.sequence,
         "healthy": checkpoint.healthy,
         "sinks": checkpoint.sinks,
@@ -70,7 +73,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     }
     header["digest"] = _digest(header, contiguous)
     folder.mkdir(exist_ok=True)
-    path = folder / f"epoch-{checkpoint.epoch:06d}{_SUFFIX}"
+    of_round = f"round-{checkpoint.round:06d}-" if checkpoint.round else ""
+    path = folder / f"{of_round}epoch-{checkpoint.epoch:06d}{_SUFFIX}"
     write_atomically(path, save(contiguous, metadata={"esper": json.dumps(header)}))
     _prune(folder, keep)
     return path
@@ -96,6 +100,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
     return Checkpoint(
         epoch=header["epoch"],
+        round=header["round"],
         hosts={
             host: HostState(tensors=_part(tensors, _HOST, host), **saved) for host, saved in header["hosts"].items()
         },
@@ -115,7 +120,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint in a folder, None if there is none."""
-    return max(folder.glob(f"epoch-*{_SUFFIX}"), default=None)
+    return max(_checkpoints(folder), default=None)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """All of a folder; their names are in the order in which they were written."""
+    return [*folder.glob(f"epoch-*{_SUFFIX}"), *folder.glob(f"round-*-epoch-*{_SUFFIX}")]
 
 
 def _named(checkpoint: Checkpoint) -> Iterable[tuple[str, Tensor]]:
@@ -158,11 +168,11 @@ def _of_version_1(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> t
     """Tensors were hosts' only, policies had theirs in the loop's record, sinks were counted from the last resume."""
     channels_last = [f"{_HOST}//{name}" for name in header["channels_last"]]
     named = {f"{_HOST}//{name}": tensor for name, tensor in tensors.items()}
-    return {**header, "channels_last": channels_last, "sinks": {}, "policies": {}}, named
+    return {**header, "channels_last": channels_last, "sinks": {}, "policies": {}, "round": 0}, named
 
 
 def _prune(folder: Path, keep: int) -> None:
-    newest_first = sorted(folder.glob(f"epoch-*{_SUFFIX}"), reverse=True)
+    newest_first = sorted(_checkpoints(folder), reverse=True)
     kept = set(newest_first[:keep])
     if not any(_header(path)["healthy"] for path in newest_first[:keep]):
         kept |= set(_first_healthy(newest_first[keep:]))

@@ -272,6 +272,7 @@ def _rollout(assembly: Assembly, context: RunContext, name: str) -> Rollout:
         random_guess_loss=assembly.task.random_guess_loss,
         services=context,
         terms=assembly.terms if grows else (),
+        gamma=assembly.config.rewards.gamma,
     )
 
 
