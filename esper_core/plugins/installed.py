@@ -221,7 +221,8 @@ def scan(path: Sequence[str] | None = None) -> Installed:
     for finder in sys.meta_path:
         if finder is PathFinder:
             for entry in sys.path:
-                found += _on_path(entry)
+                if isinstance(entry, str):  # what is no text is not imported from either
+                    found += _on_path(entry)
         elif find := getattr(finder, "find_distributions", None):
             # Imported here: there is hardly ever another finder of distributions.
             from importlib.metadata import DistributionFinder

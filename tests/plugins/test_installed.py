@@ -100,6 +100,14 @@ def test_the_rules_of_the_file_are_kept(tmp_path):
     assert told([str(tmp_path)], "esper.kinds") == [("bus", "d:E [x]", "esper-odd")]
 
 
+def test_what_is_no_text_on_the_path_is_passed_over(tmp_path, monkeypatch):
+    metadata_folder(tmp_path, "esper-odd", entry_points=plugin("odd"))
+    monkeypatch.setattr(sys, "path", [tmp_path, None, "", str(tmp_path / "missing")])
+    assert told() == []
+    monkeypatch.chdir(tmp_path)
+    assert told() == [("plugin", "odd", "esper-odd")]
+
+
 def test_long_fields_and_the_description_are_told_apart(tmp_path):
     head = "Summary: One\n  line.\nRequires-Dist: attrs\nRequires-Dist: b ; extra == 'c'\n\nName: another\nVersion: 9\n"
     metadata_folder(tmp_path, "esper-odd", head=head)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from esper_app.cli.config_options import ConfigOptions, config_options
 from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_command, resolve_run_config
+from esper_app.cli.root import is_tracing
 from esper_app.configuration.components import build_components
 from esper_app.configuration.config import RunConfig
 from esper_app.configuration.plugin_selection import PluginOptions, select
@@ -48,6 +49,7 @@ __all__ = [
     "config_options",
     "execute",
     "install_line_for_plugin",
+    "is_tracing",
     "list_plugins",
     "load_plugins",
     "load_run_plugins",

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import click
 
-from esper_app.cli.root import is_tracing
+from esper_app.api import is_tracing
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_testing.check import CheckLevel
 from esper_testing.expectations import Expectations
