@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from esper_core.kasmina.compiled import mark_hooked, unmark_hooked
+
 
 class FirstBatch:
     """Calls back once, in front of the model's next forward pass that trains.
@@ -25,12 +27,14 @@ class FirstBatch:
         """Wait, unless that is so already."""
         if self._handle is None:
             self._handle = self._model.register_forward_pre_hook(self._hook(), with_kwargs=True)
+            mark_hooked(self._model)
 
     def stop(self) -> None:
         """Wait no more."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+            unmark_hooked(self._model)
 
     def _hook(self) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         """Return a function: copies of the model share it, and are not looked at."""

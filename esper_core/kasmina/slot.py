@@ -1,6 +1,5 @@
 """A slot that holds a seed: the module under ``model.esper`` and the forward hook at its site."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from esper_core.kasmina.compiled import mark_hooked, unmark_hooked
 from esper_core.kasmina.compose import Regime, add_guarded, isolated_input, open_input, straight_through
 from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
@@ -60,6 +60,8 @@ class Slot(nn.Module):
         self.stand_in: Callable[[Any, Tensor | None], Any] | None = None
         self.register_buffer("alpha", torch.zeros(()), persistent=False)
         self._handle: RemovableHandle | None = None
+        # In a tuple, or it would be a submodule of the slot.
+        self._hooked: tuple[nn.Module, ...] = ()
 
     @property
     def attached(self) -> bool:
@@ -73,19 +75,22 @@ class Slot(nn.Module):
             self._handle = module.register_forward_hook(self.masked_hook, with_kwargs=True)
         else:
             self._handle = module.register_forward_hook(self.hook)
-        invalidate_compiled_code()
+        mark_hooked(module)
+        self._hooked = (module,)
 
     def detach(self) -> None:
         """Stop acting; the host is as if the slot had never been there."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-        invalidate_compiled_code()
+        for module in self._hooked:
+            if not any(isinstance(getattr(hook, "__self__", None), Slot) for hook in module._forward_hooks.values()):
+                unmark_hooked(module)
+        self._hooked = ()
 
     def enter(self, regime: Regime) -> None:
-        """Change the regime."""
+        """Change the regime, which compiled code looks at."""
         self.regime = regime
-        invalidate_compiled_code()
 
     def set_alpha(self, alpha: float) -> None:
         """Set alpha, 0 to 1, in place: compiled code goes on using the same tensor."""
@@ -150,12 +155,6 @@ class Slot(nn.Module):
     def extra_repr(self) -> str:
         """Site and regime, for ``print(model)``."""
         return f"site={self.site.id}, regime={self.regime.value}"
-
-
-def invalidate_compiled_code() -> None:
-    """Make compiled models notice a change of topology: compiled code does not look at hooks again by itself."""
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.reset()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from esper_core.kasmina.bed import SeedBed
+from esper_core.kasmina.compiled import own_class
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.probing import probe_activation
@@ -138,7 +139,7 @@ def _plain(slot: Slot, probe: Tensor) -> nn.Module:
 
 def _can_take_in(module: nn.Module, network: nn.Module) -> TypeGuard[nn.Linear]:
     """A plain linear layer whose weights nobody else uses, and whose own output nobody looks at."""
-    if type(module) is not nn.Linear or module._forward_hooks:
+    if own_class(module) is not nn.Linear or module._forward_hooks:
         return False
     mine = {id(parameter) for parameter in module.parameters(recurse=False)}
     uses = [id(p) for _, p in network.named_parameters(remove_duplicate=False) if id(p) in mine]
