@@ -59,8 +59,8 @@ def action_masks(
 
     GERMINATE: the slot is dormant, a blueprint fits its site and the limits, and the governor is in its normal mode.
     A gated blend is on offer where every one of these seeds would stay within the limits with it.
-    CULL: the slot's seed is live. FOSSILIZE: the seed is probationary and has passed its last gate, and the governor is
-    in its normal mode.
+    CULL: the slot's seed is live. FOSSILIZE: the seed is probationary and has passed its last gate, and the governor
+    has not stopped the host.
 
     Args:
         states: all slots in site order.
@@ -90,7 +90,7 @@ def action_masks(
         fossilize=frozenset(
             state.site.id
             for state in states
-            if governor is GovernorMode.NORMAL and state.stage is Stage.PROBATIONARY and state.may_fossilize
+            if governor is not GovernorMode.STOPPED and state.stage is Stage.PROBATIONARY and state.may_fossilize
         ),
         blends=tuple(Blend) if gated else tuple(blend for blend in Blend if blend is not Blend.GATED),
     )

@@ -82,7 +82,7 @@ def possible(action: Action, states: tuple[SlotState, ...], governor: GovernorMo
     if action.op is Op.CULL:
         return state.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY)
     if action.op is Op.FOSSILIZE:
-        return governor is GovernorMode.NORMAL and state.stage is Stage.PROBATIONARY and state.may_fossilize
+        return governor is not GovernorMode.STOPPED and state.stage is Stage.PROBATIONARY and state.may_fossilize
     if action.blend is Blend.GATED:
         # A share costs parameters too; it is on offer where it would break no limit, wherever a seed may be germinated.
         plain = [each for each in germinations(states) if each.blend is Blend.LINEAR]
