@@ -1,6 +1,6 @@
 """Probe incubation: a second pass in each step trains seeds at a small alpha, and nothing else notices."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.undisturbed import restored_buffers
 from esper_core.leyline.protocols import Task
 
 
@@ -71,25 +72,6 @@ def _only(model: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterator[None
     finally:
         for parameter in others:
             parameter.requires_grad_()
-
-
-@contextmanager
-def restored_buffers(model: nn.Module, *, besides: Collection[nn.Module] = ()) -> Iterator[None]:
-    """Bring a model's buffers back afterwards, those of the modules `besides` left out."""
-    left_out = {id(buffer) for module in besides for buffer in module.buffers()}
-    saved = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None and id(buffer) not in left_out
-    ]
-    try:
-        yield
-    finally:
-        # Version counters do not tell which have changed: batch normalisation writes past them.
-        for module, name, buffer, copy in saved:
-            buffer.copy_(copy)
-            module._buffers[name] = buffer
 
 
 @contextmanager

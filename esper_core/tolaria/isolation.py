@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.roots import SEEDS
+from esper_core.kasmina.undisturbed import restored_buffers
 from esper_core.leyline.protocols import Task
-from esper_core.tolaria.incubation import forked_random_state, probe, probed_slots, restored_buffers
+from esper_core.tolaria.incubation import forked_random_state, probe, probed_slots
 
 
 def prove_isolation(

@@ -1,9 +1,7 @@
 """Validation and counterfactuals: per-sample losses of the network as it stands and with other alphas."""
 
-import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor
 from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.slot import Slot
+from esper_core.kasmina.undisturbed import eagerly, kept_modes
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.tolaria.data import Inputs, Samples, batches_of, in_order
@@ -55,7 +54,7 @@ def measure(
 ) -> Measured:
     """Measure the network on a split as it stands, and once more for every setting, on the same samples.
 
-    The model is left in the mode it was in; no random number is drawn and no weight or buffer changes.
+    Every module is left in the mode it was in; no random number is drawn and no weight or buffer changes.
 
     Args:
         bed: the live slots of the network.
@@ -69,14 +68,13 @@ def measure(
         KeyError: if a setting names a slot that holds no seed.
     """
     model = bed.model
-    training = model.training
     began = perf_counter()
     meters: dict[str, _UpdateMeter] = {}
     losses: list[list[Tensor]] = [[] for _ in range(len(settings) + 1)]
     correct: list[Tensor] = []
-    model.eval()
-    try:
-        with torch.no_grad(), _eagerly():
+    with kept_modes(model):
+        model.eval()
+        with torch.no_grad(), eagerly():
             passes = _passes(bed, criterion, [{}, *settings], forks or ForkMap(), batches_of(split), meters, batch_size)
             with passes.forward.installed():
                 for inputs, targets in in_order(split, passes.batch_size):
@@ -85,8 +83,6 @@ def measure(
                         if index == 0:
                             correct.append(criterion.correct(outputs, targets))
                         del outputs  # the next pass shall not find them in memory
-    finally:
-        model.train(training)
     columns = [_as_array(column) for column in losses]
     count = len(columns[0])
     metrics = EpochMetrics(
@@ -171,11 +167,6 @@ def _alpha(slot: Slot, alpha: float | None) -> float | None:
     return 0.0 if alpha is None and slot.regime in (Regime.STRAIGHT_THROUGH, Regime.PROBE) else alpha
 
 
-def _eagerly() -> AbstractContextManager[object]:
-    """Keep what is compiled for training from being compiled anew for batches that grow."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
 def _as_array(column: Sequence[Tensor]) -> "array[float]":
     values = array("f")
     values.frombytes(torch.cat([*column]).float().cpu().numpy().tobytes())
@@ -198,5 +189,6 @@ class _UpdateMeter:
 
 
 def _squares(x: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(x, dtype=torch.float32)
+    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+    norm: Tensor = torch.linalg.vector_norm(x, dtype=wide)
     return norm.square()

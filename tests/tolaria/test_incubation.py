@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import esper_core
 from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.undisturbed import restored_buffers
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.errors import EsperError
@@ -22,7 +23,7 @@ from esper_core.leyline.sites import Layout, SiteRequest
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.tolaria import incubation
 from esper_core.tolaria.host import GrowingHost
-from esper_core.tolaria.incubation import probe, probed_slots, restored_buffers
+from esper_core.tolaria.incubation import probe, probed_slots
 from esper_core.tolaria.isolation import prove_isolation
 from esper_core.tolaria.state import capture, restore
 
