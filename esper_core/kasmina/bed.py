@@ -60,7 +60,7 @@ class SeedBed:
             learning_rate: of its optimizer group.
             masked: it takes a padding mask beside the activation, where the site has one.
         """
-        like = self._like()
+        like = self._like(site)
         module = module.to(device=like.device, dtype=like.dtype)
         masked = masked and site.mask is not None
         if problem := probe_module(module, site, derive_seed(stream, "probe"), like, masked=masked):
@@ -123,5 +123,6 @@ class SeedBed:
         assert isinstance(container, nn.ModuleDict)
         return container
 
-    def _like(self) -> Tensor:
-        return next(p for p in self.host_parameters if p.is_floating_point())
+    def _like(self, site: Site) -> Tensor:
+        first = next(p for p in self.host_parameters if p.is_floating_point())
+        return first if site.dtype is None else torch.empty((), dtype=getattr(torch, site.dtype), device=first.device)

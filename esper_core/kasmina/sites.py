@@ -1,24 +1,18 @@
 """Finding and confirming sites: one traced batch tells where slots can act."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from attrs import define
+from attrs import frozen
 from torch import Tensor, nn
 
-from esper_core.kasmina.masking import given_mask, mask_position, takes_argument
+from esper_core.kasmina.axes import Findings, Seen, TracedBatch, find_out, module_axes
+from esper_core.kasmina.firing import Firing, ForwardCall, refused, traced
 from esper_core.kasmina.outputs import select
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.sites import LAYOUT_BY_RANK, Layout, Site, SiteRequest
-
-#: Runs the model on the traced batch, for models that are not called as ``model(*batch)``.
-ForwardCall = Callable[[nn.Module], Any]
-
-_CHOOSE = "choose a submodule that runs once per forward pass and returns one floating-point tensor"
 
 
 def find_sites(model: nn.Module, patterns: Iterable[str]) -> tuple[SiteRequest, ...]:
@@ -45,127 +39,119 @@ def find_sites(model: nn.Module, patterns: Iterable[str]) -> tuple[SiteRequest, 
     return tuple(SiteRequest(path=name) for name in found)
 
 
-def confirm_sites(model: nn.Module, requests: Sequence[SiteRequest], forward: ForwardCall) -> tuple[Site, ...]:
-    """Trace one forward pass and return the confirmed sites in execution order.
+def confirm_sites(
+    model: nn.Module, requests: Sequence[SiteRequest], forward: "ForwardCall | TracedBatch"
+) -> tuple[Site, ...]:
+    """Return the confirmed sites in execution order; see `confirm`, which says more."""
+    return confirm(model, requests, forward).sites
 
-    Every site must fire exactly once and give one floating tensor of a known layout. The pass runs in eval mode, under
-    ``no_grad`` and with the random state restored afterwards; training flags are left as they were.
+
+@frozen(kw_only=True)
+class Confirmation:
+    """What was found out about a model.
+
+    Attributes:
+        sites: its sites, in execution order.
+        fixed_batch: the model takes no other number of samples than in the traced batch.
+    """
+
+    sites: tuple[Site, ...]
+    fixed_batch: bool = False
+
+
+def confirm(model: nn.Module, requests: Sequence[SiteRequest], forward: "ForwardCall | TracedBatch") -> Confirmation:
+    """Trace one batch and say what the sites are.
+
+    Every site must fire exactly once and give one floating tensor of a known layout, whose first axis is that of the
+    samples. The passes run uncompiled, in eval mode and under ``no_grad``, one more in training mode; training flags,
+    buffers and the random state are put back.
+
+    What a request does not declare is found out by running the batch in other forms (`kasmina.axes`), if a batch is
+    given and not a call. Where it stays open whether a position depends on later ones, seeds are made as if none did.
 
     Args:
         model: the root module.
         requests: declared sites.
-        forward: calls the model on one batch of at least one sample.
+        forward: the batch, or a call of the model on it.
 
     Raises:
         EsperError: E401 naming the first site that cannot carry a slot, and why.
     """
+    batch = forward if isinstance(forward, TracedBatch) else None
+    run: ForwardCall = forward.run if isinstance(forward, TracedBatch) else forward
     names = [request.id or request.path.replace(".", "_") for request in requests]
-    firings = _trace(model, requests, forward)
+    firings = traced(model, requests, run)
     order = sorted(range(len(requests)), key=lambda index: firings[index].position)
-    return tuple(
-        _confirmed(requests[index], names[index], names, firings[index], rank, len(order))
+    for index in order:
+        _check(requests[index], names[index], names, firings[index])
+    findings = None if batch is None else _find_out(model, requests, names, batch)
+    sites = tuple(
+        _confirmed(
+            requests[index],
+            names[index],
+            firings[index],
+            None if findings is None else findings.seen.get(names[index]),
+            rank,
+            len(order),
+        )
         for rank, index in enumerate(order)
     )
+    return Confirmation(sites=sites, fixed_batch=findings is not None and findings.fixed_batch)
 
 
-@define
-class _Firing:
-    """What one site did in the traced pass."""
+def _find_out(model: nn.Module, requests: Sequence[SiteRequest], names: Sequence[str], batch: TracedBatch) -> Findings:
+    def observe(form: TracedBatch) -> Mapping[str, Tensor]:
+        seen: dict[str, Tensor] = {}
 
-    count: int = 0
-    position: int = 0
-    tensor: Tensor | None = None
-    version: int = 0
-    problem: str = ""
-    mask_problem: str = ""
+        def keep(name: str, key: int | str | None) -> Callable[[Any, Any, Any], None]:
+            def keeping(module: nn.Module, args: Any, output: Any) -> None:
+                seen[name] = select(output, key)
 
-    @property
-    def overwritten(self) -> bool:
-        return self.tensor is not None and self.tensor._version != self.version
+            return keeping
 
-
-def _trace(model: nn.Module, requests: Sequence[SiteRequest], forward: ForwardCall) -> list[_Firing]:
-    modules = dict(model.named_modules(remove_duplicate=False))
-    uses = Counter(id(module) for module in modules.values())
-    firings = [_Firing() for _ in requests]
-    clock = iter(range(1, 1_000_000_000))
-    handles = []
-    try:
-        for request, firing in zip(requests, firings, strict=True):
-            module = modules.get(request.path)
-            if module is None or not request.path:
-                raise _refused(request.path, "no such submodule; " + did_you_mean(request.path, [*modules][1:50]))
-            if uses[id(module)] > 1:
-                raise _refused(request.path, "the module is shared: it stands under more than one name")
-            handles.append(module.register_forward_hook(_recorder(request, firing, clock)))
-            if request.mask is not None:
-                handles.append(module.register_forward_hook(_mask_reader(request, firing), with_kwargs=True))
-        with _undisturbed(model):
-            forward(model)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return firings
-
-
-def _recorder(request: SiteRequest, firing: _Firing, clock: Iterator[int]) -> Callable[[Any, Any, Any], None]:
-    def record(module: nn.Module, args: Any, output: Any) -> None:
-        firing.count += 1
-        firing.position = next(clock)
+        handles = [
+            model.get_submodule(request.path).register_forward_hook(keep(name, request.output))
+            for request, name in zip(requests, names, strict=True)
+        ]
         try:
-            tensor = select(output, request.output)
-        except (LookupError, TypeError) as error:
-            firing.problem = f"declared output {request.output!r} does not exist: {error}"
-            return
-        if isinstance(tensor, Tensor):
-            firing.tensor, firing.version = tensor, tensor._version
-        else:
-            kind = type(tensor).__name__
-            firing.problem = (
-                f"its output is a {kind}, not a tensor; declare which part is meant (output=0, output='key')"
-            )
+            form.run(model)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return seen
 
-    return record
+    findings = find_out(model, batch, observe)
+    paths = {name: request.path for request, name in zip(requests, names, strict=True) if name in findings.seen}
+    module_axes(model, findings.seen, lambda: batch.run(model), paths)
+    return findings
 
 
-def _mask_reader(request: SiteRequest, firing: _Firing) -> Callable[[Any, Any, Any, Any], None]:
-    def read(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if request.mask is None or firing.tensor is None:
-            return
-        if firing.tensor.ndim != Layout.BTD.rank or request.layout not in (None, Layout.BTD):
-            firing.mask_problem = f"a padding mask is for positions, but its output is {tuple(firing.tensor.shape)}"
-        elif not takes_argument(module, request.mask):
-            firing.mask_problem = f"its forward has no argument {request.mask!r} to take a padding mask from"
-        else:
-            try:
-                given_mask(request.mask, mask_position(module, request.mask), args, kwargs, firing.tensor)
-            except ValueError as error:
-                firing.mask_problem = f"its argument {request.mask!r} is no padding mask: {error}"
-
-    return read
-
-
-def _confirmed(request: SiteRequest, name: str, names: Sequence[str], firing: _Firing, order: int, count: int) -> Site:
+def _check(request: SiteRequest, name: str, names: Sequence[str], firing: Firing) -> None:
     if firing.count != 1:
         how_often = "never fires" if firing.count == 0 else f"fires {firing.count} times"
-        raise _refused(request.path, f"it {how_often} in one forward pass; a site must fire exactly once")
+        raise refused(request.path, f"it {how_often} in one forward pass; a site must fire exactly once")
     if firing.problem or firing.tensor is None:
-        raise _refused(request.path, firing.problem)
-    tensor = firing.tensor
-    if not tensor.is_floating_point():
-        raise _refused(request.path, f"its output is of {tensor.dtype}, not floating point")
-    layout = request.layout or LAYOUT_BY_RANK.get(tensor.ndim)
-    if layout is None or layout.rank != tensor.ndim:
-        known = ", ".join(Layout)
-        raise _refused(request.path, f"its output of shape {tuple(tensor.shape)} fits none of the layouts {known}")
+        raise refused(request.path, firing.problem)
+    if not firing.tensor.is_floating_point():
+        raise refused(request.path, f"its output is of {firing.tensor.dtype}, not floating point")
     if firing.mask_problem:
-        raise _refused(
+        raise refused(
             request.path,
             firing.mask_problem,
             fix="declare as mask the argument of its forward that carries the mask of attention, or leave it out",
         )
     if names.count(name) > 1 or hasattr(nn.ModuleDict, name):
-        raise _refused(request.path, f'the site id "{name}" is taken; give the site another id')
+        raise refused(request.path, f'the site id "{name}" is taken; give the site another id')
+
+
+def _confirmed(request: SiteRequest, name: str, firing: Firing, seen: Seen | None, order: int, count: int) -> Site:
+    tensor = firing.tensor
+    assert tensor is not None
+    layout = _layout(request, tensor, seen)
+    causal = request.causal
+    if causal is None and layout is Layout.BTD and seen is not None:
+        causal = seen.causal is not False
+    autocast = torch.is_autocast_enabled(tensor.device.type)
     return Site(
         id=name,
         path=request.path,
@@ -173,32 +159,42 @@ def _confirmed(request: SiteRequest, name: str, names: Sequence[str], firing: _F
         width=tensor.shape[layout.width_axis],
         sample_shape=tuple(tensor.shape[1:]),
         output=request.output,
-        causal=request.causal,
+        causal=bool(causal),
         mask=request.mask,
         order=order,
         depth=(order + 1) / count,
         inplace_successor=firing.overwritten,
+        dtype=None if autocast else str(tensor.dtype).removeprefix("torch."),
     )
 
 
-def _refused(path: str, why: str, fix: str = _CHOOSE) -> EsperError:
-    return EsperError("E401", f'"{path}" cannot carry a slot', why=why, fix=fix)
+def _layout(request: SiteRequest, tensor: Tensor, seen: Seen | None) -> Layout:
+    shape = tuple(tensor.shape)
+    layout = request.layout or LAYOUT_BY_RANK.get(tensor.ndim)
+    if layout is None or layout.rank != tensor.ndim:
+        known = ", ".join(Layout)
+        raise refused(request.path, f"its output of shape {shape} fits none of the layouts {known}")
+    if seen is None or request.layout is not None:
+        return layout
+    if seen.rows is False:
+        why = f"samples in another order do not give its output of shape {shape} in that order along its first axis"
+        raise refused(request.path, f"{why}: that is not the axis of the samples")
+    wanted = layout.width_axis
+    if wanted in seen.positions or (not seen.positions and seen.features not in (None, wanted)):
+        raise refused(
+            request.path,
+            f"its output of shape {shape} does not have its features in axis {wanted}, as {layout} has",
+            fix=f"name a submodule whose output is {layout}",
+        )
+    if layout.rank > 2 and not seen.positions and seen.features is None:
+        raise refused(
+            request.path,
+            f"it is not known which axis of its output of shape {shape} is that of the features",
+            fix=f"say so: SiteRequest(path={request.path!r}, layout={layout.value!r}) where it is {layout}",
+        )
+    return layout
 
 
 def _matches(name: str, pattern: str) -> bool:
     parts, patterns = name.split("."), pattern.split(".")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients; every module's training flag and the random state are put back."""
-    flags = [(module, module.training) for module in model.modules()]
-    cuda = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
-    try:
-        model.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=cuda):
-            yield
-    finally:
-        for module, training in flags:
-            module.training = training

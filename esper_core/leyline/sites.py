@@ -28,6 +28,10 @@ class Layout(StrEnum):
 LAYOUT_BY_RANK: Mapping[int, Layout] = {layout.rank: layout for layout in Layout}
 
 
+def _layout(value: Layout | str | None) -> Layout | None:
+    return None if value is None else Layout(value)
+
+
 @frozen(kw_only=True)
 class SiteRequest:
     """What a host declares about a site; one traced batch confirms it and fills in the rest.
@@ -36,8 +40,8 @@ class SiteRequest:
         path: name of the submodule, as in ``named_modules()``.
         id: short name of the site; default is the path. A state-dict key is built from it: no dots.
         output: tuple index or mapping key, if the submodule's output is no plain tensor.
-        layout: axes of the activation; default is read off its rank.
-        causal: position t may see positions up to t only.
+        layout: axes of the activation; default is found out.
+        causal: position t may see positions up to t only; default is found out, and causal where that is not possible.
         mask: name, or position, of the argument in which the submodule is told which positions are padding; None: it
             is not told. For the layout `BTD`.
     """
@@ -45,8 +49,8 @@ class SiteRequest:
     path: str
     id: str | None = None
     output: int | str | None = None
-    layout: Layout | None = None
-    causal: bool = False
+    layout: Layout | None = field(default=None, converter=_layout)
+    causal: bool | None = None
     mask: int | str | None = None
 
 
@@ -66,6 +70,7 @@ class Site:
         order: position among the host's sites in execution order, from 0.
         depth: relative depth in the host, 0 to 1.
         inplace_successor: the next operation overwrites the activation, so a slot must hand out a copy.
+        dtype: of the activation, as torch names it; None: that of the host's parameters.
     """
 
     id: str = field(validator=validators.matches_re(r"[^.\s]+"))
@@ -79,6 +84,7 @@ class Site:
     order: int = 0
     depth: float = 0.0
     inplace_successor: bool = False
+    dtype: str | None = None
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """Return the activation's shape for a batch of this size."""
