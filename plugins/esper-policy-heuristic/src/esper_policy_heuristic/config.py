@@ -42,6 +42,9 @@ def _distinct(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None
 class HeuristicConfig:
     """Options of `heuristic`. Accuracies are 0 to 1; times are shares of the run's epochs, 0 to 1.
 
+    Where accuracy is not known, the share of the loss that is gone stands in for it: 1 - loss / scale, the scale being
+    random guessing's loss, or the first one.
+
     Attributes:
         germinate_from: nothing is germinated before.
         germinate_until: after it only a plateau makes a germination worth while; 0.7 at most.

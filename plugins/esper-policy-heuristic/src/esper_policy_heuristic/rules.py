@@ -80,27 +80,35 @@ def wait_in_the_late_phase(view: HostView) -> Action | None:
 
 def wait_for_measurements(view: HostView) -> Action | None:
     """Never act on what is not known."""
-    if view.host.train_accuracy is None:
-        return _wait("the training accuracy is not known")
-    if view.accuracy_gap is None:
-        return _wait("the validation accuracy is not known")
-    return None
+    if view.fit is not None:
+        return None
+    host = view.host
+    known = {
+        "the training accuracy": host.train_accuracy,
+        "the validation accuracy": host.validation_accuracy,
+        "the training loss": host.train_loss,
+        "the validation loss": host.validation_loss,
+    }
+    missing = [name for name, value in known.items() if value is None]
+    return _wait(f"not known: {', '.join(missing)}; it takes both accuracies, or both losses")
 
 
 def wait_where_the_host_fits(view: HostView) -> Action | None:
     """Leave hosts alone that need no more capacity: they fit their training data, or will soon."""
-    accuracy, bar = view.host.train_accuracy, view.fit_bar
-    if accuracy is None or accuracy < bar:
+    fit, bar = view.fit, view.fit_bar
+    if fit is None or fit.train < bar:
         return None
-    return _wait(f"the host does not underfit: training accuracy {accuracy:.3f} at {view.progress:.0%}, bar {bar:.3f}")
+    return _wait(
+        f"the host does not underfit: training {fit.measure} {fit.train:.3f} at {view.progress:.0%}, bar {bar:.3f}"
+    )
 
 
 def wait_where_the_host_overfits(view: HostView) -> Action | None:
     """Leave hosts alone whose trouble is not too little capacity."""
-    gap, limit = view.accuracy_gap, view.config.max_accuracy_gap
-    if gap is None or gap <= limit:
+    fit, limit = view.fit, view.config.max_accuracy_gap
+    if fit is None or fit.gap <= limit:
         return None
-    return _wait(f"the host overfits: validation is {gap:.3f} behind training accuracy, {limit:.3f} allowed")
+    return _wait(f"the host overfits: validation is {fit.gap:.3f} behind training {fit.measure}, {limit:.3f} allowed")
 
 
 def germinate_early(view: HostView) -> Action | None:
@@ -144,9 +152,10 @@ def _germinate(view: HostView, when: str) -> Action:
     _, slot = max(slots, key=lambda item: (-len(item[1].state.culled_blueprints), item[1].state.site.depth, item[0]))
     culled = [other.state.culled_blueprints for other in view.slots]
     blueprint = choose(view.masks.blueprints_for(slot.slot), view.order, culled, view.config)
-    accuracy, bar = view.host.train_accuracy or 0.0, view.fit_bar
-    why = f"the host underfits (training accuracy {accuracy:.3f}, bar {bar:.3f}), {when}"
-    action = _act(Op.GERMINATE, slot, why, (bar - accuracy) / bar)
+    fit, bar = view.fit, view.fit_bar
+    assert fit is not None, "what is not known was asked before"
+    why = f"the host underfits (training {fit.measure} {fit.train:.3f}, bar {bar:.3f}), {when}"
+    action = _act(Op.GERMINATE, slot, why, min(1.0, (bar - fit.train) / bar))
     config = view.config
     return evolve(action, blueprint=blueprint, blend=config.blend, ramp_epochs=config.ramp_epochs)
 

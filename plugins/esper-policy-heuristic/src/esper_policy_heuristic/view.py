@@ -8,6 +8,25 @@ from esper_core.api import ActionMasks, HostSignals, Op, SlotSignals
 from esper_policy_heuristic.config import HeuristicConfig
 
 
+@frozen
+class Fit:
+    """How well a host fits, 1 at best.
+
+    Attributes:
+        train, validation: on training and validation data.
+        measure: in what.
+    """
+
+    train: float
+    validation: float
+    measure: str
+
+    @property
+    def gap(self) -> float:
+        """Training minus validation."""
+        return self.train - self.validation
+
+
 @frozen(kw_only=True)
 class HostView:
     """One host before one epoch.
@@ -42,10 +61,19 @@ class HostView:
         return self.config.fit_accuracy * self.progress / self.config.fit_by
 
     @property
-    def accuracy_gap(self) -> float | None:
-        """Training minus validation accuracy."""
-        train, validation = self.host.train_accuracy, self.host.validation_accuracy
-        return None if train is None or validation is None else train - validation
+    def fit(self) -> "Fit | None":
+        """How well the host fits: its accuracy, or, where there is none, how much of the loss is gone.
+
+        That is 1 - loss / scale; the scale is random guessing's loss, or the first training loss of the curve if that is not known.
+        """
+        host = self.host
+        if host.train_accuracy is not None and host.validation_accuracy is not None:
+            return Fit(host.train_accuracy, host.validation_accuracy, "accuracy")
+        first = next((loss for loss in host.curves.train_losses if loss is not None), None)
+        scale = host.random_guess_loss or first
+        if host.train_loss is None or host.validation_loss is None or not scale or scale <= 0.0:
+            return None
+        return Fit(1.0 - host.train_loss / scale, 1.0 - host.validation_loss / scale, "share of the loss that is gone")
 
     @property
     def live(self) -> int:
