@@ -85,7 +85,9 @@ KINDS: tuple[PluginKind, ...] = (
         hook="esper_executors",
         family="executor",
         protocol="esper_core.api:Executor",
-        provisional=_UNUSED,
+        section=Section.of_one("executor"),
+        suite="esper_testing.executor_checks:CONFORMANCE",
+        provisional="one executor uses it so far",
     ),
     _row(
         spec=EvaluatorSpec,

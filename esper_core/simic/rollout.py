@@ -8,19 +8,20 @@ from torch import Tensor
 
 from esper_core.leyline.actions import GovernorMode, Transition
 from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.executors import Executor, Plan
 from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step
 from esper_core.leyline.observation import LearningCurves
 from esper_core.leyline.protocols import Services
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.leyline.structure import structure
+from esper_core.simic.failures import require_a_host
 from esper_core.simic.recording import Recorder
 from esper_core.simic.rewards import WeightedTerm, reward
 from esper_core.simic.serialization import decision_of, decision_record, evidence_of, evidence_record
 from esper_core.simic.state import LoopState
 from esper_core.tamiyo.policy import Policy, action_id
 from esper_core.tamiyo.sense import Answers, observe
-from esper_core.tolaria.executors import Executor
 
 
 @frozen(kw_only=True)
@@ -51,6 +52,7 @@ class Rollout:
     Args:
         executor: runs the hosts.
         policy: decides for all of them.
+        plans: of the hosts.
         epochs: length of the round.
         random_guess_loss: of the task, in nats; None where it is not known.
         terms: the reward.
@@ -67,6 +69,7 @@ class Rollout:
         executor: Executor,
         policy: Policy,
         *,
+        plans: Sequence[Plan],
         epochs: int,
         random_guess_loss: float | None,
         services: Services,
@@ -77,7 +80,7 @@ class Rollout:
         self._epochs = epochs
         self._random_guess_loss = random_guess_loss
         self._terms = tuple(terms)
-        self.reports = executor.open()
+        self.reports = executor.open(plans)
         self.rewards: list[list[float]] = [[] for _ in self.reports]
         self.decided: tuple[Decided, ...] = ()
         self._curves = [LearningCurves() for _ in self.reports]
@@ -100,7 +103,7 @@ class Rollout:
     def step(self, twin: Evidence | None = None) -> list[HostReport]:
         """One epoch for every host: decide, train, conclude. `twin` is the twin's evidence for it."""
         self.decide()
-        return self.conclude(self._executor.epoch(twin), twin)
+        return self.conclude(self._executor.epoch([twin] * len(self.reports)), twin)
 
     def decide(self) -> tuple[Decided, ...]:
         """Sense, ask the policy, and carry its actions out, before the epoch is trained."""
@@ -122,6 +125,9 @@ class Rollout:
         Args:
             reports: of all hosts.
             twin: the twin's evidence for the epoch.
+
+        Raises:
+            EsperError: E540, or the code of what a host raised, if every host has failed.
         """
         for index, report in enumerate(reports):
             self._recorders[index].trained(self.reports[index].epoch, report)
@@ -132,11 +138,18 @@ class Rollout:
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
                 self._last[index] = report.evidence
         self.reports, self.decided, self._twin = list(reports), (), twin
+        require_a_host(self.reports)
         return self.reports
 
     def finish(self) -> tuple[FinalReport, ...]:
-        """Sum every host up."""
-        return tuple(self._executor.finish())
+        """Sum every host up. Raises as `conclude` does if every host has failed."""
+        finals = tuple(self._executor.finish())
+        require_a_host(self._executor.reports())
+        return finals
+
+    def close(self) -> None:
+        """Let go of the hosts."""
+        self._executor.close()
 
     def capture(self) -> list[HostState]:
         """Return the state of every host."""
