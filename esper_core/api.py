@@ -21,6 +21,7 @@ from esper_core.leyline.evidence import (
     SeedEvidence,
     paired_difference,
 )
+from esper_core.leyline.executors import Executor, Host, HostBuilder, HostRunner, Plan
 from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.observation import (
     WINDOW_EPOCHS,
@@ -47,7 +48,7 @@ from esper_core.leyline.protocols import (
     TaskKind,
 )
 from esper_core.leyline.records import plain, to_json
-from esper_core.leyline.reports import FieldReport, HostState, RewardBreakdown
+from esper_core.leyline.reports import ApplyReport, FieldReport, FinalReport, HostReport, HostState, RewardBreakdown
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
 from esper_core.leyline.streams import derive_seed
@@ -62,6 +63,7 @@ __all__ = [
     "Action",
     "ActionMasks",
     "Actor",
+    "ApplyReport",
     "Blend",
     "Catalogue",
     "CatalogueEntry",
@@ -74,13 +76,19 @@ __all__ = [
     "Event",
     "EventKind",
     "Evidence",
+    "Executor",
     "ExitCode",
     "FieldReport",
+    "FinalReport",
     "Gate",
     "GateLevel",
     "GateResult",
     "GovernorMode",
+    "Host",
     "HostBuild",
+    "HostBuilder",
+    "HostReport",
+    "HostRunner",
     "HostSignals",
     "HostState",
     "Incubation",
@@ -94,6 +102,7 @@ __all__ = [
     "ObservationSchema",
     "Op",
     "PairedDifference",
+    "Plan",
     "Policy",
     "PolicyState",
     "Recurrent",

@@ -12,6 +12,7 @@ from esper_core.growing.settings import GrowSettings
 from esper_core.leyline.actions import Transition, Verdict
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.executors import Plan
 from esper_core.leyline.learning import Decision
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport, HostReport, HostState
@@ -21,7 +22,7 @@ from esper_core.nissa.hub import Hub
 from esper_core.simic.rollout import Decided, Rollout
 from esper_core.simic.serialization import loop_of, loop_record, policy_of, policy_record
 from esper_core.simic.services import RunContext
-from esper_core.tolaria.executors import SerialExecutor
+from esper_core.tolaria.executors import OneHost
 from esper_core.tolaria.user_host import UserHost
 
 #: What a saved state holds of the optimizer's steps.
@@ -183,8 +184,9 @@ class GrowSession:
 
     def _make_rollout(self, context: RunContext) -> Rollout:
         return Rollout(
-            SerialExecutor([self.host]),
+            OneHost(self.host),
             self._plan.parts.policy,
+            plans=[Plan(name=self.host.grower.name, seed=self._plan.seed, config=self._plan.parts.config)],
             epochs=self._plan.epochs,
             random_guess_loss=self._plan.settings.random_guess_loss,
             services=context,

@@ -90,6 +90,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E515": ("a run's configuration has changed since it began", ExitCode.USAGE),
     "E520": ("a run has no such slot or seed", ExitCode.USAGE),
     "E530": ("a plugin broke its contract in a run", ExitCode.FAILED),
+    "E540": ("every host of a run has failed", ExitCode.FAILED),
 }
 
 

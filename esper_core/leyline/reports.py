@@ -90,6 +90,8 @@ class HostReport:
         seed_reports: of the seeds that have ended since the last report.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
+        failure: why the host has failed; None of one that has not. A failed host is stopped and has no evidence.
+        cause: what it raised, in the process in which it was raised.
     """
 
     host: str
@@ -103,6 +105,8 @@ class HostReport:
     seed_reports: tuple[FieldReport, ...] = ()
     parameters: int = 0
     host_parameters: int = 0
+    failure: str | None = None
+    cause: Exception | None = field(default=None, eq=False, repr=False)
 
 
 @frozen(kw_only=True)
@@ -119,6 +123,7 @@ class FinalReport:
         measure_seconds: wall time of validation and counterfactuals.
         seeds: every seed that ever lived, oldest first.
         topology: the sites with what has grown there.
+        failure: why the host has failed; its figures are NaN then.
     """
 
     host: str
@@ -131,3 +136,4 @@ class FinalReport:
     measure_seconds: float
     seeds: tuple[FieldReport, ...] = ()
     topology: tuple[Mapping[str, Any], ...] = ()
+    failure: str | None = None

@@ -197,7 +197,10 @@ class TaskSpec(ComponentSpec):
 
 
 class ExecutorSpec(ComponentSpec):
-    """Where growing hosts run: in this process, in others, on other devices. ``factory(config) -> Executor``."""
+    """Where growing hosts run: in this process, in others, on other devices.
+
+    ``factory(config, build: HostBuilder) -> Executor``.
+    """
 
     __slots__ = ()
     kind = "executor"

@@ -56,7 +56,15 @@ KINDS: tuple[PluginKind, ...] = (
     _row(PolicySpec, "esper_policies", "policy", "Actor", Section.of_one("policy"), "learner_checks"),
     _row(SinkSpec, "esper_telemetry_sinks", "sink", "Sink", Section.of_several("sinks"), "sink_checks"),
     _row(TaskSpec, "esper_tasks", "task", "Task", Section.of_one("task"), "task_checks"),
-    _row(ExecutorSpec, "esper_executors", "executor", "Executor", provisional=_UNUSED),
+    _row(
+        ExecutorSpec,
+        "esper_executors",
+        "executor",
+        "Executor",
+        Section.of_one("executor"),
+        "executor_checks",
+        provisional="one executor uses it so far",
+    ),
     _row(EvaluatorSpec, "esper_evaluators", "evaluator", "Evaluator", provisional=_UNUSED),
     _row(DiagnosticSpec, "esper_diagnostics", "diagnostic", "Diagnostic", provisional=_UNUSED),
 )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from esper_core.leyline.actions import GovernorMode, Transition
 from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.executors import Executor, Plan
 from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.observation import LearningCurves
 from esper_core.leyline.protocols import Services
@@ -15,6 +16,7 @@ from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.leyline.specs import Capability
 from esper_core.leyline.structure import structure
+from esper_core.simic.failures import require_a_host
 from esper_core.simic.recording import Recorder
 from esper_core.simic.rewards import WeightedTerm, reward
 from esper_core.simic.serialization import decision_of, decision_record, evidence_of, evidence_record
@@ -22,7 +24,6 @@ from esper_core.simic.state import LoopState
 from esper_core.simic.trajectories import TrajectoryLog
 from esper_core.tamiyo.policy import Policy, action_id
 from esper_core.tamiyo.sense import Answers, observe
-from esper_core.tolaria.executors import Executor
 
 
 @frozen(kw_only=True)
@@ -53,6 +54,7 @@ class Rollout:
     Args:
         executor: runs the hosts.
         policy: decides for all of them.
+        plans: of the hosts.
         epochs: length of the round.
         random_guess_loss: of the task, in nats; None where it is not known.
         services: where events go.
@@ -71,6 +73,7 @@ class Rollout:
         executor: Executor,
         policy: Policy,
         *,
+        plans: Sequence[Plan],
         epochs: int,
         random_guess_loss: float | None,
         services: Services,
@@ -87,7 +90,7 @@ class Rollout:
         self._number = number
         # Only a policy that learns is given trajectories: they are the one thing that grows with the epochs.
         self._log = TrajectoryLog(policy.name) if Capability.LEARNS in policy.capabilities else None
-        self.reports = executor.open()
+        self.reports = executor.open(plans)
         self.rewards: list[list[float]] = [[] for _ in self.reports]
         self.decided: tuple[Decided, ...] = ()
         self._curves = [LearningCurves() for _ in self.reports]
@@ -110,7 +113,7 @@ class Rollout:
     def step(self, twin: Evidence | None = None) -> list[HostReport]:
         """One epoch for every host: decide, train, conclude. `twin` is the twin's evidence for it."""
         self.decide()
-        return self.conclude(self._executor.epoch(twin), twin)
+        return self.conclude(self._executor.epoch([twin] * len(self.reports)), twin)
 
     def decide(self) -> tuple[Decided, ...]:
         """Sense, ask the policy, and carry its actions out, before the epoch is trained."""
@@ -132,6 +135,9 @@ class Rollout:
         Args:
             reports: of all hosts.
             twin: the twin's evidence for the epoch.
+
+        Raises:
+            EsperError: E540, or the code of what a host raised, if every host has failed.
         """
         for index, report in enumerate(reports):
             self._recorders[index].trained(self.reports[index].epoch, report)
@@ -146,11 +152,18 @@ class Rollout:
             for index, report in enumerate(reports):
                 if self._log.ended(report.host):
                     self._log.end(self._situation(index))
+        require_a_host(self.reports)
         return self.reports
 
     def finish(self) -> tuple[FinalReport, ...]:
-        """Sum every host up."""
-        return tuple(self._executor.finish())
+        """Sum every host up. Raises as `conclude` does if every host has failed."""
+        finals = tuple(self._executor.finish())
+        require_a_host(self._executor.reports())
+        return finals
+
+    def close(self) -> None:
+        """Let go of the hosts."""
+        self._executor.close()
 
     def trajectories(self) -> tuple[Trajectory, ...]:
         """Return the complete trajectories of the round; none of a policy that does not learn."""

@@ -1,97 +1,57 @@
-"""Executors: maps over growing hosts."""
+"""The executor of a training in a user's own loop."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from esper_core.leyline.actions import Action
 from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.executors import Host, Plan
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 
 
-class Executor(Protocol):
-    """Runs several growing hosts in step. Reports are in the order of the hosts."""
+class OneHost:
+    """An `Executor` around one host that is there already. What the host raises is the user's to see: it passes."""
 
-    def open(self) -> list[HostReport]:
-        """Make the hosts ready and return how they stand."""
-        ...
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def open(self, plans: Sequence[Plan]) -> list[HostReport]:
+        """Return how the host stands.
+
+        Raises:
+            ValueError: for other plans than one of this host's name.
+        """
+        found = self.reports()
+        if [plan.name for plan in plans] != [report.host for report in found]:
+            raise ValueError(f"the plan of {found[0].host} is expected, not {[plan.name for plan in plans]}")
+        return found
+
+    def reports(self) -> list[HostReport]:
+        """Return how the host stands."""
+        return [self._host.report()]
 
     def apply(self, actions: Sequence[Sequence[Action]]) -> list[list[ApplyReport]]:
-        """Give each host its actions, in order."""
-        ...
+        """Give the host its actions, in order."""
+        (asked,) = actions
+        return [[self._host.apply(action) for action in asked]]
 
-    def epoch(self, reference: Evidence | None = None) -> list[HostReport]:
-        """Train every host for one epoch; `reference` is the twin's evidence for it."""
-        ...
-
-    def finish(self) -> list[FinalReport]:
-        """Sum every host up."""
-        ...
-
-    def capture(self) -> list[HostState]:
-        """Return every host's state."""
-        ...
-
-    def restore(self, states: Sequence[HostState]) -> list[HostReport]:
-        """Bring every host to a captured state and return how they stand."""
-        ...
-
-
-class Host(Protocol):
-    """One growing host, whoever trains it."""
-
-    def report(self) -> HostReport:
-        """Return how it stands and what came of the epoch that has just run."""
-        ...
-
-    def apply(self, action: Action) -> ApplyReport:
-        """Let the governor review the action, and execute it if allowed."""
-        ...
-
-    def epoch(self, reference: Evidence | None = None) -> HostReport:
+    def epoch(self, references: Sequence[Evidence | None]) -> list[HostReport]:
         """Bring one epoch to its end."""
-        ...
-
-    def finish(self) -> FinalReport:
-        """Sum it up."""
-        ...
-
-    def capture(self) -> HostState:
-        """Return its state."""
-        ...
-
-    def restore(self, state: HostState) -> None:
-        """Bring it to a captured state."""
-        ...
-
-
-class SerialExecutor:
-    """One host after the other, in this process and thread."""
-
-    def __init__(self, hosts: Sequence[Host]) -> None:
-        self.hosts = tuple(hosts)
-
-    def open(self) -> list[HostReport]:
-        """Return how the hosts stand."""
-        return [host.report() for host in self.hosts]
-
-    def apply(self, actions: Sequence[Sequence[Action]]) -> list[list[ApplyReport]]:
-        """Give each host its actions, in order."""
-        return [[host.apply(action) for action in asked] for host, asked in zip(self.hosts, actions, strict=True)]
-
-    def epoch(self, reference: Evidence | None = None) -> list[HostReport]:
-        """Train every host for one epoch."""
-        return [host.epoch(reference) for host in self.hosts]
+        (reference,) = references
+        return [self._host.epoch(reference)]
 
     def finish(self) -> list[FinalReport]:
-        """Sum every host up."""
-        return [host.finish() for host in self.hosts]
+        """Sum the host up."""
+        return [self._host.finish()]
 
     def capture(self) -> list[HostState]:
-        """Return every host's state."""
-        return [host.capture() for host in self.hosts]
+        """Return the host's state."""
+        return [self._host.capture()]
 
     def restore(self, states: Sequence[HostState]) -> list[HostReport]:
-        """Bring every host to a captured state and return how they stand."""
-        for host, state in zip(self.hosts, states, strict=True):
-            host.restore(state)
-        return self.open()
+        """Bring the host to a captured state. Raises EsperError E502 if the state does not fit it."""
+        (state,) = states
+        self._host.restore(state)
+        return self.reports()
+
+    def close(self) -> None:
+        """Do nothing: the host is the user's."""

@@ -16,6 +16,7 @@ from esper_app.cli.root import cli
 from esper_core.leyline.actions import WAIT, Action, GovernorMode, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
+from esper_core.leyline.executors import Plan
 from esper_core.leyline.learning import Decision
 from esper_core.leyline.protocols import HostBuild, Split, Splits
 from esper_core.leyline.records import to_json
@@ -28,7 +29,7 @@ from esper_core.simic.rollout import Rollout
 from esper_core.tamiyo.policy import Policy
 from esper_core.tolaria import grower
 from esper_core.tolaria.config import OptimizerConfig
-from esper_core.tolaria.executors import SerialExecutor
+from esper_core.tolaria.executors import OneHost
 from esper_core.tolaria.host import GrowingHost, HostPlan
 
 EPOCHS, BATCH = 7, 16
@@ -168,9 +169,10 @@ def events_of_a_run():
         seed=0,
     )
     around = Surroundings()
-    executor = SerialExecutor([GrowingHost(plan)])
+    executor = OneHost(GrowingHost(plan))
     policy = Policy(actor=Scripted(), name="Scripted")
-    rollout = Rollout(executor, policy, epochs=EPOCHS, random_guess_loss=0.7, services=around)
+    plans = [Plan(name=plan.name, seed=plan.seed, config={})]
+    rollout = Rollout(executor, policy, plans=plans, epochs=EPOCHS, random_guess_loss=0.7, services=around)
     run_round(rollout, None, around, epochs=EPOCHS)
     return around.events
 

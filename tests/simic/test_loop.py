@@ -10,6 +10,7 @@ from attrs import define, evolve, field
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
+from esper_core.leyline.executors import Plan
 from esper_core.leyline.learning import Decision, Ended, PolicyState
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.simic.loop import run_round
@@ -18,8 +19,8 @@ from esper_core.simic.rollout import Rollout
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tamiyo.policy import Policy
-from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
+from esper_executor_serial.executor import SerialExecutor
 from esper_policy_baselines.config import RandomConfig
 from esper_policy_baselines.policies import RandomActor
 
@@ -69,10 +70,15 @@ def stage_round(plan):
     def make(actor, surroundings, *, hosts=1, terms=(), **changes):
         changed = evolve(plan, epochs=5, **changes)
 
+        def build(plan):
+            make.hosts[plan.name] = GrowingHost(evolve(changed, name=plan.name, seed=plan.seed))
+            return make.hosts[plan.name]
+
         def rollout(names, actor, terms):
             return Rollout(
-                SerialExecutor([GrowingHost(evolve(changed, name=name)) for name in names]),
+                SerialExecutor(None, build),
                 actor if isinstance(actor, Policy) else Policy(actor=actor, name="scripted 1.0"),
+                plans=[Plan(name=name, seed=changed.seed, config={}) for name in names],
                 epochs=5,
                 random_guess_loss=1.386,
                 services=surroundings,
@@ -81,6 +87,7 @@ def stage_round(plan):
 
         return rollout([f"grown{i}" for i in range(hosts)], actor, terms), rollout(["twin"], NullActor(), ())
 
+    make.hosts = {}
     return make
 
 
@@ -146,7 +153,7 @@ def test_a_round_ends_when_every_host_is_stopped(stage_round):
     around = Surroundings()
     rollout, twin = stage_round(Script({}), around)
     with torch.no_grad():
-        rollout._executor.hosts[0].model.head.bias.fill_(math.nan)
+        stage_round.hosts["grown0"].model.head.bias.fill_(math.nan)
     outcome = run_round(rollout, twin, around, epochs=5)
     assert outcome.stopped == ("grown0",)
     (intervened,) = [e for e in around.events if e.kind is EventKind.GOVERNOR_INTERVENED]
@@ -268,7 +275,7 @@ def test_a_host_that_is_stopped_ends_as_terminated_with_its_reward(stage_round):
     script = Script({})
     rollout, twin = stage_round(script, around, hosts=2, terms=[term("watch", watch)])
     with torch.no_grad():
-        rollout._executor.hosts[0].model.head.bias.fill_(math.nan)
+        stage_round.hosts["grown0"].model.head.bias.fill_(math.nan)
 
     outcome = run_round(rollout, twin, around, epochs=5)
 
@@ -313,7 +320,7 @@ def test_what_was_decided_for_an_epoch_is_saved_with_what_the_policy_has_noted(s
     (before,), (after,) = rollout.decided, resumed.decided
     assert (after.situation, after.applied) == (before.situation, before.applied)
     assert after.decision.actions == before.decision.actions
-    resumed.conclude(resumed._executor.epoch())
+    resumed.conclude(resumed._executor.epoch([None]))
     (step,) = watch.steps
     assert step.decision.memo["value"] == 0.5
     assert torch.equal(step.decision.memo["hidden"], torch.arange(3.0))

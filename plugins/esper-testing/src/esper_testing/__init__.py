@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from esper_testing.all_checks import CHECKS
     from esper_testing.blueprint_subject import BlueprintSubject
     from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable
+    from esper_testing.executor_checks import ExecutorSubject
     from esper_testing.gate_subject import GateSubject
     from esper_testing.host_subject import HostSubject
     from esper_testing.plugin_subject import PluginSubject, find_plugins
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from esper_testing.sink_subject import SinkSubject
     from esper_testing.suites import (
         BlueprintSuite,
+        ExecutorSuite,
         GateSuite,
         HostSuite,
         PolicySuite,
@@ -35,6 +37,8 @@ _MODULES = {
     "Check": "check",
     "CheckFailure": "check",
     "CheckLevel": "check",
+    "ExecutorSubject": "executor_checks",
+    "ExecutorSuite": "suites",
     "GateSubject": "gate_subject",
     "GateSuite": "suites",
     "HostSubject": "host_subject",
@@ -67,6 +71,8 @@ __all__ = [
     "Check",
     "CheckFailure",
     "CheckLevel",
+    "ExecutorSubject",
+    "ExecutorSuite",
     "GateSubject",
     "GateSuite",
     "HostSubject",

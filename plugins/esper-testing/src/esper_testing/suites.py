@@ -24,6 +24,7 @@ from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import (
     BlueprintSpec,
     ComponentSpec,
+    ExecutorSpec,
     GateSpec,
     HostSpec,
     PolicySpec,
@@ -236,6 +237,12 @@ class PolicySuite(ComponentSuite):
     def subject(self, spec: Any, config: Any, catalogue: Catalogue) -> PolicySubject:
         """The policy, with its options and catalogue."""
         return PolicySubject(spec=spec, config=config, catalogue=catalogue)
+
+
+class ExecutorSuite(ComponentSuite):
+    """The suite of executors. They are tried with hosts of a few numbers, which can be pickled."""
+
+    kind = ExecutorSpec.kind
 
 
 class SinkSuite(ComponentSuite):

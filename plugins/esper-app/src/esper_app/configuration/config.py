@@ -92,6 +92,18 @@ class RewardsConfig:
 
 
 @frozen(kw_only=True)
+class ExecutorConfig(ComponentConfig):
+    """Where the hosts run.
+
+    Attributes:
+        name: the executor's name.
+        options: the executor's options.
+    """
+
+    name: str = "serial"
+
+
+@frozen(kw_only=True)
 class ComponentsConfig:
     """Several components of one kind by name.
 
@@ -193,6 +205,7 @@ class RunConfig(RunSettings):
         optimizer: optimizer and learning-rate schedule.
         rewards: addends of the reward, in order.
         sinks: where telemetry goes.
+        executor: where the hosts run.
         checkpoints: how the run is saved while it goes on.
         plugins: which plugins may take part.
         further: the sections of kinds that plugins add, as far as they are given.
@@ -208,6 +221,7 @@ class RunConfig(RunSettings):
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
     rewards: RewardsConfig = RewardsConfig()
     sinks: SinksConfig = SinksConfig()
+    executor: ExecutorConfig = ExecutorConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     plugins: PluginsConfig = PluginsConfig()
     further: Mapping[str, ComponentConfig | ComponentsConfig] = field(factory=dict)

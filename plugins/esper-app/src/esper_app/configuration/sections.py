@@ -9,6 +9,7 @@ from esper_app.configuration.config import (
     CheckpointsConfig,
     ComponentConfig,
     ComponentsConfig,
+    ExecutorConfig,
     GatesConfig,
     PluginsConfig,
     PolicyConfig,
@@ -24,7 +25,15 @@ from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.records import plain
-from esper_core.leyline.specs import BlueprintSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
+from esper_core.leyline.specs import (
+    BlueprintSpec,
+    ExecutorSpec,
+    HostSpec,
+    PolicySpec,
+    RewardTermSpec,
+    SinkSpec,
+    TaskSpec,
+)
 from esper_core.leyline.stages import GateLevel
 from esper_core.leyline.structure import Source, structure
 from esper_core.tamiyo.masks import GrowthLimits
@@ -91,6 +100,7 @@ class _Reader:
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
             rewards=self.rewards(),
             sinks=self.listed("sinks", SinkSpec.kind, SinksConfig),
+            executor=self.component("executor", ExecutorSpec.kind, ExecutorConfig),
             checkpoints=self.build(CheckpointsConfig, self.table("checkpoints"), "checkpoints"),
             plugins=read_plugins(self.merged.tree, self.merged.source),
             further={name: self.further(name, it) for name, it in further.items() if name in self.merged.tree},

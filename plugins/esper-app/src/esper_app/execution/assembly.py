@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from esper_core.assembling.recipes import recipe
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.executors import Executor, HostBuilder, Plan
 from esper_core.leyline.protocols import Actor, DataShape, Gate, HostBuild, Sink, Split, Splits, Task
-from esper_core.leyline.specs import HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
+from esper_core.leyline.specs import ExecutorSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
@@ -67,10 +69,21 @@ class Assembly:
         name, capabilities = f"{registered.spec.name} ({registered.origin.title})", registered.spec.capabilities
         return Policy(actor=actor, name=name, capabilities=capabilities)
 
-    def plan(self, name: str) -> HostPlan:
-        """Return the plan of one growing host."""
+    def executor(self, build: HostBuilder) -> Executor:
+        """Build an executor, which makes its hosts with `build`."""
+        registered = self.registry.get(ExecutorSpec.kind, self.config.executor.name)
+        options = build_config(registered, self.config.executor.options, path="executor")
+        executor: Executor = resolve(registered)(options, build)
+        return executor
+
+    def plan(self, name: str) -> Plan:
+        """Return what a growing host of this run is made of, as plain data."""
+        return Plan(name=name, seed=self.config.seed, config=self.config.tree())
+
+    def host_plan(self, plan: Plan) -> HostPlan:
+        """Return the parts of one growing host, in the process that it lives in."""
         return HostPlan(
-            name=name,
+            name=plan.name,
             build=self.host,
             capabilities=self.registry.get(HostSpec.kind, self.config.host.name).spec.capabilities,
             task=self.task,
@@ -82,12 +95,17 @@ class Assembly:
             optimizer=self.config.optimizer,
             epochs=self.config.epochs,
             batch_size=self.config.batch_size,
-            seed=self.config.seed,
+            seed=plan.seed,
         )
 
 
-def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
+def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Splits] = methodcaller("load")) -> Assembly:
     """Resolve every component that the configuration names, and load the data.
+
+    Args:
+        config: the run's configuration.
+        plugins: the selected plugins.
+        load: loads the data of a task.
 
     Raises:
         EsperError: whatever keeps a component from being there: E160, E161, E204, E301, E302, E404; E202 for a device
@@ -106,7 +124,7 @@ def assemble(config: RunConfig, plugins: PluginSet) -> Assembly:
         registry=registry,
         used=used_components(config, registry, names),
         task=task,
-        splits=_on_device(task.load(), config.device),
+        splits=_on_device(load(task), config.device),
         host=partial(
             _build_host,
             resolve(host_component),

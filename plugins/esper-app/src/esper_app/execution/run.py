@@ -15,12 +15,14 @@ from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.execution.assembly import Assembly, assemble, build_sinks
 from esper_app.execution.checkpoint import FOLDER, Checkpoint, load_checkpoint, save_checkpoint
 from esper_app.execution.checkpoint_schedule import CheckpointSchedule
+from esper_app.execution.host_builder import RunHostBuilder
 from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_network
 from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
 from esper_app.execution.run_lock import exclusive
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.executors import HostBuilder
 from esper_core.leyline.records import plain
 from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
@@ -29,8 +31,6 @@ from esper_core.simic.rollout import Rollout
 from esper_core.simic.services import RunContext
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
-from esper_core.tolaria.executors import SerialExecutor
-from esper_core.tolaria.host import GrowingHost
 from esper_runs.result import RunEnd, answers_asked, run_result
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
 
@@ -150,12 +150,12 @@ class _Parts:
             sinks = watch.over_sinks(sinks, plugins.registry)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
         hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
-        context = RunContext(hub, plugins, used)
+        context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly)
         return cls(
             assembly=assembly,
             context=context,
-            rollout=_rollout(assembly, context, GROWN),
-            twin=_rollout(assembly, context, TWIN) if config.twin else None,
+            rollout=_rollout(assembly, build, context, GROWN),
+            twin=_rollout(assembly, build, context, TWIN) if config.twin else None,
             watch=watch,
         )
 
@@ -208,6 +208,8 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
             write_network(directory, parts.rollout.capture()[0], outcome.finals[0], parts.assembly.catalogue)
         context.run_finish(result)
     finally:
+        for rollout in parts.rollouts:
+            rollout.close()
         context.hub.close()
     result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
     if watch is not None:
@@ -263,11 +265,12 @@ def _result(parts: _Parts, outcome: Outcome) -> dict[str, Any]:
     return result | {"rewards": [sum(rewards) for rewards in outcome.rewards]}
 
 
-def _rollout(assembly: Assembly, context: RunContext, name: str) -> Rollout:
+def _rollout(assembly: Assembly, build: HostBuilder, context: RunContext, name: str) -> Rollout:
     grows = name != TWIN
     return Rollout(
-        SerialExecutor([GrowingHost(assembly.plan(name))]),
+        assembly.executor(build),
         assembly.policy() if grows else Policy(actor=NullActor(), name="null"),
+        plans=[assembly.plan(name)],
         epochs=assembly.config.epochs,
         random_guess_loss=assembly.task.random_guess_loss,
         services=context,

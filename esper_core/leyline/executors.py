@@ -1,0 +1,201 @@
+"""Where growing hosts run: what an executor is given, and what it must do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import Any, Protocol
+
+from attrs import evolve, frozen
+
+from esper_core.leyline.actions import Action, GovernorMode, Verdict
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.evidence import EpochMetrics, Evidence
+from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What one growing host is made of, as plain data: a `HostBuilder` makes the host of it, in any process.
+
+    Attributes:
+        name: the host's name in the run.
+        seed: of initial weights, data order, and everything else that is random. Hosts of a round share it.
+        config: the configuration of the run, in the shape of a configuration file.
+    """
+
+    name: str
+    seed: int
+    config: Mapping[str, Any]
+
+
+class Host(Protocol):
+    """One growing host, whatever trains it."""
+
+    def report(self) -> HostReport:
+        """Return how it stands and what came of the epoch that has just run. Asking again gives the same."""
+        ...
+
+    def apply(self, action: Action) -> ApplyReport:
+        """Let the governor review the action, and execute it if allowed."""
+        ...
+
+    def epoch(self, reference: Evidence | None = None) -> HostReport:
+        """Bring one epoch to its end; `reference` is the twin's evidence for it."""
+        ...
+
+    def finish(self) -> FinalReport:
+        """Sum it up. Asking again gives the same figures."""
+        ...
+
+    def capture(self) -> HostState:
+        """Return its state, between two epochs."""
+        ...
+
+    def restore(self, state: HostState) -> None:
+        """Bring it to a captured state. Raises EsperError E502 if the state does not fit it."""
+        ...
+
+
+#: Makes the host of a plan. The application provides it. It can be pickled: data, weights and plugins are loaded where
+#: it is called, once in each process.
+HostBuilder = Callable[[Plan], Host]
+
+
+class Executor(Protocol):
+    """Runs several growing hosts in step; ``factory(config, build: HostBuilder) -> Executor``.
+
+    All lists are in the order of the plans. A host that raises has failed: that is a result, not an exception. Its
+    reports have a `failure` and no evidence, its actions are denied, and the other hosts go on. `HostRunner` makes one
+    host behave so.
+    """
+
+    def open(self, plans: Sequence[Plan]) -> list[HostReport]:
+        """Build the hosts and return how they stand. Raises whatever keeps one from being built; called once."""
+        ...
+
+    def reports(self) -> list[HostReport]:
+        """Return how the hosts stand and what came of the last epoch. Asking again gives the same."""
+        ...
+
+    def apply(self, actions: Sequence[Sequence[Action]]) -> list[list[ApplyReport]]:
+        """Give each host its actions, in order."""
+        ...
+
+    def epoch(self, references: Sequence[Evidence | None]) -> list[HostReport]:
+        """Train every host for one epoch; for each the twin's evidence for it, if there is a twin."""
+        ...
+
+    def finish(self) -> list[FinalReport]:
+        """Sum every host up."""
+        ...
+
+    def capture(self) -> list[HostState]:
+        """Return every host's state, between two epochs."""
+        ...
+
+    def restore(self, states: Sequence[HostState]) -> list[HostReport]:
+        """Bring every host to a captured state. Raises EsperError E502 if a state does not fit its host."""
+        ...
+
+    def close(self) -> None:
+        """Let go of hosts and processes. It may be called at any time, also before `open`, and more than once."""
+        ...
+
+
+class HostRunner:
+    """One host of an executor, in the process that it lives in: what the host raises becomes a result with a reason.
+
+    Args:
+        plan: the host's.
+        build: makes it.
+
+    Raises:
+        Exception: whatever keeps the host from being built.
+    """
+
+    def __init__(self, plan: Plan, build: HostBuilder) -> None:
+        self._plan = plan
+        self._build = build
+        self._host = build(plan)
+        self._last = self._host.report()
+        self._failed: HostReport | None = None
+
+    def report(self) -> HostReport:
+        """Return how the host stands; asking again gives the same."""
+        return self._failed or self._host.report()
+
+    def apply(self, actions: Sequence[Action]) -> list[ApplyReport]:
+        """Give the host its actions, in order. Those of a failed host are denied."""
+        return [self._apply(action) for action in actions]
+
+    def epoch(self, reference: Evidence | None = None) -> HostReport:
+        """Train the host for one epoch. A failed one does nothing."""
+        if self._failed is None:
+            try:
+                self._last = self._host.epoch(reference)
+            except Exception as error:
+                self._fail(error)
+        return self._failed or self._last
+
+    def finish(self) -> FinalReport:
+        """Sum the host up. Of a failed one nothing is measured: its figures are NaN."""
+        if self._failed is None:
+            try:
+                return self._host.finish()
+            except Exception as error:
+                self._fail(error)
+        failed = self.report()
+        return FinalReport(
+            host=failed.host,
+            epochs=failed.epoch,
+            test=EpochMetrics(loss=nan, accuracy=nan, samples=0),
+            parameters=failed.parameters,
+            host_parameters=failed.host_parameters,
+            forward_flops=None,
+            train_seconds=nan,
+            measure_seconds=nan,
+            failure=failed.failure,
+        )
+
+    def capture(self) -> HostState:
+        """Return the host's state; of a failed one the reason and its sizes."""
+        if self._failed is None:
+            return self._host.capture()
+        kept = ("failure", "epoch", "parameters", "host_parameters")
+        return HostState(tensors={}, record={name: getattr(self._failed, name) for name in kept})
+
+    def restore(self, state: HostState) -> HostReport:
+        """Bring the host to a captured state, a failed one too. Raises EsperError E502 if the state does not fit."""
+        if self._failed is not None:
+            self._host, self._failed = self._build(self._plan), None
+        if "failure" in state.record:
+            self._failed = _failed(evolve(self._host.report(), **state.record), state.record["failure"])
+        else:
+            self._host.restore(state)
+            self._last = self._host.report()
+        return self.report()
+
+    def _apply(self, action: Action) -> ApplyReport:
+        if self._failed is None:
+            try:
+                return self._host.apply(action)
+            except Exception as error:
+                self._fail(error)
+        return ApplyReport(verdict=Verdict(action_id=action.id, allowed=False, reason=self.report().governor_reason))
+
+    def _fail(self, error: Exception) -> None:
+        reason = error.what if isinstance(error, EsperError) else f"{type(error).__name__}: {error}"
+        self._failed = _failed(self._last, reason, error)
+
+
+def _failed(last: HostReport, reason: str, cause: Exception | None = None) -> HostReport:
+    return evolve(
+        last,
+        masks=evolve(last.masks, germinate={}, cull=frozenset()),
+        governor=GovernorMode.STOPPED,
+        governor_reason=f"the host has failed: {reason}",
+        evidence=None,
+        transitions=(),
+        seed_reports=(),
+        failure=reason,
+        cause=cause,
+    )

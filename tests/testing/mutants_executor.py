@@ -1,0 +1,115 @@
+"""Wrong executors, one for each check."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve
+
+from esper_core.api import EsperError, GovernorMode, HostState
+from esper_core.specs import ExecutorSpec
+from esper_executor_serial.executor import SerialExecutor
+from esper_testing.executor_checks import ExecutorSubject
+
+
+class ReportsInReverse(SerialExecutor):
+    def epoch(self, references: Sequence[Any]) -> list[Any]:
+        return super().epoch(references)[::-1]
+
+
+class AnswersTheFirst(SerialExecutor):
+    def apply(self, actions: Sequence[Any]) -> list[Any]:
+        return [super(AnswersTheFirst, self).apply(actions)[0] for _ in actions]
+
+
+class OneReferenceForAll(SerialExecutor):
+    def epoch(self, references: Sequence[Any]) -> list[Any]:
+        return super().epoch([references[0]] * len(references))
+
+
+class LosesActions(SerialExecutor):
+    def apply(self, actions: Sequence[Any]) -> list[Any]:
+        return super().apply([asked[:1] for asked in actions])
+
+
+class ForgetsReports(SerialExecutor):
+    def reports(self) -> list[Any]:
+        return [evolve(report, evidence=None) for report in super().reports()]
+
+
+class RestoresTheFirst(SerialExecutor):
+    def restore(self, states: Sequence[HostState]) -> list[Any]:
+        return super().restore([states[0]] * len(states))
+
+
+class SwallowsStates(SerialExecutor):
+    def restore(self, states: Sequence[HostState]) -> list[Any]:
+        try:
+            return super().restore(states)
+        except EsperError:
+            return self.reports()
+
+
+class RaisesWithTheHost(SerialExecutor):
+    def epoch(self, references: Sequence[Any]) -> list[Any]:
+        found = super().epoch(references)
+        for report in found:
+            if report.cause is not None:
+                raise report.cause
+        return found
+
+
+class GivesNoReason(SerialExecutor):
+    def reports(self) -> list[Any]:
+        return [evolve(report, failure=report.failure and "failed") for report in super().reports()]
+
+
+class GoesOnWithTheFailed(SerialExecutor):
+    def reports(self) -> list[Any]:
+        return [evolve(report, governor=GovernorMode.NORMAL) for report in super().reports()]
+
+
+class ForgetsFailures(SerialExecutor):
+    def restore(self, states: Sequence[HostState]) -> list[Any]:
+        return [evolve(report, failure=None) for report in super().restore(states)]
+
+
+class OpensWhatItCan(SerialExecutor):
+    def open(self, plans: Sequence[Any]) -> list[Any]:
+        try:
+            return super().open(plans)
+        except EsperError:
+            return super().open(plans[:1])
+
+
+class ClosesOnce(SerialExecutor):
+    def close(self) -> None:
+        del self._runners
+
+
+def subject(factory: Any) -> ExecutorSubject:
+    return ExecutorSubject(spec=ExecutorSpec(name="mutant", summary="Wrong.", factory=factory))
+
+
+RIGHT = [subject(SerialExecutor)]
+
+MUTANTS = {
+    "executor-order": [
+        (subject(ReportsInReverse), "`epoch` is for"),
+        (subject(AnswersTheFirst), "`apply` answers to"),
+    ],
+    "executor-alike": [
+        (subject(OneReferenceForAll), "is not as it is alone"),
+        (subject(LosesActions), "is not as it is alone"),
+    ],
+    "executor-reports-again": [(subject(ForgetsReports), "others when they are asked for again")],
+    "executor-resumes": [(subject(RestoresTheFirst), "a new executor goes on otherwise")],
+    "executor-refuses-states": [(subject(SwallowsStates), "taken without a word")],
+    "executor-failure": [
+        (subject(RaisesWithTheHost), "planned to fail in apply"),
+        (subject(GivesNoReason), "the report gives 'failed'"),
+        (subject(GoesOnWithTheFailed), "a failed host is not stopped"),
+    ],
+    "executor-failure-saved": [(subject(ForgetsFailures), "with the reason None")],
+    "executor-build-error": [(subject(OpensWhatItCan), "was opened")],
+    "executor-close": [(subject(ClosesOnce), "AttributeError")],
+}
