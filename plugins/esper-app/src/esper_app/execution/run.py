@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from esper_app.configuration.config import RunConfig
+from esper_app.configuration.config import RunConfig, Twin
 from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.execution.assembly import Assembly, assemble, build_sinks
@@ -155,7 +155,7 @@ class _Parts:
             assembly=assembly,
             context=context,
             rollout=_rollout(assembly, context, GROWN),
-            twin=_rollout(assembly, context, TWIN) if config.twin else None,
+            twin=_rollout(assembly, context, TWIN) if config.twin is Twin.EPOCHS else None,
             watch=watch,
         )
 
