@@ -89,6 +89,6 @@ class RunRecord:
             "directory": None,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": self.config["seed"],
-            "config": {"task": named, "host": named, "twin": False, "telemetry": "normal", **self.config},
+            "config": {"task": named, "host": named, "twin": "none", "telemetry": "normal", **self.config},
             "catalogue": [*self.catalogue],
         }

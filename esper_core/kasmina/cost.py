@@ -4,12 +4,12 @@ A module whose control flow depends on values cannot run there. It is run on rea
 that does not work either, its cost is not known.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -65,7 +65,8 @@ def _real_seed_cost(build: Callable[[Site], nn.Module], site: Site) -> SeedCost:
             fix="leave the blueprint out of policy.blueprints, or correct it",
         ) from error
     h = probe_activation(site, torch.empty(()))[:1]
-    return SeedCost(parameters=parameter_count(module), forward_flops=_flops_of_real_run(module, h))
+    counted = _counted_for_real(module, h)
+    return SeedCost(parameters=parameter_count(module), forward_flops=None if counted is None else counted.total)
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -73,24 +74,45 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def forward_flops(model: nn.Module, sample: Tensor) -> int | None:
-    """Return what `count_flops` counts for one forward pass of any network for one sample; None where it cannot run.
+@frozen(kw_only=True)
+class ForwardCost:
+    """Floating-point operations of one forward pass for one sample; see `count_flops`.
+
+    Attributes:
+        total: of the whole pass.
+        until: by the name of a submodule, of everything up to its return.
+    """
+
+    total: int
+    until: Mapping[str, int] = field(factory=dict)
+
+
+def forward_cost(model: nn.Module, sample: Tensor, paths: Iterable[str] = ()) -> ForwardCost | None:
+    """Return the cost of one forward pass of any network for one sample; None where it cannot run.
 
     Args:
         model: the network; it is left as it is.
         sample: one input, the batch axis left out, where the network is. Its values count only if the network does not
             run on the meta device.
+        paths: submodules up to whose return is counted as well.
     """
+    paths = [*paths]
     try:
-        return count_flops(deepcopy(model).to("meta").eval(), sample.unsqueeze(0).to("meta"))
+        return _counted(deepcopy(model).to("meta").eval(), sample.unsqueeze(0).to("meta"), paths)
     except Exception:  # whatever a third party's module raises where numbers have no values
-        return _flops_of_real_run(model, sample.unsqueeze(0))
+        return _counted_for_real(model, sample.unsqueeze(0), paths)
 
 
-def _flops_of_real_run(module: nn.Module, inputs: Tensor) -> int | None:
+def forward_flops(model: nn.Module, sample: Tensor) -> int | None:
+    """Return the total of `forward_cost`; None where it cannot be counted."""
+    cost = forward_cost(model, sample)
+    return None if cost is None else cost.total
+
+
+def _counted_for_real(module: nn.Module, inputs: Tensor, paths: Sequence[str] = ()) -> ForwardCost | None:
     try:
         with _evaluating(module), torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
-            return count_flops(module, inputs)
+            return _counted(module, inputs, paths)
     except Exception:  # a network that does not take a single sample: what it would cost is not known
         return None
 
@@ -113,7 +135,21 @@ def count_flops(module: nn.Module, inputs: Tensor) -> int:
     `torch.utils.flop_counter` knows them; normalisations, activations, pooling and other pointwise work count as
     nothing. Attention counts in full, also where a causal mask lets a kernel skip half of it.
     """
-    # The counter knows the matrix products that the MATH backend is made of, but not every fused kernel.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    return _counted(module, inputs, ()).total
+
+
+def _counted(module: nn.Module, inputs: Tensor, paths: Sequence[str]) -> ForwardCost:
+    until: dict[str, int] = {}
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        # The counter knows the matrix products that the MATH backend is made of, but not every fused kernel.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        counter = stack.enter_context(FlopCounterMode(display=False))
+        for path in paths:
+
+            def mark(part: nn.Module, args: object, output: object, path: str = path) -> None:
+                until[path] = int(counter.get_total_flops())
+
+            stack.callback(module.get_submodule(path).register_forward_hook(mark).remove)
         module(inputs)
-    return int(counter.get_total_flops())
+    return ForwardCost(total=int(counter.get_total_flops()), until=until)

@@ -162,6 +162,45 @@ class SeedEvidence:
 
 
 @frozen(kw_only=True)
+class Compute:
+    """Floating-point operations of one host so far, by what they were for. None: they cannot be counted.
+
+    A multiply-add is two operations; see `kasmina.cost.count_flops` for what is counted. A backward pass is taken for
+    two forward passes, one for the gradients of the activations and one for those of the weights (Kaplan et al., 2020,
+    section 2.1).
+
+    Attributes:
+        training: of the network, fossilized seeds included.
+        candidates: of training the seeds whose fate is open.
+        probes: of second passes through the network that train seeds, and of proving that seeds leave it alone.
+        evaluation: of measuring the network as it stands on the validation split.
+        counterfactuals: of measuring it as it does not stand.
+    """
+
+    training: int | None = 0
+    candidates: int | None = 0
+    probes: int | None = 0
+    evaluation: int | None = 0
+    counterfactuals: int | None = 0
+
+    @property
+    def total(self) -> int | None:
+        """The sum; None if one of them is not known."""
+        parts = (self.training, self.candidates, self.probes, self.evaluation, self.counterfactuals)
+        return None if None in parts else sum(part or 0 for part in parts)
+
+    def plus(self, other: "Compute") -> "Compute":
+        """Return the sums, part by part."""
+        names = ("training", "candidates", "probes", "evaluation", "counterfactuals")
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return Compute(**{name: None if None in pair else sum(pair) for name, pair in pairs.items()})
+
+
+#: What is not known of a host whose training is somebody else's.
+UNKNOWN_COMPUTE = Compute(training=None, candidates=None, probes=None, evaluation=None, counterfactuals=None)
+
+
+@frozen(kw_only=True)
 class Evidence:
     """All that was measured on one host in one epoch.
 
@@ -176,6 +215,7 @@ class Evidence:
         host_parameters: number of the host's own parameters.
         forward_flops: multiply-adds times two of one sample's forward pass, seeds included.
         learning_rate: of the host's first parameter group at the epoch's end.
+        compute: floating-point operations of the host so far, this epoch included.
     """
 
     host: str
@@ -188,3 +228,4 @@ class Evidence:
     host_parameters: int = 0
     forward_flops: int | None = None
     learning_rate: float | None = None
+    compute: Compute = UNKNOWN_COMPUTE

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport
 
 _COUNTED = ("epochs", "parameters", "host_parameters", "forward_flops", "train_seconds", "measure_seconds")
@@ -15,4 +16,5 @@ def host_figures(report: FinalReport) -> dict[str, Any]:
         "test_loss": tested.loss if tested else None,
         "test_samples": report.test.samples,
         **{name: getattr(report, name) for name in _COUNTED},
+        "compute": {**plain(report.compute), "total": report.compute.total},
     }

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import field, frozen
 
 from esper_core.leyline.actions import ActionMasks, GovernorMode, Transition, Verdict
-from esper_core.leyline.evidence import EpochMetrics, Evidence, PairedDifference
+from esper_core.leyline.evidence import UNKNOWN_COMPUTE, Compute, EpochMetrics, Evidence, PairedDifference
 from esper_core.leyline.observation import SlotState
 from esper_core.leyline.stages import Stage
 
@@ -119,6 +119,7 @@ class FinalReport:
         test: metrics on the test split, which nothing else ever sees.
         parameters, host_parameters: as in `Evidence`.
         forward_flops: of one sample's forward pass, seeds included; None where it cannot be counted.
+        compute: floating-point operations of the host in all, without the test split's.
         train_seconds: wall time of training alone.
         measure_seconds: wall time of validation and counterfactuals.
         seeds: every seed that ever lived, oldest first.
@@ -134,6 +135,7 @@ class FinalReport:
     forward_flops: int | None
     train_seconds: float
     measure_seconds: float
+    compute: Compute = UNKNOWN_COMPUTE
     seeds: tuple[FieldReport, ...] = ()
     topology: tuple[Mapping[str, Any], ...] = ()
     failure: str | None = None

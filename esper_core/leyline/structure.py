@@ -122,15 +122,16 @@ def _optional_hook(kind: Any, strict: Converter) -> Callable[[Any, Any], Any]:
 
 
 def _enum(value: Any, kind: Any) -> Any:
-    """By name, in any case, where the values are numbers; else by value."""
+    """By name, in any case, where the values are numbers; else by value, or as `_missing_` of the enumeration says."""
     if isinstance(value, kind):
         return value
     by_name = issubclass(kind, IntEnum)
     members = {member.name.lower() if by_name else member.value: member for member in kind}
     key = value.lower() if by_name and isinstance(value, str) else value
-    if not isinstance(key, str) or key not in members:
+    found = members.get(key) if isinstance(key, str) else kind._missing_(value)
+    if found is None:
         raise ValueError(f"expected one of {', '.join(members)}, got {value!r}")
-    return members[key]
+    return found
 
 
 def _leaves(error: Exception, path: str) -> Iterator[tuple[str, Exception]]:

@@ -23,10 +23,13 @@ class Gathered:
     Attributes:
         metrics: of the network as it stands.
         seeds: the complete evidence of every seed, in site order.
+        blocks, passes: how often the network was computed for each batch; see `Measured`. None: nothing was measured.
     """
 
     metrics: EpochMetrics
     seeds: tuple[SeedEvidence, ...]
+    blocks: Mapping[str, int] | None = None
+    passes: int = 0
 
 
 def gather(
@@ -62,7 +65,7 @@ def gather(
         _complete(seed, growth, measured, answers.get(seed.slot), gradients.get(seed.slot), twin_losses)
         for seed in known
     )
-    return Gathered(metrics=measured.metrics, seeds=seeds)
+    return Gathered(metrics=measured.metrics, seeds=seeds, blocks=measured.blocks, passes=measured.passes)
 
 
 def _questions(known: Iterable[SeedEvidence], probe_alpha: float, *, fossils: bool) -> Iterable[tuple[str, Setting]]:

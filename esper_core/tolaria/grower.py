@@ -13,7 +13,7 @@ from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.preserving import growth_record, restore_growth
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Transition
 from esper_core.leyline.catalogue import Catalogue
-from esper_core.leyline.evidence import EpochMetrics, Evidence
+from esper_core.leyline.evidence import Compute, EpochMetrics, Evidence
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
@@ -39,6 +39,8 @@ class Grower:
 
     Attributes:
         epoch: the epoch that is trained next, or is being trained, from 0.
+        compute: floating-point operations so far; whatever trains the host adds to it.
+        seed_cost, share_cost: what a blueprint's seed, and the share of a gated one, cost at a site.
         gradients: of every seed in the present epoch; whoever trains lets it look at them.
     """
 
@@ -55,9 +57,12 @@ class Grower:
         self._limits = limits
         self._sizes = Sizes(
             host_parameters=sum(parameter.numel() for parameter in growth.bed.host_parameters),
-            seed_parameters=cache(lambda site, name: seed_cost(growth.recipes[name].build, site).parameters),
-            share_parameters=cache(lambda site: seed_cost(Share, site).parameters),
+            seed_parameters=lambda site, name: self.seed_cost(site, name).parameters,
+            share_parameters=lambda site: self.share_cost(site).parameters,
         )
+        self.seed_cost = cache(lambda site, name: seed_cost(growth.recipes[name].build, site))
+        self.share_cost = cache(lambda site: seed_cost(Share, site))
+        self.compute = Compute()
         self._evidence: Evidence | None = None
         self._transitions: tuple[Transition, ...] = ()
 
@@ -130,6 +135,7 @@ class Grower:
             host_parameters=self._sizes.host_parameters,
             forward_flops=forward_flops,
             learning_rate=float(optimizer.param_groups[0]["lr"]),
+            compute=self.compute,
         )
 
     def conclude(self, evidence: Evidence) -> HostReport:
@@ -168,6 +174,7 @@ class Grower:
             parameters=parameter_count(self.growth.bed.model),
             host_parameters=self._sizes.host_parameters,
             forward_flops=forward_flops,
+            compute=self.compute,
             train_seconds=train_seconds,
             measure_seconds=measure_seconds,
             seeds=tuple(self.growth.final_reports(self.epoch)),
@@ -179,6 +186,7 @@ class Grower:
         return {
             "epoch": self.epoch,
             "growth": growth_record(self.growth),
+            "compute": plain(self.compute),
             "transitions": plain(self._transitions),
             "governor": {**asdict(self.governor), "mode": self.governor.mode.value},
         }
@@ -191,6 +199,7 @@ class Grower:
         """
         restore_growth(self.growth, record["growth"])
         self.epoch = record["epoch"]
+        self.compute = structure(Compute, dict(record["compute"]))
         governor = dict(record["governor"])
         self.governor = Governor(**{**governor, "mode": GovernorMode(governor["mode"])})
         self.gradients = GradientWatch(self.growth)

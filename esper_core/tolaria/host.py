@@ -9,9 +9,7 @@ from time import perf_counter
 import torch
 from attrs import evolve, frozen
 
-from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.config import LifecycleConfig
-from esper_core.kasmina.cost import forward_flops
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.recipes import Recipe
 from esper_core.kasmina.roots import prepare_root
@@ -27,6 +25,7 @@ from esper_core.leyline.streams import derive_seed
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.data import BatchStream
+from esper_core.tolaria.flops import FlopsMeter
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.measuring import measure
 from esper_core.tolaria.rates import LearningRates, build_optimizer
@@ -107,7 +106,7 @@ class GrowingHost:
             random_guess_loss=plan.task.random_guess_loss,
             fixed_batch=Capability.FIXED_BATCH in plan.capabilities | build.capabilities,
         )
-        self._flops: tuple[tuple[tuple[str, Regime], ...], int | None] | None = None
+        self._flops = FlopsMeter(self.grower, plan.splits.train.inputs[0])
 
     @property
     def growth(self) -> Growth:
@@ -132,6 +131,7 @@ class GrowingHost:
             return evolve(self.report(), evidence=None, transitions=(), seed_reports=())
         self.grower.tick()
         trained = self._train(self.grower.epoch)
+        self._flops.trained(trained.samples, self.plan.batch_size)
         return self.grower.conclude(self._measure(trained, reference))
 
     def finish(self) -> FinalReport:
@@ -145,7 +145,7 @@ class GrowingHost:
         ).metrics
         return self.grower.final_report(
             test,
-            forward_flops=self._forward_flops(),
+            forward_flops=self._flops.forward,
             train_seconds=self.train_seconds,
             measure_seconds=self.measure_seconds,
         )
@@ -190,19 +190,11 @@ class GrowingHost:
             reference=reference,
             batch_size=self._measured_batch,
         )
-        flops = self._forward_flops()
+        self._flops.measured(gathered)
         self.measure_seconds += perf_counter() - began
-        return self.grower.evidence(trained, gathered, forward_flops=flops)
+        return self.grower.evidence(trained, gathered, forward_flops=self._flops.forward)
 
     @property
     def _measured_batch(self) -> int | None:
         """A host that depends on its batch is measured on batches like those that it is trained on."""
         return self.plan.batch_size if self.grower.forks.fixed_batch else None
-
-    def _forward_flops(self) -> int | None:
-        """Count anew only when something has changed that the forward pass notices."""
-        seeds = self.growth.lives
-        topology = tuple((seeds[slot].seed_id, held.regime) for slot, held in self.growth.bed.slots.items())
-        if self._flops is None or self._flops[0] != topology:
-            self._flops = topology, forward_flops(self.model, self.plan.splits.train.inputs[0])
-        return self._flops[1]

@@ -33,6 +33,8 @@ class Measured:
         losses: per-sample losses for each setting, in the order asked for.
         update_ratios: rms(delta) / rms(h) for each slot whose seed acted, over the network as it stands and all
             settings together; NaN where it is not finite.
+        blocks: for each attached slot in execution order, how many blocks of rows a batch has behind it, over all
+            passes: how many times the rest of the network up to the next slot is computed.
         passes: forward passes per batch: 1 where all settings shared one, up to one for each distinct setting where
             the host cannot fork, or its outputs are so large that few of them fit in memory.
     """
@@ -40,6 +42,7 @@ class Measured:
     metrics: EpochMetrics
     losses: tuple["array[float]", ...]
     update_ratios: Mapping[str, float]
+    blocks: Mapping[str, int]
     passes: int
 
 
@@ -96,6 +99,10 @@ def measure(
         metrics=metrics,
         losses=tuple(columns[1:]),
         update_ratios={slot: meters[slot].ratio() for slot in bed.slots if slot in meters},
+        blocks={
+            name: sum(len(tree.level(index + 1)) for _, tree in passes.groups)
+            for index, name in enumerate(passes.slots)
+        },
         passes=len(passes.groups),
     )
 
@@ -104,6 +111,7 @@ def measure(
 class _Passes:
     """The forward passes that together give every setting: the settings' indices and the tree of each."""
 
+    slots: Sequence[str]
     forward: ForkingForward
     groups: Sequence[tuple[Sequence[int], ForkTree]]
     batch_size: int
@@ -144,6 +152,7 @@ def _passes(
         meters.setdefault(slot, _UpdateMeter()).add(h, delta, times)
 
     return _Passes(
+        slots=[*slots],
         forward=ForkingForward(bed.model, slots, points, forks.output, observe=observe),
         groups=[*zip(chunks, trees, strict=True)],
         batch_size=batch_size or fits.batch_size(max(len({*tree.branches}) for tree in trees)),

@@ -5,7 +5,7 @@ from time import perf_counter
 import torch
 
 from esper_core.leyline.actions import Action
-from esper_core.leyline.evidence import EpochMetrics, Evidence
+from esper_core.leyline.evidence import UNKNOWN_COMPUTE, EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.tolaria.gathering import Gathered
 from esper_core.tolaria.grower import Grower
@@ -29,6 +29,7 @@ class UserHost:
 
     def __init__(self, grower: Grower, epochs: int) -> None:
         self.grower = grower
+        grower.compute = UNKNOWN_COMPUTE
         self.train_seconds = 0.0
         self.measure_seconds = 0.0
         self._epochs = epochs

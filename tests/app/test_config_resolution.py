@@ -93,7 +93,7 @@ def resolve(file: Mapping[str, Any] | None = None, **overrides: Any) -> Resolved
 
 def test_built_in_defaults_hold_where_nobody_speaks() -> None:
     config = resolve().config
-    assert (config.seed, config.batch_size, config.twin, config.device) == (0, 64, True, "cpu")
+    assert (config.seed, config.batch_size, config.twin, config.device) == (0, 64, "epochs", "cpu")
     assert config.telemetry is Level.NORMAL
     assert config.policy.name == "heuristic"
     assert config.policy.options == {"patience": 3, "budget": None}
@@ -197,6 +197,23 @@ def test_unknown_keys_are_refused_with_path_place_and_nearest_match(
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"), [(True, "epochs"), (False, "none"), ("none", "none"), ("epochs", "epochs")]
+)
+def test_a_twin_was_once_true_or_false(given, meant):
+    config = resolve({"twin": given}).config
+    assert config.twin == meant
+    assert config.tree()["twin"] == meant
+
+
+@pytest.mark.parametrize("twin", ["compute", "both"])
+def test_a_control_that_cannot_be_trained_yet_is_refused_by_name(twin):
+    with pytest.raises(EsperError) as caught:
+        resolve({"twin": twin})
+    assert caught.value.code == "E202"
+    assert f'"twin" cannot be "{twin}" yet' in str(caught.value).replace("'", '"')
+
+
+@pytest.mark.parametrize(
     ("data", "path"),
     [
         ({"epochs": 0}, "epochs"),
@@ -219,6 +236,8 @@ def test_unknown_keys_are_refused_with_path_place_and_nearest_match(
         ({"optimizer": {"lr": "fast"}}, "optimizer.lr"),
         ({"rewards": {"terms": [{"name": "rent"}, {"name": "rent", "weight": "x"}]}}, "rewards.terms[1].weight"),
         ({"rewards": {"terms": [{"weight": 1}]}}, "rewards.terms[0]"),
+        ({"rewards": {"gamma": 1.5}}, "rewards.gamma"),
+        ({"rewards": {"gamma": 0}}, "rewards.gamma"),
         ({"sinks": {"names": "jsonl"}}, "sinks.names"),
         ({"sinks": {"names": ["jsonl", "jsonl"]}}, "sinks.names"),
         ({"plugins": {"disable": "x"}}, "plugins.disable"),

@@ -24,7 +24,7 @@ SETTINGS = [
     "policy.fit_accuracy=1.0",
     'policy.blueprints=["conv-light", "group-norm"]',
     "gates.name=permissive",
-    "twin=false",
+    "twin=none",
 ]
 
 

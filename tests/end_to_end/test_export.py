@@ -233,7 +233,7 @@ def gated(tmp_path_factory):
     finish = GrowingHost.finish
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(GrowingHost, "finish", lambda host: seen.append(host) or finish(host))
-        directory = run(tmp_path_factory.mktemp("gated"), "policy.blend=gated", "policy.ramp_epochs=0", "twin=false")
+        directory = run(tmp_path_factory.mktemp("gated"), "policy.blend=gated", "policy.ramp_epochs=0", "twin=none")
     return directory, seen[0].plan.splits.test, seen[0].model.eval()
 
 
@@ -260,7 +260,7 @@ class TestGatedBlends:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
     """A run that ends while its seeds are blended in."""
-    return run(tmp_path_factory.mktemp("live"), "epochs=8", "lifecycle.ramp_epochs=8", "twin=false")
+    return run(tmp_path_factory.mktemp("live"), "epochs=8", "lifecycle.ramp_epochs=8", "twin=none")
 
 
 class TestLiveSeeds:
@@ -359,7 +359,7 @@ class TestNetworksWithoutAProgram:
         plugin = tmp_path / f"{tmp_path.name}.py"
         plugin.write_text(OWN.replace("{condition}", options["condition"]).replace("{capabilities}", options["has"]))
         path = ["--plugin-path", str(plugin)]
-        return run(tmp_path / "runs", "twin=false", blueprints='["own"]', options=path), path
+        return run(tmp_path / "runs", "twin=none", blueprints='["own"]', options=path), path
 
     def test_what_declares_itself_is_named(self, tmp_path):
         directory, path = self.grown(tmp_path, condition="True", has="{Capability.NO_EXPORT}")

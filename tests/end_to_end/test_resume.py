@@ -241,7 +241,7 @@ def test_what_cannot_be_resumed_says_why(whole, tmp_path):
 
 
 def test_old_checkpoints_are_pruned(tmp_path):
-    settings = ["epochs=5", "twin=false", "checkpoints.every=1", f"runs={tmp_path}"]
+    settings = ["epochs=5", "twin=none", "checkpoints.every=1", f"runs={tmp_path}"]
     result = invoke("digits", *(part for s in settings for part in ("--set", s)))
     assert result.exit_code == 0, result.output
     kept = sorted(path.name for path in (tmp_path / "digits-1" / "checkpoints").iterdir())

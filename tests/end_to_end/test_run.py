@@ -196,7 +196,7 @@ def test_a_sink_that_fails_is_told_of_where_no_other_sink_could(tmp_path):
 
 
 def test_without_a_twin_nothing_is_compared(tmp_path):
-    outcome = esper("run", "digits", runs=tmp_path, settings=["epochs=2", "twin=false"])
+    outcome = esper("run", "digits", runs=tmp_path, settings=["epochs=2", "twin=none"])
     assert outcome.exit_code == 0, outcome.output
     result = json.loads((tmp_path / "digits-1" / "result.json").read_text())
     assert list(result["hosts"]) == ["grown"]

@@ -64,7 +64,7 @@ class HostView:
     def fit(self) -> "Fit | None":
         """How well the host fits: its accuracy, or, where there is none, how much of the loss is gone.
 
-        That is 1 - loss / scale; the scale is the loss of random guessing, or the first training loss that is remembered.
+        That is 1 - loss / scale; the scale is the loss of random guessing, or the first training loss remembered.
         """
         host = self.host
         if host.train_accuracy is not None and host.validation_accuracy is not None:

@@ -60,5 +60,6 @@ def _in_log(log: EventLog | None) -> Iterator[str]:
 
 
 def _without_twin(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("twin") is False:
+    # It was true or false before there were several.
+    if config.get("twin") in (False, "none"):
         yield "There was no twin, so neither the gain nor whether growing paid is known."

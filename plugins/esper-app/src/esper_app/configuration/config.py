@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
@@ -16,6 +17,30 @@ from esper_core.tolaria.config import OptimizerConfig
 from esper_runs.run_directory import RUNS
 
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
+
+
+class Twin(StrEnum):
+    """Which controls that never grow are trained beside a run.
+
+    ``NONE``: none. ``EPOCHS``: one for as many epochs. ``COMPUTE``: one with as many training FLOPs. ``BOTH``: both.
+    """
+
+    NONE = "none"
+    EPOCHS = "epochs"
+    COMPUTE = "compute"
+    BOTH = "both"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Twin | None":
+        """Before there were several, it was true or false."""
+        return cls.EPOCHS if value is True else cls.NONE if value is False else None
+
+
+def _check_twin(_: Any, attribute: "Attribute[Any]", value: Twin) -> None:
+    if value in (Twin.COMPUTE, Twin.BOTH):
+        raise ValueError(
+            f"'{attribute.name}' cannot be \"{value}\" yet: only the control of equal epochs can be trained"
+        )
 
 
 def _check_unique(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
@@ -173,7 +198,8 @@ class RunSettings:
         batch_size: samples in a training batch.
         name: the run's name and directory; None: the task's name and the next free number.
         runs: the directory that holds the runs.
-        twin: train a twin that never grows as the control.
+        twin: ``epochs`` trains a twin that never grows, for as many epochs, as the control; ``none`` does not.
+            ``compute`` (a twin with as many training FLOPs) and ``both`` are not available yet.
         threads: intra-op threads for each growing host; other counts give other bits.
         device: where the tensors live: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``.
         telemetry: ``off``, ``minimal``, ``normal`` or ``debug``.
@@ -184,7 +210,7 @@ class RunSettings:
     batch_size: int = field(default=64, validator=_POSITIVE)
     name: str | None = field(default=None, validator=validators.optional(_check_run_name))
     runs: str = RUNS
-    twin: bool = True
+    twin: Twin = field(default=Twin.EPOCHS, validator=_check_twin)
     threads: int = field(default=1, validator=_POSITIVE)
     device: str = field(default="cpu", validator=validators.matches_re(r"cpu|(cuda|xpu)(:\d+)?|mps"))
     telemetry: Level = Level.NORMAL

@@ -144,9 +144,11 @@ class _Reader:
 
     def rewards(self) -> RewardsConfig:
         table = self.table("rewards")
-        self.refuse_unknown("rewards", table, ["terms"])
+        self.refuse_unknown("rewards", table, ["terms", "gamma"])
         terms = self.build(tuple[dict[str, Any], ...], table.get("terms", []), "rewards.terms")
-        return RewardsConfig(terms=tuple(self.term(term, f"rewards.terms[{i}]") for i, term in enumerate(terms)))
+        built = tuple(self.term(term, f"rewards.terms[{i}]") for i, term in enumerate(terms))
+        rest = {key: value for key, value in table.items() if key != "terms"}
+        return attrs.evolve(self.build(RewardsConfig, rest, "rewards"), terms=built)
 
     def term(self, table: Mapping[str, Any], path: str) -> RewardTermConfig:
         common = {"name", "weight"}

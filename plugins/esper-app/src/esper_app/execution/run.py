@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from esper_app.configuration.config import RunConfig
+from esper_app.configuration.config import RunConfig, Twin
 from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.execution.assembly import Assembly, assemble, build_sinks
-from esper_app.execution.checkpoint import FOLDER, Checkpoint, load_checkpoint, save_checkpoint
-from esper_app.execution.checkpoint_schedule import CheckpointSchedule
+from esper_app.execution.checkpoint import Checkpoint, load_checkpoint
 from esper_app.execution.host_builder import RunHostBuilder
 from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_network
 from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
 from esper_app.execution.run_lock import exclusive
+from esper_app.execution.saver import Saver
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.executors import HostBuilder
@@ -155,7 +155,7 @@ class _Parts:
             assembly=assembly,
             context=context,
             rollout=_rollout(assembly, build, context, GROWN),
-            twin=_rollout(assembly, build, context, TWIN) if config.twin else None,
+            twin=_rollout(assembly, build, context, TWIN) if config.twin is Twin.EPOCHS else None,
             watch=watch,
         )
 
@@ -164,7 +164,8 @@ class _Parts:
         return (self.rollout,) if self.twin is None else (self.rollout, self.twin)
 
     def checkpoint(self, epoch: int) -> Checkpoint:
-        """Return the run as it stands before `epoch`."""
+        """Return the run as it stands before `epoch`; what it has said is with the sinks by then."""
+        self.context.hub.flush()
         return Checkpoint(
             epoch=epoch,
             hosts={
@@ -193,7 +194,7 @@ class _Parts:
 
 def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     config, context, watch = parts.assembly.config, parts.context, parts.watch
-    saver, began = _Saver(parts, directory, first), perf_counter()
+    saver, began = Saver(directory, config.checkpoints, parts.checkpoint, first=first), perf_counter()
 
     def after_epoch(epoch: int) -> None:
         if watch is not None:
@@ -218,35 +219,6 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     # Last, and once: a run that has a result is over, whatever becomes of the process.
     directory.write_json(RESULT, result)
     return FinishedRun(directory=directory, result=result)
-
-
-class _Saver:
-    """Saves a run now and then, and at its end."""
-
-    def __init__(self, parts: _Parts, directory: RunDirectory, first: int) -> None:
-        self._parts = parts
-        self._folder = directory.path / FOLDER
-        self._config = parts.assembly.config.checkpoints
-        self._schedule = CheckpointSchedule(self._config)
-        self._epoch = self._saved = first
-
-    def after_epoch(self, epoch: int) -> None:
-        """Save if it is time."""
-        self._epoch = epoch + 1
-        if self._schedule.due(epoch):
-            self._save()
-
-    def at_the_end(self) -> None:
-        """Save what has come since the newest checkpoint: a run that was interrupted goes on from here."""
-        if self._schedule.wanted and self._saved < self._epoch:
-            self._save()
-
-    def _save(self) -> None:
-        began = perf_counter()
-        self._parts.context.hub.flush()
-        save_checkpoint(self._folder, self._parts.checkpoint(self._epoch), keep=self._config.keep)
-        self._saved = self._epoch
-        self._schedule.saved(perf_counter() - began)
 
 
 def _assemble(config: RunConfig, plugins: PluginSet, watch: Watch | None) -> Assembly:
