@@ -34,6 +34,7 @@ from esper_core.leyline.observation import (
 from esper_core.leyline.protocols import (
     Actor,
     DataShape,
+    Evaluator,
     Gate,
     HostBuild,
     Learner,
@@ -52,6 +53,7 @@ from esper_core.leyline.reports import ApplyReport, FieldReport, FinalReport, Ho
 from esper_core.leyline.sites import Layout, Site, SiteRequest
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
 from esper_core.leyline.streams import derive_seed
+from esper_core.leyline.vital_signs import VitalSigns, Vote
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
 from esper_core.tamiyo.schema import ObservationSchema, differences
@@ -73,6 +75,7 @@ __all__ = [
     "Ended",
     "EpochMetrics",
     "EsperError",
+    "Evaluator",
     "Event",
     "EventKind",
     "Evidence",
@@ -126,6 +129,8 @@ __all__ = [
     "Trajectory",
     "Transition",
     "Verdict",
+    "VitalSigns",
+    "Vote",
     "derive_seed",
     "did_you_mean",
     "differences",

@@ -133,11 +133,11 @@ class RegistrationSpecs:
 
     @hookspec
     def esper_evaluators(self) -> Iterable[EvaluatorSpec]:
-        """Offer evaluators, which vote on commands.
+        """Offer evaluators, which vote on hosts for the governor.
 
         >>> @hookimpl
         ... def esper_evaluators():
-        ...     yield EvaluatorSpec(name="calm", summary="Vetoes after a spike.", factory="my_evaluator.module:Calm")
+        ...     yield EvaluatorSpec(name="calm", summary="Objects to a spike.", factory="my_evaluator.module:Calm")
         """
         raise AssertionError("a specification is never called")
 

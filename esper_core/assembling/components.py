@@ -10,14 +10,17 @@ from esper_core.assembling.recipes import recipe
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.protocols import Actor, Gate, Sink
-from esper_core.leyline.specs import BlueprintSpec, PolicySpec, SinkSpec
+from esper_core.leyline.protocols import Actor, Evaluator, Gate, Sink
+from esper_core.leyline.specs import BlueprintSpec, EvaluatorSpec, PolicySpec, SinkSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import build_config, resolve
 from esper_core.plugins.standard import standard_blueprints
 from esper_core.tamiyo.policy import Policy
+
+#: Votes for the governor where nothing is named, if it is installed.
+STANDARD_EVALUATOR = "loss-anomaly"
 
 
 @frozen(kw_only=True)
@@ -27,6 +30,7 @@ class Components:
     Attributes:
         recipes: the catalogue.
         gates: the gate set.
+        evaluators: vote for the governor, by name.
         policy: decides.
         sinks: where events go, by name.
         used: the components of plugins among them.
@@ -35,6 +39,7 @@ class Components:
 
     recipes: Mapping[str, Recipe]
     gates: Mapping[GateLevel, Gate]
+    evaluators: Mapping[str, Evaluator]
     policy: Policy
     sinks: Mapping[str, Sink]
     used: tuple[Registered, ...]
@@ -103,26 +108,38 @@ class ComponentBuilder:
         title = f"{registered.spec.name} ({registered.origin.title})"
         return Policy(actor=actor, name=title, capabilities=registered.spec.capabilities)
 
+    def evaluators(self, evaluators: Sequence[Any] | None) -> dict[str, Evaluator]:
+        """Build the governor's evaluators; None: the standard one where it is installed. Raises as `sinks`."""
+        if evaluators is None:
+            evaluators = [*{STANDARD_EVALUATOR}.intersection(self.plugins.registry.names(EvaluatorSpec.kind))]
+        return self._several("evaluators", EvaluatorSpec.kind, Evaluator, evaluators)
+
     def sinks(self, sinks: Sequence[Any]) -> dict[str, Sink]:
         """Build sinks by name, or with options; sinks that are built are taken as they are.
 
         Raises:
             EsperError: E204 for an unknown name, E201 and E202 for options, E202 for what is not a sink.
         """
-        built: dict[str, Sink] = {}
-        given: dict[str, dict[str, Any]] = {}
-        for index, item in enumerate(sinks):
-            if isinstance(item, Sink):
+        return self._several("sinks", SinkSpec.kind, Sink, sinks)
+
+    def _several(self, word: str, kind: str, protocol: type, chosen: Sequence[Any]) -> dict[str, Any]:
+        place: Any = self.plugins.registry.kind(kind).section
+        built: dict[str, Any] = {}
+        given: dict[str, Any] = {}
+        for index, item in enumerate(chosen):
+            if isinstance(item, protocol):
                 built[f"{type(item).__name__} {index + 1}"] = item
                 continue
-            name, options = named(item, "sinks")
+            name, options = named(item, word)
             if name in built:
-                raise EsperError("E202", f'sink "{name}" is named twice', where="grow(sinks=...)", fix="name it once")
-            registered = self.plugins.registry.get(SinkSpec.kind, name)
+                raise EsperError(
+                    "E202", f'{kind} "{name}" is named twice', where=f"grow({word}=...)", fix="name it once"
+                )
+            registered = self.plugins.registry.get(kind, name)
             self.used.append(registered)
-            built[name] = resolve(registered)(build_config(registered, options, path=f"sinks.{name}"))
+            built[name] = resolve(registered)(build_config(registered, options, path=f"{place.name}.{name}"))
             given[name] = options
-        self.config["sinks"] = {"names": [*built], **given}
+        self.config[place.name] = {place.named_at.rpartition(".")[2]: [*built], **given}
         return built
 
 
@@ -131,6 +148,7 @@ def build_components(
     *,
     blueprints: Sequence[str] | Mapping[str, Options] | None,
     gates: str | Options,
+    evaluators: Sequence[Any] | None,
     policy: str | Options | Actor | Policy,
     sinks: Sequence[Any],
 ) -> Components:
@@ -157,6 +175,7 @@ def build_components(
     return Components(
         recipes=recipes,
         gates=checks,
+        evaluators=builder.evaluators(evaluators),
         policy=chosen,
         sinks=builder.sinks(sinks),
         used=tuple(builder.used),

@@ -19,7 +19,7 @@ from esper_core.kasmina.schedulers import follow, peak_lr
 from esper_core.kasmina.site_requests import site_requests
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.protocols import Actor, Sink
+from esper_core.leyline.protocols import Actor, Evaluator, Sink
 from esper_core.leyline.records import plain
 from esper_core.leyline.sites import SiteRequest
 from esper_core.plugins.loader import load_plugins
@@ -39,6 +39,7 @@ def grow(
     policy: str | Options | Actor | Policy = "heuristic",
     blueprints: Sequence[str] | Mapping[str, Options] | None = None,
     gates: str | Options = "standard",
+    evaluators: Sequence[str | Options | Evaluator] | None = None,
     settings: Options | GrowSettings | None = None,
     seed: int = 0,
     sinks: Sequence[str | Options | Sink] = (),
@@ -61,6 +62,8 @@ def grow(
         blueprints: the catalogue, in order: names, or a mapping from names to options; None: those of
             `esper-standard`.
         gates: the gate set, with options of its gates by level.
+        evaluators: vote on the network after every epoch, for the governor: by name, with options, or built; None:
+            ``loss-anomaly`` where it is installed. A loss that is not finite stops the growing in any case.
         settings: `lifecycle`, `limits`, `optimizer` (learning rates of seeds) and `random_guess_loss`; see
             `GrowSettings`.
         seed: of everything random about the seeds.
@@ -80,7 +83,9 @@ def grow(
     plugins = load_plugins() if plugins is None else plugins
     if run_directory is not None and not any(_is_event_log(sink) for sink in sinks):
         sinks = [*sinks, "jsonl"]
-    parts = build_components(plugins, blueprints=blueprints, gates=gates, policy=policy, sinks=sinks)
+    parts = build_components(
+        plugins, blueprints=blueprints, gates=gates, evaluators=evaluators, policy=policy, sinks=sinks
+    )
     requests = site_requests(model, sites, plugins)
     record = RunRecord(
         name=type(getattr(model, "_orig_mod", model)).__name__,

@@ -22,6 +22,7 @@ from esper_core.leyline.records import with_numbers
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
+from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.user_data import Batches, Loss, Metric
 from esper_core.tolaria.user_host import UserHost
@@ -249,8 +250,8 @@ class GrowthHandle:
             plan.seed,
             plan.seed_rate,
         )
-        guess = plan.settings.random_guess_loss or 0.0
-        grower = Grower(_HOST, growth, limits=plan.settings.limits, random_guess_loss=guess)
+        governor = Governor(plan.settings.random_guess_loss or 0.0, parts.evaluators)
+        grower = Grower(_HOST, growth, governor, plan.settings.limits)
         self._session = GrowSession(UserHost(grower, self.epochs), plan, self._record)
         self._hooks.grower = grower
 

@@ -12,6 +12,7 @@ from esper_core.leyline.evidence import Evidence, GateResult, SeedEvidence
 from esper_core.leyline.learning import Decision, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import Capability, as_capabilities
+from esper_core.leyline.vital_signs import VitalSigns, Vote
 
 if TYPE_CHECKING:
     import torch
@@ -149,6 +150,15 @@ class Gate(Protocol):
 
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
         """Judge one seed on what was measured."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Pure, deterministic, and defined for whatever was measured, missing figures and NaN included."""
+
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        """Vote on a host after an epoch."""
         ...
 
 

@@ -207,7 +207,7 @@ class ExecutorSpec(ComponentSpec):
 
 
 class EvaluatorSpec(ComponentSpec):
-    """Votes on a command before the governor lets it pass. ``factory(config) -> Evaluator``."""
+    """Votes, after every epoch, on how far the governor may trust a host. ``factory(config) -> Evaluator``."""
 
     __slots__ = ()
     kind = "evaluator"

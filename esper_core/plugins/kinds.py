@@ -21,6 +21,7 @@ from esper_core.leyline.specs import (
 _BLUEPRINTS = Section(named_at="policy.blueprints", options_at="[blueprints.{name}]", several=True)
 _GATES = Section(named_at="gates.name", options_at="[gates.{level}]", several=False)
 _REWARDS = Section(named_at="rewards.terms", options_at="[[rewards.terms]]", several=True)
+_GOVERNOR = Section(named_at="governor.evaluators", options_at="[governor.{name}]", several=True)
 _UNUSED = "no run uses it yet"
 
 
@@ -65,6 +66,6 @@ KINDS: tuple[PluginKind, ...] = (
         "executor_checks",
         provisional="one executor uses it so far",
     ),
-    _row(EvaluatorSpec, "esper_evaluators", "evaluator", "Evaluator", provisional=_UNUSED),
+    _row(EvaluatorSpec, "esper_evaluators", "evaluator", "Evaluator", _GOVERNOR, "evaluator_checks"),
     _row(DiagnosticSpec, "esper_diagnostics", "diagnostic", "Diagnostic", provisional=_UNUSED),
 )

@@ -1,86 +1,109 @@
 """The governor: watches a host's vital signs, and allows or denies every structural change. Nothing switches it off."""
 
+from collections.abc import Iterable, Mapping
 from math import isfinite
+from typing import Any
 
-from attrs import define, field
+from attrs import asdict, define, evolve, field
 
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Verdict
-from esper_core.leyline.evidence import EpochMetrics
+from esper_core.leyline.evidence import EpochMetrics, Evidence
+from esper_core.leyline.protocols import Evaluator
+from esper_core.leyline.vital_signs import VitalSigns, Vote
 
-#: A validation loss this many times above the best so far, random guessing's and the floor is an anomaly.
-ANOMALY_FACTOR = 3.0
-#: So many anomalous epochs in a row are a divergence, and so many normal ones are a recovery.
-PATIENCE_EPOCHS = 3
-#: Where random guessing's loss is not known, no loss below this share of the first one is taken for an anomaly.
-FLOOR_SHARE = 0.1
+#: A stopped host that is trained all the same is normal again after this many normal epochs in a row.
+RECOVERY_EPOCHS = 3
 
 #: Samples that are named at most.
 _NAMED = 5
+
+
+@define(kw_only=True)
+class GovernorMemory:
+    """All that is remembered of earlier epochs: evaluators remember nothing.
+
+    Attributes:
+        first_loss: the first validation loss; None before it.
+        best_loss: the lowest validation loss so far.
+        objections: by evaluator, in how many epochs in a row it has not voted ``NORMAL``.
+        recovered: normal epochs in a row since the host was stopped.
+    """
+
+    first_loss: float | None = None
+    best_loss: float = float("inf")
+    objections: dict[str, int] = field(factory=dict)
+    recovered: int = 0
 
 
 @define
 class Governor:
     """The authority over one host.
 
-    A loss that is not finite stops the host at once. An anomalous validation loss makes the governor conservative: it
-    denies what adds structure until the loss is normal again, and stops the host if that takes too long. A host that
-    is trained all the same, in a loop of the user's own, is normal again after as many normal epochs.
+    A loss that is not finite stops the host at once. In every other epoch with a validation loss the evaluators vote,
+    and the strictest vote decides: a conservative governor denies what adds structure until the votes are normal again.
+    A host that is trained all the same after it was stopped, in a loop of the user's own, is normal again after some
+    normal epochs.
 
     Attributes:
         random_guess_loss: loss of a model that knows nothing, in nats; 0 where that is not known.
+        evaluators: vote on the host, by name.
         mode: normal, conservative or stopped.
         reason: why the mode is not normal.
-        best_loss, first_loss: the lowest validation loss so far, and the first.
-        anomalies: anomalous epochs in a row.
-        recovered: normal epochs in a row since the host was stopped.
+        memory: what is remembered of earlier epochs.
     """
 
     random_guess_loss: float
+    evaluators: Mapping[str, Evaluator] = field(factory=dict)
     mode: GovernorMode = GovernorMode.NORMAL
     reason: str = ""
-    best_loss: float = float("inf")
-    first_loss: float = 0.0
-    anomalies: int = field(default=0)
-    recovered: int = field(default=0)
+    memory: GovernorMemory = field(factory=GovernorMemory)
 
-    def observe(self, train: EpochMetrics, validation: EpochMetrics) -> None:
-        """Take in an epoch's metrics and choose the mode. Metrics of no samples are no measurement."""
-        for name, metrics in (("training", train), ("validation", validation)):
+    def observe(self, evidence: Evidence) -> None:
+        """Take in an epoch's evidence and choose the mode. Metrics of no samples are no measurement."""
+        for name, metrics in (("training", evidence.train), ("validation", evidence.validation)):
             if metrics.samples and not isfinite(metrics.loss):
                 why = f"the {name} loss is {metrics.loss}{_which(metrics)}"
-                self.mode, self.reason, self.recovered = GovernorMode.STOPPED, why, 0
+                self.mode, self.reason, self.memory.recovered = GovernorMode.STOPPED, why, 0
                 return
-        if not validation.samples:
-            return
-        loss = validation.loss
-        self.first_loss = self.first_loss or loss
-        limit = ANOMALY_FACTOR * max(min(self.best_loss, loss), self.random_guess_loss or FLOOR_SHARE * self.first_loss)
-        self.best_loss = min(self.best_loss, loss)
-        if loss > limit:
-            self._anomaly(f"the validation loss is {loss:.3g}, above {limit:.3g}")
-        else:
-            self._normal()
-
-    def _normal(self) -> None:
-        self.anomalies = 0
-        if self.mode is GovernorMode.STOPPED:
-            self.recovered += 1
-            if self.recovered < PATIENCE_EPOCHS:
-                return
-        self.mode, self.reason, self.recovered = GovernorMode.NORMAL, "", 0
-
-    def _anomaly(self, why: str) -> None:
-        self.anomalies += 1
-        self.recovered = 0
-        if self.mode is GovernorMode.STOPPED:
-            return
-        self.reason = f"{why}, for {self.anomalies} epochs"
-        diverged = self.anomalies >= PATIENCE_EPOCHS
-        self.mode = GovernorMode.STOPPED if diverged else GovernorMode.CONSERVATIVE
+        if evidence.validation.samples:
+            self._follow(strictest(self._votes(evidence)))
 
     def review(self, action: Action, masks: ActionMasks) -> Verdict:
         """Allow or deny an action. WAIT is always allowed, and a cull as long as it is possible."""
         return Verdict(action_id=action.id, allowed=not (why := self._objection(action, masks)), reason=why)
+
+    def record(self) -> dict[str, Any]:
+        """Return its mode and memory as plain data."""
+        return {"mode": self.mode.value, "reason": self.reason, "memory": asdict(self.memory)}
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Go on from a record."""
+        self.mode, self.reason = GovernorMode(record["mode"]), record["reason"]
+        self.memory = GovernorMemory(**{**record["memory"], "objections": dict(record["memory"]["objections"])})
+
+    def _follow(self, vote: Vote) -> None:
+        if self.mode is GovernorMode.STOPPED:
+            self.memory.recovered = self.memory.recovered + 1 if vote.mode is GovernorMode.NORMAL else 0
+            if self.memory.recovered < RECOVERY_EPOCHS:
+                return
+        self.mode, self.reason, self.memory.recovered = vote.mode, vote.reason, 0
+
+    def _votes(self, evidence: Evidence) -> list[Vote]:
+        memory, loss = self.memory, evidence.validation.loss
+        memory.first_loss = loss if memory.first_loss is None else memory.first_loss
+        memory.best_loss = min(memory.best_loss, loss)
+        signs = VitalSigns(
+            evidence=evidence,
+            first_loss=memory.first_loss,
+            best_loss=memory.best_loss,
+            random_guess_loss=self.random_guess_loss or None,
+        )
+        votes = []
+        for name, evaluator in self.evaluators.items():
+            objections = memory.objections.get(name, 0)
+            votes.append(_ask(name, evaluator, evolve(signs, objections=objections)))
+            memory.objections[name] = 0 if votes[-1].mode is GovernorMode.NORMAL else objections + 1
+        return votes
 
     def _objection(self, action: Action, masks: ActionMasks) -> str:
         if action.op is Op.WAIT:
@@ -92,6 +115,24 @@ class Governor:
             blueprint = f" {action.blueprint}" if action.blueprint else ""
             return f"impossible: {action.op.name}{blueprint} at {action.slot} as the slots stand"
         return ""
+
+
+def strictest(votes: Iterable[Vote]) -> Vote:
+    """Return the vote that decides: the strictest mode, with the reasons of all objections; normal without any vote."""
+    objections = [vote for vote in votes if vote.mode is not GovernorMode.NORMAL]
+    mode = max((vote.mode for vote in objections), key=[*GovernorMode].index, default=GovernorMode.NORMAL)
+    return Vote(mode=mode, reason="; ".join(vote.reason for vote in objections))
+
+
+def _ask(name: str, evaluator: Evaluator, signs: VitalSigns) -> Vote:
+    """An evaluator that fails has not said that the host is well."""
+    try:
+        if not isinstance(vote := evaluator.evaluate(signs), Vote):
+            raise TypeError(f"it gave {vote!r:.80} for a vote")
+    except Exception as error:  # whatever a third party's evaluator raises: a safeguard must not end the run
+        why = f'evaluator "{name}" failed: {type(error).__name__}: {error}'
+        vote = Vote(mode=GovernorMode.CONSERVATIVE, reason=why)
+    return vote
 
 
 def _which(metrics: EpochMetrics) -> str:

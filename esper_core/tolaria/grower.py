@@ -5,7 +5,7 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
-from attrs import asdict, evolve
+from attrs import evolve
 
 from esper_core.kasmina.cost import parameter_count, seed_cost
 from esper_core.kasmina.gated import Share
@@ -33,8 +33,8 @@ class Grower:
     Args:
         name: the host's name in the run.
         growth: its slots and seeds.
+        governor: the authority over it.
         limits: how far it may grow.
-        random_guess_loss: loss of a model that knows nothing, in nats; 0 where that is not known.
         fixed_batch: the host depends on its batch, so that no measurement may add to it.
 
     Attributes:
@@ -45,11 +45,11 @@ class Grower:
     """
 
     def __init__(
-        self, name: str, growth: Growth, *, limits: GrowthLimits, random_guess_loss: float, fixed_batch: bool = False
+        self, name: str, growth: Growth, governor: Governor, limits: GrowthLimits, *, fixed_batch: bool = False
     ) -> None:
         self.name = name
         self.growth = growth
-        self.governor = Governor(random_guess_loss)
+        self.governor = governor
         self.forks = ForkMap(fixed_batch=fixed_batch)
         self.epoch = 0
         self.gradients = GradientWatch(growth)
@@ -143,7 +143,7 @@ class Grower:
         accuracy = evidence.validation.accuracy
         gates = self.growth.judge(evidence.seeds, accuracy if isfinite(accuracy) else None)
         self._evidence = evolve(evidence, gates=gates)
-        self.governor.observe(evidence.train, evidence.validation)
+        self.governor.observe(self._evidence)
         self.epoch += 1
         return self.report()
 
@@ -188,7 +188,7 @@ class Grower:
             "growth": growth_record(self.growth),
             "compute": plain(self.compute),
             "transitions": plain(self._transitions),
-            "governor": {**asdict(self.governor), "mode": self.governor.mode.value},
+            "governor": self.governor.record(),
         }
 
     def restore(self, record: Mapping[str, Any]) -> None:
@@ -200,8 +200,7 @@ class Grower:
         restore_growth(self.growth, record["growth"])
         self.epoch = record["epoch"]
         self.compute = structure(Compute, dict(record["compute"]))
-        governor = dict(record["governor"])
-        self.governor = Governor(**{**governor, "mode": GovernorMode(governor["mode"])})
+        self.governor.restore(record["governor"])
         self.gradients = GradientWatch(self.growth)
         self._evidence = None
         self._transitions = tuple(structure(Transition, dict(saved)) for saved in record.get("transitions", ()))

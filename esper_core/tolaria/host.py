@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.growth import Growth
@@ -17,7 +17,7 @@ from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.actions import Action
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.evidence import EpochMetrics, Evidence
-from esper_core.leyline.protocols import Gate, HostBuild, Splits, Task
+from esper_core.leyline.protocols import Evaluator, Gate, HostBuild, Splits, Task
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.leyline.specs import Capability
 from esper_core.leyline.stages import GateLevel
@@ -26,6 +26,7 @@ from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.data import BatchStream
 from esper_core.tolaria.flops import FlopsMeter
+from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.measuring import measure
 from esper_core.tolaria.rates import LearningRates, build_optimizer
@@ -48,6 +49,7 @@ class HostPlan:
         optimizer: optimizer and learning rates.
         epochs, batch_size: of the training.
         seed: of initial weights, data order, and everything else that is random. Hosts of a round share it.
+        evaluators: vote on the host, by name.
         capabilities: of the network's descriptor; those of the build add to them.
     """
 
@@ -63,6 +65,7 @@ class HostPlan:
     epochs: int
     batch_size: int
     seed: int
+    evaluators: Mapping[str, Evaluator] = field(factory=dict)
     capabilities: frozenset[Capability] = frozenset()
 
     @property
@@ -102,8 +105,8 @@ class GrowingHost:
         self.grower = Grower(
             plan.name,
             growth,
-            limits=plan.limits,
-            random_guess_loss=plan.task.random_guess_loss,
+            Governor(plan.task.random_guess_loss, plan.evaluators),
+            plan.limits,
             fixed_batch=Capability.FIXED_BATCH in plan.capabilities | build.capabilities,
         )
         self._flops = FlopsMeter(self.grower, plan.splits.train.inputs[0])

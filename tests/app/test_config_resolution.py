@@ -10,7 +10,15 @@ from esper_app.configuration.layers import Origin
 from esper_app.configuration.resolve import ResolvedConfig, resolve_config
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.events import Level
-from esper_core.leyline.specs import BlueprintSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
+from esper_core.leyline.specs import (
+    BlueprintSpec,
+    EvaluatorSpec,
+    HostSpec,
+    PolicySpec,
+    RewardTermSpec,
+    SinkSpec,
+    TaskSpec,
+)
 from esper_core.leyline.stages import GateLevel, Incubation
 from esper_core.plugins.kinds import KINDS
 from esper_core.tolaria.config import OptimizerName
@@ -58,6 +66,7 @@ CLASSES: Mapping[str, Mapping[str, type | None]] = {
     HostSpec.kind: {"cnn": CnnOptions, "mlp": MlpOptions, "clash": ClashingOptions},
     PolicySpec.kind: {"heuristic": HeuristicOptions, "null": None},
     SinkSpec.kind: {"console": None, "jsonl": JsonlOptions},
+    EvaluatorSpec.kind: {"loss-anomaly": MarginOptions, "calm": None},
     BlueprintSpec.kind: {"noop": NoopOptions, "conv-light": None},
     RewardTermSpec.kind: {"rent": MarginOptions},
 }
@@ -145,6 +154,14 @@ def test_other_sinks_discard_the_options_of_those_that_are_gone() -> None:
     assert sinks.options == {"console": {}}
 
 
+def test_evaluators_have_options_by_name_and_others_discard_those_that_are_gone() -> None:
+    file = {"governor": {"loss-anomaly": {"margin": 0.5}}}
+    governor = resolve(file).config.governor
+    assert (governor.evaluators, governor.options) == (("loss-anomaly",), {"loss-anomaly": {"margin": 0.5}})
+    assert resolve(file, governor={"evaluators": ["calm"]}).config.governor.options == {"calm": {}}
+    assert resolve(governor={"evaluators": []}).config.tree()["governor"] == {"evaluators": []}
+
+
 def test_reward_terms_carry_weight_and_options() -> None:
     config = resolve({"rewards": {"terms": [{"name": "rent", "margin": 2}, {"name": "rent", "weight": 0.5}]}}).config
     assert config.rewards.terms == (
@@ -172,6 +189,9 @@ def test_blueprints_of_the_catalogue_have_complete_options() -> None:
         ({"gates": {"G5": {"margins": 1}}}, "gates.G5.margins", "margin"),
         ({"gates": {"G0": {"margin": 1}}}, "gates.G0.margin", "none is known"),
         ({"sinks": {"jsonll": {}}}, "sinks.jsonll", "jsonl"),
+        ({"governor": {"loss-anomali": {}}}, "governor.loss-anomali", "loss-anomaly"),
+        ({"governor": {"loss-anomaly": {"margins": 1}}}, "governor.loss-anomaly.margins", "margin"),
+        ({"governor": {"names": ["calm"]}}, "governor.names", "evaluators"),
         ({"sinks": {"jsonl": {"paths": "x"}}}, "sinks.jsonl.paths", "path"),
         ({"rewards": {"term": []}}, "rewards.term", "terms"),
         ({"rewards": {"terms": [{"name": "rent", "wight": 1}]}}, "rewards.terms[0].wight", "weight"),
@@ -240,6 +260,8 @@ def test_a_control_that_cannot_be_trained_yet_is_refused_by_name(twin):
         ({"rewards": {"gamma": 0}}, "rewards.gamma"),
         ({"sinks": {"names": "jsonl"}}, "sinks.names"),
         ({"sinks": {"names": ["jsonl", "jsonl"]}}, "sinks.names"),
+        ({"governor": {"evaluators": "calm"}}, "governor.evaluators"),
+        ({"governor": {"evaluators": ["calm", "calm"]}}, "governor.evaluators"),
         ({"plugins": {"disable": "x"}}, "plugins.disable"),
     ],
 )
@@ -260,6 +282,7 @@ def test_bad_values_are_refused_with_path_and_place(data: dict[str, Any], path: 
         {"blueprints": {"x": {}}},
         {"gates": {"name": "x"}},
         {"sinks": {"names": ["x"]}},
+        {"governor": {"evaluators": ["x"]}},
         {"rewards": {"terms": [{"name": "x"}]}},
     ],
 )

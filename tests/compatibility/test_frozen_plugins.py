@@ -35,6 +35,7 @@ DIGESTS = {
     "v1_reward_term.py": "3063f5edf5341d04ae0dbf50f1ca18e9f6eb2ec46c783841175d4cd3e1775e41",
     "v1_sink.py": "e714c1d916fa01779cb965b84b9a8f76858724afad8ed74a4412a4073454336b",
     "v1_task.py": "c535fc8bd0db98a17958fec79624a6152f00754f3c0f52311826b920980f2364",
+    "v2_evaluator.py": "1af28da8e2edd7df3082c65ac789ff07c1fd53bedab2a0810a216a8d888b0ec2",
     "v2_policy.py": "5d8ddfed2b9d3ffcceac6e06162213ba925860d96278d1aa6258afb67408dd6e",
     "v2_reward_term.py": "9e27c39c7a0988fa6b3f18c5fc9c79bca4f3197395679f98faf23c76a92f5a83",
 }
@@ -123,6 +124,7 @@ SETTINGS = (
     'policy.blueprints=["v1"]',
     "gates.name=v1",
     'rewards.terms=[{name="v2"}]',
+    'governor.evaluators=["v2"]',
     'sinks.names=["v1"]',
     "lifecycle.ramp_epochs=1",
 )

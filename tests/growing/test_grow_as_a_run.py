@@ -22,6 +22,7 @@ from esper_core.leyline.protocols import HostBuild, Split, Splits
 from esper_core.leyline.records import to_json
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.stages import Blend, Stage
+from esper_core.leyline.vital_signs import Vote
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.selection import Selection
 from esper_core.simic.loop import run_round
@@ -243,6 +244,56 @@ def test_costs_of_seeds_are_counted_once(monkeypatch):
     handle = grow(settings={"limits": {"max_growth_ratio": 9.0}}, policy={"name": "null"})
     train(handle)
     assert len(counted) == 2  # a seed of the one blueprint, and a share
+
+
+def mode_after_a_jump(**changes):
+    """What the governor thinks of a loss that is far above the first one."""
+    handle = grow(**changes)
+    train(handle, until=1)
+    with torch.no_grad():
+        handle.model.head.weight.mul_(60.0)
+    steps(handle, end=0)
+    handle.epoch_end([data(99)], cross_entropy)
+    return handle._session.host.grower.governor.mode
+
+
+class Strict:
+    def evaluate(self, signs):
+        return Vote(mode=GovernorMode.CONSERVATIVE, reason="as a test")
+
+
+@pytest.mark.parametrize(
+    ("evaluators", "mode"),
+    [
+        (None, GovernorMode.CONSERVATIVE),
+        (["loss-anomaly"], GovernorMode.CONSERVATIVE),
+        ([], GovernorMode.NORMAL),
+        ([{"name": "loss-anomaly", "factor": 1e6}], GovernorMode.NORMAL),
+        ([{"name": "loss-anomaly", "factor": 1e6}, Strict()], GovernorMode.CONSERVATIVE),
+    ],
+)
+def test_evaluators_vote_in_a_loop_of_the_users_own_too(evaluators, mode):
+    assert mode_after_a_jump(evaluators=evaluators) is mode
+
+
+def test_without_the_standard_evaluator_the_governor_knows_its_own_rule_alone():
+    plugins = load_plugins(Selection(wanted=("none", "blueprint-mlp", "gates-standard")))
+    assert mode_after_a_jump(plugins=plugins) is GovernorMode.NORMAL
+
+
+@pytest.mark.parametrize(
+    ("evaluators", "code", "words"),
+    [
+        (["loss-anomali"], "E204", "loss-anomaly"),
+        (["loss-anomaly", "loss-anomaly"], "E202", 'evaluator "loss-anomaly" is named twice'),
+        ([{"name": "loss-anomaly", "faktor": 2}], "E201", "governor.loss-anomaly.faktor"),
+        ([3], "E202", "evaluators"),
+    ],
+)
+def test_an_evaluator_that_is_wrongly_given_is_refused(evaluators, code, words):
+    with pytest.raises(EsperError, match=words) as caught:
+        grow(evaluators=evaluators)
+    assert caught.value.code == code
 
 
 def test_the_governor_knows_the_loss_of_guessing_where_it_is_told():

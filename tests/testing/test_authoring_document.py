@@ -11,7 +11,7 @@ from esper_testing import CHECKS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "authoring.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
-NAMED = re.compile(r"`((?:plugin|component|host|blueprint|gate|reward-term|policy|sink|task)-[a-z-]+)`")
+NAMED = re.compile(r"`((?:plugin|component|host|blueprint|gate|evaluator|reward-term|policy|sink|task)-[a-z-]+)`")
 every_kind = pytest.mark.parametrize("kind", [it for it in KINDS if not it.provisional], ids=lambda it: it.name)
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from esper_testing.all_checks import CHECKS
     from esper_testing.blueprint_subject import BlueprintSubject
     from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable
+    from esper_testing.evaluator_checks import EvaluatorSubject
     from esper_testing.executor_checks import ExecutorSubject
     from esper_testing.gate_subject import GateSubject
     from esper_testing.host_subject import HostSubject
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from esper_testing.sink_subject import SinkSubject
     from esper_testing.suites import (
         BlueprintSuite,
+        EvaluatorSuite,
         ExecutorSuite,
         GateSuite,
         HostSuite,
@@ -37,6 +39,8 @@ _MODULES = {
     "Check": "check",
     "CheckFailure": "check",
     "CheckLevel": "check",
+    "EvaluatorSubject": "evaluator_checks",
+    "EvaluatorSuite": "suites",
     "ExecutorSubject": "executor_checks",
     "ExecutorSuite": "suites",
     "GateSubject": "gate_subject",
@@ -71,6 +75,8 @@ __all__ = [
     "Check",
     "CheckFailure",
     "CheckLevel",
+    "EvaluatorSubject",
+    "EvaluatorSuite",
     "ExecutorSubject",
     "ExecutorSuite",
     "GateSubject",

@@ -24,6 +24,7 @@ from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import (
     BlueprintSpec,
     ComponentSpec,
+    EvaluatorSpec,
     ExecutorSpec,
     GateSpec,
     HostSpec,
@@ -32,11 +33,13 @@ from esper_core.leyline.specs import (
     SinkSpec,
     TaskSpec,
 )
+from esper_core.leyline.vital_signs import VitalSigns
 from esper_core.plugins.kinds import KINDS
 from esper_testing.all_checks import all_checks
 from esper_testing.blueprint_subject import BlueprintSubject
 from esper_testing.check import Check, CheckLevel, Scope
 from esper_testing.conformance import conformance
+from esper_testing.evaluator_checks import EvaluatorSubject, healthy_signs
 from esper_testing.expectations import Expectations
 from esper_testing.gate_subject import GateSubject
 from esper_testing.host_subject import HostSubject
@@ -215,6 +218,22 @@ class GateSuite(ComponentSuite):
     def subject(self, spec: GateSpec, config: Any, good: SeedEvidence) -> GateSubject:
         """The gate, with its options and evidence on which it passes."""
         return GateSubject(spec=spec, config=config, good=good, false_pass_limit=self.false_pass_limit)
+
+
+class EvaluatorSuite(ComponentSuite):
+    """The suite of evaluators."""
+
+    kind = EvaluatorSpec.kind
+
+    @pytest.fixture
+    def healthy(self) -> VitalSigns:
+        """Vital signs to which the evaluator does not object; default: those of a host that learns as it should."""
+        return healthy_signs()
+
+    @pytest.fixture
+    def subject(self, spec: Any, config: Any, healthy: VitalSigns) -> EvaluatorSubject:
+        """The evaluator, with its options and healthy vital signs."""
+        return EvaluatorSubject(spec=spec, config=config, healthy=healthy)
 
 
 class RewardTermSuite(ComponentSuite):

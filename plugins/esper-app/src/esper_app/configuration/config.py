@@ -154,6 +154,20 @@ class SinksConfig(ComponentsConfig):
 
 
 @frozen(kw_only=True)
+class GovernorConfig:
+    """Who votes on hosts.
+
+    Attributes:
+        evaluators: vote after every epoch, and the strictest vote decides. A loss that is not finite stops a host in
+            any case.
+        options: the options of each, by name.
+    """
+
+    evaluators: tuple[str, ...] = field(default=("loss-anomaly",), validator=_check_unique)
+    options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+
+
+@frozen(kw_only=True)
 class PluginsConfig:
     """Which plugins may take part.
 
@@ -226,6 +240,7 @@ class RunConfig(RunSettings):
         policy: what decides, and its catalogue.
         blueprints: options of blueprints by name.
         gates: the checks in front of stage transitions.
+        governor: who votes on hosts.
         lifecycle: durations and switches of a seed's life.
         limits: how far a host may grow.
         optimizer: optimizer and learning-rate schedule.
@@ -242,6 +257,7 @@ class RunConfig(RunSettings):
     policy: PolicyConfig = PolicyConfig()
     blueprints: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     gates: GatesConfig = GatesConfig()
+    governor: GovernorConfig = GovernorConfig()
     lifecycle: LifecycleConfig = field(factory=LifecycleConfig)
     limits: GrowthLimits = field(factory=GrowthLimits)
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)

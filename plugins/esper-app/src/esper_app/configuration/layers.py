@@ -95,11 +95,11 @@ class _Stack:
             old, new = self.tree.get(section), data.get(section)
             if isinstance(old, dict) and isinstance(new, Mapping) and _names_another(old, new):
                 self.drop(old, f"{section}.", set(old) - beside)
-        for section in self.places.listed:
+        for section, key in self.places.listed.items():
             old, new = self.tree.get(section), data.get(section)
-            if isinstance(old, dict) and isinstance(new, Mapping) and isinstance(new.get("names"), list):
-                named = {name for name in new["names"] if isinstance(name, str)}
-                self.drop(old, f"{section}.", set(old) - named - {"names"})
+            if isinstance(old, dict) and isinstance(new, Mapping) and isinstance(new.get(key), list):
+                named = {name for name in new[key] if isinstance(name, str)}
+                self.drop(old, f"{section}.", set(old) - named - {key})
 
     def lay(self, table: dict[str, Any], data: Mapping[str, Any], layer: Layer, prefix: str) -> None:
         for key, value in data.items():

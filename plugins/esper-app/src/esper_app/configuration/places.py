@@ -26,11 +26,11 @@ class Places:
 
     Attributes:
         beside: by section, the keys that are no options of the component that its key ``name`` names.
-        listed: sections with the tables of those components that their key ``names`` lists.
+        listed: sections with the tables of those components that one of their keys lists, with this key.
     """
 
     beside: Mapping[str, frozenset[str]]
-    listed: frozenset[str]
+    listed: Mapping[str, str]
 
     @classmethod
     def of(cls, kinds: Iterable[PluginKind]) -> "Places":
@@ -43,7 +43,7 @@ class Places:
         own |= {name: frozenset({"names" if several else "name"}) for name, several in _further(kinds)}
         return cls(
             {name: keys for name, keys in own.items() if "name" in keys} | {"optimizer": _OF_ALL_OPTIMIZERS},
-            frozenset(name for name, keys in own.items() if "names" in keys),
+            _listed(kinds),
         )
 
 
@@ -51,6 +51,12 @@ def further_kinds(kinds: Iterable[PluginKind]) -> tuple[PluginKind, ...]:
     """Return the kinds that have a section of which the core knows nothing."""
     known = fields_dict(RunConfig)
     return tuple(kind for kind in kinds if kind.section and kind.section.name not in known)
+
+
+def _listed(kinds: Iterable[PluginKind]) -> dict[str, str]:
+    places = [kind.section for kind in kinds if kind.section and kind.section.several]
+    split = [(place.name, *place.named_at.split("."), place.options_at) for place in places]
+    return {name: key for name, section, key, table in split if name == section and not table.startswith("[[")}
 
 
 def _further(kinds: Iterable[PluginKind]) -> Iterable[tuple[str, bool]]:

@@ -63,7 +63,7 @@ def _defaults() -> Layer:
     data = {}
     for section, cls in CORE_SECTIONS.items():
         default = plain(cls())
-        if names := {key: default[key] for key in ("name", "names") if key in default}:
+        if names := {key: default[key] for key in ("name", "names", "evaluators") if key in default}:
             data[section] = names
     return Layer(origin=Origin.DEFAULT, source="the built-in defaults", data=data)
 

@@ -11,6 +11,7 @@ from esper_app.configuration.config import (
     ComponentsConfig,
     ExecutorConfig,
     GatesConfig,
+    GovernorConfig,
     PluginsConfig,
     PolicyConfig,
     RewardsConfig,
@@ -27,6 +28,7 @@ from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.records import plain
 from esper_core.leyline.specs import (
     BlueprintSpec,
+    EvaluatorSpec,
     ExecutorSpec,
     HostSpec,
     PolicySpec,
@@ -40,7 +42,7 @@ from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 
 Component = TypeVar("Component", bound=ComponentConfig)
-Listed = TypeVar("Listed", bound=ComponentsConfig)
+Listed = TypeVar("Listed", bound=ComponentsConfig | GovernorConfig)
 Built = TypeVar("Built")
 Found = TypeVar("Found")
 
@@ -95,6 +97,7 @@ class _Reader:
             policy=policy,
             blueprints=self.blueprints(policy.blueprints),
             gates=self.gates(),
+            governor=self.listed("governor", EvaluatorSpec.kind, GovernorConfig),
             lifecycle=self.build(LifecycleConfig, self.table("lifecycle"), "lifecycle"),
             limits=self.build(GrowthLimits, self.table("limits"), "limits"),
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
@@ -123,11 +126,12 @@ class _Reader:
         return GatesConfig(name=name, options=options)
 
     def listed(self, section: str, kind: str, cls: type[Listed]) -> Listed:
-        table = self.table(section)
-        names = self.build(cls, {key: table[key] for key in {"names"} & set(table)}, section).names
-        self.refuse_unknown(section, table, ["names", *names])
-        options = {name: self.named_options(kind, name, section, f"{section}.names") for name in names}
-        return cls(names=names, options=options)
+        table, key = self.table(section), Places.of(self.components.kinds).listed[section]
+        names: tuple[str, ...] = getattr(self.build(cls, {key: table[key]} if key in table else {}, section), key)
+        self.refuse_unknown(section, table, [key, *names])
+        options = {name: self.named_options(kind, name, section, f"{section}.{key}") for name in names}
+        keys: dict[str, Any] = {key: names, "options": options}
+        return cls(**keys)
 
     def further(self, section: str, kind: PluginKind) -> ComponentConfig | ComponentsConfig:
         if kind.section and kind.section.several:

@@ -16,8 +16,16 @@ from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.executors import Executor, HostBuilder, Plan
-from esper_core.leyline.protocols import Actor, DataShape, Gate, HostBuild, Sink, Split, Splits, Task
-from esper_core.leyline.specs import ExecutorSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
+from esper_core.leyline.protocols import Actor, DataShape, Evaluator, Gate, HostBuild, Sink, Split, Splits, Task
+from esper_core.leyline.specs import (
+    EvaluatorSpec,
+    ExecutorSpec,
+    HostSpec,
+    PolicySpec,
+    RewardTermSpec,
+    SinkSpec,
+    TaskSpec,
+)
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
@@ -39,6 +47,7 @@ class Assembly:
         host: makes the network.
         recipes: the catalogue, ready to be built.
         gates: the gate set.
+        evaluators: vote for the governor, by name.
         terms: the reward.
     """
 
@@ -50,6 +59,7 @@ class Assembly:
     host: Callable[[], HostBuild]
     recipes: Mapping[str, Recipe]
     gates: Mapping[GateLevel, Gate]
+    evaluators: Mapping[str, Evaluator]
     terms: tuple[WeightedTerm, ...]
 
     @property
@@ -90,6 +100,7 @@ class Assembly:
             splits=self.splits,
             recipes=self.recipes,
             gates=self.gates,
+            evaluators=self.evaluators,
             lifecycle=self.config.lifecycle,
             limits=self.config.limits,
             optimizer=self.config.optimizer,
@@ -136,6 +147,7 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
             level: resolve(gate)(build_config(gate, config.gates.options.get(level, {}), path=f"gates.{level}"))
             for level, gate in registry.gate_set(config.gates.name).items()
         },
+        evaluators=build_components(registry.kind(EvaluatorSpec.kind), config, registry),
         terms=tuple(_term(config, registry, index) for index in range(len(config.rewards.terms))),
     )
 

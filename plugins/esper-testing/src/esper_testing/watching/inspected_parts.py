@@ -1,4 +1,4 @@
-"""Gates, reward terms, policies and sinks under inspection: each stands in front of the real one. Called per epoch."""
+"""Gates, evaluators, reward terms, policies and sinks under inspection: each before the real one, called per epoch."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -7,13 +7,14 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from esper_core.leyline.actions import Action
+from esper_core.leyline.actions import Action, GovernorMode
 from esper_core.leyline.events import Event
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.learning import Decision, PolicyState, Situation, Step, Trajectory
-from esper_core.leyline.protocols import Gate, RewardTerm, Sink
+from esper_core.leyline.protocols import Evaluator, Gate, RewardTerm, Sink
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import GateLevel
+from esper_core.leyline.vital_signs import VitalSigns, Vote
 from esper_core.tamiyo.policy import ANSWER, Policy, wrong_answer
 from esper_testing.watching.inspection import GlobalRandom, Inspection
 
@@ -62,6 +63,31 @@ class InspectedGate:
         if result.gate is not self.level:
             return f"gave a verdict of {result.gate}, and is the gate {self.level}"
         return None if result.passed or result.reason.strip() else "refused a seed without a reason"
+
+
+@frozen
+class InspectedEvaluator:
+    """An evaluator whose every vote is looked at: a vote, with a reason to object."""
+
+    evaluator: Evaluator
+    title: str
+    inspection: Inspection
+
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        """Vote as the evaluator does."""
+        with self.inspection:
+            generators = GlobalRandom()
+        vote: Any = self.evaluator.evaluate(signs)
+        with self.inspection as inspection:
+            if not isinstance(vote, Vote) or not isinstance(vote.mode, GovernorMode):
+                cause, fix = "a bare mode, or nothing where all is well", "return Vote(mode=..., reason=...)"
+                inspection.broken(self.title, f"gave {vote!r:.80} for a vote", cause=cause, fix=fix)
+            elif vote.mode is not GovernorMode.NORMAL and not vote.reason.strip():
+                cause, fix = "a vote built where the conditions are no longer known", "name the figure and the limit"
+                inspection.broken(self.title, "objected to a host without a reason", cause=cause, fix=fix)
+            generators.require_still(inspection, self.title, "voting on a host")
+        answer: Vote = vote
+        return answer
 
 
 @frozen

@@ -9,10 +9,24 @@ from attrs import frozen
 
 from esper_app.execution.assembly import Assembly
 from esper_core.leyline.protocols import Sink
-from esper_core.leyline.specs import BlueprintSpec, HostSpec, PolicySpec, RewardTermSpec, SinkSpec, TaskSpec
+from esper_core.leyline.specs import (
+    BlueprintSpec,
+    EvaluatorSpec,
+    HostSpec,
+    PolicySpec,
+    RewardTermSpec,
+    SinkSpec,
+    TaskSpec,
+)
 from esper_core.plugins.registry import Registry
 from esper_core.tamiyo.policy import Policy
-from esper_testing.watching.inspected_parts import InspectedGate, InspectedSink, InspectedTerm, inspected_policy
+from esper_testing.watching.inspected_parts import (
+    InspectedEvaluator,
+    InspectedGate,
+    InspectedSink,
+    InspectedTerm,
+    inspected_policy,
+)
 from esper_testing.watching.inspected_seeds import inspected_recipe
 from esper_testing.watching.inspected_task import InspectedHost, InspectedTask
 from esper_testing.watching.inspection import Inspection, explaining
@@ -81,6 +95,10 @@ def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
         },
         "gates": {
             level: InspectedGate(gate, level, gates[level].title, inspection) for level, gate in assembly.gates.items()
+        },
+        "evaluators": {
+            name: InspectedEvaluator(evaluator, _title(registry, EvaluatorSpec.kind, name), inspection)
+            for name, evaluator in assembly.evaluators.items()
         },
         "terms": tuple(
             attrs.evolve(

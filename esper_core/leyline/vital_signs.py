@@ -1,0 +1,40 @@
+"""What the governor's evaluators are shown of a host, and how they vote on it."""
+
+from attrs import frozen
+
+from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.evidence import Evidence
+
+
+@frozen(kw_only=True)
+class VitalSigns:
+    """How a host stands after an epoch, with all that is remembered of earlier epochs.
+
+    Attributes:
+        evidence: all that was measured in the epoch: metrics of both splits (of no samples where they were not
+            measured), update ratios and gradients of each seed, parameters.
+        first_loss: the first validation loss, in nats.
+        best_loss: the lowest validation loss so far, this epoch's included, in nats.
+        random_guess_loss: loss of a model that knows nothing, in nats; None where that is not known.
+        objections: epochs in a row, up to the one before, in which this evaluator did not vote ``NORMAL``.
+    """
+
+    evidence: Evidence
+    first_loss: float
+    best_loss: float
+    random_guess_loss: float | None
+    objections: int = 0
+
+
+@frozen(kw_only=True)
+class Vote:
+    """One evaluator's opinion on a host.
+
+    Attributes:
+        mode: the mode that the host should be in: ``NORMAL`` allows it to change, ``CONSERVATIVE`` lets it train
+            without structural changes, ``STOPPED`` vetoes any further training.
+        reason: why, in words; "" for ``NORMAL``.
+    """
+
+    mode: GovernorMode = GovernorMode.NORMAL
+    reason: str = ""

@@ -1,0 +1,7 @@
+"""evaluator-standard against the conformance suite."""
+
+from esper_testing import EvaluatorSuite
+
+
+class TestEvaluators(EvaluatorSuite):
+    plugin = "esper-evaluator-standard"
