@@ -13,7 +13,8 @@ from esper_core.leyline.learning import Decision
 from esper_core.leyline.protocols import Split
 from esper_core.leyline.stages import Blend
 from esper_core.tolaria.data import in_order, rows
-from esper_core.tolaria.user_data import as_samples, per_sample
+from esper_core.tolaria.sample_loss import per_sample
+from esper_core.tolaria.user_data import as_samples, read_batches
 
 CPU = torch.device("cpu")
 
@@ -90,7 +91,7 @@ def test_neighbours_of_one_shape_become_one_batch():
 
 def test_a_split_is_taken_as_it_is():
     split = Split(inputs=torch.randn(5, 2), targets=torch.arange(5))
-    (found,) = as_samples(split, CPU).batches
+    (found,) = as_samples(read_batches(split), CPU).batches
     assert torch.equal(found[0], split.inputs)
 
 
@@ -106,7 +107,7 @@ def test_a_split_is_taken_as_it_is():
 )
 def test_data_that_cannot_be_measured_on_is_refused(batches, why):
     with pytest.raises(EsperError) as caught:
-        as_samples(batches, CPU)
+        read_batches(batches)
     assert caught.value.code == "E302"
     assert why in caught.value.why
 
@@ -142,7 +143,7 @@ def test_positions_of_a_loss_that_flattens_the_batch_are_no_samples(flattening):
 
 
 def test_training_is_metered_batch_by_batch():
-    meter = TrainingMeter(UserCriterion(loss=per_sample(cross_entropy)))
+    meter = TrainingMeter(UserCriterion(loss=cross_entropy))
     assert meter.read() == (None, None)
     outputs = torch.randn(10, 3, requires_grad=True)
     targets = torch.randint(0, 3, (10,))

@@ -141,6 +141,9 @@ def _can_take_in(module: nn.Module, network: nn.Module) -> TypeGuard[nn.Linear]:
     """A plain linear layer whose weights nobody else uses, and whose own output nobody looks at."""
     if own_class(module) is not nn.Linear or module._forward_hooks:
         return False
+    # Under weight_norm, spectral_norm or pruning the weight is computed from other parameters in front of each pass.
+    if module._forward_pre_hooks or "weight" not in module._parameters:
+        return False
     mine = {id(parameter) for parameter in module.parameters(recurse=False)}
     uses = [id(p) for _, p in network.named_parameters(remove_duplicate=False) if id(p) in mine]
     return len(uses) == len(mine)
