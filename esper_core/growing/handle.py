@@ -118,6 +118,8 @@ class GrowthHandle:
     ) -> EpochOutcome:
         """Measure and judge the epoch, then decide, grow and cull for the next one. Call it after every epoch.
 
+        Afterwards the network is as the next epoch's first step finds it, ramps a step further than what was measured.
+
         Args:
             validation: pairs (inputs, targets) of held-out data, the same every time. The model is called with the
                 inputs: a tensor, several in a tuple, or several by name in a mapping. Without it nothing is measured
@@ -266,7 +268,7 @@ class GrowthHandle:
                 "E402",
                 "the sites of the model are not confirmed yet",
                 why="no sample was given, and the model has not been trained on a batch since",
-                fix="grow(..., sample=inputs), or train on one batch first",
+                fix="train handle.model on one batch (a root nn.Sequential is replaced), or grow(..., sample=inputs)",
             )
         return self._session
 

@@ -331,3 +331,13 @@ def test_several_processes_are_refused(net, monkeypatch):
     with pytest.raises(EsperError, match="2 processes") as caught:
         grow(net)
     assert caught.value.code == "E402"
+
+
+@pytest.mark.slow
+def test_a_model_that_is_compiled_in_place_begins_to_grow_with_its_first_batch(net):
+    handle = grow(net, sample=None)
+    net.compile(backend="eager")
+    train(handle, 3)
+    assert handle.slots[0].stage not in (Stage.DORMANT, Stage.GERMINATED)
+    with torch.no_grad():
+        torch.testing.assert_close(net(INPUTS), net._call_impl(INPUTS))
