@@ -7,7 +7,7 @@ from esper_core.kasmina.aside import SeedWeights
 from esper_core.kasmina.cost import forward_flops, parameter_count
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.tolaria.meter import TrainingMeter
-from esper_core.tolaria.user_data import UserCriterion, per_sample
+from esper_core.tolaria.user_data import UserCriterion
 
 __all__ = [
     "EpochOutcome",
@@ -19,5 +19,4 @@ __all__ = [
     "forward_flops",
     "grow",
     "parameter_count",
-    "per_sample",
 ]

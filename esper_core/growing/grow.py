@@ -14,10 +14,11 @@ from esper_core.growing.handle import GrowthHandle
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.session import GrowPlan
 from esper_core.growing.settings import GrowSettings, check_numbers, check_settings
+from esper_core.kasmina.groups import unwrapped
 from esper_core.kasmina.roots import prepare_root
-from esper_core.kasmina.schedulers import follow, peak_lr
+from esper_core.kasmina.schedulers import follow, follow_attached, peak_lr
 from esper_core.kasmina.site_requests import site_requests
-from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.sites import confirm
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Evaluator, Sink
 from esper_core.leyline.records import plain
@@ -25,7 +26,7 @@ from esper_core.leyline.sites import SiteRequest
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.tamiyo.policy import Policy
-from esper_core.tolaria.data import call
+from esper_core.tolaria.data import traced
 
 
 def grow(
@@ -57,7 +58,7 @@ def grow(
         sites: names or globs of submodules (``layer*``), or site requests, whose path may be a glob too; None: ask the
             plugins who knows the model.
         sample: one batch of inputs for tracing; None: the first batch that the model is trained on.
-        scheduler: the caller's; it goes on seeing the host's groups only.
+        scheduler: the caller's; it goes on seeing the host's groups only. One that is not named is looked for.
         policy: a policy by name, with its options, or an actor; a `Policy` is an actor with what it declares.
         blueprints: the catalogue, in order: names, or a mapping from names to options; None: those of
             `esper-standard`.
@@ -79,6 +80,7 @@ def grow(
     """
     check_numbers(epochs, seed)
     _require("optimizer", optimizer, torch.optim.Optimizer)
+    optimizer = unwrapped(optimizer)
     chosen = check_settings({} if settings is None else settings)
     plugins = load_plugins() if plugins is None else plugins
     if run_directory is not None and not any(_is_event_log(sink) for sink in sinks):
@@ -98,6 +100,7 @@ def grow(
     root = prepare_root(model)
     if scheduler is not None:
         follow(scheduler, optimizer)
+    follow_attached(optimizer)
     plan = GrowPlan(
         epochs=epochs,
         seed=seed,
@@ -108,7 +111,7 @@ def grow(
     )
     handle = GrowthHandle(root, optimizer, plan, record)
     if sample is not None:
-        handle.begin(confirm_sites(root, requests, lambda model: call(model, sample)))
+        handle.begin(confirm(root, requests, traced(sample)))
     return handle
 
 

@@ -1,20 +1,25 @@
 """The handle on a user's own network as it grows: the user keeps model, loop and optimizer."""
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from esper_core.growing.clip_watch import ClipWatch
+from esper_core.growing.notices import Notices, described
+from esper_core.growing.numbers import number, share
 from esper_core.growing.optimizer_hooks import OptimizerHooks
 from esper_core.growing.run_record import RunRecord
-from esper_core.growing.session import EpochOutcome, GrowPlan, GrowSession, refuse_other_states
+from esper_core.growing.session import EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
+from esper_core.kasmina.axes import TracedBatch
 from esper_core.kasmina.first_batch import FirstBatch
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.schedulers import follow_attached
+from esper_core.kasmina.sites import Confirmation, confirm
+from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.observation import SlotState
 from esper_core.leyline.optional import optional_part
@@ -22,9 +27,9 @@ from esper_core.leyline.records import with_numbers
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
-from esper_core.tolaria.governor import Governor
-from esper_core.tolaria.grower import Grower
-from esper_core.tolaria.user_data import Batches, Loss, Metric
+from esper_core.tolaria.sample_accuracy import Metric
+from esper_core.tolaria.sample_loss import Loss
+from esper_core.tolaria.user_data import Batches
 from esper_core.tolaria.user_host import UserHost
 
 #: The network's name in events.
@@ -44,8 +49,7 @@ class GrowthHandle:
         record: what is written about the training.
 
     Attributes:
-        model: the module to train.
-        optimizer: the user's.
+        model, optimizer: to train with.
         epochs: length of the training.
     """
 
@@ -57,7 +61,7 @@ class GrowthHandle:
         self._record = record
         self._session: GrowSession | None = None
         self._closed = False
-        self._warned: set[str] = set()
+        self._notices = Notices()
         rates = plan.settings.optimizer
         self._hooks = OptimizerHooks(
             optimizer=optimizer,
@@ -94,6 +98,11 @@ class GrowthHandle:
         return self.growth.states(self.epoch)
 
     @property
+    def governor(self) -> GovernorMode:
+        """Whether the network may grow; a change is warned of."""
+        return self._known.host.grower.governor.mode
+
+    @property
     def reports(self) -> list[FieldReport]:
         """Field reports of every seed so far."""
         return self.growth.final_reports(self.epoch)
@@ -109,31 +118,36 @@ class GrowthHandle:
     ) -> EpochOutcome:
         """Measure and judge the epoch, then decide, grow and cull for the next one. Call it after every epoch.
 
+        Afterwards the network is as the next epoch's first step finds it, ramps a step further than what was measured.
+
         Args:
             validation: pairs (inputs, targets) of held-out data, the same every time. The model is called with the
                 inputs: a tensor, several in a tuple, or several by name in a mapping. Without it nothing is measured
                 per sample, and no seed leaves TRAINING.
             loss: ``loss(outputs, targets)``, the one that the model is trained with.
             train_loss: mean training loss of the epoch, in nats.
-            train_accuracy: training accuracy of the epoch, 0 to 1. Policies that ask whether the host underfits need
-                it.
+            train_accuracy: training accuracy of the epoch, 0 to 1. Policies ask by it, or by the loss, who underfits.
             metric: how right each sample is, (B,), 0 to 1; by default whether the largest output is the target.
 
         Raises:
             EsperError: E402 before the sites are confirmed, and after `finish` or `close`; E302 for data that cannot
                 be measured on.
         """
+        train_loss = number("train_loss", train_loss)
+        train_accuracy = share("train_accuracy", train_accuracy)
         session = self._open
         if not session.in_epoch:
             self._begin_epoch()
-        self._warn_of_missing(data=validation is None or loss is None, accuracy=train_accuracy is None)
-        self._hooks.end_epoch()
+        self._notices.missing(data=validation is None or loss is None)
+        self._notices.clipped(self._hooks.end_epoch())
         session.host.measure(validation, loss, metric, train_loss=train_loss, train_accuracy=train_accuracy)
         report = session.conclude()
+        self._notices.governor(report)
         assert report.evidence is not None
         if report.epoch < self.epochs:
             self._begin_epoch()
         decided = session.decided()
+        self._notices.waiting(decided.decision.actions if decided else ())
         return EpochOutcome(
             evidence=report.evidence,
             decision=decided.decision if decided else None,
@@ -174,6 +188,12 @@ class GrowthHandle:
         else:
             self.finish()
 
+    def __repr__(self) -> str:
+        """What was found out about the model, its loss and its metric, for ``print(handle)``."""
+        return f"GrowthHandle of {type(self.model).__name__}\n" + (
+            "  its sites are not confirmed yet" if self._session is None else described(self._session.host)
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -212,18 +232,15 @@ class GrowthHandle:
         return cast(nn.Module, exporting.export_network(self.model, live=live))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the handle knows, as plain data. Save it beside the model's and the optimizer's own states.
-
-        It may be asked for at any time, also in the middle of an epoch.
-        """
+        """Return what the handle knows, as plain data, at any time. Save it beside model's and optimizer's states."""
         steps = {"steps": self._hooks.steps, "steps_per_epoch": self._hooks.steps_per_epoch}
         return {**steps, **self._known.state(closed=self._closed)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Rebuild the topology of a saved state; load the model's and the optimizer's states *afterwards*.
 
-        Where the sites are not confirmed yet, those of the state are taken. In the middle of an epoch, what was seen
-        of gradients in its first part is not part of the state. Sinks and observers learn that the training goes on.
+        Where the sites are not confirmed yet, those of the state are taken. Sinks and observers learn that the
+        training goes on.
 
         Raises:
             EsperError: E502 if it is not such a state, or does not fit the model, the sites that were asked for, the
@@ -232,28 +249,17 @@ class GrowthHandle:
         refuse_other_states(state, self._plan)
         state = with_numbers(state)
         if self._session is None:
-            self.begin([structure(Site, dict(site)) for site in state["sites"]])
+            sites = tuple(structure(Site, dict(site)) for site in state["sites"])
+            self.begin(Confirmation(sites=sites, fixed_batch=state["fixed_batch"]))
         self._known.restore(state)
         self._hooks.go_on(state["steps"], state["steps_per_epoch"])
         (self._first_batch.stop if self._known.in_epoch or self.epoch >= self.epochs else self._first_batch.wait)()
 
-    def begin(self, sites: Sequence[Site]) -> None:
+    def begin(self, confirmed: Confirmation) -> None:
         """Make the slots, once the sites are confirmed."""
-        plan, parts = self._plan, self._plan.parts
-        growth = Growth(
-            self.model,
-            sites,
-            self.optimizer,
-            parts.recipes,
-            parts.gates,
-            plan.settings.lifecycle,
-            plan.seed,
-            plan.seed_rate,
-        )
-        governor = Governor(plan.settings.random_guess_loss or 0.0, parts.evaluators)
-        grower = Grower(_HOST, growth, governor, plan.settings.limits)
-        self._session = GrowSession(UserHost(grower, self.epochs), plan, self._record)
-        self._hooks.grower = grower
+        grower = make_grower(_HOST, self.model, self.optimizer, self._plan, confirmed)
+        self._session = GrowSession(UserHost(grower, self.epochs), self._plan, self._record)
+        self._hooks.grower, self._hooks.clips = grower, ClipWatch(grower.growth)
 
     @property
     def _known(self) -> GrowSession:
@@ -262,7 +268,7 @@ class GrowthHandle:
                 "E402",
                 "the sites of the model are not confirmed yet",
                 why="no sample was given, and the model has not been trained on a batch since",
-                fix="grow(..., sample=inputs), or train on one batch first",
+                fix="train handle.model on one batch (a root nn.Sequential is replaced), or grow(..., sample=inputs)",
             )
         return self._session
 
@@ -276,26 +282,17 @@ class GrowthHandle:
     def _begin_epoch(self) -> None:
         self._first_batch.stop()
         if self.epoch >= self.epochs:
-            self._warn_once(f"the training was to last {self.epochs} epochs: nothing is decided any more")
+            self._notices.once(f"the training was to last {self.epochs} epochs: nothing is decided any more")
         self._open.begin_epoch()
+        self._hooks.begin_epoch()
 
     def _begin_with(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._session is None:
-            self.begin(confirm_sites(self.model, self._plan.requests, lambda model: model(*args, **kwargs)))
+            self.begin(confirm(self.model, self._plan.requests, TracedBatch(args, kwargs)))
+        follow_attached(self.optimizer)  # one may have been made since
         self._begin_epoch()
 
     def _release(self) -> None:
         self._closed = True
         self._first_batch.stop()
         self._hooks.remove()
-
-    def _warn_of_missing(self, *, data: bool, accuracy: bool) -> None:
-        if data:
-            self._warn_once("nothing is measured per sample without validation data and a loss: no seed will be kept")
-        if accuracy:
-            self._warn_once("train_accuracy was not given: a policy that asks whether the host underfits will wait")
-
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            warnings.warn(message, stacklevel=4)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from attrs import define, field
 
+from esper_core.growing.clip_watch import ClipWatch
 from esper_core.kasmina.groups import host_groups, seed_ids, set_seed_lr
 from esper_core.kasmina.schedules import restarted_cosine
 from esper_core.leyline.stages import Stage
@@ -24,6 +25,7 @@ class OptimizerHooks:
         schedule: how it goes on from there.
         multiplier: a seed's learning rate relative to the host's.
         grower: what grows, once the sites are confirmed.
+        clips: notices whether its gradients are clipped as one.
         steps: optimizer steps in the present epoch so far.
         steps_per_epoch: of the epoch before; None in the first one, in which alphas do not move between steps.
     """
@@ -34,6 +36,7 @@ class OptimizerHooks:
     schedule: SeedSchedule
     multiplier: float
     grower: Grower | None = None
+    clips: ClipWatch | None = None
     steps: int = 0
     steps_per_epoch: int | None = None
     _handles: list[Any] = field(factory=list)
@@ -44,21 +47,34 @@ class OptimizerHooks:
             self.optimizer.register_step_post_hook(self._after_step),
         ]
 
-    def end_epoch(self) -> None:
-        """Begin to count the steps of the next epoch."""
+    def begin_epoch(self) -> None:
+        """Begin with the alphas of the first step, and look at the seeds that there are now."""
+        self._set_alphas()
+        if self.clips is not None:
+            self.clips.begin_epoch()
+
+    def end_epoch(self) -> bool:
+        """Begin to count the steps of the next epoch; say whether host and seeds were clipped as one in this one."""
         self.steps_per_epoch, self.steps = self.steps or None, 0
+        return self.clips is not None and self.clips.read()
 
     def go_on(self, steps: int, steps_per_epoch: int | None) -> None:
         """Go on after so many steps of an epoch."""
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
-        if self.grower is not None:
-            self.grower.growth.set_alphas(self.grower.epoch, self._reached(1) if steps else 0.0)
+        self._set_alphas()
 
     def remove(self) -> None:
         """Let go of the optimizer."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        if self.clips is not None:
+            self.clips.stop()
+
+    def _set_alphas(self) -> None:
+        """Set the alphas of the next step; without the length of an epoch they stay as they were at its beginning."""
+        if self.grower is not None and self.steps_per_epoch is not None:
+            self.grower.growth.set_alphas(self.grower.epoch, self._reached(1))
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         if self.schedule is SeedSchedule.KEEP:
@@ -67,6 +83,8 @@ class OptimizerHooks:
                 set_seed_lr(self.optimizer, seed_id, rate)
         if self.grower is None or self.steps % GRADIENT_STRIDE:
             return None
+        if self.clips is not None:
+            self.clips.before_step()
         return _looking(self.grower.gradients, args, kwargs)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -78,7 +96,7 @@ class OptimizerHooks:
         growth.set_position(epoch * (self.steps_per_epoch or 0) + self.steps)
         if self.steps_per_epoch is None:
             return
-        growth.set_alphas(epoch, self._reached(1))
+        self._set_alphas()
         if self.schedule is SeedSchedule.KEEP:
             return
         for slot, life in growth.lives.items():

@@ -5,10 +5,14 @@ from typing import Any
 
 import torch
 from attrs import frozen
+from torch import nn
 
 from esper_core.assembling.components import Components
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.settings import GrowSettings
+from esper_core.kasmina.growth import Growth
+from esper_core.kasmina.roots import refuse_several_processes
+from esper_core.kasmina.sites import Confirmation
 from esper_core.leyline.actions import Transition, Verdict
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import Evidence
@@ -23,12 +27,14 @@ from esper_core.simic.rollout import Decided, Rollout
 from esper_core.simic.serialization import loop_of, loop_record, policy_of, policy_record
 from esper_core.simic.services import RunContext
 from esper_core.tolaria.executors import OneHost
+from esper_core.tolaria.governor import Governor
+from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.user_host import UserHost
 
 #: What a saved state holds of the optimizer's steps.
 STEPS = ("steps", "steps_per_epoch")
 #: What else it holds.
-_STATE = ("sites", "host", "rollout", "in_epoch", "next_event")
+_STATE = ("sites", "fixed_batch", "host", "rollout", "in_epoch", "next_event")
 
 
 @frozen(kw_only=True)
@@ -109,6 +115,7 @@ class GrowSession:
             self._context = context = self._make_context(first_event=0)
             context.run_start(self._record.begin())
             self._rollout = self._make_rollout(context)
+        refuse_several_processes(type(self.host.grower.growth.bed.model).__name__)
         # Seeds are made in the host's own precision, also under autocast.
         with torch.autocast(self.host.device.type, enabled=False):
             if self.epoch < self._plan.epochs:
@@ -149,6 +156,7 @@ class GrowSession:
             self._context.hub.flush()
         return {
             "sites": [plain(site) for site in self.host.grower.growth.sites],
+            "fixed_batch": self.host.grower.forks.fixed_batch,
             "host": dict(self.host.capture().record),
             "rollout": None
             if self._rollout is None
@@ -191,6 +199,24 @@ class GrowSession:
             random_guess_loss=self._plan.settings.random_guess_loss,
             services=context,
         )
+
+
+def make_grower(
+    name: str, model: nn.Module, optimizer: torch.optim.Optimizer, plan: GrowPlan, confirmed: Confirmation
+) -> Grower:
+    """Make the growing part of a user's network."""
+    growth = Growth(
+        model,
+        confirmed.sites,
+        optimizer,
+        plan.parts.recipes,
+        plan.parts.gates,
+        plan.settings.lifecycle,
+        plan.seed,
+        plan.seed_rate,
+    )
+    governor = Governor(plan.settings.random_guess_loss or 0.0, plan.parts.evaluators)
+    return Grower(name, growth, governor, plan.settings.limits, fixed_batch=confirmed.fixed_batch)
 
 
 def refuse_other_states(state: Mapping[str, Any], plan: GrowPlan) -> None:

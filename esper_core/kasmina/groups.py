@@ -24,6 +24,26 @@ HOST_ORIGIN = "host"
 Group = dict[str, Any]
 
 
+def unwrapped(optimizer: Optimizer) -> Optimizer:
+    """Return the optimizer that takes the steps: wrappers (accelerate's) have no hooks, and share its groups.
+
+    Raises:
+        EsperError: E406 if there is none with hooks.
+    """
+    inner: Any = optimizer
+    while not hasattr(inner, "_optimizer_step_pre_hooks"):
+        inner = getattr(inner, "optimizer", None)
+        if not isinstance(inner, Optimizer):
+            raise _misfit(
+                optimizer,
+                "the optimizer has no step hooks",
+                why="it wraps another one, which was not found in it",
+                fix="give the optimizer that it wraps",
+            )
+    found: Optimizer = inner
+    return found
+
+
 def host_groups(optimizer: Optimizer) -> list[Group]:
     """Return the parameter groups that belong to no seed, in the optimizer's order."""
     return [group for group in optimizer.param_groups if SEED_KEY not in group]

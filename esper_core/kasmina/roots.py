@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Any
 
+import torch
 from torch import nn
 
 from esper_core.leyline.errors import EsperError
@@ -34,10 +35,11 @@ def prepare_root(model: nn.Module) -> nn.Module:
         EsperError: E402 if the model cannot be grown.
     """
     root = getattr(model, "_orig_mod", model)
+    refuse_several_processes(type(root).__name__)
     if isinstance(root, nn.DataParallel):
         raise _refused(root, "DataParallel copies modules in every forward pass", "use one process per device")
     if isinstance(root, nn.parallel.DistributedDataParallel):
-        raise _refused(root, "gradients of later parameters would not be reduced", "call grow() on the inner module")
+        raise _refused(root, "gradients of later parameters would not be reduced", "train in one process")
     if type(root).__name__ in {"RecursiveScriptModule", "ScriptModule", "TopLevelTracedModule"}:
         raise _refused(root, "a scripted module has no forward hooks", "call grow() on the module before scripting")
     if hasattr(root, SEEDS):
@@ -46,6 +48,22 @@ def prepare_root(model: nn.Module) -> nn.Module:
         root = _growable(root)
     root.add_module(SEEDS, nn.ModuleDict())
     return root
+
+
+def refuse_several_processes(name: str) -> None:
+    """Raise EsperError E402 where this process is one of several that train together."""
+    processes = torch.distributed.get_world_size() if _distributed() else 1
+    if processes > 1:
+        raise EsperError(
+            "E402",
+            f"{name} cannot be grown in {processes} processes",
+            why="each would grow seeds of its own, whose gradients nobody reduces: the networks would drift apart",
+            fix="train in one process",
+        )
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _growable(root: nn.Sequential) -> nn.Module:

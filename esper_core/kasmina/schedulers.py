@@ -7,7 +7,9 @@ seeds, so it saves and loads as ever; ``optimizer`` is also the one attribute th
 learning rates are left to whoever sets them (`esper_core.kasmina.groups.set_seed_lr`).
 """
 
+import gc
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
@@ -53,6 +55,19 @@ def follow(scheduler: LRScheduler, optimizer: Optimizer) -> None:
     for part in parts:
         if not _is_view(part.optimizer):
             part.optimizer = HostView(part.optimizer)  # type: ignore[assignment]
+
+
+def follow_attached(optimizer: Optimizer) -> None:
+    """Follow every scheduler of an optimizer that nobody has named; those of unknown classes are left alone.
+
+    A scheduler knows its optimizer and not the other way round, so all objects of the process are gone through.
+    """
+    for found in [one for one in gc.get_objects() if issubclass(type(one), LRScheduler)]:
+        scheduled: Any = getattr(found, "optimizer", None)
+        # Wrappers of an optimizer (accelerate's) share its list of groups.
+        if getattr(scheduled, "param_groups", None) is optimizer.param_groups:
+            with suppress(EsperError):
+                follow(found, optimizer)
 
 
 def peak_lr(optimizer: Optimizer, scheduler: LRScheduler | None = None) -> float:

@@ -1,6 +1,6 @@
 """One epoch of training: the only loop over batches that changes weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from time import perf_counter
 
@@ -127,10 +127,19 @@ class GradientWatch:
                 pair = torch.stack([gradient_ratio(bed.host_parameters, parameters), get_total_norm(gradients).float()])
                 self._seen.setdefault(slot, []).append(pair)
 
+    def record(self) -> dict[str, list[list[float]]]:
+        """Return what was seen so far as plain data, to go on from in the middle of an epoch; synchronises."""
+        return {slot: torch.stack([pair.cpu() for pair in pairs]).tolist() for slot, pairs in self._seen.items()}
+
+    def go_on(self, record: Mapping[str, Iterable[Iterable[float]]]) -> None:
+        """Go on from what was recorded."""
+        self._seen = {slot: [torch.tensor([*pair]) for pair in pairs] for slot, pairs in record.items()}
+
     def read(self) -> dict[str, GradientEvidence]:
         """Return what was seen of each slot's seed; synchronises with the device."""
         return {
-            slot: _summary(torch.stack(pairs).tolist(), self._isolated.get(slot)) for slot, pairs in self._seen.items()
+            slot: _summary(torch.stack([pair.cpu() for pair in pairs]).tolist(), self._isolated.get(slot))
+            for slot, pairs in self._seen.items()
         }
 
 

@@ -1,84 +1,108 @@
 """A user's data and loss in the shape in which a growing host measures."""
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from copy import copy
-from functools import partial
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
-from attrs import frozen
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from attrs import define, evolve
+from torch import Tensor
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Split
 from esper_core.tolaria.data import Inputs, Samples, each, tensors
+from esper_core.tolaria.sample_accuracy import Metric, SampleAccuracy, check_metric, find_accuracy
+from esper_core.tolaria.sample_loss import Loss, SampleLoss, countable, find_sample_loss, per_sample, with_ignored
 
-#: ``loss(outputs, targets)``: a mean over the batch, or one loss per sample.
-Loss = Callable[[Any, Tensor], Tensor]
-#: ``metric(outputs, targets)``: how right each sample is, (B,), 0 to 1.
-Metric = Callable[[Any, Tensor], Tensor]
+#: What torch's losses leave out unless they are told another number.
+_IGNORED = -100
+
 Batches = Iterable[tuple[Inputs, Tensor]]
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class UserCriterion:
-    """The loss and metric of a user's own loop, as a `Criterion`.
+    """The loss and metric of a user's own loop, as a `Criterion`. What they are is found out on a first batch.
 
     Attributes:
-        loss: the user's, as one loss per sample, in nats.
-        metric: how right each sample is, 0 to 1; None: by the largest output, NaN where targets are no classes.
+        loss: the user's: a mean over the batch, or one loss per sample, in nats.
+        metric: how right each sample is, 0 to 1; None: by the largest output, NaN where there are no classes.
     """
 
-    loss: Callable[[Any, Tensor], Tensor]
+    loss: Loss
     metric: Metric | None = None
+    _sample: SampleLoss | None = None
+    _accuracy: Metric | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """It is known what loss and metric are."""
+        return self._sample is not None
+
+    @property
+    def how(self) -> str:
+        """What was found, in words."""
+        if self._sample is None:
+            return "not confirmed yet"
+        found = self._accuracy.how if isinstance(self._accuracy, SampleAccuracy) else "by the metric that was given"
+        return f"loss: {self._sample.how}; accuracy: {found}"
+
+    @property
+    def across(self) -> bool:
+        """The loss of a sample depends on the others in its batch."""
+        return self._sample is not None and self._sample.across
+
+    def confirm(self, outputs: Any, targets: Tensor) -> None:
+        """Find out what loss and metric are; a batch whose loss is not finite tells nothing.
+
+        Raises:
+            EsperError: E202 if the loss of the batch is no mean over its samples, or the metric does not fit.
+        """
+        with torch.no_grad():
+            found = find_sample_loss(self.loss, outputs, targets)
+            if found is None:
+                return
+            if self.metric is not None:
+                check_metric(self.metric, outputs, targets)
+            accuracy = find_accuracy(self.loss, outputs, targets, found.ignored)
+            if accuracy.axis is not None and found.ignored is None:
+                # Classes are no negative numbers: a later batch may have targets that are not to be predicted.
+                unasked = getattr(self.loss, "ignore_index", _IGNORED)
+                found, accuracy = with_ignored(found, unasked), evolve(accuracy, ignored=unasked)
+            self._sample, self._accuracy = found, self.metric or accuracy
+
+    def countable(self, targets: Tensor) -> Tensor:
+        """Return which samples count, (B,) of bool: those with a target that is not ignored."""
+        return countable(targets, None if self._sample is None else self._sample.ignored)
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the loss of each sample, (B,)."""
-        losses = self.loss(outputs, targets)
-        return losses if losses.ndim == 1 else losses.flatten(1).mean(dim=1)
+        if self._sample is None:
+            self.confirm(outputs, targets)
+        return (self._sample.losses if self._sample is not None else per_sample(self.loss))(outputs, targets)
 
     def correct(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return how right each sample is, (B,)."""
-        if self.metric is not None:
-            return self.metric(outputs, targets).float()
-        if targets.is_floating_point() or not isinstance(outputs, Tensor):
-            return torch.full((len(targets),), float("nan"))
-        return (
-            (outputs.argmax(dim=-1) == targets).float().flatten(1).mean(dim=1)
-            if targets.ndim > 1
-            else (outputs.argmax(dim=-1) == targets).float()
-        )
+        if self._accuracy is None:
+            return torch.full((len(targets),), float("nan"), device=targets.device)
+        return self._accuracy(outputs, targets).float()
 
 
-def per_sample(loss: Loss) -> Callable[[Any, Tensor], Tensor]:
-    """Return the loss as one row of values per sample.
-
-    A module with a `reduction` and a function that takes one are asked for none. Whatever gives no row for each sample
-    all the same (a mean, or a value for each position of a batch that it flattens) is called on one sample at a time.
-    """
-    unreduced = _unreduced(loss)
-
-    def losses(outputs: Any, targets: Tensor) -> Tensor:
-        whole = unreduced(outputs, targets)
-        if whole.ndim > 0 and len(whole) == len(targets):
-            return whole
-        return torch.stack([loss(_sample(outputs, i), targets[i : i + 1]).mean() for i in range(len(targets))])
-
-    return losses
-
-
-def as_samples(batches: Batches | Split, device: torch.device) -> Samples:
-    """Return all batches of a loader as resident tensors on `device`; neighbours of one shape become one batch.
+def read_batches(batches: Batches | Split) -> list[tuple[Inputs, Tensor]]:
+    """Return all batches of a loader.
 
     Raises:
         EsperError: E302 if there are none, or they are not pairs of inputs and targets.
     """
     with torch.random.fork_rng(devices=[]):  # a loader draws a number when it is iterated over
+        pairs: list[tuple[Inputs, Tensor]]
         pairs = [(batches.inputs, batches.targets)] if isinstance(batches, Split) else [*map(_pair, batches)]
     if not pairs:
         raise _unmeasurable("it gave no batch")
+    return pairs
+
+
+def as_samples(pairs: Iterable[tuple[Inputs, Tensor]], device: torch.device) -> Samples:
+    """Return batches as resident tensors on `device`; neighbours of one shape become one batch."""
     groups: list[list[tuple[Inputs, Tensor]]] = []
     for pair in pairs:
         if groups and _shapes(groups[-1][0]) == _shapes(pair):
@@ -113,24 +137,3 @@ def _joined(group: list[tuple[Inputs, Tensor]], device: torch.device) -> tuple[I
     joined = iter([torch.cat(column).to(device) for column in columns])
     inputs = each(group[0][0], lambda _: next(joined))
     return inputs, torch.cat([targets for _, targets in group]).to(device)
-
-
-def _sample(outputs: Any, index: int) -> Any:
-    """One sample of whatever a network gives out."""
-    return tree_map(lambda leaf: leaf[index : index + 1] if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
-
-
-def _unreduced(loss: Loss) -> Loss:
-    if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
-        unreduced: Any = copy(loss)
-        unreduced.reduction = "none"
-        return cast(Loss, unreduced)
-    asked: Callable[..., Tensor] = loss
-    return partial(asked, reduction="none") if "reduction" in _parameters(loss) else loss
-
-
-def _parameters(function: Callable[..., Any]) -> Iterable[str]:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return ()

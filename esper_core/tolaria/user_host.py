@@ -9,8 +9,11 @@ from esper_core.leyline.evidence import UNKNOWN_COMPUTE, EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.tolaria.gathering import Gathered
 from esper_core.tolaria.grower import Grower
+from esper_core.tolaria.measured_data import MeasuredData
 from esper_core.tolaria.measuring import measure
-from esper_core.tolaria.user_data import Batches, Loss, Metric, UserCriterion, as_samples, per_sample
+from esper_core.tolaria.sample_accuracy import Metric
+from esper_core.tolaria.sample_loss import Loss
+from esper_core.tolaria.user_data import Batches
 
 #: Metrics of a split that nothing was measured on.
 UNMEASURED = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)
@@ -24,6 +27,7 @@ class UserHost:
         epochs: length of the training.
 
     Attributes:
+        measured: what was found out about validation data, loss and metric.
         train_seconds: wall time from the beginning of each epoch to its `measure`: what the user does in it counts.
     """
 
@@ -32,6 +36,7 @@ class UserHost:
         grower.compute = UNKNOWN_COMPUTE
         self.train_seconds = 0.0
         self.measure_seconds = 0.0
+        self.measured = MeasuredData()
         self._epochs = epochs
         self._began = perf_counter()
         self._evidence: Evidence | None = None
@@ -69,8 +74,10 @@ class UserHost:
         if validation is None or loss is None:
             gathered = Gathered(metrics=UNMEASURED, seeds=self.grower.growth.evidence(self.grower.epoch))
         else:
-            samples, last = as_samples(validation, self.device), self.grower.epoch + 1 == self._epochs
-            gathered = self.grower.gather(_criterion(loss, metric), samples, last=last)
+            held = self.measured.prepare(self.grower, validation, loss, metric)
+            gathered = self.grower.gather(
+                held.criterion, held.samples, last=self.grower.epoch + 1 == self._epochs, batch_size=held.batch_size
+            )
         train = EpochMetrics(
             loss=_or_nan(train_loss),
             accuracy=_or_nan(train_accuracy),
@@ -87,8 +94,14 @@ class UserHost:
 
     def test(self, batches: Batches, loss: Loss, metric: Metric | None) -> None:
         """Measure the test split, for the final report. Raises EsperError E302."""
-        bed, samples = self.grower.growth.bed, as_samples(batches, self.device)
-        self._test = measure(bed, _criterion(loss, metric), samples, forks=self.grower.forks).metrics
+        held = self.measured.prepare(self.grower, batches, loss, metric)
+        self._test = measure(
+            self.grower.growth.bed,
+            held.criterion,
+            held.samples,
+            batch_size=held.batch_size,
+            forks=self.grower.forks,
+        ).metrics
 
     @property
     def device(self) -> torch.device:
@@ -104,17 +117,15 @@ class UserHost:
     def capture(self) -> HostState:
         """Return its state without tensors, which the user saves with the model and the optimizer."""
         seconds = {"train_seconds": self.train_seconds, "measure_seconds": self.measure_seconds}
-        return HostState(tensors={}, record={**self.grower.record(), **seconds})
+        gradients = self.grower.gradients.record()
+        return HostState(tensors={}, record={**self.grower.record(), **seconds, "gradients": gradients})
 
     def restore(self, state: HostState) -> None:
         """Bring it to a captured state. Raises EsperError E502 if the state does not fit it."""
         self.grower.restore(state.record)
+        self.grower.gradients.go_on(state.record["gradients"])
         self.train_seconds, self.measure_seconds = state.record["train_seconds"], state.record["measure_seconds"]
         self._began = perf_counter()
-
-
-def _criterion(loss: Loss, metric: Metric | None) -> UserCriterion:
-    return UserCriterion(loss=per_sample(loss), metric=metric)
 
 
 def _or_nan(value: float | None) -> float:

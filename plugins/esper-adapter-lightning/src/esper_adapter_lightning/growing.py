@@ -17,7 +17,6 @@ from esper_core.adapting import (
     TrainingMeter,
     UserCriterion,
     grow,
-    per_sample,
 )
 from esper_core.api import EsperError, SiteRequest, to_json
 
@@ -60,7 +59,7 @@ class Growing:
         self.outcomes: list[EpochOutcome] = []
         self._loss = loss
         self._metric = metric
-        self._meter = TrainingMeter(UserCriterion(loss=per_sample(loss), metric=metric))
+        self._meter = TrainingMeter(UserCriterion(loss=loss, metric=metric))
         self._network = network
         self._unpack = unpack
         self._epochs = epochs
@@ -201,6 +200,8 @@ class Growing:
         loaders = trainer.val_dataloaders
         first = loaders[0] if isinstance(loaders, list | tuple) else loaders
         batches = trainer.num_val_batches[0]
+        convert = trainer.precision_plugin.convert_input
+        first = map(convert, first)
         return map(self._pair, first if batches == float("inf") else islice(first, int(batches)))
 
     def _epoch_end(self, validation: Iterator[tuple[Any, Tensor]] | None) -> None:

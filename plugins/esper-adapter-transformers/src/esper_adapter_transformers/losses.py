@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from esper_core.adapting import per_sample
+from esper_core.adapting import UserCriterion
 from esper_core.api import EsperError
 
 #: ``loss(logits, labels)``: a mean over the batch, or one loss per sample; an accuracy gives one number per sample.
@@ -51,17 +51,29 @@ class SampleLoss:
                 why=f"its loss is of the kind {kind}",
                 fix="give loss(logits, labels), which returns one loss per sample or a mean",
             )
-        self._loss = per_sample(loss) if loss is not None else own[0]  # type: ignore[index]
-        self._accuracy = accuracy or (own[1] if own is not None else _unknown)
+        self._criterion = None if loss is None else UserCriterion(loss=loss, metric=accuracy)
+        self._loss = own[0] if own is not None else None
+        self._accuracy = accuracy or (own[1] if own is not None else None)
 
     def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the loss of each sample, (B,), in nats."""
-        losses = self._loss(logits_of(outputs), targets)
-        return losses if losses.ndim == 1 else losses.flatten(1).mean(1)
+        if self._criterion is not None:
+            return self._criterion.losses(logits_of(outputs), targets)
+        assert self._loss is not None
+        return self._loss(logits_of(outputs), targets)
+
+    def countable(self, targets: Tensor) -> Tensor:
+        """Return which samples count, (B,) of bool: those of which something is to be predicted."""
+        if self._criterion is not None:
+            return self._criterion.countable(targets)
+        return (targets != IGNORED).reshape(len(targets), -1).any(1)
 
     def correct(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return how right each sample is, (B,), NaN where there is no right and wrong."""
-        return self._accuracy(logits_of(outputs), targets)
+        if self._accuracy is not None:
+            return self._accuracy(logits_of(outputs), targets)
+        assert self._criterion is not None
+        return self._criterion.correct(logits_of(outputs), targets)
 
 
 def logits_of(outputs: Any) -> Tensor:

@@ -15,6 +15,7 @@ from esper_core.kasmina.probing import probe_activation
 from esper_core.kasmina.roots import SEEDS, GrowableSequential
 from esper_core.kasmina.slot import Slot
 from esper_core.leyline.errors import EsperError
+from esper_export.decoding import suit_surroundings
 from esper_export.linear import as_two_layers, linear_matrix, merge_into
 from esper_export.residual_module import ResidualModule, residual_module
 from esper_export.tracing import UntraceableError, is_torch_only, traced
@@ -45,6 +46,9 @@ def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refus
         network: a growth, its seed bed, or the root module itself; it is left as it is.
         live: refuse to export while there are seeds whose fate is open, or remove them.
 
+    A cache of decoding is switched off where a seed looks at other positions; a `SurroundingsWarning` says so, and that
+    ``from_pretrained`` does not rebuild what has grown.
+
     Raises:
         EsperError: E507 if there are live seeds, unless they are to be removed; E512 if hooks of others run behind a
             seed at the same submodule.
@@ -66,6 +70,7 @@ def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refus
     if isinstance(plain, GrowableSequential):
         # It differs in its forward only; everything else that it carries, hooks of others included, stays.
         plain.__class__ = nn.Sequential  # type: ignore[assignment]
+    suit_surroundings(plain, [*fossils.values()], _like(plain))
     # Inner sites first: a site may lie in the submodule of another one.
     for slot in sorted(fossils.values(), key=lambda slot: -slot.site.path.count(".")):
         _make_ordinary(plain, slot)
@@ -140,6 +145,9 @@ def _plain(slot: Slot, probe: Tensor) -> nn.Module:
 def _can_take_in(module: nn.Module, network: nn.Module) -> TypeGuard[nn.Linear]:
     """A plain linear layer whose weights nobody else uses, and whose own output nobody looks at."""
     if own_class(module) is not nn.Linear or module._forward_hooks:
+        return False
+    # Under weight_norm, spectral_norm or pruning the weight is computed from other parameters in front of each pass.
+    if module._forward_pre_hooks or "weight" not in module._parameters:
         return False
     mine = {id(parameter) for parameter in module.parameters(recurse=False)}
     uses = [id(p) for _, p in network.named_parameters(remove_duplicate=False) if id(p) in mine]

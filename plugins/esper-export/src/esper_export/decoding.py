@@ -1,0 +1,68 @@
+"""What of a grown network's surroundings does not know that it has grown: caches of decoders, and loaders of weights.
+
+Networks of transformers, and others that follow their names, have both. They are known by these names alone.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from esper_core.kasmina.probing import agree
+from esper_core.kasmina.slot import Slot
+from esper_core.leyline.sites import Layout
+
+
+class SurroundingsWarning(UserWarning):
+    """Something around an exported network works on the network as it was before it grew."""
+
+
+def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -> None:
+    """Switch a decoder's cache off where a seed looks at other positions, and say what does not load what has grown.
+
+    A decoder with a cache is shown the newest position only, and its seeds have no cache.
+
+    Args:
+        plain: the exported network.
+        fossils: the slots whose seeds have become a part of it.
+        like: a tensor of its dtype, where it is.
+    """
+    if not fossils:
+        return
+    if any(_mixes_positions(slot, like) for slot in fossils):
+        configs: list[Any] = [getattr(plain, name, None) for name in ("config", "generation_config")]
+        cached = [config for config in configs if getattr(config, "use_cache", None)]
+        for config in cached:
+            config.use_cache = False
+        if cached:
+            warnings.warn(
+                "the cache of decoding is off (use_cache=False): a seed looks at positions that a cache leaves out",
+                SurroundingsWarning,
+                stacklevel=4,
+            )
+    if callable(getattr(plain, "save_pretrained", None)):
+        warnings.warn(
+            "from_pretrained cannot rebuild what has grown: save the whole network with torch.save(plain, path), and "
+            "load it with torch.load(path, weights_only=False)",
+            SurroundingsWarning,
+            stacklevel=4,
+        )
+
+
+def _mixes_positions(slot: Slot, like: Tensor) -> bool:
+    site = slot.site
+    if site.layout is not Layout.BTD or site.sample_shape[0] < 2:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(site.shape(2), generator=generator).to(like)
+    other = h.clone()
+    other[:, 0] += 1.0
+    training = slot.seed.training
+    try:
+        with torch.no_grad():
+            one, changed = (slot.seed.eval()(each)[:, 1:] for each in (h, other))
+    finally:
+        slot.seed.train(training)
+    return not agree(one, changed)
