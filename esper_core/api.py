@@ -10,6 +10,7 @@ from esper_core.leyline.actions import (
     Verdict,
 )
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
+from esper_core.leyline.diagnostics import Diagnostic, Finding, NetworkView
 from esper_core.leyline.errors import EsperError, ExitCode, did_you_mean
 from esper_core.leyline.events import Event, EventKind, Level
 from esper_core.leyline.evidence import (
@@ -72,6 +73,7 @@ __all__ = [
     "Cause",
     "DataShape",
     "Decision",
+    "Diagnostic",
     "Ended",
     "EpochMetrics",
     "EsperError",
@@ -83,6 +85,7 @@ __all__ = [
     "ExitCode",
     "FieldReport",
     "FinalReport",
+    "Finding",
     "Gate",
     "GateLevel",
     "GateResult",
@@ -100,6 +103,7 @@ __all__ = [
     "LearningCurves",
     "Level",
     "LinearUpdate",
+    "NetworkView",
     "NullActor",
     "Observation",
     "ObservationSchema",

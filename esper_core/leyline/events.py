@@ -28,6 +28,7 @@ class EventKind(StrEnum):
     GATES_EVALUATED = "gates_evaluated"  # slot, seed_id and `results`, a list of GateResult
     REWARD_COMPUTED = "reward_computed"  # a RewardBreakdown
     GOVERNOR_INTERVENED = "governor_intervened"  # mode, reason
+    DIAGNOSED = "diagnosed"  # diagnostic, and `finding`, what it found
     PLUGIN_FAILED = "plugin_failed"  # plugin, place, error
     NOTICE = "notice"  # message: something that a person should know
     ROUND_FINISHED = "round_finished"  # `figures` of learning from it, by name; `rewards`, {host: list of floats}

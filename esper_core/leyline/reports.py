@@ -6,6 +6,7 @@ from typing import Any
 from attrs import field, frozen
 
 from esper_core.leyline.actions import ActionMasks, GovernorMode, Transition, Verdict
+from esper_core.leyline.diagnostics import Finding
 from esper_core.leyline.evidence import UNKNOWN_COMPUTE, Compute, EpochMetrics, Evidence, PairedDifference
 from esper_core.leyline.observation import SlotState
 from esper_core.leyline.stages import Stage
@@ -87,6 +88,7 @@ class HostReport:
         governor_reason: why it is not normal.
         evidence: measured in the epoch that has just ended; None before the first.
         transitions: what happened by itself before that epoch was trained.
+        findings: of diagnostics, about the network after that epoch.
         seed_reports: of the seeds that have ended since the last report.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
@@ -102,6 +104,7 @@ class HostReport:
     governor_reason: str = ""
     evidence: Evidence | None = None
     transitions: tuple[Transition, ...] = ()
+    findings: tuple[Finding, ...] = ()
     seed_reports: tuple[FieldReport, ...] = ()
     parameters: int = 0
     host_parameters: int = 0

@@ -214,7 +214,7 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class DiagnosticSpec(ComponentSpec):
-    """Looks into a growing network after an epoch and changes nothing. ``factory(config) -> Diagnostic``."""
+    """Looks into a growing network after each epoch and changes nothing. ``factory(config) -> Diagnostic``."""
 
     __slots__ = ()
     kind = "diagnostic"

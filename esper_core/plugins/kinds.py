@@ -67,5 +67,13 @@ KINDS: tuple[PluginKind, ...] = (
         provisional="one executor uses it so far",
     ),
     _row(EvaluatorSpec, "esper_evaluators", "evaluator", "Evaluator", _GOVERNOR, "evaluator_checks"),
-    _row(DiagnosticSpec, "esper_diagnostics", "diagnostic", "Diagnostic", provisional=_UNUSED),
+    _row(
+        DiagnosticSpec,
+        "esper_diagnostics",
+        "diagnostic",
+        "Diagnostic",
+        Section.of_several("diagnostics"),
+        "diagnostic_checks",
+        provisional="nothing offers one yet",
+    ),
 )

@@ -49,6 +49,12 @@ class Recorder:
             slots = {state.site.id: state.stage for state in report.states}
             self._emit(EventKind.EPOCH_COMPLETED, epoch, {**plain(report.evidence), "slots": slots})
             self._services.epoch_end(self._host, report.evidence)
+        for finding in report.findings:
+            if finding.error:
+                failed = {"plugin": finding.diagnostic, "place": "diagnostic", "error": finding.error}
+                self._emit(EventKind.PLUGIN_FAILED, epoch, failed)
+            else:
+                self._emit(EventKind.DIAGNOSED, epoch, {"diagnostic": finding.diagnostic, "finding": finding.data})
         if report.governor is not self._mode:
             self._mode = report.governor
             reason = {"mode": report.governor, "reason": report.governor_reason}

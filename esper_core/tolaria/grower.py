@@ -13,6 +13,7 @@ from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.preserving import growth_record, restore_growth
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Transition
 from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.diagnostics import Finding
 from esper_core.leyline.evidence import Compute, EpochMetrics, Evidence
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.leyline.records import plain
@@ -39,6 +40,7 @@ class Grower:
 
     Attributes:
         epoch: the epoch that is trained next, or is being trained, from 0.
+        findings: of diagnostics after the epoch that has just run; whatever asks them sets it.
         compute: floating-point operations so far; whatever trains the host adds to it.
         seed_cost, share_cost: what a blueprint's seed, and the share of a gated one, cost at a site.
         gradients: of every seed in the present epoch; whoever trains lets it look at them.
@@ -63,6 +65,7 @@ class Grower:
         self.seed_cost = cache(lambda site, name: seed_cost(growth.recipes[name].build, site))
         self.share_cost = cache(lambda site: seed_cost(Share, site))
         self.compute = Compute()
+        self.findings: tuple[Finding, ...] = ()
         self._evidence: Evidence | None = None
         self._transitions: tuple[Transition, ...] = ()
 
@@ -158,6 +161,7 @@ class Grower:
             governor_reason=self.governor.reason,
             evidence=self._evidence,
             transitions=self._transitions,
+            findings=self.findings,
             seed_reports=tuple(r for r in self.growth.reports if r.ended_epoch == self.epoch - 1),
             parameters=parameter_count(self.growth.bed.model),
             host_parameters=self._sizes.host_parameters,
@@ -202,7 +206,7 @@ class Grower:
         self.compute = structure(Compute, dict(record["compute"]))
         self.governor.restore(record["governor"])
         self.gradients = GradientWatch(self.growth)
-        self._evidence = None
+        self._evidence, self.findings = None, ()
         self._transitions = tuple(structure(Transition, dict(saved)) for saved in record.get("transitions", ()))
         self.growth.set_alphas(self.epoch, 0.0)
 

@@ -16,6 +16,7 @@ from esper_core.kasmina.roots import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.actions import Action
 from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.diagnostics import Diagnostic, Finding, NetworkView
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.protocols import Evaluator, Gate, HostBuild, Splits, Task
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
@@ -25,6 +26,7 @@ from esper_core.leyline.streams import derive_seed
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.data import BatchStream
+from esper_core.tolaria.diagnosing import examine
 from esper_core.tolaria.flops import FlopsMeter
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
@@ -51,6 +53,7 @@ class HostPlan:
         seed: of initial weights, data order, and everything else that is random. Hosts of a round share it.
         evaluators: vote on the host, by name.
         capabilities: of the network's descriptor; those of the build add to them.
+        diagnostics: look into the network after each epoch, by name.
     """
 
     name: str
@@ -67,6 +70,7 @@ class HostPlan:
     seed: int
     evaluators: Mapping[str, Evaluator] = field(factory=dict)
     capabilities: frozenset[Capability] = frozenset()
+    diagnostics: Mapping[str, Diagnostic] = field(factory=dict)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -131,11 +135,13 @@ class GrowingHost:
             reference: the twin's evidence for the same epoch.
         """
         if self.grower.stopped:
-            return evolve(self.report(), evidence=None, transitions=(), seed_reports=())
+            return evolve(self.report(), evidence=None, transitions=(), findings=(), seed_reports=())
         self.grower.tick()
         trained = self._train(self.grower.epoch)
         self._flops.trained(trained.samples, self.plan.batch_size)
-        return self.grower.conclude(self._measure(trained, reference))
+        evidence = self._measure(trained, reference)
+        self.grower.findings = self._examine()
+        return self.grower.conclude(evidence)
 
     def finish(self) -> FinalReport:
         """Measure the test split and sum up. Seeds that are still live stay in the network as they stand."""
@@ -196,6 +202,23 @@ class GrowingHost:
         self._flops.measured(gathered)
         self.measure_seconds += perf_counter() - began
         return self.grower.evidence(trained, gathered, forward_flops=self._flops.forward)
+
+    def _examine(self) -> tuple[Finding, ...]:
+        if not self.plan.diagnostics:
+            return ()
+        began = perf_counter()
+        size, split = self.plan.batch_size, self.plan.splits.validation
+        view = NetworkView(
+            host=self.plan.name,
+            epoch=self.grower.epoch,
+            model=self.model,
+            slots=self.growth.states(self.grower.epoch),
+            inputs=split.inputs[:size],
+            targets=split.targets[:size],
+        )
+        findings = examine(self.plan.diagnostics, view, self.plan.seed)
+        self.measure_seconds += perf_counter() - began
+        return findings
 
     @property
     def _measured_batch(self) -> int | None:

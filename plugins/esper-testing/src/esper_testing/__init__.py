@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from esper_testing.all_checks import CHECKS
     from esper_testing.blueprint_subject import BlueprintSubject
     from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable
+    from esper_testing.diagnostic_checks import DiagnosticSubject
     from esper_testing.evaluator_checks import EvaluatorSubject
     from esper_testing.executor_checks import ExecutorSubject
     from esper_testing.gate_subject import GateSubject
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from esper_testing.sink_subject import SinkSubject
     from esper_testing.suites import (
         BlueprintSuite,
+        DiagnosticSuite,
         EvaluatorSuite,
         ExecutorSuite,
         GateSuite,
@@ -39,6 +41,8 @@ _MODULES = {
     "Check": "check",
     "CheckFailure": "check",
     "CheckLevel": "check",
+    "DiagnosticSubject": "diagnostic_checks",
+    "DiagnosticSuite": "suites",
     "EvaluatorSubject": "evaluator_checks",
     "EvaluatorSuite": "suites",
     "ExecutorSubject": "executor_checks",
@@ -75,6 +79,8 @@ __all__ = [
     "Check",
     "CheckFailure",
     "CheckLevel",
+    "DiagnosticSubject",
+    "DiagnosticSuite",
     "EvaluatorSubject",
     "EvaluatorSuite",
     "ExecutorSubject",

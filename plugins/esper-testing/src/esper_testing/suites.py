@@ -24,6 +24,7 @@ from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import (
     BlueprintSpec,
     ComponentSpec,
+    DiagnosticSpec,
     EvaluatorSpec,
     ExecutorSpec,
     GateSpec,
@@ -262,6 +263,12 @@ class ExecutorSuite(ComponentSuite):
     """The suite of executors. They are tried with hosts of a few numbers, which can be pickled."""
 
     kind = ExecutorSpec.kind
+
+
+class DiagnosticSuite(ComponentSuite):
+    """The suite of diagnostics. They look into small networks of images and of tokens."""
+
+    kind = DiagnosticSpec.kind
 
 
 class SinkSuite(ComponentSuite):

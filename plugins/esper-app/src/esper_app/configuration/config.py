@@ -168,6 +168,16 @@ class GovernorConfig:
 
 
 @frozen(kw_only=True)
+class DiagnosticsConfig(ComponentsConfig):
+    """What looks into the networks after each epoch.
+
+    Attributes:
+        names: the diagnostics, in the order in which they are asked.
+        options: the options of each, by name.
+    """
+
+
+@frozen(kw_only=True)
 class PluginsConfig:
     """Which plugins may take part.
 
@@ -245,6 +255,7 @@ class RunConfig(RunSettings):
         limits: how far a host may grow.
         optimizer: optimizer and learning-rate schedule.
         rewards: addends of the reward, in order.
+        diagnostics: what looks into the networks after each epoch.
         sinks: where telemetry goes.
         executor: where the hosts run.
         checkpoints: how the run is saved while it goes on.
@@ -262,6 +273,7 @@ class RunConfig(RunSettings):
     limits: GrowthLimits = field(factory=GrowthLimits)
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
     rewards: RewardsConfig = RewardsConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     sinks: SinksConfig = SinksConfig()
     executor: ExecutorConfig = ExecutorConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()

@@ -9,6 +9,7 @@ from esper_app.configuration.config import (
     CheckpointsConfig,
     ComponentConfig,
     ComponentsConfig,
+    DiagnosticsConfig,
     ExecutorConfig,
     GatesConfig,
     GovernorConfig,
@@ -28,6 +29,7 @@ from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.records import plain
 from esper_core.leyline.specs import (
     BlueprintSpec,
+    DiagnosticSpec,
     EvaluatorSpec,
     ExecutorSpec,
     HostSpec,
@@ -102,6 +104,7 @@ class _Reader:
             limits=self.build(GrowthLimits, self.table("limits"), "limits"),
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
             rewards=self.rewards(),
+            diagnostics=self.listed("diagnostics", DiagnosticSpec.kind, DiagnosticsConfig),
             sinks=self.listed("sinks", SinkSpec.kind, SinksConfig),
             executor=self.component("executor", ExecutorSpec.kind, ExecutorConfig),
             checkpoints=self.build(CheckpointsConfig, self.table("checkpoints"), "checkpoints"),

@@ -14,10 +14,12 @@ from esper_app.configuration.config import RunConfig
 from esper_core.assembling.recipes import recipe
 from esper_core.kasmina.recipes import Recipe
 from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.diagnostics import Diagnostic
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.executors import Executor, HostBuilder, Plan
 from esper_core.leyline.protocols import Actor, DataShape, Evaluator, Gate, HostBuild, Sink, Split, Splits, Task
 from esper_core.leyline.specs import (
+    DiagnosticSpec,
     EvaluatorSpec,
     ExecutorSpec,
     HostSpec,
@@ -49,6 +51,7 @@ class Assembly:
         gates: the gate set.
         evaluators: vote for the governor, by name.
         terms: the reward.
+        diagnostics: what looks into the networks, by name.
     """
 
     config: RunConfig
@@ -61,6 +64,7 @@ class Assembly:
     gates: Mapping[GateLevel, Gate]
     evaluators: Mapping[str, Evaluator]
     terms: tuple[WeightedTerm, ...]
+    diagnostics: Mapping[str, Diagnostic]
 
     @property
     def catalogue(self) -> Catalogue:
@@ -107,6 +111,7 @@ class Assembly:
             epochs=self.config.epochs,
             batch_size=self.config.batch_size,
             seed=plan.seed,
+            diagnostics=self.diagnostics,
         )
 
 
@@ -148,6 +153,7 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
             for level, gate in registry.gate_set(config.gates.name).items()
         },
         evaluators=build_components(registry.kind(EvaluatorSpec.kind), config, registry),
+        diagnostics=build_components(registry.kind(DiagnosticSpec.kind), config, registry),
         terms=tuple(_term(config, registry, index) for index in range(len(config.rewards.terms))),
     )
 
