@@ -11,7 +11,7 @@ PLUGIN = '''
 from attrs import field, frozen, validators
 
 from esper_core.hooks import hookimpl
-from esper_core.specs import GateLevel, GateSpec, HostSpec, PolicySpec, SinkSpec, TaskSpec
+from esper_core.specs import ExecutorSpec, GateLevel, GateSpec, HostSpec, PolicySpec, SinkSpec, TaskSpec
 
 ESPER_API = "2.0"
 
@@ -50,6 +50,11 @@ def esper_policies():
 @hookimpl
 def esper_gates():
     yield GateSpec(name="g0", summary="Yes.", factory=nothing, level=GateLevel.G0, gate_set="standard")
+
+
+@hookimpl
+def esper_executors():
+    yield ExecutorSpec(name="serial", summary="Here.", factory=nothing)
 
 
 @hookimpl

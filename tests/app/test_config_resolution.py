@@ -13,6 +13,7 @@ from esper_core.leyline.events import Level
 from esper_core.leyline.specs import (
     BlueprintSpec,
     EvaluatorSpec,
+    ExecutorSpec,
     HostSpec,
     PolicySpec,
     RewardTermSpec,
@@ -65,6 +66,7 @@ CLASSES: Mapping[str, Mapping[str, type | None]] = {
     TaskSpec.kind: {"digits": None, "letters": None},
     HostSpec.kind: {"cnn": CnnOptions, "mlp": MlpOptions, "clash": ClashingOptions},
     PolicySpec.kind: {"heuristic": HeuristicOptions, "null": None},
+    ExecutorSpec.kind: {"serial": None},
     SinkSpec.kind: {"console": None, "jsonl": JsonlOptions},
     EvaluatorSpec.kind: {"loss-anomaly": MarginOptions, "calm": None},
     BlueprintSpec.kind: {"noop": NoopOptions, "conv-light": None},

@@ -285,6 +285,34 @@ def test_a_host_that_is_stopped_ends_as_terminated_with_its_reward(stage_round):
     assert [[it.host for it in seen] for seen in script.seen] == [["grown0", "grown1"]] + [["grown1"]] * 4
 
 
+def test_a_host_that_fails_is_stopped_with_its_reason_and_the_others_go_on(stage_round, monkeypatch):
+    around, script = Surroundings(), Script({})
+    rollout, twin = stage_round(script, around, hosts=2)
+    monkeypatch.setattr(stage_round.hosts["grown0"], "_train", lambda epoch: 1 / 0)
+
+    outcome = run_round(rollout, twin, around, epochs=5)
+
+    assert outcome.stopped == ("grown0",)
+    assert [final.failure for final in outcome.finals] == ["ZeroDivisionError: division by zero", None]
+    assert [final.epochs for final in outcome.finals] == [0, 5]
+    assert math.isnan(outcome.finals[0].test.loss)
+    assert [[it.host for it in seen] for seen in script.seen] == [["grown0", "grown1"]] + [["grown1"]] * 4
+    (event,) = [e for e in around.events if e.kind is EventKind.GOVERNOR_INTERVENED]
+    assert (event.host, event.data["mode"]) == ("grown0", "stopped")
+    assert "division by zero" in event.data["reason"]
+
+
+def test_when_every_host_has_failed_the_round_ends_with_what_they_raised(stage_round, monkeypatch):
+    rollout, twin = stage_round(Script({}), Surroundings(), hosts=2)
+    monkeypatch.setattr(stage_round.hosts["grown0"], "_train", lambda epoch: 1 / 0)
+    monkeypatch.setattr(stage_round.hosts["grown1"], "_train", lambda epoch: [][1])
+    with pytest.raises(EsperError, match='host "grown0" has failed in epoch 1: ZeroDivisionError') as raised:
+        run_round(rollout, twin, Surroundings(), epochs=5)
+    assert raised.value.code == "E540"
+    assert '"grown1": IndexError' in raised.value.why
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
 def test_several_actions_of_one_epoch_are_each_reviewed_on_what_the_others_left(stage_round):
     around, watch = Surroundings(), Watches()
     both = (GERMINATE, evolve(GERMINATE, slot="block0"))
