@@ -39,7 +39,7 @@ def read_offers(environ: Mapping[str, str] = os.environ) -> Offers:
     blocked = {canonical(name.strip()) for name in environ.get("ESPER_NO_PLUGINS", "").split(",")}
     commands: dict[Path, list[EntryPoint]] = {}
     unreadable: list[EsperError] = []
-    for distribution in scan().offering:
+    for distribution in sorted(scan().offering, key=lambda it: it.name):
         if canonical(distribution.name) in blocked:
             continue
         try:
