@@ -25,7 +25,7 @@ class Planter:
     def __init__(self, bed: SeedBed, recipes: Mapping[str, Recipe], seed: int, learning_rate: float) -> None:
         self.recipes = dict(recipes)
         self._bed = bed
-        self._seed = seed
+        self.seed = seed
         self._learning_rate = learning_rate
         self._sources: dict[str, ModuleSource] = {}
 
@@ -62,7 +62,7 @@ class Planter:
             self._bed.sites[life.slot],
             life.seed_id,
             module,
-            derive_seed(self._seed, life.seed_id),
+            derive_seed(self.seed, life.seed_id),
             random=recipe.draws_random_numbers,
             masked=recipe.takes_mask,
             learning_rate=self._learning_rate,
@@ -81,7 +81,7 @@ class Planter:
 
     def _source(self, life: Life) -> ModuleSource:
         if life.slot not in self._sources:
-            stream = derive_seed(self._seed, life.seed_id, "build")
+            stream = derive_seed(self.seed, life.seed_id, "build")
             build = partial(blended, self.recipes[life.blueprint].build, blend=life.blend)
             self._sources[life.slot] = LocalSource(build, self._bed.sites[life.slot], stream)
         return self._sources[life.slot]

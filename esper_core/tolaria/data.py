@@ -45,7 +45,7 @@ class BatchStream:
         self._split = split
         self._task = task
         self._batch_size = batch_size
-        self._seed = seed
+        self.seed = seed
 
     @property
     def steps(self) -> int:
@@ -54,8 +54,8 @@ class BatchStream:
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, targets) of every batch of this epoch."""
-        order_stream = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-        augment_stream = torch.Generator().manual_seed(derive_seed(self._seed, "augment", epoch))
+        order_stream = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+        augment_stream = torch.Generator().manual_seed(derive_seed(self.seed, "augment", epoch))
         order = torch.randperm(len(self._split.targets), generator=order_stream)
         order = order.to(self._split.targets.device)
         for indices in torch.split(order, self._batch_size):

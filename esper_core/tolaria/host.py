@@ -32,7 +32,7 @@ from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.measuring import measure
 from esper_core.tolaria.rates import LearningRates, build_optimizer
-from esper_core.tolaria.state import capture, restore
+from esper_core.tolaria.state import capture, restore, rollback
 from esper_core.tolaria.training import train_epoch
 
 
@@ -87,6 +87,7 @@ class GrowingHost:
 
     def __init__(self, plan: HostPlan) -> None:
         self.plan = plan
+        self.attempt = 0
         self.train_seconds = 0.0
         self.measure_seconds = 0.0
         build = self._build()
@@ -159,6 +160,16 @@ class GrowingHost:
             measure_seconds=self.measure_seconds,
         )
 
+    def begin_attempt(self, attempt: int) -> None:
+        """Draw all random numbers from the streams of this attempt; a rollback begins the next one, 0 is the first."""
+        self.attempt = attempt
+        self.batches.seed = self._stream("data")
+        self.growth.planter.seed = self._stream("seeds")
+
+    def rollback(self, state: HostState) -> None:
+        """Go back to an earlier state on another path; see `tolaria.state`. Raises EsperError E502."""
+        rollback(self, state)
+
     def capture(self) -> HostState:
         """Return the host's state as of now, between two epochs; see `tolaria.state`."""
         return capture(self)
@@ -166,6 +177,11 @@ class GrowingHost:
     def restore(self, state: HostState) -> None:
         """Bring the host to a captured state. Raises EsperError E502 if the state does not fit it."""
         restore(self, state)
+
+    def _stream(self, *names: str | int) -> int:
+        """The seed of a stream in the present attempt."""
+        attempt = ("attempt", self.attempt) if self.attempt else ()
+        return derive_seed(self.plan.seed, *attempt, *names)
 
     def _build(self) -> HostBuild:
         with torch.random.fork_rng(devices=[]):
@@ -175,7 +191,7 @@ class GrowingHost:
     def _train(self, epoch: int) -> EpochMetrics:
         # The host's own random numbers (dropout) come from a stream of the epoch's, untouched by seeds or other hosts.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.plan.seed, "host", epoch))
+            torch.manual_seed(self._stream("host", epoch))
             trained = train_epoch(
                 self.growth,
                 self.optimizer,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.reports import HostState
 
@@ -28,6 +29,7 @@ def capture(host: "GrowingHost") -> HostState:
                 scalars.setdefault(str(index), {})[name] = value
     record = {
         **host.grower.record(),
+        "attempt": host.attempt,
         "train_seconds": host.train_seconds,
         "measure_seconds": host.measure_seconds,
         "optimizer": {"groups": [_plain_group(group) for group in saved["param_groups"]], "scalars": scalars},
@@ -47,12 +49,28 @@ def restore(host: "GrowingHost", state: HostState) -> None:
         EsperError: E502 if the state does not fit the host.
     """
     record = state.record
+    host.begin_attempt(record["attempt"])
     host.grower.restore(record)
     _arrange_groups(host, record["optimizer"]["groups"])
     _load_model(host, state)
     host.optimizer.load_state_dict(_optimizer_state(state))
     host.train_seconds = record["train_seconds"]
     host.measure_seconds = record["measure_seconds"]
+
+
+def rollback(host: "GrowingHost", state: HostState) -> None:
+    """Bring a host back to an earlier state of its own, and send it down another path from there.
+
+    Every stream of random numbers gets a new name, so that it does not diverge in the same way again, and the governor
+    keeps its memory: it is conservative until the votes are normal.
+
+    Raises:
+        EsperError: E502 if the state does not fit the host.
+    """
+    attempt, memory = host.attempt + 1, host.grower.governor.record()["memory"]
+    restore(host, HostState(tensors=state.tensors, record={**state.record, "attempt": attempt}))
+    reason = f"the host was rolled back to epoch {host.grower.epoch}, attempt {attempt}"
+    host.grower.governor.restore({"mode": GovernorMode.CONSERVATIVE.value, "reason": reason, "memory": memory})
 
 
 def _copy(tensor: Tensor) -> Tensor:
