@@ -3,16 +3,16 @@
 from esper_core.growing.grow import grow
 from esper_core.growing.handle import GrowthHandle
 from esper_core.growing.session import EpochOutcome
-from esper_core.kasmina.aside import SeedWeights
 from esper_core.kasmina.cost import forward_flops, parameter_count
+from esper_core.kasmina.deferred_weights import DeferredWeights
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.tolaria.meter import TrainingMeter
 from esper_core.tolaria.user_data import UserCriterion
 
 __all__ = [
+    "DeferredWeights",
     "EpochOutcome",
     "GrowthHandle",
-    "SeedWeights",
     "TrainingMeter",
     "UserCriterion",
     "clip_grad_norm_by_origin_",

@@ -159,5 +159,5 @@ class SelfAttention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, heads, T, D / heads)
             for part in self.project_in(x).chunk(3, dim=-1)
         )
-        gathered: Tensor = self.project_out(attend(query, key, value).transpose(1, 2).flatten(2))
-        return gathered
+        collected: Tensor = self.project_out(attend(query, key, value).transpose(1, 2).flatten(2))
+        return collected

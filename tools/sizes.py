@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 #: with a reason in docs/architecture.md.
 LIMITS = (
     # What growing itself needs. How plugins are found and checked is another matter, counted in the whole core.
-    ("leyline to simic", ("leyline", "tamiyo", "nissa", "nn", "kasmina", "tolaria", "simic"), 5_000),
-    ("growing", ("growing",), 500),
-    ("the whole core", None, 7_000),
+    ("leyline to simic", ("leyline", "tamiyo", "nissa", "nn", "kasmina", "tolaria", "simic"), 5_900),
+    ("growing", ("growing",), 650),
+    ("the whole core", None, 8_200),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 60
 

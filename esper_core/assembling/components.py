@@ -6,8 +6,8 @@ from typing import Any
 from attrs import field, frozen
 
 from esper_core.assembling.options import Options, named, refuse_unknown
-from esper_core.assembling.recipes import recipe
-from esper_core.kasmina.recipes import Recipe
+from esper_core.assembling.seed_factories import seed_factory
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Evaluator, Gate, Sink
@@ -28,7 +28,7 @@ class Components:
     """The parts of one growing network that come from plugins, or from the user in their place.
 
     Attributes:
-        recipes: the catalogue.
+        seed_factories: the catalogue.
         gates: the gate set.
         evaluators: vote for the governor, by name.
         policy: decides.
@@ -37,7 +37,7 @@ class Components:
         config: what was chosen, in the shape of a configuration file.
     """
 
-    recipes: Mapping[str, Recipe]
+    seed_factories: Mapping[str, SeedFactory]
     gates: Mapping[GateLevel, Gate]
     evaluators: Mapping[str, Evaluator]
     policy: Policy
@@ -60,7 +60,7 @@ class ComponentBuilder:
     used: list[Registered] = field(factory=list)
     config: dict[str, Any] = field(factory=dict)
 
-    def recipes(self, blueprints: Sequence[str] | Mapping[str, Options] | None) -> dict[str, Recipe]:
+    def seed_factories(self, blueprints: Sequence[str] | Mapping[str, Options] | None) -> dict[str, SeedFactory]:
         """Build the catalogue; None: the bundled blueprints.
 
         Raises:
@@ -72,7 +72,7 @@ class ComponentBuilder:
             why = f"expected names, or a mapping from names to options, got {chosen!r}"
             raise EsperError("E202", 'the value of "blueprints" is not valid', where="grow(blueprints=...)", why=why)
         options = {name: dict(chosen[name]) if isinstance(chosen, Mapping) else {} for name in chosen}
-        built = {name: recipe(registry, name, of_one) for name, of_one in options.items()}
+        built = {name: seed_factory(registry, name, of_one) for name, of_one in options.items()}
         self.used.extend(registry.get(BlueprintSpec.kind, name) for name in built)
         self.config["blueprints"] = {name: of_one for name, of_one in options.items() if of_one}
         return built
@@ -169,11 +169,11 @@ def build_components(
         refuse_unknown("blueprints", options, names)
         blueprints = {name: options.get(name, {}) for name in names}
     builder = ComponentBuilder(plugins)
-    recipes = builder.recipes(blueprints)
+    seed_factories = builder.seed_factories(blueprints)
     checks = builder.gates(gates)
-    chosen = builder.policy(policy, Catalogue(tuple(made.entry for made in recipes.values())))
+    chosen = builder.policy(policy, Catalogue(tuple(made.entry for made in seed_factories.values())))
     return Components(
-        recipes=recipes,
+        seed_factories=seed_factories,
         gates=checks,
         evaluators=builder.evaluators(evaluators),
         policy=chosen,

@@ -65,13 +65,13 @@ class ClipWatch:
             self._left[id(parameter)] = parameter.grad.detach().clone()
 
     def _host(self) -> nn.Parameter | None:
-        trained = [p for p in self.growth.bed.host_parameters if p.requires_grad]
+        trained = [p for p in self.growth.slot_set.host_parameters if p.requires_grad]
         return min(trained, key=Tensor.numel, default=None)
 
     def _seeds(self) -> list[nn.Parameter]:
         """The parameters of seeds in training; where a seed begins, only its last layer has a gradient."""
-        slots = [slot for slot, life in self.growth.lives.items() if life.stage is Stage.TRAINING]
-        return [p for slot in slots for p in self.growth.bed.seed_parameters(slot) if p.requires_grad]
+        slots = [slot for slot, life in self.growth.seeds.items() if life.stage is Stage.TRAINING]
+        return [p for slot in slots for p in self.growth.slot_set.seed_parameters(slot) if p.requires_grad]
 
 
 def _factor(before: Tensor, after: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from esper_core.growing.run_record import RunRecord
 from esper_core.growing.session import GrowPlan
 from esper_core.growing.settings import GrowSettings, check_numbers, check_settings
 from esper_core.kasmina.groups import unwrapped
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.schedulers import follow, follow_attached, peak_lr
 from esper_core.kasmina.site_requests import site_requests
 from esper_core.kasmina.sites import confirm
@@ -92,7 +92,7 @@ def grow(
     record = RunRecord(
         name=type(getattr(model, "_orig_mod", model)).__name__,
         config={"seed": seed, "epochs": epochs, **parts.config, **plain(chosen)},
-        catalogue=[{"name": name, "options": dict(made.entry.options)} for name, made in parts.recipes.items()],
+        catalogue=[{"name": name, "options": dict(made.entry.options)} for name, made in parts.seed_factories.items()],
         plugins=plugins,
         used=parts.used,
         path=None if run_directory is None else Path(run_directory),

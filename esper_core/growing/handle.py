@@ -207,19 +207,21 @@ class GrowthHandle:
 
         The host's are clipped bit for bit as ``clip_grad_norm_(model.parameters(), max_norm)`` would without seeds.
         """
-        host = self.growth.bed.host_parameters if self.begun else None
+        host = self.growth.slot_set.host_parameters if self.begun else None
         return clip_grad_norm_by_origin_(self.optimizer, max_norm, host)
 
     def without_seeds(self, parameters: Iterable[Tensor]) -> list[Tensor]:
         """Return those of the model's parameters that are the host's own."""
-        bed = self.growth.bed if self.begun else None
-        seeds = {id(p) for slot in bed.slots for p in bed.seed_parameters(slot)} if bed is not None else set()
+        if not self.begun:
+            return [*parameters]
+        slot_set = self.growth.slot_set
+        seeds = {id(p) for slot in slot_set.slots for p in slot_set.seed_parameters(slot)}
         return [it for it in parameters if id(it) not in seeds]
 
     def train_seeds(self) -> None:
         """Put all seeds into training mode, where a framework has done so with the modules that it knew before."""
         if self.begun:
-            for slot in self.growth.bed.slots.values():
+            for slot in self.growth.slot_set.slots.values():
                 slot.train()
 
     def export(self, *, live: Literal["refuse", "remove"] = "refuse") -> nn.Module:

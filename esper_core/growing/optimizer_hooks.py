@@ -99,10 +99,10 @@ class OptimizerHooks:
         self._set_alphas()
         if self.schedule is SeedSchedule.KEEP:
             return
-        for slot, life in growth.lives.items():
-            if growth.bed.seed_parameters(slot) and life.stage is not Stage.CULLED:
-                factor = restarted_cosine(epoch + self._reached(), life.germinated_epoch, self.epochs)
-                set_seed_lr(self.optimizer, life.seed_id, self.seed_rate * factor)
+        for slot, seed in growth.seeds.items():
+            if growth.slot_set.seed_parameters(slot) and seed.stage is not Stage.CULLED:
+                factor = restarted_cosine(epoch + self._reached(), seed.germinated_epoch, self.epochs)
+                set_seed_lr(self.optimizer, seed.seed_id, self.seed_rate * factor)
 
     def _reached(self, more: int = 0) -> float:
         """How much of the epoch is over, 0 to 1, after some more steps; 0 where its length is not known."""

@@ -11,7 +11,7 @@ from esper_core.assembling.components import Components
 from esper_core.growing.run_record import RunRecord
 from esper_core.growing.settings import GrowSettings
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.roots import refuse_several_processes
+from esper_core.kasmina.root_module import refuse_several_processes
 from esper_core.kasmina.sites import Confirmation
 from esper_core.leyline.actions import Transition, Verdict
 from esper_core.leyline.errors import EsperError
@@ -115,7 +115,7 @@ class GrowSession:
             self._context = context = self._make_context(first_event=0)
             context.run_start(self._record.begin())
             self._rollout = self._make_rollout(context)
-        refuse_several_processes(type(self.host.grower.growth.bed.model).__name__)
+        refuse_several_processes(type(self.host.grower.growth.slot_set.model).__name__)
         # Seeds are made in the host's own precision, also under autocast.
         with torch.autocast(self.host.device.type, enabled=False):
             if self.epoch < self._plan.epochs:
@@ -209,7 +209,7 @@ def make_grower(
         model,
         confirmed.sites,
         optimizer,
-        plan.parts.recipes,
+        plan.parts.seed_factories,
         plan.parts.gates,
         plan.settings.lifecycle,
         plan.seed,

@@ -1,4 +1,4 @@
-"""One seed's life: the only writer of its stage."""
+"""One seed's seed: the only writer of its stage."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from esper_core.leyline.stages import TRANSITIONS, Blend, Cause, Stage
 
 
 @define(kw_only=True)
-class Life:
+class Seed:
     """From germination until the slot is free again.
 
     Epochs are host epochs from 0; a change "at epoch e" takes effect before epoch e is trained. How long a stage has
@@ -91,7 +91,7 @@ class Life:
         return transition
 
     def report(self, epoch: int, *, accuracy: float | None) -> FieldReport:
-        """Sum the life up, as of before `epoch`; `accuracy` is the network's on validation data, 0 to 1."""
+        """Sum the seed up, as of before `epoch`; `accuracy` is the network's on validation data, 0 to 1."""
         spent: Counter[str] = Counter()
         for transition in self.history[1:]:
             spent[transition.source.name] += transition.epochs_in_source

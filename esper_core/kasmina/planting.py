@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from functools import partial
 
-from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.gated import blended
-from esper_core.kasmina.lifecycle import Life
-from esper_core.kasmina.recipes import LocalSource, ModuleSource, Recipe
+from esper_core.kasmina.lifecycle import Seed
+from esper_core.kasmina.seed_factory import LocalSource, ModuleSource, SeedFactory
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
@@ -16,72 +16,74 @@ class Planter:
     """Builds the modules of one host's seeds and plants them.
 
     Args:
-        bed: the host's slots.
-        recipes: what can be germinated, by blueprint name, in catalogue order.
+        slot_set: the host's slots.
+        seed_factories: what can be germinated, by blueprint name, in catalogue order.
         seed: of all random streams of this host's seeds.
         learning_rate: what a new seed's optimizer group starts with.
     """
 
-    def __init__(self, bed: SeedBed, recipes: Mapping[str, Recipe], seed: int, learning_rate: float) -> None:
-        self.recipes = dict(recipes)
-        self._bed = bed
+    def __init__(
+        self, slot_set: SlotSet, seed_factories: Mapping[str, SeedFactory], seed: int, learning_rate: float
+    ) -> None:
+        self.seed_factories = dict(seed_factories)
+        self._slot_set = slot_set
         self.seed = seed
         self._learning_rate = learning_rate
         self._sources: dict[str, ModuleSource] = {}
 
     def check_fit(self, blueprint: str, site: Site) -> None:
         """Check that a blueprint is in the catalogue and fits a site. Raises EsperError E404."""
-        recipe = self.recipes.get(blueprint)
-        if recipe is None:
+        seed_factory = self.seed_factories.get(blueprint)
+        if seed_factory is None:
             raise EsperError(
                 "E404",
                 f'blueprint "{blueprint}" is not in the catalogue',
-                why=did_you_mean(blueprint, self.recipes),
+                why=did_you_mean(blueprint, self.seed_factories),
                 fix="name it in policy.blueprints",
             )
-        if site.layout not in recipe.entry.layouts:
-            fits = ", ".join(sorted(recipe.entry.layouts))
+        if site.layout not in seed_factory.entry.layouts:
+            fits = ", ".join(sorted(seed_factory.entry.layouts))
             raise EsperError("E404", f'blueprint "{blueprint}" fits {fits}, but site "{site.id}" is {site.layout}')
 
-    def take_in(self, life: Life) -> tuple[str | None, str | None]:
+    def take_in(self, seed: Seed) -> tuple[str | None, str | None]:
         """Plant a seed's module, if its source has it.
 
         Returns:
             What is wrong with the source, and what is wrong with the module ("" is nothing); None is not known yet.
         """
-        if life.slot in self._bed.slots:
+        if seed.slot in self._slot_set.slots:
             return None, ""
         try:
-            module = self._source(life).poll()
+            module = self._source(seed).poll()
         except Exception as error:  # it fails in ways that only its blueprint knows: the seed bears it, not the run
             return f"{type(error).__name__}: {error}", None
         if module is None:
             return None, None
-        recipe = self.recipes[life.blueprint]
-        problem = self._bed.plant(
-            self._bed.sites[life.slot],
-            life.seed_id,
+        seed_factory = self.seed_factories[seed.blueprint]
+        problem = self._slot_set.plant(
+            self._slot_set.sites[seed.slot],
+            seed.seed_id,
             module,
-            derive_seed(self.seed, life.seed_id),
-            random=recipe.draws_random_numbers,
-            masked=recipe.takes_mask,
+            derive_seed(self.seed, seed.seed_id),
+            random=seed_factory.draws_random_numbers,
+            masked=seed_factory.takes_mask,
             learning_rate=self._learning_rate,
         )
-        life.parameters = sum(p.numel() for p in module.parameters())
+        seed.parameters = sum(p.numel() for p in module.parameters())
         return None, problem
 
-    def uproot(self, life: Life) -> None:
+    def uproot(self, seed: Seed) -> None:
         """Take a seed's module away, and forget its source."""
-        self._bed.uproot(self._bed.sites[life.slot], life.seed_id)
-        self._sources.pop(life.slot, None)
+        self._slot_set.uproot(self._slot_set.sites[seed.slot], seed.seed_id)
+        self._sources.pop(seed.slot, None)
 
     def clear(self) -> None:
         """Forget every source."""
         self._sources.clear()
 
-    def _source(self, life: Life) -> ModuleSource:
-        if life.slot not in self._sources:
-            stream = derive_seed(self.seed, life.seed_id, "build")
-            build = partial(blended, self.recipes[life.blueprint].build, blend=life.blend)
-            self._sources[life.slot] = LocalSource(build, self._bed.sites[life.slot], stream)
-        return self._sources[life.slot]
+    def _source(self, seed: Seed) -> ModuleSource:
+        if seed.slot not in self._sources:
+            stream = derive_seed(self.seed, seed.seed_id, "build")
+            build = partial(blended, self.seed_factories[seed.blueprint].build, blend=seed.blend)
+            self._sources[seed.slot] = LocalSource(build, self._slot_set.sites[seed.slot], stream)
+        return self._sources[seed.slot]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from esper_core.kasmina.compiled import mark_hooked, unmark_hooked
-from esper_core.kasmina.compose import Regime, add_guarded, isolated_input, open_input, straight_through
+from esper_core.kasmina.forward_mode import ForwardMode, add_guarded, isolated_input, open_input, straight_through
 from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
 from esper_core.leyline.sites import Site
@@ -49,7 +49,7 @@ class Slot(nn.Module):
         super().__init__()
         self.site = site
         self.seed = seed
-        self.regime = Regime.STRAIGHT_THROUGH
+        self.forward_mode = ForwardMode.STRAIGHT_THROUGH
         self.stream = stream
         self.position = 0
         self.needs_graph = needs_graph
@@ -57,7 +57,7 @@ class Slot(nn.Module):
         self.masked = masked
         self._mask_position: int | None = None
         #: Gets the submodule's output and the mask; returns what goes on, in place of the slot, in measuring.
-        self.stand_in: Callable[[Any, Tensor | None], Any] | None = None
+        self.forward_override: Callable[[Any, Tensor | None], Any] | None = None
         self.register_buffer("alpha", torch.zeros(()), persistent=False)
         self._handle: RemovableHandle | None = None
         # In a tuple, or it would be a submodule of the slot.
@@ -88,9 +88,9 @@ class Slot(nn.Module):
                 unmark_hooked(module)
         self._hooked = ()
 
-    def enter(self, regime: Regime) -> None:
-        """Change the regime, which compiled code looks at."""
-        self.regime = regime
+    def enter(self, forward_mode: ForwardMode) -> None:
+        """Change the forward_mode, which compiled code looks at."""
+        self.forward_mode = forward_mode
 
     def set_alpha(self, alpha: float) -> None:
         """Set alpha, 0 to 1, in place: compiled code goes on using the same tensor."""
@@ -117,44 +117,44 @@ class Slot(nn.Module):
         return self._grown(output, given_mask(self.site.mask, self._mask_position, args, kwargs, h))
 
     def _grown(self, output: Any, mask: Tensor | None) -> Any:
-        if self.stand_in is not None:
-            return self.stand_in(output, mask)
+        if self.forward_override is not None:
+            return self.forward_override(output, mask)
         h = select(output, self.site.output)
         grown = self.act(h, mask)
         return output if grown is h else replace(output, self.site.output, grown)
 
     def act(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the activation as the present regime, alpha or override makes it."""
+        """Return the activation as the present forward_mode, alpha or override makes it."""
         return self.compose(h, self.override, partial(self.update, mask=mask))
 
     def compose(self, h: Tensor, alpha: float | None, update: Update) -> Tensor:
         """Return the activation at another alpha, or as the slot stands where `alpha` is None.
 
         `update` computes the seed's update; it is not called where the result does not depend on it. A pass at another
-        alpha that builds a graph is one that trains the seed (`Regime.PROBE`): the host keeps out of it, and a seed
-        that is not finite is left out.
+        alpha that builds a graph trains the seed (`ForwardMode.PROBE`): the host keeps out of it, and a seed that is
+        not finite is left out.
         """
-        if alpha == 0.0 or (alpha is None and self.regime is Regime.PROBE):
+        if alpha == 0.0 or (alpha is None and self.forward_mode is ForwardMode.PROBE):
             return h
         if alpha is not None and torch.is_grad_enabled():
             seen = isolated_input(h, needs_graph=self.needs_graph)
             return add_guarded(h, update(seen), torch.full_like(self.alpha, alpha))
         if alpha is not None:
             return h + alpha * update(h)
-        if self.regime is Regime.STRAIGHT_THROUGH:
+        if self.forward_mode is ForwardMode.STRAIGHT_THROUGH:
             if not torch.is_grad_enabled():
                 return h
             seen = isolated_input(h, needs_graph=self.needs_graph)
             return straight_through(h, update(seen), copy=self.site.inplace_successor)
-        if self.regime is Regime.ISOLATED:
+        if self.forward_mode is ForwardMode.ISOLATED:
             return add_guarded(h, update(isolated_input(h, needs_graph=self.needs_graph)), self.alpha)
-        if self.regime is Regime.OPEN:
+        if self.forward_mode is ForwardMode.OPEN:
             return add_guarded(h, update(open_input(h)), self.alpha)
         return h + update(h)
 
     def extra_repr(self) -> str:
-        """Site and regime, for ``print(model)``."""
-        return f"site={self.site.id}, regime={self.regime.value}"
+        """Site and forward_mode, for ``print(model)``."""
+        return f"site={self.site.id}, forward_mode={self.forward_mode.value}"
 
 
 @contextmanager

@@ -112,7 +112,7 @@ class HostSpec(ComponentSpec):
 
 @frozen(kw_only=True)
 class BlueprintSpec(ComponentSpec):
-    """A recipe for a seed module. ``factory(site: Site, config) -> nn.Module``.
+    """A seed_factory for a seed module. ``factory(site: Site, config) -> nn.Module``.
 
     The module computes a residual update: ``forward(h) -> delta`` of h's shape and dtype, exactly zero at birth
     with a non-zero first gradient.

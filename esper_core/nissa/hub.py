@@ -11,7 +11,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind, Level
 from esper_core.leyline.protocols import Sink
 from esper_core.leyline.structure import structure
-from esper_core.nissa.outlet import Outlet, SinkCounts, sink_failed
+from esper_core.nissa.guarded_sink import GuardedSink, SinkCounts, sink_failed
 
 #: So many events wait for each other at most.
 BATCH = 64
@@ -40,7 +40,7 @@ class Hub:
         strict: bool = False,
         first: int = 0,
     ) -> None:
-        self._outlets = [Outlet(name=name, sink=sink, strict=strict) for name, sink in sinks.items()]
+        self._sinks = [GuardedSink(name=name, sink=sink, strict=strict) for name, sink in sinks.items()]
         self._level = level
         self._clock = clock
         self._waiting: list[Event] = []
@@ -54,15 +54,15 @@ class Hub:
         Raises:
             EsperError: the sink's own, or E504 around anything else. The sinks that are open by then are closed.
         """
-        for index, outlet in enumerate(self._outlets):
+        for index, guarded in enumerate(self._sinks):
             try:
-                outlet.sink.open(manifest)
+                guarded.sink.open(manifest)
             except (Exception, SystemExit) as error:
-                for earlier in self._outlets[:index]:
+                for earlier in self._sinks[:index]:
                     earlier.close()
                 if isinstance(error, EsperError):
                     raise
-                raise sink_failed(outlet.name, "open", error) from error
+                raise sink_failed(guarded.name, "open", error) from error
         self._open = True
 
     def emit(self, event: Event) -> None:
@@ -83,8 +83,8 @@ class Hub:
     def flush(self) -> None:
         """Deliver everything, and let every sink make it durable or visible."""
         self._deliver()
-        for outlet in self._outlets:
-            outlet.flush()
+        for guarded in self._sinks:
+            guarded.flush()
         self._report(disabled=True)
 
     def close(self) -> None:
@@ -97,8 +97,8 @@ class Hub:
             self._deliver()
         finally:
             self._open = False
-            for outlet in self._outlets:
-                outlet.close()
+            for guarded in self._sinks:
+                guarded.close()
 
     @property
     def next_number(self) -> int:
@@ -107,13 +107,13 @@ class Hub:
 
     def counts(self) -> dict[str, SinkCounts]:
         """Return what became of every sink's events so far, by the sink's name."""
-        return {outlet.name: outlet.counts for outlet in self._outlets}
+        return {guarded.name: guarded.counts for guarded in self._sinks}
 
     def restore_counts(self, counts: Mapping[str, Any]) -> None:
         """Go on counting where a run was saved: `counts` are those of `counts`, as plain data, by the sink's name."""
-        for outlet in self._outlets:
-            if outlet.name in counts:
-                outlet.counts = structure(SinkCounts, counts[outlet.name])
+        for guarded in self._sinks:
+            if guarded.name in counts:
+                guarded.counts = structure(SinkCounts, counts[guarded.name])
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +124,7 @@ class Hub:
         self.close()
 
     def _take(self, event: Event) -> None:
-        if self._outlets and event.level <= self._level:
+        if self._sinks and event.level <= self._level:
             self._waiting.append(attrs.evolve(event, time=self._clock()))
 
     def _deliver(self) -> None:
@@ -143,17 +143,17 @@ class Hub:
                     attrs.evolve(event, sequence=number) for number, event in enumerate(waiting, self._next_number)
                 )
                 self._next_number += len(batch)
-                for outlet in self._outlets:
-                    outlet.emit(batch)
+                for guarded in self._sinks:
+                    guarded.emit(batch)
                 self._report(disabled=True)
         finally:
             self._delivering = False
 
     def _report(self, *, disabled: bool) -> None:
         """Tell of failing sinks, of each once: of those that are disabled, or of all that ever failed."""
-        for outlet in self._outlets:
-            if outlet.reported or not (outlet.counts.disabled if disabled else outlet.counts.errors):
+        for guarded in self._sinks:
+            if guarded.reported or not (guarded.counts.disabled if disabled else guarded.counts.errors):
                 continue
-            outlet.reported = True
-            data = {"plugin": outlet.name, "place": "sink", "error": outlet.counts.last_error}
-            self._take(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": outlet.counts.disabled}))
+            guarded.reported = True
+            data = {"plugin": guarded.name, "place": "sink", "error": guarded.counts.last_error}
+            self._take(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": guarded.counts.disabled}))

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.cost import ForwardCost, forward_cost
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.leyline.evidence import Compute
 from esper_core.leyline.stages import Blend
-from esper_core.tolaria.gathering import Gathered
+from esper_core.tolaria.evidence import CollectedEvidence
 from esper_core.tolaria.grower import Grower
 
 #: A step of training is a forward pass, and a backward pass of twice its cost.
@@ -27,7 +27,7 @@ class FlopsMeter:
         self._grower = grower
         self._sample = sample
         self._paths = [site.path for site in grower.growth.sites]
-        self._known: tuple[tuple[tuple[str, Regime], ...], ForwardCost | None] | None = None
+        self._known: tuple[tuple[tuple[str, ForwardMode], ...], ForwardCost | None] | None = None
         self._host = self.forward
 
     @property
@@ -39,17 +39,17 @@ class FlopsMeter:
     def trained(self, samples: int, batch_size: int) -> None:
         """Count an epoch of training, in the stages in which the seeds are now."""
         growth = self._grower.growth
-        held = {slot: self._seed(slot) for slot in growth.bed.slots}
+        held = {slot: self._seed(slot) for slot in growth.slot_set.slots}
         candidates = {slot: cost for slot, cost in held.items() if growth.stage(slot).live}
-        regimes = {slot: growth.bed.slots[slot].regime for slot in candidates}
-        probed = [slot for slot, regime in regimes.items() if regime is Regime.PROBE]
+        regimes = {slot: growth.slot_set.slots[slot].forward_mode for slot in candidates}
+        probed = [slot for slot, forward_mode in regimes.items() if forward_mode is ForwardMode.PROBE]
         network = _sum(self._host, *(cost for slot, cost in held.items() if slot not in candidates))
         whole = _sum(network, *candidates.values())
         probes: int | None = 0
         if probed:
             # Its backward pass follows the activations' gradients to the seeds, and takes no weights' but theirs.
             probes = _sum(_times(2 * samples, whole), *(_times(samples, candidates[slot]) for slot in probed))
-        if any(regime in (Regime.STRAIGHT_THROUGH, Regime.PROBE) for regime in regimes.values()):
+        if any(forward_mode in (ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE) for forward_mode in regimes.values()):
             # That seeds in training leave the host alone is proved on one batch, with them and without.
             probes = _sum(probes, _times(_STEP * batch_size, _sum(network, whole)))
         self._add(
@@ -58,17 +58,17 @@ class FlopsMeter:
             probes=probes,
         )
 
-    def measured(self, gathered: Gathered) -> None:
+    def measured(self, collected: CollectedEvidence) -> None:
         """Count an epoch's measurements."""
         cost, growth = self._cost(), self._grower.growth
-        if cost is None or gathered.blocks is None:
+        if cost is None or collected.blocks is None:
             self._add(evaluation=None, counterfactuals=None)
             return
         # In front of the first slot a batch has one block of rows, behind each as many as its branches then differ in.
-        marks = [0, *(cost.until[growth.bed.sites[slot].path] for slot in gathered.blocks), cost.total]
-        blocks = [gathered.passes, *gathered.blocks.values()]
+        marks = [0, *(cost.until[growth.slot_set.sites[slot].path] for slot in collected.blocks), cost.total]
+        blocks = [collected.passes, *collected.blocks.values()]
         computed = sum(times * (end - begin) for times, (begin, end) in zip(blocks, pairwise(marks), strict=True))
-        samples = gathered.metrics.samples
+        samples = collected.metrics.samples
         self._add(evaluation=samples * cost.total, counterfactuals=samples * (computed - cost.total))
 
     def _add(self, **parts: int | None) -> None:
@@ -76,16 +76,18 @@ class FlopsMeter:
 
     def _seed(self, slot: str) -> int | None:
         growth = self._grower.growth
-        seed, site = growth.lives[slot], growth.bed.sites[slot]
+        seed, site = growth.seeds[slot], growth.slot_set.sites[slot]
         cost = self._grower.seed_cost(site, seed.blueprint).forward_flops
         return _sum(cost, self._grower.share_cost(site).forward_flops) if seed.blend is Blend.GATED else cost
 
     def _cost(self) -> ForwardCost | None:
         """Count again only when something has changed that the forward pass notices."""
         growth = self._grower.growth
-        topology = tuple((growth.lives[slot].seed_id, held.regime) for slot, held in growth.bed.slots.items())
+        topology = tuple(
+            (growth.seeds[slot].seed_id, held.forward_mode) for slot, held in growth.slot_set.slots.items()
+        )
         if self._known is None or self._known[0] != topology:
-            self._known = topology, forward_cost(growth.bed.model, self._sample, self._paths)
+            self._known = topology, forward_cost(growth.slot_set.model, self._sample, self._paths)
         return self._known[1]
 
 

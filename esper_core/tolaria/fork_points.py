@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.slot import Slot
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.protocols import Criterion
 from esper_core.tolaria.data import Inputs, call, part, rows, tensors
 from esper_core.tolaria.footprint import Footprint, footprint, largest
@@ -60,27 +60,27 @@ class ForkMap:
         """For each leaf of the model's output, whether its first axis is the batch."""
         return (self._places or {}).get(("", False), ())
 
-    def footprint(self, bed: SeedBed, criterion: Criterion, batches: Sequence[tuple[Inputs, Tensor]]) -> Footprint:
+    def footprint(self, slot_set: SlotSet, criterion: Criterion, batches: Sequence[tuple[Inputs, Tensor]]) -> Footprint:
         """Return what measuring holds for each sample of these batches.
 
         Args:
-            bed: the host, in eval mode and under `no_grad`.
+            slot_set: the host, in eval mode and under `no_grad`.
             criterion: loss and metric of a sample; the same one every time.
             batches: what it is measured on.
         """
         inputs, targets = largest(batches)
         shapes = tuple(tensor.shape[1:] for tensor in tensors(inputs))
         if shapes not in self._footprints:
-            self._footprints[shapes] = footprint(bed.model, bed.sites.values(), criterion, inputs, targets)
+            self._footprints[shapes] = footprint(slot_set.model, slot_set.sites.values(), criterion, inputs, targets)
         return self._footprints[shapes]
 
     def points(
-        self, bed: SeedBed, slots: Mapping[str, Slot], wanted: Sequence[str], inputs: Inputs
+        self, slot_set: SlotSet, slots: Mapping[str, Slot], wanted: Sequence[str], inputs: Inputs
     ) -> Mapping[str, ForkPoint]:
         """Return the fork point of every wanted slot that has one.
 
         Args:
-            bed: the host, in eval mode and under `no_grad`.
+            slot_set: the host, in eval mode and under `no_grad`.
             slots: its attached slots in execution order.
             wanted: names of the slots that are asked for.
             inputs: samples to try a slot on that was not asked for before; with less than `SAMPLES`, or with
@@ -91,15 +91,15 @@ class ForkMap:
         if len(tensors(inputs)) > 1:  # one may be a mask that hides nothing here, and something in the next batch
             return {}
         # A host with masks may leave out those that hide nothing, which depends on the batch.
-        if any(site.mask is not None for site in bed.sites.values()):
+        if any(site.mask is not None for site in slot_set.sites.values()):
             return {}
         if self._places is None:
-            self._places = _batch_places(bed, inputs)
+            self._places = _batch_places(slot_set, inputs)
         if not any(self.output):  # then there is nothing to compare, nor to divide
             return {}
         for name in wanted:
             if name not in self._points:
-                self._points[name] = self._first_right_point(bed.model, slots, name, part(inputs, 0, SAMPLES))
+                self._points[name] = self._first_right_point(slot_set.model, slots, name, part(inputs, 0, SAMPLES))
         return {name: point for name in wanted if (point := self._points[name]) is not None}
 
     def _first_right_point(
@@ -153,14 +153,14 @@ def _stand_in(slot: Slot, h: Tensor, mask: Tensor | None = None) -> Tensor:
     return pattern * (1 + h.abs().amax())
 
 
-def _batch_places(bed: SeedBed, inputs: Inputs) -> dict[_Place, tuple[bool, ...]]:
+def _batch_places(slot_set: SlotSet, inputs: Inputs) -> dict[_Place, tuple[bool, ...]]:
     """Return, for each place that is passed once per forward, which leaves there have the batch as first axis.
 
     Two passes with different numbers of samples tell. Empty if the host cannot run on so few.
     """
-    wanted = {("", False)} | {place for site in bed.sites.values() for place in _candidates(site.path)}
+    wanted = {("", False)} | {place for site in slot_set.sites.values() for place in _candidates(site.path)}
     try:
-        fewer, more = (_leaf_sizes(bed.model, wanted, part(inputs, 0, size)) for size in (SAMPLES - 1, SAMPLES))
+        fewer, more = (_leaf_sizes(slot_set.model, wanted, part(inputs, 0, size)) for size in (SAMPLES - 1, SAMPLES))
     except Exception:  # a host that raises on a small batch declares nothing, but it cannot be tried either
         return {}
     return {

@@ -113,11 +113,11 @@ class ForkingForward:
                 hook = partial(self._enter, level, follows)
                 handles.append(self._model.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True))
             for index, (name, slot) in enumerate(self._slots.items()):
-                slot.stand_in = partial(self._act, index, name)
+                slot.forward_override = partial(self._act, index, name)
             yield
         finally:
             for slot in self._slots.values():
-                slot.stand_in = None
+                slot.forward_override = None
             for handle in handles:
                 handle.remove()
 

@@ -10,7 +10,7 @@ from attrs import evolve
 from esper_core.kasmina.cost import parameter_count, seed_cost
 from esper_core.kasmina.gated import Share
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.preserving import growth_record, restore_growth
+from esper_core.kasmina.serialization import growth_record, restore_growth
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Transition
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.diagnostics import Finding
@@ -21,8 +21,8 @@ from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
 from esper_core.leyline.structure import structure
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
 from esper_core.tolaria.data import Samples
+from esper_core.tolaria.evidence import CollectedEvidence, collect_evidence
 from esper_core.tolaria.fork_points import ForkMap
-from esper_core.tolaria.gathering import Gathered, gather
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.topology import topology
 from esper_core.tolaria.training import GradientWatch
@@ -55,14 +55,14 @@ class Grower:
         self.forks = ForkMap(fixed_batch=fixed_batch)
         self.epoch = 0
         self.gradients = GradientWatch(growth)
-        self.catalogue = Catalogue(tuple(recipe.entry for recipe in growth.recipes.values()))
+        self.catalogue = Catalogue(tuple(seed_factory.entry for seed_factory in growth.seed_factories.values()))
         self._limits = limits
         self._sizes = Sizes(
-            host_parameters=sum(parameter.numel() for parameter in growth.bed.host_parameters),
+            host_parameters=sum(parameter.numel() for parameter in growth.slot_set.host_parameters),
             seed_parameters=lambda site, name: self.seed_cost(site, name).parameters,
             share_parameters=lambda site: self.share_cost(site).parameters,
         )
-        self.seed_cost = cache(lambda site, name: seed_cost(growth.recipes[name].build, site))
+        self.seed_cost = cache(lambda site, name: seed_cost(growth.seed_factories[name].build, site))
         self.share_cost = cache(lambda site: seed_cost(Share, site))
         self.compute = Compute()
         self.findings: tuple[Finding, ...] = ()
@@ -95,7 +95,7 @@ class Grower:
         self._transitions = tuple(self.growth.tick(self.epoch))
         self.gradients = GradientWatch(self.growth)
 
-    def gather(
+    def collect(
         self,
         criterion: Criterion,
         split: Split | Samples,
@@ -103,7 +103,7 @@ class Grower:
         last: bool,
         reference: Evidence | None = None,
         batch_size: int | None = None,
-    ) -> Gathered:
+    ) -> CollectedEvidence:
         """Measure the network and its seeds on validation data, after the epoch was trained.
 
         Args:
@@ -113,7 +113,7 @@ class Grower:
             reference: the twin's evidence for the same epoch.
             batch_size: samples per batch; see `measure`.
         """
-        return gather(
+        return collect_evidence(
             self.growth,
             criterion,
             split,
@@ -125,16 +125,18 @@ class Grower:
             batch_size=batch_size,
         )
 
-    def evidence(self, train: EpochMetrics, gathered: Gathered, *, forward_flops: int | None = None) -> Evidence:
+    def evidence(
+        self, train: EpochMetrics, collected: CollectedEvidence, *, forward_flops: int | None = None
+    ) -> Evidence:
         """Return all that was measured in the epoch; the gates are asked in `conclude`."""
-        optimizer = self.growth.bed.optimizer
+        optimizer = self.growth.slot_set.optimizer
         return Evidence(
             host=self.name,
             epoch=self.epoch,
             train=train,
-            validation=gathered.metrics,
-            seeds=gathered.seeds,
-            parameters=parameter_count(self.growth.bed.model),
+            validation=collected.metrics,
+            seeds=collected.seeds,
+            parameters=parameter_count(self.growth.slot_set.model),
             host_parameters=self._sizes.host_parameters,
             forward_flops=forward_flops,
             learning_rate=float(optimizer.param_groups[0]["lr"]),
@@ -163,7 +165,7 @@ class Grower:
             transitions=self._transitions,
             findings=self.findings,
             seed_reports=tuple(r for r in self.growth.reports if r.ended_epoch == self.epoch - 1),
-            parameters=parameter_count(self.growth.bed.model),
+            parameters=parameter_count(self.growth.slot_set.model),
             host_parameters=self._sizes.host_parameters,
         )
 
@@ -175,7 +177,7 @@ class Grower:
             host=self.name,
             epochs=self.epoch,
             test=test,
-            parameters=parameter_count(self.growth.bed.model),
+            parameters=parameter_count(self.growth.slot_set.model),
             host_parameters=self._sizes.host_parameters,
             forward_flops=forward_flops,
             compute=self.compute,

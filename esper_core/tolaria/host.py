@@ -11,8 +11,8 @@ from attrs import evolve, field, frozen
 
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.recipes import Recipe
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.actions import Action
 from esper_core.leyline.catalogue import Catalogue
@@ -30,8 +30,8 @@ from esper_core.tolaria.diagnosing import examine
 from esper_core.tolaria.flops import FlopsMeter
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
+from esper_core.tolaria.lr_schedule import LearningRateSchedule, build_optimizer
 from esper_core.tolaria.measuring import measure
-from esper_core.tolaria.rates import LearningRates, build_optimizer
 from esper_core.tolaria.state import capture, restore, rollback
 from esper_core.tolaria.training import train_epoch
 
@@ -44,7 +44,7 @@ class HostPlan:
         name: its name in the run.
         build: makes the network; called once, under the host's own random stream.
         task, splits: what it learns from.
-        recipes: what can be germinated, by name, in catalogue order.
+        seed_factories: what can be germinated, by name, in catalogue order.
         gates: the gate set.
         lifecycle: durations and switches of seeds.
         limits: how far the host may grow.
@@ -60,7 +60,7 @@ class HostPlan:
     build: Callable[[], HostBuild]
     task: Task
     splits: Splits
-    recipes: Mapping[str, Recipe]
+    seed_factories: Mapping[str, SeedFactory]
     gates: Mapping[GateLevel, Gate]
     lifecycle: LifecycleConfig
     limits: GrowthLimits
@@ -75,7 +75,7 @@ class HostPlan:
     @property
     def catalogue(self) -> Catalogue:
         """The blueprints that can be germinated."""
-        return Catalogue(tuple(recipe.entry for recipe in self.recipes.values()))
+        return Catalogue(tuple(seed_factory.entry for seed_factory in self.seed_factories.values()))
 
 
 class GrowingHost:
@@ -96,12 +96,12 @@ class GrowingHost:
         self.sites = confirm_sites(self.model, build.sites, lambda model: model(sample))
         self.optimizer = build_optimizer(self.model.parameters(), plan.optimizer)
         self.batches = BatchStream(plan.splits.train, plan.task, plan.batch_size, derive_seed(plan.seed, "data"))
-        self.rates = LearningRates(plan.optimizer, self.optimizer, plan.epochs, self.batches.steps)
+        self.rates = LearningRateSchedule(plan.optimizer, self.optimizer, plan.epochs, self.batches.steps)
         growth = Growth(
             self.model,
             self.sites,
             self.optimizer,
-            plan.recipes,
+            plan.seed_factories,
             plan.gates,
             plan.lifecycle,
             derive_seed(plan.seed, "seeds"),
@@ -147,7 +147,7 @@ class GrowingHost:
     def finish(self) -> FinalReport:
         """Measure the test split and sum up. Seeds that are still live stay in the network as they stand."""
         test = measure(
-            self.growth.bed,
+            self.growth.slot_set,
             self.plan.task,
             self.plan.splits.test,
             batch_size=self._measured_batch,
@@ -208,16 +208,16 @@ class GrowingHost:
 
     def _measure(self, trained: EpochMetrics, reference: Evidence | None) -> Evidence:
         began = perf_counter()
-        gathered = self.grower.gather(
+        collected = self.grower.collect(
             self.plan.task,
             self.plan.splits.validation,
             last=self.grower.epoch + 1 == self.plan.epochs,
             reference=reference,
             batch_size=self._measured_batch,
         )
-        self._flops.measured(gathered)
+        self._flops.measured(collected)
         self.measure_seconds += perf_counter() - began
-        return self.grower.evidence(trained, gathered, forward_flops=self._flops.forward)
+        return self.grower.evidence(trained, collected, forward_flops=self._flops.forward)
 
     def _examine(self) -> tuple[Finding, ...]:
         if not self.plan.diagnostics:

@@ -6,18 +6,18 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import restored_buffers
 from esper_core.leyline.protocols import Task
 
 
-def probed_slots(bed: SeedBed) -> list[str]:
+def probed_slots(slot_set: SlotSet) -> list[str]:
     """Return the slots whose seeds are trained by `probe`."""
-    return [name for name, held in bed.slots.items() if held.regime is Regime.PROBE and held.attached]
+    return [name for name, held in slot_set.slots.items() if held.forward_mode is ForwardMode.PROBE and held.attached]
 
 
-def probe(bed: SeedBed, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str], alpha: float) -> None:
+def probe(slot_set: SlotSet, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str], alpha: float) -> None:
     """Give the seeds of some slots the gradient of the loss that the network has with all of them at a small alpha.
 
     One pass serves all seeds: each sees the others at the same alpha, which costs a pass for the step and not one for
@@ -31,25 +31,25 @@ def probe(bed: SeedBed, task: Task, inputs: Tensor, targets: Tensor, slots: Sequ
     afterwards. The pass runs when the graph of the step's own pass is gone already: it needs no more memory.
 
     Args:
-        bed: the live slots of the host, in training mode.
+        slot_set: the live slots of the host, in training mode.
         task: gives the losses.
         inputs, targets: the training batch of the step.
         slots: whose seeds are trained; their gradients are replaced.
         alpha: above 0.
     """
-    parameters = [p for slot in slots for p in bed.seed_parameters(slot) if p.requires_grad]
+    parameters = [p for slot in slots for p in slot_set.seed_parameters(slot) if p.requires_grad]
     if not parameters:
         return
     for parameter in parameters:
         parameter.grad = None
-    seeds = [bed.slots[slot] for slot in slots]
+    seeds = [slot_set.slots[slot] for slot in slots]
     with (
-        restored_buffers(bed.model, besides=seeds),
+        restored_buffers(slot_set.model, besides=seeds),
         forked_random_state(inputs.device),
-        _only(bed.model, parameters),
-        bed.override(dict.fromkeys(slots, alpha)),
+        _only(slot_set.model, parameters),
+        slot_set.override(dict.fromkeys(slots, alpha)),
     ):
-        loss = task.losses(bed.model(inputs), targets).mean() / alpha
+        loss = task.losses(slot_set.model(inputs), targets).mean() / alpha
         if loss.requires_grad:  # a host may leave the sites out of a pass
             # Under the override as well: activation checkpointing runs the slots again here.
             loss.backward()  # type: ignore[no-untyped-call]

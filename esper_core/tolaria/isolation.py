@@ -6,15 +6,15 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.roots import SEEDS
+from esper_core.kasmina.root_module import SEEDS
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import restored_buffers
 from esper_core.leyline.protocols import Task
 from esper_core.tolaria.incubation import forked_random_state, probe, probed_slots
 
 
 def prove_isolation(
-    bed: SeedBed, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str], *, probe_alpha: float
+    slot_set: SlotSet, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str], *, probe_alpha: float
 ) -> dict[str, bool]:
     """Compare what one batch does to the host with each seed acting and with it switched off.
 
@@ -22,7 +22,7 @@ def prove_isolation(
     left at None: call it where the next step begins with ``zero_grad``.
 
     Args:
-        bed: the live slots of the host, in training mode.
+        slot_set: the live slots of the host, in training mode.
         task: gives the losses.
         inputs, targets: one training batch.
         slots: the slots to examine; their seeds must be straight-through or probed.
@@ -35,16 +35,16 @@ def prove_isolation(
 
     def traces(without: Sequence[str]) -> _Traces:
         with (
-            restored_buffers(bed.model),
+            restored_buffers(slot_set.model),
             forked_random_state(inputs.device),
-            bed.override(dict.fromkeys(without, 0.0)),
+            slot_set.override(dict.fromkeys(without, 0.0)),
         ):
-            bed.model.zero_grad(set_to_none=True)
-            loss = task.losses(bed.model(inputs), targets).mean()
+            slot_set.model.zero_grad(set_to_none=True)
+            loss = task.losses(slot_set.model(inputs), targets).mean()
             loss.backward()  # type: ignore[no-untyped-call]
-            if probed := [slot for slot in probed_slots(bed) if slot not in without]:
-                probe(bed, task, inputs, targets, probed, probe_alpha)
-            return _Traces.of(bed, inputs.device)
+            if probed := [slot for slot in probed_slots(slot_set) if slot not in without]:
+                probe(slot_set, task, inputs, targets, probed, probe_alpha)
+            return _Traces.of(slot_set, inputs.device)
 
     acting = traces([])
     return {slot: acting.same_as(traces([slot])) for slot in slots}
@@ -59,10 +59,10 @@ class _Traces:
     random_state: Sequence[Tensor]
 
     @classmethod
-    def of(cls, bed: SeedBed, device: torch.device) -> "_Traces":
-        gradients = [_taken(parameter) for parameter in bed.host_parameters]
-        bed.model.zero_grad(set_to_none=True)
-        of_host = (buffer for name, buffer in bed.model.named_buffers() if not name.startswith(f"{SEEDS}."))
+    def of(cls, slot_set: SlotSet, device: torch.device) -> "_Traces":
+        gradients = [_taken(parameter) for parameter in slot_set.host_parameters]
+        slot_set.model.zero_grad(set_to_none=True)
+        of_host = (buffer for name, buffer in slot_set.model.named_buffers() if not name.startswith(f"{SEEDS}."))
         states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
         return cls(gradients, [buffer.clone() for buffer in of_host], states)
 

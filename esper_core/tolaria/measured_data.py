@@ -17,7 +17,7 @@ _LOOKED_AT = 64
 
 @frozen(kw_only=True)
 class Measurable:
-    """What `Grower.gather` needs.
+    """What `Grower.collect` needs.
 
     Attributes:
         criterion: loss and metric of a sample.
@@ -48,8 +48,8 @@ class MeasuredData:
             EsperError: E302 for data that cannot be measured on, E202 for a loss or metric that is none of single
                 samples.
         """
-        pairs, model = read_batches(batches), grower.growth.bed.model
-        device = next(iter(grower.growth.bed.host_parameters)).device
+        pairs, model = read_batches(batches), grower.growth.slot_set.model
+        device = next(iter(grower.growth.slot_set.host_parameters)).device
         criterion, fixed = self._criterion_of(loss, metric), grower.forks.fixed_batch
         if not criterion.confirmed:
             inputs, targets = pairs[0]

@@ -9,9 +9,9 @@ import torch
 from attrs import define, frozen
 from torch import Tensor
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.slot import Slot
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import eagerly, kept_modes
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Criterion, Split
@@ -47,7 +47,7 @@ class Measured:
 
 
 def measure(
-    bed: SeedBed,
+    slot_set: SlotSet,
     criterion: Criterion,
     split: Split | Samples,
     settings: Sequence[Setting] = (),
@@ -60,7 +60,7 @@ def measure(
     Every module is left in the mode it was in; no random number is drawn and no weight or buffer changes.
 
     Args:
-        bed: the live slots of the network.
+        slot_set: the live slots of the network.
         criterion: loss and metric of a sample; a task is one.
         split: what to measure on: a split, or batches of inputs that are no single tensor.
         settings: other alphas for some of the slots that hold a seed.
@@ -70,7 +70,7 @@ def measure(
     Raises:
         KeyError: if a setting names a slot that holds no seed.
     """
-    model = bed.model
+    model = slot_set.model
     began = perf_counter()
     meters: dict[str, _UpdateMeter] = {}
     losses: list[list[Tensor]] = [[] for _ in range(len(settings) + 1)]
@@ -78,7 +78,9 @@ def measure(
     with kept_modes(model):
         model.eval()
         with torch.no_grad(), eagerly():
-            passes = _passes(bed, criterion, [{}, *settings], forks or ForkMap(), batches_of(split), meters, batch_size)
+            passes = _passes(
+                slot_set, criterion, [{}, *settings], forks or ForkMap(), batches_of(split), meters, batch_size
+            )
             with passes.forward.installed():
                 for inputs, targets in in_order(split, passes.batch_size):
                     for index, outputs in passes.run(inputs):
@@ -98,7 +100,7 @@ def measure(
     return Measured(
         metrics=metrics,
         losses=tuple(columns[1:]),
-        update_ratios={slot: meters[slot].ratio() for slot in bed.slots if slot in meters},
+        update_ratios={slot: meters[slot].ratio() for slot in slot_set.slots if slot in meters},
         blocks={
             name: sum(len(tree.level(index + 1)) for _, tree in passes.groups)
             for index, name in enumerate(passes.slots)
@@ -123,7 +125,7 @@ class _Passes:
 
 
 def _passes(
-    bed: SeedBed,
+    slot_set: SlotSet,
     criterion: Criterion,
     settings: Sequence[Setting],
     forks: ForkMap,
@@ -131,15 +133,15 @@ def _passes(
     meters: "dict[str, _UpdateMeter]",
     batch_size: int | None,
 ) -> _Passes:
-    if unknown := {name for setting in settings for name in setting} - {*bed.slots}:
+    if unknown := {name for setting in settings for name in setting} - {*slot_set.slots}:
         raise KeyError(f"no seed in slot {', '.join(sorted(unknown))}")
-    slots = {name: slot for name, slot in bed.slots.items() if slot.attached}
+    slots = {name: slot for name, slot in slot_set.slots.items() if slot.attached}
     branches = [_branch(slots, setting) for setting in settings]
     differing = [name for index, name in enumerate(slots) if len({branch[index] for branch in branches}) > 1]
-    fits = Footprint.of_any_size() if batch_size else forks.footprint(bed, criterion, batches)
+    fits = Footprint.of_any_size() if batch_size else forks.footprint(slot_set, criterion, batches)
     # Trying where to fork takes more than one branch as well.
     wanted = differing if fits.most_branches > 1 else []
-    points = forks.points(bed, slots, wanted, batches[0][0])
+    points = forks.points(slot_set, slots, wanted, batches[0][0])
     # Branches that differ at a slot where the host cannot fork do not share a pass.
     apart = max((index + 1 for index, name in enumerate(slots) if name in differing and name not in points), default=0)
     groups: dict[Branch, list[int]] = {}
@@ -153,7 +155,7 @@ def _passes(
 
     return _Passes(
         slots=[*slots],
-        forward=ForkingForward(bed.model, slots, points, forks.output, observe=observe),
+        forward=ForkingForward(slot_set.model, slots, points, forks.output, observe=observe),
         groups=[*zip(chunks, trees, strict=True)],
         batch_size=batch_size or fits.batch_size(max(len({*tree.branches}) for tree in trees)),
     )
@@ -173,7 +175,7 @@ def _branch(slots: Mapping[str, Slot], setting: Setting) -> Branch:
 
 def _alpha(slot: Slot, alpha: float | None) -> float | None:
     """A seed in training changes no value as it stands: that is the branch without it."""
-    return 0.0 if alpha is None and slot.regime in (Regime.STRAIGHT_THROUGH, Regime.PROBE) else alpha
+    return 0.0 if alpha is None and slot.forward_mode in (ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE) else alpha
 
 
 def _as_array(column: Sequence[Tensor]) -> "array[float]":

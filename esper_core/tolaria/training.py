@@ -9,14 +9,14 @@ from attrs import define, field, frozen
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_, gradient_ratio
 from esper_core.kasmina.growth import Growth
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Task
 from esper_core.tolaria.incubation import probe, probed_slots
 from esper_core.tolaria.isolation import prove_isolation
-from esper_core.tolaria.rates import LearningRates
+from esper_core.tolaria.lr_schedule import LearningRateSchedule
 
 #: Gradients are looked at in every so many steps.
 GRADIENT_STRIDE = 4
@@ -40,7 +40,7 @@ class GradientEvidence:
 def train_epoch(
     growth: Growth,
     optimizer: torch.optim.Optimizer,
-    rates: LearningRates,
+    rates: LearningRateSchedule,
     task: Task,
     batches: Iterator[tuple[Tensor, Tensor]],
     gradients: "GradientWatch",
@@ -53,10 +53,10 @@ def train_epoch(
 
     Seeds that are probed (`incubation`) get their gradients behind the host's backward pass, from a pass of their own.
     """
-    model = growth.bed.model.train()
+    model = growth.slot_set.model.train()
     began = perf_counter()
     totals, samples = _Totals(), 0
-    probed = probed_slots(growth.bed)
+    probed = probed_slots(growth.slot_set)
     for step, (inputs, targets) in enumerate(batches):
         if step == 0:
             gradients.prove_isolation(task, inputs, targets)
@@ -68,7 +68,7 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()  # type: ignore[no-untyped-call]
         if probed:
-            probe(growth.bed, task, inputs, targets, probed, growth.config.probe_alpha)
+            probe(growth.slot_set, task, inputs, targets, probed, growth.config.probe_alpha)
         if step % GRADIENT_STRIDE == 0:
             gradients.look()
         if clip_norm is not None:
@@ -111,20 +111,22 @@ class GradientWatch:
 
     def prove_isolation(self, task: Task, inputs: Tensor, targets: Tensor) -> None:
         """Prove on one batch that seeds in training leave the host alone; call it before ``zero_grad``."""
-        bed, alpha = self.growth.bed, self.growth.config.probe_alpha
-        training = (Regime.STRAIGHT_THROUGH, Regime.PROBE)
-        slots = [name for name, held in bed.slots.items() if held.regime in training and held.attached]
+        slot_set, alpha = self.growth.slot_set, self.growth.config.probe_alpha
+        training = (ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE)
+        slots = [name for name, held in slot_set.slots.items() if held.forward_mode in training and held.attached]
         if slots:
-            self._isolated = prove_isolation(bed, task, inputs, targets, slots, probe_alpha=alpha)
+            self._isolated = prove_isolation(slot_set, task, inputs, targets, slots, probe_alpha=alpha)
 
     def look(self) -> None:
         """Take in the gradients as they are now, between backward and step."""
-        bed = self.growth.bed
-        for slot in bed.slots:
-            parameters: list[nn.Parameter] = bed.seed_parameters(slot)
+        slot_set = self.growth.slot_set
+        for slot in slot_set.slots:
+            parameters: list[nn.Parameter] = slot_set.seed_parameters(slot)
             gradients = [p.grad for p in parameters if p.grad is not None]
             if gradients:
-                pair = torch.stack([gradient_ratio(bed.host_parameters, parameters), get_total_norm(gradients).float()])
+                pair = torch.stack(
+                    [gradient_ratio(slot_set.host_parameters, parameters), get_total_norm(gradients).float()]
+                )
                 self._seen.setdefault(slot, []).append(pair)
 
     def record(self) -> dict[str, list[list[float]]]:

@@ -7,7 +7,7 @@ import torch
 from esper_core.leyline.actions import Action
 from esper_core.leyline.evidence import UNKNOWN_COMPUTE, EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
-from esper_core.tolaria.gathering import Gathered
+from esper_core.tolaria.evidence import CollectedEvidence
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.measured_data import MeasuredData
 from esper_core.tolaria.measuring import measure
@@ -72,19 +72,19 @@ class UserHost:
         began = perf_counter()
         self.train_seconds += began - self._began
         if validation is None or loss is None:
-            gathered = Gathered(metrics=UNMEASURED, seeds=self.grower.growth.evidence(self.grower.epoch))
+            collected = CollectedEvidence(metrics=UNMEASURED, seeds=self.grower.growth.evidence(self.grower.epoch))
         else:
             held = self.measured.prepare(self.grower, validation, loss, metric)
-            gathered = self.grower.gather(
+            collected = self.grower.collect(
                 held.criterion, held.samples, last=self.grower.epoch + 1 == self._epochs, batch_size=held.batch_size
             )
         train = EpochMetrics(
             loss=_or_nan(train_loss),
             accuracy=_or_nan(train_accuracy),
-            samples=0 if train_loss is None else gathered.metrics.samples,
+            samples=0 if train_loss is None else collected.metrics.samples,
             seconds=began - self._began,
         )
-        self._evidence = self.grower.evidence(train, gathered)
+        self._evidence = self.grower.evidence(train, collected)
         self.measure_seconds += perf_counter() - began
 
     def epoch(self, reference: Evidence | None = None) -> HostReport:
@@ -96,7 +96,7 @@ class UserHost:
         """Measure the test split, for the final report. Raises EsperError E302."""
         held = self.measured.prepare(self.grower, batches, loss, metric)
         self._test = measure(
-            self.grower.growth.bed,
+            self.grower.growth.slot_set,
             held.criterion,
             held.samples,
             batch_size=held.batch_size,
@@ -106,7 +106,7 @@ class UserHost:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(iter(self.grower.growth.bed.host_parameters)).device
+        return next(iter(self.grower.growth.slot_set.host_parameters)).device
 
     def finish(self) -> FinalReport:
         """Sum it up."""

@@ -24,10 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from esper_blueprint_conv_light.config import ConvLightConfig
 from esper_blueprint_conv_light.module import ConvLight
 from esper_core.api import DataShape, Split, TaskKind
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.tolaria.fork_points import ForkMap
 from esper_core.tolaria.measuring import Setting, measure
 from esper_host_cnn.cnn import build
@@ -48,24 +48,24 @@ class Classes:
         return (outputs.argmax(-1) == targets).float()
 
 
-def grown_network(seeds: int, pool: int) -> SeedBed:
+def grown_network(seeds: int, pool: int) -> SlotSet:
     """Return the host with probationary seeds behind its first blocks, whose gains are not zero."""
     torch.manual_seed(0)
     shape = DataShape(kind=TaskKind.IMAGES, input_shape=(1, 28, 28), outputs=10)
     host = build(CnnConfig(widths=WIDTHS, pool=pool), shape)
     model = prepare_root(host.module)
     sites = confirm_sites(model, host.sites, lambda m: m(torch.randn(2, 1, 28, 28)))
-    bed = SeedBed(model, sites, torch.optim.SGD(model.parameters(), lr=0.1))
+    slot_set = SlotSet(model, sites, torch.optim.SGD(model.parameters(), lr=0.1))
     for site in sites[:seeds]:
         seed = ConvLight(site, ConvLightConfig())
         nn.init.constant_(seed.gain.gain, 0.3)
-        problem = bed.plant(site, site.id, seed, stream=0, random=False, learning_rate=0.1)
+        problem = slot_set.plant(site, site.id, seed, stream=0, random=False, learning_rate=0.1)
         assert not problem, problem
-        slot = bed.attach(site)
-        slot.enter(Regime.ISOLATED)
+        slot = slot_set.attach(site)
+        slot.enter(ForwardMode.ISOLATED)
         slot.set_alpha(1.0)
     model.eval()
-    return bed
+    return slot_set
 
 
 def leave_one_out(slots: Sequence[str]) -> list[Setting]:
@@ -83,21 +83,21 @@ def plain_pass(model: nn.Module, inputs: Tensor, batch_size: int) -> None:
             model(batch)
 
 
-def tree_bound(bed: SeedBed, settings: Sequence[Setting], sample: Tensor) -> float:
+def tree_bound(slot_set: SlotSet, settings: Sequence[Setting], sample: Tensor) -> float:
     """Return the floating-point operations of the prefix tree over those of a plain pass.
 
     Each stretch of the host between two slots counts once for every distinct prefix of settings in front of it, each
     seed once for every distinct prefix for which some setting wants it.
     """
-    stretches, seeds = _operations(bed, sample)
-    slots = list(bed.slots)
+    stretches, seeds = _operations(slot_set, sample)
+    slots = list(slot_set.slots)
     branches = [tuple(setting.get(slot, 1.0) for slot in slots) for setting in [{}, *settings]]
     total = sum(stretch * len({b[:index] for b in branches}) for index, stretch in enumerate(stretches))
     total += sum(seed * len({b[:index] for b in branches if b[index]}) for index, seed in enumerate(seeds))
     return total / (sum(stretches) + sum(seeds))
 
 
-def _operations(bed: SeedBed, sample: Tensor) -> tuple[list[int], list[int]]:
+def _operations(slot_set: SlotSet, sample: Tensor) -> tuple[list[int], list[int]]:
     """Count the host's operations up to each slot and behind the last one, and those of each seed."""
     marks, handles = [0], []
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -105,9 +105,9 @@ def _operations(bed: SeedBed, sample: Tensor) -> tuple[list[int], list[int]]:
         def mark(*_: object) -> None:
             marks.append(counter.get_total_flops())
 
-        for slot in bed.slots.values():
+        for slot in slot_set.slots.values():
             handles += [slot.seed.register_forward_pre_hook(mark), slot.seed.register_forward_hook(mark)]
-        bed.model(sample)
+        slot_set.model(sample)
         mark()
     for handle in handles:
         handle.remove()
@@ -155,24 +155,24 @@ class Comparison:
 
     def rows(self, seeds: int) -> Iterator[list[str]]:
         """Yield the table's rows for a network with this many seeds."""
-        bed = grown_network(seeds, self.pool)
-        sets = {"leave one out": leave_one_out([*bed.slots]), "all subsets": all_subsets([*bed.slots])}
+        slot_set = grown_network(seeds, self.pool)
+        sets = {"leave one out": leave_one_out([*slot_set.slots]), "all subsets": all_subsets([*slot_set.slots])}
         if seeds == 1:
             del sets["all subsets"]
-        seconds = rounds_of(self._works(bed, sets), self.rounds)
+        seconds = rounds_of(self._works(slot_set, sets), self.rounds)
         plain = min(statistics.median(seconds[f"plain {size}"]) for size in PLAIN_BATCHES)
         nothing = spread([value / plain for value in seconds["no settings"]])
         for name, settings in sets.items():
-            bound = tree_bound(bed, settings, self.split.inputs[:2])
+            bound = tree_bound(slot_set, settings, self.split.inputs[:2])
             forked, naive = ([value / plain for value in seconds[key]] for key in (name, f"{name}, naive"))
             ratio = f"{statistics.median(forked) / bound:.2f}"
             yield [f"{seeds}, {name}", spread(forked), f"{bound:.2f}", ratio, spread(naive), nothing]
 
-    def _works(self, bed: SeedBed, sets: Mapping[str, Sequence[Setting]]) -> dict[str, Callable[[], object]]:
+    def _works(self, slot_set: SlotSet, sets: Mapping[str, Sequence[Setting]]) -> dict[str, Callable[[], object]]:
         forks, separate = ForkMap(), ForkMap(fixed_batch=True)
-        run = partial(measure, bed, Classes(), self.split)
+        run = partial(measure, slot_set, Classes(), self.split)
         works: dict[str, Callable[[], object]] = {
-            f"plain {size}": partial(plain_pass, bed.model, self.split.inputs, size) for size in PLAIN_BATCHES
+            f"plain {size}": partial(plain_pass, slot_set.model, self.split.inputs, size) for size in PLAIN_BATCHES
         }
         works["no settings"] = run
         for name, settings in sets.items():

@@ -22,7 +22,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from esper_core.api import Gate, GateLevel, PairedDifference, SeedEvidence, Stage
-from esper_core.kasmina.gatekeeper import GateKeeper
+from esper_core.kasmina.gate_tracker import GateTracker
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +109,7 @@ def rate(level: GateLevel, gate: Gate, episodes: Episodes, error: float, contrib
     """Share of the episodes in which the gate passed often enough in a row, and in which it called the seed harmful."""
     passed = harmful = 0
     for row in range(len(episodes.means)):
-        keeper = GateKeeper({level: gate})
+        keeper = GateTracker({level: gate})
         for seed in evidence(episodes, row, error, contribution, STAGES[level]):
             result = keeper.judge(seed)
             standing = keeper.standing("a", STAGES[level])

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from esper_blueprint_conv_light.config import ConvLightConfig
 from esper_blueprint_conv_light.module import ConvLight
 from esper_core.kasmina.config import LifecycleConfig
-from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
@@ -88,7 +88,7 @@ def host_with(incubation: Incubation, seeds: int, arguments: argparse.Namespace)
         build=partial(build, CnnConfig(widths=tuple(arguments.widths)), SHAPE),
         task=task,
         splits=task.load(),
-        recipes={"conv-light": Recipe(entry=entry, build=conv_light)},
+        seed_factories={"conv-light": SeedFactory(entry=entry, build=conv_light)},
         gates={level: OpenGate(level) for level in GateLevel},
         lifecycle=LifecycleConfig(incubation=incubation, ramp_epochs=2),
         limits=GrowthLimits(),
@@ -102,7 +102,7 @@ def host_with(incubation: Incubation, seeds: int, arguments: argparse.Namespace)
         host.apply(Action(op=Op.GERMINATE, slot=site.id, blueprint="conv-light", blend=Blend.LINEAR))
     host.growth.tick(0)
     expected = Stage.BLENDING if incubation is Incubation.NONE else Stage.TRAINING
-    assert all(life.stage is expected for life in host.growth.lives.values())
+    assert all(life.stage is expected for life in host.growth.seeds.values())
     return host
 
 

@@ -13,22 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.sites import Layout, SiteRequest
 from esper_core.nn import BoundedGain, group_count
 
-REGIMES: dict[str, tuple[Regime, bool] | None] = {
+REGIMES: dict[str, tuple[ForwardMode, bool] | None] = {
     "bare host": None,
     "3 dormant slots": None,
-    "1 straight through": (Regime.STRAIGHT_THROUGH, True),
-    "1 isolated, guarded": (Regime.ISOLATED, True),
-    "1 isolated, unguarded": (Regime.ISOLATED, False),
-    "1 open, guarded": (Regime.OPEN, True),
-    "1 open, unguarded": (Regime.OPEN, False),
-    "1 fossil": (Regime.FOSSIL, True),
+    "1 straight through": (ForwardMode.STRAIGHT_THROUGH, True),
+    "1 isolated, guarded": (ForwardMode.ISOLATED, True),
+    "1 isolated, unguarded": (ForwardMode.ISOLATED, False),
+    "1 open, guarded": (ForwardMode.OPEN, True),
+    "1 open, unguarded": (ForwardMode.OPEN, False),
+    "1 fossil": (ForwardMode.FOSSIL, True),
 }
 
 
@@ -73,7 +73,7 @@ def step_of(name: str, widths: tuple[int, ...], inputs: Tensor, targets: Tensor)
         sites = confirm_sites(
             model, [SiteRequest(path=f"blocks.{i}", id=f"block{i}") for i in range(3)], lambda m: m(inputs)
         )
-        plant(name, SeedBed(model, sites, optimizer))
+        plant(name, SlotSet(model, sites, optimizer))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -83,20 +83,20 @@ def step_of(name: str, widths: tuple[int, ...], inputs: Tensor, targets: Tensor)
     return step
 
 
-def plant(name: str, bed: SeedBed) -> None:
+def plant(name: str, slot_set: SlotSet) -> None:
     chosen = REGIMES[name]
     if chosen is None:
         return
-    regime, guarded = chosen
-    site = bed.sites["block1"]
-    bed.plant(site, "seed", Seed(site.width), 0, random=False, learning_rate=0.01)
-    slot = bed.attach(site)
-    slot.enter(regime)
+    forward_mode, guarded = chosen
+    site = slot_set.sites["block1"]
+    slot_set.plant(site, "seed", Seed(site.width), 0, random=False, learning_rate=0.01)
+    slot = slot_set.attach(site)
+    slot.enter(forward_mode)
     slot.set_alpha(0.5)
     if not guarded:
-        bare = {Regime.ISOLATED: lambda h: h + slot.alpha * slot.update(h.detach().requires_grad_())}
-        bare[Regime.OPEN] = lambda h: h + slot.alpha * slot.update(h)
-        object.__setattr__(slot, "act", bare[regime])
+        bare = {ForwardMode.ISOLATED: lambda h: h + slot.alpha * slot.update(h.detach().requires_grad_())}
+        bare[ForwardMode.OPEN] = lambda h: h + slot.alpha * slot.update(h)
+        object.__setattr__(slot, "act", bare[forward_mode])
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.roots import GrowableSequential, prepare_root
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.root_module import GrowableSequential, prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.sites import Layout, Site, SiteRequest
@@ -48,18 +48,18 @@ def disturb(module):
     return module
 
 
-def grow(model, batch, seeds, regime=Regime.FOSSIL, alpha=1.0, **site):
+def grow(model, batch, seeds, forward_mode=ForwardMode.FOSSIL, alpha=1.0, **site):
     """Plant `seeds`, functions of a site by path, into the model; return its root."""
     root = prepare_root(model)
     requests = [SiteRequest(path=path, **site) for path in seeds]
-    bed = SeedBed(
+    slot_set = SlotSet(
         root, confirm_sites(root, requests, lambda m: m(batch)), torch.optim.SGD([*model.parameters()], lr=0.1)
     )
-    for planted, found in enumerate(bed.sites.values()):
+    for planted, found in enumerate(slot_set.sites.values()):
         seed = seeds[found.path](found)
-        assert bed.plant(found, f"seed-{planted}", seed, planted, random=False, learning_rate=0.1) == ""
-        slot = bed.attach(found)
-        slot.enter(regime)
+        assert slot_set.plant(found, f"seed-{planted}", seed, planted, random=False, learning_rate=0.1) == ""
+        slot = slot_set.attach(found)
+        slot.enter(forward_mode)
         slot.set_alpha(alpha)
     return root.eval()
 
@@ -502,11 +502,11 @@ def test_a_seed_made_of_torch_modules_stays_as_it_is(sequences):
 
 
 class TestLiveSeeds:
-    REGIMES = [Regime.STRAIGHT_THROUGH, Regime.ISOLATED, Regime.OPEN]
+    REGIMES = [ForwardMode.STRAIGHT_THROUGH, ForwardMode.ISOLATED, ForwardMode.OPEN]
 
     @pytest.mark.parametrize("regime", REGIMES)
-    def test_they_are_refused_by_name(self, regime, images):
-        root = grow(Images(), images, {"stages.1": lambda s: seed_of("conv-light", s)}, regime, alpha=0.25)
+    def test_they_are_refused_by_name(self, forward_mode, images):
+        root = grow(Images(), images, {"stages.1": lambda s: seed_of("conv-light", s)}, forward_mode, alpha=0.25)
         with pytest.raises(EsperError, match="live seeds cannot be exported") as caught:
             export_network(root)
         assert caught.value.code == "E507"
@@ -515,10 +515,10 @@ class TestLiveSeeds:
         assert "remove" in caught.value.fix
 
     @pytest.mark.parametrize("regime", REGIMES)
-    def test_they_are_removed_on_request(self, regime, images):
+    def test_they_are_removed_on_request(self, forward_mode, images):
         host = Images()
         before = host(images)
-        root = grow(host, images, {"stages.1": lambda s: seed_of("conv-light", s)}, regime, alpha=0.25)
+        root = grow(host, images, {"stages.1": lambda s: seed_of("conv-light", s)}, forward_mode, alpha=0.25)
         exported = plain(root, live="remove")
         assert torch.equal(exported(images), before)
         assert set(exported.state_dict()) == set(Images().state_dict())
@@ -527,7 +527,7 @@ class TestLiveSeeds:
     def test_fossils_beside_them_stay(self, images):
         seeds = {f"stages.{i}": lambda s: seed_of("conv-light", s) for i in range(2)}
         root = grow(Images(), images, seeds)
-        root.esper["stages_1"].enter(Regime.OPEN)
+        root.esper["stages_1"].enter(ForwardMode.OPEN)
         exported = plain(root, live="remove")
         root.esper["stages_1"].override = 0.0
         assert_same(root, exported, images)

@@ -160,7 +160,7 @@ def events_of_a_run():
         build=lambda: HostBuild(module=Net(), sites=(SiteRequest(path="first"),)),
         task=Task(),
         splits=splits,
-        recipes=parts.recipes,
+        seed_factories=parts.seed_factories,
         gates=parts.gates,
         lifecycle=settings.lifecycle,
         limits=settings.limits,

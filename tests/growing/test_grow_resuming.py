@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader, TensorDataset
 
 import esper_core
-from esper_core.adapting import SeedWeights
+from esper_core.adapting import DeferredWeights
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.learning import Decision, PolicyState
@@ -166,7 +166,7 @@ def test_weights_that_come_before_the_seeds_are_kept_for_them():
     epochs(whole, 5)
     record, weights, optimizer = save(whole)
     assert any(name.startswith("esper.") for name in weights)
-    seeds = SeedWeights(late.model)
+    seeds = DeferredWeights(late.model)
     late.model.load_state_dict(weights, strict=True)
     late.load_state_dict(record)
     seeds.give(late.model)
@@ -180,7 +180,7 @@ def test_weights_of_other_seeds_are_refused(missing):
     whole, late = make(counting()), make(counting())
     epochs(whole, 5)
     record, weights, _ = save(whole)
-    seeds = SeedWeights(late.model)
+    seeds = DeferredWeights(late.model)
     left = {name: w for name, w in weights.items() if not (name.startswith("esper.") and name.endswith(missing))}
     late.model.load_state_dict(left, strict=False)
     late.load_state_dict(record)
@@ -193,7 +193,7 @@ def test_a_copy_of_a_network_keeps_no_weights_for_the_original():
     whole = make(counting())
     epochs(whole, 5)
     network = Net()
-    seeds = SeedWeights(network)
+    seeds = DeferredWeights(network)
     unexpected = copy.deepcopy(network).load_state_dict(whole.model.state_dict(), strict=False).unexpected_keys
     assert unexpected == [name for name in whole.model.state_dict() if name.startswith("esper.")]
     seeds.close()

@@ -226,7 +226,7 @@ def test_alpha_rises_with_every_step_of_the_ramp(net):
 
     def look():
         if handle.slots[0].stage is Stage.BLENDING:
-            alphas.append(round(float(handle.growth.bed.slots["b"].alpha), 4))
+            alphas.append(round(float(handle.growth.slot_set.slots["b"].alpha), 4))
 
     train(handle, 7, each=look)
     assert alphas[:6] == [round(step / 6, 4) for step in range(1, 7)]

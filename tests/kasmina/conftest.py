@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.recipes import Recipe
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
@@ -117,9 +117,9 @@ SEEDS = {
 }
 
 
-def _recipes() -> dict[str, Recipe]:
+def _recipes() -> dict[str, SeedFactory]:
     return {
-        name: Recipe(
+        name: SeedFactory(
             entry=CatalogueEntry(name=name, layouts=frozenset({Layout.NCHW})), build=build, draws_random_numbers=random
         )
         for name, (build, random) in SEEDS.items()

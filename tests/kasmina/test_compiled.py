@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from esper_core.kasmina.compiled import mark_hooked, own_class, unmark_hooked
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.stages import Blend
 
@@ -43,10 +43,10 @@ def test_a_seed_acts_through_its_life_beside_a_compiled_neighbour_whose_code_sta
     growth.tick(0)
     assert torch.equal(run(inputs), bare)  # straight through: only the gradient tells
     run(inputs).sum().backward()
-    assert all(p.grad is not None for p in growth.bed.seed_parameters("block0"))
-    for regime in (Regime.ISOLATED, Regime.OPEN, Regime.FOSSIL):
-        growth.bed.slots["block0"].enter(regime)
-        growth.bed.slots["block0"].set_alpha(0.5)
+    assert all(p.grad is not None for p in growth.slot_set.seed_parameters("block0"))
+    for forward_mode in (ForwardMode.ISOLATED, ForwardMode.OPEN, ForwardMode.FOSSIL):
+        growth.slot_set.slots["block0"].enter(forward_mode)
+        growth.slot_set.slots["block0"].set_alpha(0.5)
         assert not torch.allclose(run(inputs), bare)
         assert _agree(run, model, inputs)
         before = graphs()
@@ -60,26 +60,26 @@ def test_a_neighbour_that_is_compiled_later_does_not_get_the_grown_code(make_gro
     growth = make_growth(host_class(), incubation="none", ramp_epochs=0)
     growth.germinate("block1", "loud", Blend.LINEAR, 0)
     growth.tick(0)
-    grown = torch.compile(growth.bed.model, backend="eager")
-    assert _agree(grown, growth.bed.model, batch[0])
+    grown = torch.compile(growth.slot_set.model, backend="eager")
+    assert _agree(grown, growth.slot_set.model, batch[0])
     neighbour = host_class()
     assert _agree(torch.compile(neighbour, backend="eager"), neighbour, batch[0])
-    assert _agree(grown, growth.bed.model, batch[0])
+    assert _agree(grown, growth.slot_set.model, batch[0])
 
 
 def test_two_compiled_networks_with_different_seeds_keep_apart(make_growth, host_class, batch):
     growths = [make_growth(host_class(), incubation="none", ramp_epochs=0, seed=seed) for seed in (1, 2)]
-    runs = [torch.compile(growth.bed.model, backend="eager") for growth in growths]
+    runs = [torch.compile(growth.slot_set.model, backend="eager") for growth in growths]
     for growth, blueprint in zip(growths, ("loud", "norm-first"), strict=True):
         growth.germinate("block0", blueprint, Blend.LINEAR, 0)
         growth.tick(0)
         for run, one in zip(runs, growths, strict=True):
-            assert _agree(run, one.bed.model, batch[0])
+            assert _agree(run, one.slot_set.model, batch[0])
 
 
 def test_beyond_the_limit_of_recompilations_the_network_runs_uncompiled_and_right(make_growth, host_class, batch):
     growth = make_growth(host_class(), incubation="none", ramp_epochs=0, embargo_epochs=0)
-    run = torch.compile(growth.bed.model, backend="eager")
+    run = torch.compile(growth.slot_set.model, backend="eager")
     with torch._dynamo.config.patch(recompile_limit=2):
         _germinate_often(growth, run, batch[0])
 
@@ -88,10 +88,10 @@ def _germinate_often(growth, run, inputs):
     for epoch, blueprint in enumerate(["loud", "norm-first", "conv", "loud"]):
         growth.germinate("block0", blueprint, Blend.LINEAR, epoch)
         growth.tick(epoch)
-        assert _agree(run, growth.bed.model, inputs)
+        assert _agree(run, growth.slot_set.model, inputs)
         growth.clear()
-        growth.lives.clear()
-        assert _agree(run, growth.bed.model, inputs)
+        growth.seeds.clear()
+        assert _agree(run, growth.slot_set.model, inputs)
 
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda model: _pickled(model)])
@@ -101,8 +101,8 @@ def test_a_copy_of_a_grown_network_beside_a_compiled_bare_one_keeps_its_seed(mak
     growth = make_growth(host_class(), incubation="none", ramp_epochs=0)
     growth.germinate("block0", "loud", Blend.LINEAR, 0)
     growth.tick(0)
-    twin = how(growth.bed.model)
-    assert _agree(torch.compile(twin, backend="eager"), growth.bed.model, batch[0])
+    twin = how(growth.slot_set.model)
+    assert _agree(torch.compile(twin, backend="eager"), growth.slot_set.model, batch[0])
     twin.esper["block0"].detach()
     assert type(twin.blocks[0]) is nn.Sequential
 
@@ -116,7 +116,7 @@ def _pickled(model):
 
 def test_the_own_class_is_there_again_when_the_last_slot_has_gone(make_growth, host_class):
     growth = make_growth(host_class(), incubation="none", ramp_epochs=0)
-    block = growth.bed.model.blocks[0]
+    block = growth.slot_set.model.blocks[0]
     growth.germinate("block0", "loud", Blend.LINEAR, 0)
     growth.tick(0)
     assert isinstance(block, nn.Sequential)

@@ -13,10 +13,10 @@ def test_a_growth_is_exported_as_its_root_is(make_growth, host_class, batch):
         growth.judge(growth.evidence(epoch), accuracy=0.5)
     growth.fossilize("block0", 4)
     growth.cull("block1", 4)
-    growth.bed.model.eval()
-    for network in (growth, growth.bed, growth.bed.model):
+    growth.slot_set.model.eval()
+    for network in (growth, growth.slot_set, growth.slot_set.model):
         exported = export_network(network)
         with torch.no_grad():
-            torch.testing.assert_close(exported(batch[0]), growth.bed.model(batch[0]), rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(exported(batch[0]), growth.slot_set.model(batch[0]), rtol=1e-6, atol=1e-6)
         assert "blocks.0.seed.gain.gain" in exported.state_dict()
         assert "blocks.1.0.weight" in exported.state_dict()

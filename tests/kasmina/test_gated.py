@@ -12,11 +12,11 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from esper_core.kasmina.compose import Regime
 from esper_core.kasmina.cost import count_flops, parameter_count, seed_cost
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.gated import GatedSeed, Share, blended
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.preserving import growth_record, restore_growth
+from esper_core.kasmina.serialization import growth_record, restore_growth
 from esper_core.leyline.sites import Layout, Site
 from esper_core.leyline.stages import Blend, Stage
 from esper_export.network import NotPlainWarning, export_network
@@ -188,13 +188,13 @@ def gated_growth(make_growth, host_class):
 
 
 def train(growth, batch, steps=3):
-    growth.bed.model.train()
+    growth.slot_set.model.train()
     torch.manual_seed(4)
     for step in range(steps):
         growth.set_position(step)
-        growth.bed.optimizer.zero_grad()
-        cross_entropy(growth.bed.model(batch[0]), batch[1]).backward()
-        growth.bed.optimizer.step()
+        growth.slot_set.optimizer.zero_grad()
+        cross_entropy(growth.slot_set.model(batch[0]), batch[1]).backward()
+        growth.slot_set.optimizer.step()
 
 
 def fossil(growth, batch):
@@ -207,30 +207,30 @@ def fossil(growth, batch):
             break
         growth.tick(epoch)
     assert growth.stage("block0") is Stage.FOSSILIZED
-    disturbed(growth.bed.slots["block0"].seed.share)
+    disturbed(growth.slot_set.slots["block0"].seed.share)
     return growth
 
 
 @pytest.mark.parametrize("incubation", ["ste", "none"])
 def test_the_share_trains_with_its_seed_and_goes_with_it(gated_growth, batch, incubation):
     growth = gated_growth(incubation=incubation, ramp_epochs=0)
-    share = growth.bed.slots["block0"].seed.share
-    group = growth.bed.optimizer.param_groups[1]["params"]
+    share = growth.slot_set.slots["block0"].seed.share
+    group = growth.slot_set.optimizer.param_groups[1]["params"]
     assert {id(p) for p in share.parameters()} <= {id(p) for p in group}
-    assert growth.lives["block0"].parameters == parameter_count(growth.bed.slots["block0"].seed)
+    assert growth.seeds["block0"].parameters == parameter_count(growth.slot_set.slots["block0"].seed)
     before = [p.detach().clone() for p in share.parameters()]
     train(growth, batch)
     assert all(not torch.equal(a, b) for a, b in zip(before, share.parameters(), strict=True))
     growth.cull("block0", 1)
-    assert not [name for name in growth.bed.model.state_dict() if name.startswith("esper.")]
-    assert len(growth.bed.optimizer.param_groups) == 1
-    assert set(growth.bed.optimizer.state) <= set(growth.bed.host_parameters)
+    assert not [name for name in growth.slot_set.model.state_dict() if name.startswith("esper.")]
+    assert len(growth.slot_set.optimizer.param_groups) == 1
+    assert set(growth.slot_set.optimizer.state) <= set(growth.slot_set.host_parameters)
 
 
 @pytest.mark.parametrize("isolate", [True, False])
 def test_blending_adds_alpha_times_the_share_of_the_update_and_a_fossil_the_share(gated_growth, batch, isolate):
     growth = gated_growth(incubation="none", ramp_epochs=2, isolate=isolate)
-    slot = growth.bed.slots["block0"]
+    slot = growth.slot_set.slots["block0"]
     disturbed(slot.seed.share)
     growth.set_alphas(0, 0.5)
     assert float(slot.alpha) == 0.25  # along a straight line
@@ -238,7 +238,7 @@ def test_blending_adds_alpha_times_the_share_of_the_update_and_a_fossil_the_shar
     update = slot.seed.share(h) * slot.seed.seed(h)
     assert slot.seed.share(h).unique().numel() == 3
     torch.testing.assert_close(slot.act(h), h + 0.25 * update)
-    slot.enter(Regime.FOSSIL)
+    slot.enter(ForwardMode.FOSSIL)
     assert torch.equal(slot.act(h), h + update)
 
 
@@ -249,17 +249,17 @@ def test_a_training_seed_with_a_share_leaves_the_host_alone(gated_growth, make_g
     grown = gated_growth(host=host_class("batch", dropout=0.2))
     train(alone, batch)
     train(grown, batch)
-    for a, b in zip(alone.bed.host_parameters, grown.bed.host_parameters, strict=True):
+    for a, b in zip(alone.slot_set.host_parameters, grown.slot_set.host_parameters, strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_under_autocast_the_activation_keeps_its_dtype(gated_growth, dtype):
     growth = gated_growth(incubation="none", ramp_epochs=0)
-    slot = growth.bed.slots["block0"]
+    slot = growth.slot_set.slots["block0"]
     h = torch.randn(3, 8, 4, 4).to(dtype)
-    for regime in (Regime.STRAIGHT_THROUGH, Regime.ISOLATED, Regime.OPEN, Regime.FOSSIL):
-        slot.enter(regime)
+    for forward_mode in (ForwardMode.STRAIGHT_THROUGH, ForwardMode.ISOLATED, ForwardMode.OPEN, ForwardMode.FOSSIL):
+        slot.enter(forward_mode)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = slot.act(h.clone().requires_grad_())
         assert out.dtype is dtype
@@ -272,12 +272,12 @@ def test_it_grows_in_both_memory_formats(gated_growth, host_class, batch, flavou
     growth = gated_growth("norm-first", host=host_class(**flavour), ramp_epochs=1)
     fossil(growth, batch)
     train(growth, batch)
-    assert all(bool(p.isfinite().all()) for p in growth.bed.model.parameters())
+    assert all(bool(p.isfinite().all()) for p in growth.slot_set.model.parameters())
 
 
 def test_a_copy_is_independent(gated_growth, batch):
     growth = fossil(gated_growth(ramp_epochs=1), batch)
-    model = growth.bed.model.eval()
+    model = growth.slot_set.model.eval()
     twin = copy.deepcopy(model)
     assert torch.equal(model(batch[0]), twin(batch[0]))
     with torch.no_grad():
@@ -293,20 +293,20 @@ def test_a_record_brings_the_share_back_at_every_stage(gated_growth, make_growth
         train(growth, batch)
         growth.judge(growth.evidence(epoch - 1), 0.5)
         growth.tick(epoch)
-    weights = load(save(growth.bed.model.state_dict()))
+    weights = load(save(growth.slot_set.model.state_dict()))
     torch.manual_seed(9)
     again: Growth = make_growth(host_class(), ramp_epochs=2)
     restore_growth(again, growth_record(growth))
-    again.bed.model.load_state_dict(weights)
+    again.slot_set.model.load_state_dict(weights)
     again.set_alphas(epochs, 0.0)
-    assert isinstance(again.bed.slots["block0"].seed, GatedSeed)
-    assert again.lives["block0"] == growth.lives["block0"]
-    assert torch.equal(again.bed.model.eval()(batch[0]), growth.bed.model.eval()(batch[0]))
+    assert isinstance(again.slot_set.slots["block0"].seed, GatedSeed)
+    assert again.seeds["block0"] == growth.seeds["block0"]
+    assert torch.equal(again.slot_set.model.eval()(batch[0]), growth.slot_set.model.eval()(batch[0]))
 
 
 def test_a_fossil_is_exported_with_its_share_and_nothing_of_esper(gated_growth, batch):
     growth = fossil(gated_growth(ramp_epochs=1), batch)
-    model = growth.bed.model.eval()
+    model = growth.slot_set.model.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotPlainWarning)
         plain = export_network(model)
@@ -331,7 +331,7 @@ def ramp(growth, slot, epochs, steps=4):
     for epoch in range(epochs):
         for step in range(steps):
             growth.set_alphas(epoch, (step + 1) / steps)
-            seen.append(float(growth.bed.slots[slot].alpha))
+            seen.append(float(growth.slot_set.slots[slot].alpha))
     return seen
 
 
@@ -375,7 +375,7 @@ def test_alpha_1_at_once_is_a_baseline_without_trial_and_without_ramp(make_growt
     growth = make_growth(host_class(), incubation="none", ramp_epochs=0)
     growth.germinate("block0", "loud", Blend.SIGMOID, 0)
     (transition,) = growth.tick(0)
-    slot = growth.bed.slots["block0"]
+    slot = growth.slot_set.slots["block0"]
     assert (transition.source, transition.target) == (Stage.GERMINATED, Stage.BLENDING)
     assert {gate.gate for gate in transition.gates} == {"G0", "G1"}
     assert float(slot.alpha) == 1.0

@@ -42,7 +42,7 @@ def machine(make_growth, host_class, levels, incubation):
                 blending_timeout_epochs=1,
                 probation_timeout_epochs=2,
             )
-            self.keys = list(self.growth.bed.model.state_dict())
+            self.keys = list(self.growth.slot_set.model.state_dict())
             self.epoch = 0
             self.seen = []
             self.fossils = set()
@@ -94,15 +94,15 @@ def machine(make_growth, host_class, levels, incubation):
 
         @invariant()
         def nothing_leaks(self):
-            growth, model = self.growth, self.growth.bed.model
+            growth, model = self.growth, self.growth.slot_set.model
             holding = {state.site.id for state in growth.states(self.epoch) if state.stage.holds_module}
-            planted = set(growth.bed.slots)
+            planted = set(growth.slot_set.slots)
             assert planted <= holding
             for slot in SLOTS:
                 hooks = model.get_submodule(slot.replace("block", "blocks."))._forward_hooks
                 acting = slot in planted and growth.stage(slot) is not Stage.GERMINATED
                 assert len(hooks) == (1 if acting else 0)
-            groups = growth.bed.optimizer.param_groups
+            groups = growth.slot_set.optimizer.param_groups
             assert len(groups) == 1 + len(planted)
             assert {id(p) for group in groups for p in group["params"]} == {id(p) for p in model.parameters()}
             if not planted:
@@ -117,7 +117,7 @@ def machine(make_growth, host_class, levels, incubation):
         def the_books_balance(self):
             born = sum(t.target is Stage.GERMINATED for t in self.seen)
             ended = sum(t.target in (Stage.CULLED, Stage.FOSSILIZED) for t in self.seen)
-            live = sum(life.stage.live for life in self.growth.lives.values())
+            live = sum(life.stage.live for life in self.growth.seeds.values())
             assert len(self.growth.reports) == ended
             assert born == ended + live
             assert sum(len(names) for names in self.growth.culled.values()) == ended - len(self.fossils)
@@ -179,7 +179,9 @@ def test_a_broken_recipe_culls_its_seed_and_says_why(make_growth, host_class, al
     def explode(site):
         raise RuntimeError("no such layer")
 
-    growth.recipes["conv"] = type(growth.recipes["conv"])(entry=growth.recipes["conv"].entry, build=explode)
+    growth.seed_factories["conv"] = type(growth.seed_factories["conv"])(
+        entry=growth.seed_factories["conv"].entry, build=explode
+    )
     all_pass["G0"].passes = lambda evidence: evidence.source_error is None
     growth.germinate("block0", "conv", Blend.LINEAR, 0)
     (transition,) = growth.tick(0)

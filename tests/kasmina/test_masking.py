@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 import esper_core
 from esper_blueprint_attention.config import AttentionConfig
 from esper_blueprint_attention.module import Attention
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Split
@@ -120,18 +120,18 @@ def tokens(size=4):
     return drawn
 
 
-def grow(model, *, regime=Regime.OPEN, mask="attention_mask", masked=True, make=attention, paths=PATHS):
+def grow(model, *, forward_mode=ForwardMode.OPEN, mask="attention_mask", masked=True, make=attention, paths=PATHS):
     torch.manual_seed(0)
     root = prepare_root(model)
     requests = [SiteRequest(path=path, mask=mask) for path in paths]
     sites = confirm_sites(root, requests, lambda m: m(tokens()))
-    bed = SeedBed(root, sites, torch.optim.SGD([*root.parameters()], lr=0.1))
+    slot_set = SlotSet(root, sites, torch.optim.SGD([*root.parameters()], lr=0.1))
     for number, site in enumerate(sites):
-        assert bed.plant(site, site.id, make(site), number, random=False, learning_rate=0.1, masked=masked) == ""
-        slot = bed.attach(site)
-        slot.enter(regime)
+        assert slot_set.plant(site, site.id, make(site), number, random=False, learning_rate=0.1, masked=masked) == ""
+        slot = slot_set.attach(site)
+        slot.enter(forward_mode)
         slot.set_alpha(0.7)
-    return bed
+    return slot_set
 
 
 def encoder(form="bool (B, 1, 1, T)", **options):
@@ -160,9 +160,9 @@ def test_the_content_of_padding_changes_nothing_at_real_positions(form, by_name)
     assert not torch.allclose(disturbed(model)[~REAL], before[~REAL], atol=1e-2)
 
 
-@pytest.mark.parametrize("regime", [Regime.ISOLATED, Regime.OPEN, Regime.FOSSIL])
-def test_in_every_regime(regime):
-    model = grow(encoder(), regime=regime).model
+@pytest.mark.parametrize("regime", [ForwardMode.ISOLATED, ForwardMode.OPEN, ForwardMode.FOSSIL])
+def test_in_every_regime(forward_mode):
+    model = grow(encoder(), forward_mode=forward_mode).model
     assert torch.allclose(disturbed(model)[REAL], model(tokens())[REAL], atol=1e-5)
 
 
@@ -180,21 +180,21 @@ def test_without_a_declaration_padding_is_seen(options):
 
 def test_in_training_the_seeds_gradients_do_not_depend_on_padding():
     def gradients(content):
-        bed = grow(encoder(), regime=Regime.STRAIGHT_THROUGH, paths=PATHS[1:])
+        slot_set = grow(encoder(), forward_mode=ForwardMode.STRAIGHT_THROUGH, paths=PATHS[1:])
         with torch.no_grad():
-            bed.model.tokens.weight[PADDING] = content
-        bed.model(tokens())[REAL].square().sum().backward()
-        return [parameter.grad for parameter in bed.seed_parameters("layers_1")]
+            slot_set.model.tokens.weight[PADDING] = content
+        slot_set.model(tokens())[REAL].square().sum().backward()
+        return [parameter.grad for parameter in slot_set.seed_parameters("layers_1")]
 
     for one, other in zip(gradients(0.0), gradients(5.0), strict=True):
         assert torch.allclose(one, other, atol=1e-4)
 
 
 def test_a_seed_that_takes_no_mask_is_called_as_before():
-    bed = grow(encoder(), make=Plain, masked=False)
-    for site in bed.sites.values():
-        assert not bed.model.get_submodule(site.path)._forward_hooks_with_kwargs
-    assert bed.model(tokens()).isfinite().all()
+    slot_set = grow(encoder(), make=Plain, masked=False)
+    for site in slot_set.sites.values():
+        assert not slot_set.model.get_submodule(site.path)._forward_hooks_with_kwargs
+    assert slot_set.model(tokens()).isfinite().all()
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
@@ -223,22 +223,22 @@ def test_activation_checkpointing_changes_nothing():
 @pytest.mark.parametrize("form", ["bool (B, 1, 1, T)", "None where nothing is padded"])
 def test_counterfactuals_are_those_of_separate_passes_also_where_masks_come_and_go(form):
     """The first batches are whole: a host that is tried on them would seem to need no masks."""
-    bed = grow(encoder(form))
+    slot_set = grow(encoder(form))
     whole = torch.randint(1, 11, (4, LENGTH), generator=torch.Generator().manual_seed(4))
     inputs = torch.cat([whole, tokens(), whole])
     targets = inputs.masked_fill(inputs == PADDING, -100) % 3
     targets = targets.masked_fill(inputs == PADDING, -100)
     split, settings = Split(inputs=inputs, targets=targets), [{"layers_0": 0.0}, {"layers_0": 0.3, "layers_1": 0.0}]
-    measured = measure(bed, PerToken(), split, settings, batch_size=4, forks=ForkMap())
+    measured = measure(slot_set, PerToken(), split, settings, batch_size=4, forks=ForkMap())
     for setting, losses in zip(settings, measured.losses, strict=True):
-        with bed.override(setting), torch.no_grad():
-            expected = PerToken().losses(bed.model(inputs), targets)
+        with slot_set.override(setting), torch.no_grad():
+            expected = PerToken().losses(slot_set.model(inputs), targets)
         assert torch.allclose(torch.tensor(losses), expected, atol=1e-5)
     assert isinstance(measured.metrics, EpochMetrics)
 
 
 def test_what_is_exported_knows_the_mask():
-    model = grow(encoder("None where nothing is padded"), regime=Regime.FOSSIL).model
+    model = grow(encoder("None where nothing is padded"), forward_mode=ForwardMode.FOSSIL).model
     with pytest.warns(NotPlainWarning, match="padding mask"):
         plain = export_network(model)
     assert not hasattr(plain, "esper")
@@ -309,7 +309,7 @@ def test_a_network_of_ones_own_says_where_its_masks_are():
     for slot, blueprint in (("layers_0", "attention"), ("layers_1", "layer-norm")):
         handle.growth.germinate(slot, blueprint, Blend.LINEAR, 1)
     handle.growth.tick(1)
-    assert {name: slot.masked for name, slot in handle.growth.bed.slots.items()} == {
+    assert {name: slot.masked for name, slot in handle.growth.slot_set.slots.items()} == {
         "layers_0": True,
         "layers_1": False,
     }

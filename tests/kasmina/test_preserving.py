@@ -3,7 +3,7 @@
 import pytest
 
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.preserving import growth_record, restore_growth
+from esper_core.kasmina.serialization import growth_record, restore_growth
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.stages import Blend, Stage
 
@@ -37,8 +37,8 @@ def refuses(site):
 def test_a_seed_that_cannot_be_built_any_more_is_named_with_the_reason(make_growth, host_class, change, why):
     record = growth_record(grown(make_growth, host_class))
     again: Growth = make_growth(host_class())
-    recipe = again.recipes["conv"]
-    again.recipes["conv"] = type(recipe)(entry=recipe.entry, build=change(recipe.build))
+    seed_factory = again.seed_factories["conv"]
+    again.seed_factories["conv"] = type(seed_factory)(entry=seed_factory.entry, build=change(seed_factory.build))
     with pytest.raises(EsperError, match='of blueprint "conv" cannot be built any more') as caught:
         restore_growth(again, record)
     error = caught.value

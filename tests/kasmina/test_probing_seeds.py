@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.sites import Layout
 from esper_core.leyline.stages import Blend, Cause, Stage
@@ -34,7 +34,9 @@ class FailingInTraining(Normalising):
 def germinated(make_growth, host_class):
     def make(build):
         growth: Growth = make_growth(host_class())
-        growth.recipes["own"] = Recipe(entry=CatalogueEntry(name="own", layouts=frozenset({Layout.NCHW})), build=build)
+        growth.seed_factories["own"] = SeedFactory(
+            entry=CatalogueEntry(name="own", layouts=frozenset({Layout.NCHW})), build=build
+        )
         growth.germinate("block0", "own", Blend.LINEAR, 0)
         return growth
 
@@ -52,6 +54,6 @@ def test_a_planted_seed_has_seen_nothing(germinated):
     growth = germinated(Normalising)
     growth.tick(0)
     assert growth.stage("block0") is Stage.TRAINING
-    norm = growth.bed.slots["block0"].seed.norm
+    norm = growth.slot_set.slots["block0"].seed.norm
     assert norm.num_batches_tracked == 0
     assert torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from esper_core.kasmina.roots import GrowableSequential, prepare_root
+from esper_core.kasmina.root_module import GrowableSequential, prepare_root
 from esper_core.kasmina.sites import confirm_sites, find_sites
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.sites import Layout, SiteRequest
@@ -142,8 +142,8 @@ def test_an_overwritten_activation_is_detected_and_survives_its_seed(make_growth
     assert all(site.inplace_successor for site in growth.sites)
     growth.germinate("block0", "loud", Blend.LINEAR, 0)
     growth.tick(0)
-    growth.bed.model(torch.randn(2, 1, 8, 8)).sum().backward()
-    assert all(p.grad is not None for p in growth.bed.seed_parameters("block0"))
+    growth.slot_set.model(torch.randn(2, 1, 8, 8)).sum().backward()
+    assert all(p.grad is not None for p in growth.slot_set.seed_parameters("block0"))
 
 
 def test_globs_stop_at_dots():

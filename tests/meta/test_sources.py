@@ -161,7 +161,7 @@ RULES = {
         ("src/esper_sink_jsonl/plugin.py", API, f"{API}from esper_app.api import execute\n", "esper-sink-jsonl"),
         *((EXPORT, PUBLIC, f"{line}\n{PUBLIC}", "esper-app-export") for line in PRIVATE_OF_APPS),
     ],
-    reached_through: [(TASKS, CORE, f"from esper_core.adapting import grow\ngrow().growth.bed\n{CORE}")],
+    reached_through: [(TASKS, CORE, f"from esper_core.adapting import grow\ngrow().growth.slot_set\n{CORE}")],
     heavy_descriptions: [
         (PLUGIN, API, f"{API}import torch.nn\n"),
         (PLUGIN, API, f"{API}from esper_core import nn\n"),

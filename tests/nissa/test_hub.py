@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind, Level
+from esper_core.nissa.guarded_sink import MAX_ERRORS
 from esper_core.nissa.hub import Hub
-from esper_core.nissa.outlet import MAX_ERRORS
 
 
 class Recording:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from esper_core.kasmina.config import LifecycleConfig
-from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.protocols import DataShape, HostBuild, Split, Splits, TaskKind
@@ -124,8 +124,8 @@ def make_plan() -> HostPlan:
         build=partial(build_host, 0.1),
         task=task,
         splits=task.load(),
-        recipes={
-            name: Recipe(
+        seed_factories={
+            name: SeedFactory(
                 entry=CatalogueEntry(name=name, layouts=frozenset({Layout.NCHW})),
                 build=build,
                 draws_random_numbers=random,

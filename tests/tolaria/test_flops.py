@@ -41,7 +41,7 @@ def bare(plan):
     """FLOPs of one sample through the host without seeds, and through a seed at either slot."""
     host = GrowingHost(plan)
     network = count_flops(host.model.eval(), plan.splits.train.inputs[:1])
-    return network, seed_cost(plan.recipes["tanh"].build, host.sites[0]).forward_flops
+    return network, seed_cost(plan.seed_factories["tanh"].build, host.sites[0]).forward_flops
 
 
 def test_a_host_without_seeds_costs_its_training_and_its_validation(plan, bare):
@@ -94,8 +94,8 @@ def test_what_measuring_costs_is_what_a_counter_counts(plan, slots):
     host.grower.tick()
     before = host.grower.compute
     with FlopCounterMode(display=False) as counter:
-        gathered = host.grower.gather(host.plan.task, host.plan.splits.validation, last=False)
-    host._flops.measured(gathered)
+        collected = host.grower.collect(host.plan.task, host.plan.splits.validation, last=False)
+    host._flops.measured(collected)
 
     found = spent(before, host.grower.compute)
     assert found.evaluation + found.counterfactuals == counter.get_total_flops()

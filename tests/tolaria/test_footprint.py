@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.protocols import Split
 from esper_core.leyline.sites import SiteRequest
 from esper_core.tolaria import footprint as footprints
@@ -48,17 +48,17 @@ class NextToken:
         return (outputs.argmax(-1) == targets).float().mean(-1)
 
 
-def bed(vocabulary: int) -> SeedBed:
+def bed(vocabulary: int) -> SlotSet:
     torch.manual_seed(0)
     root = prepare_root(LanguageModel(vocabulary))
     sites = confirm_sites(
         root, [SiteRequest(path=f"blocks.{i}") for i in range(3)], lambda m: m(torch.zeros(2, LENGTH, dtype=torch.long))
     )
-    grown = SeedBed(root, sites, torch.optim.SGD(root.parameters(), lr=0.1))
+    grown = SlotSet(root, sites, torch.optim.SGD(root.parameters(), lr=0.1))
     for number, site in enumerate(sites):
         seed = nn.Linear(WIDTH, WIDTH)
         assert grown.plant(site, site.id, seed, number, random=False, learning_rate=0.1) == ""
-        grown.attach(site).enter(Regime.FOSSIL)
+        grown.attach(site).enter(ForwardMode.FOSSIL)
     root.outputs.clear()
     return grown
 

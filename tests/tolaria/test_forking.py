@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.gated import GatedSeed
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.protocols import Split
 from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.nn import BoundedGain
@@ -267,8 +267,10 @@ HOSTS = {
 
 
 def grown(
-    name: str, regimes: Sequence[Regime] = (Regime.ISOLATED,) * 3, seed_class: Callable[[Site], nn.Module] = Seed
-) -> SeedBed:
+    name: str,
+    regimes: Sequence[ForwardMode] = (ForwardMode.ISOLATED,) * 3,
+    seed_class: Callable[[Site], nn.Module] = Seed,
+) -> SlotSet:
     """Return a host with a live seed at every site, alphas 0.7."""
     build, paths, output, _ = HOSTS[name]
     torch.manual_seed(3)
@@ -279,13 +281,13 @@ def grown(
             module.running_var.uniform_(0.5, 2.0)
     requests = [SiteRequest(path=path, output=output) for path in paths]
     sites = confirm_sites(model, requests, lambda m: m(data().inputs))
-    bed = SeedBed(model, sites, torch.optim.SGD(model.parameters(), lr=0.1))
-    for site, regime in zip(sites, regimes, strict=False):
-        assert not bed.plant(site, site.id, seed_class(site), stream=0, random=False, learning_rate=0.1)
-        slot = bed.attach(site)
-        slot.enter(regime)
+    slot_set = SlotSet(model, sites, torch.optim.SGD(model.parameters(), lr=0.1))
+    for site, forward_mode in zip(sites, regimes, strict=False):
+        assert not slot_set.plant(site, site.id, seed_class(site), stream=0, random=False, learning_rate=0.1)
+        slot = slot_set.attach(site)
+        slot.enter(forward_mode)
         slot.set_alpha(0.7)
-    return bed
+    return slot_set
 
 
 def data(samples: int = SAMPLES) -> Split:
@@ -294,7 +296,7 @@ def data(samples: int = SAMPLES) -> Split:
     return Split(inputs=inputs, targets=torch.randint(0, 3, (samples,), generator=generator))
 
 
-def separately(bed: SeedBed, wanted: Sequence[Setting]) -> tuple[list[Tensor], dict[str, float]]:
+def separately(slot_set: SlotSet, wanted: Sequence[Setting]) -> tuple[list[Tensor], dict[str, float]]:
     """The reference: one whole pass after the other. Return losses by setting, and update ratios."""
     task, split = Classes(), data()
     sums: dict[str, list[float]] = {}
@@ -307,14 +309,14 @@ def separately(bed: SeedBed, wanted: Sequence[Setting]) -> tuple[list[Tensor], d
         return hook
 
     columns: list[list[Tensor]] = [[] for _ in wanted]
-    bed.model.eval()
+    slot_set.model.eval()
     with torch.no_grad(), ExitStack() as stack:
-        for name, slot in bed.slots.items():
+        for name, slot in slot_set.slots.items():
             stack.callback(slot.seed.register_forward_hook(meter(name)).remove)
         for inputs, targets in zip(split.inputs.split(BATCH), split.targets.split(BATCH), strict=True):
             for column, setting in zip(columns, wanted, strict=True):
-                with bed.override(setting):
-                    column.append(task.losses(bed.model(inputs), targets))
+                with slot_set.override(setting):
+                    column.append(task.losses(slot_set.model(inputs), targets))
     return [torch.cat(column) for column in columns], {slot: (d / h) ** 0.5 for slot, (h, d) in sums.items()}
 
 
@@ -322,10 +324,10 @@ def assert_same(column: "array[float]", expected: Tensor) -> None:
     torch.testing.assert_close(torch.tensor([*column]), expected, rtol=0, atol=1e-6, equal_nan=True)
 
 
-def assert_equals_separate_passes(bed: SeedBed, wanted: Sequence[Setting], forks: ForkMap | None = None) -> int:
+def assert_equals_separate_passes(slot_set: SlotSet, wanted: Sequence[Setting], forks: ForkMap | None = None) -> int:
     """Compare losses and ratios with the reference. Return the number of passes per batch."""
-    measured = measure(bed, Classes(), data(), wanted, batch_size=BATCH, forks=forks)
-    (as_it_stands, *expected), ratios = separately(bed, [{}, *wanted])
+    measured = measure(slot_set, Classes(), data(), wanted, batch_size=BATCH, forks=forks)
+    (as_it_stands, *expected), ratios = separately(slot_set, [{}, *wanted])
     assert_same(measured.metrics.sample_losses, as_it_stands)
     for column, reference in zip(measured.losses, expected, strict=True):
         assert_same(column, reference)
@@ -335,8 +337,8 @@ def assert_equals_separate_passes(bed: SeedBed, wanted: Sequence[Setting], forks
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_all_subsets_equal_separate_passes_in_any_host(name):
-    bed = grown(name)
-    passes = assert_equals_separate_passes(bed, subsets(bed.slots))
+    slot_set = grown(name)
+    passes = assert_equals_separate_passes(slot_set, subsets(slot_set.slots))
     assert passes == HOSTS[name][3]
 
 
@@ -348,21 +350,21 @@ settings_lists = st.lists(
 @settings(max_examples=30, deadline=None)
 @given(
     name=st.sampled_from([*HOSTS]),
-    regimes=st.lists(st.sampled_from(Regime), min_size=1, max_size=3),
+    regimes=st.lists(st.sampled_from(ForwardMode), min_size=1, max_size=3),
     wanted=settings_lists,
 )
 def test_any_settings_in_any_regimes_equal_separate_passes(name, regimes, wanted):
-    bed = grown(name, regimes)
-    slots = [*bed.slots]
+    slot_set = grown(name, regimes)
+    slots = [*slot_set.slots]
     wanted = [{slots[i]: alpha for i, alpha in setting.items() if i < len(slots)} for setting in wanted]
-    passes = assert_equals_separate_passes(bed, wanted)
+    passes = assert_equals_separate_passes(slot_set, wanted)
     assert 1 <= passes <= 1 + len(wanted)
 
 
 def test_leave_one_out_and_probes_of_a_chain_take_one_pass():
-    bed = grown("chain", [Regime.STRAIGHT_THROUGH, Regime.OPEN, Regime.FOSSIL])
-    first, second, third = bed.slots
-    assert assert_equals_separate_passes(bed, [{first: 0.1}, {second: 0.0}, {third: 0.0}]) == 1
+    slot_set = grown("chain", [ForwardMode.STRAIGHT_THROUGH, ForwardMode.OPEN, ForwardMode.FOSSIL])
+    first, second, third = slot_set.slots
+    assert assert_equals_separate_passes(slot_set, [{first: 0.1}, {second: 0.0}, {third: 0.0}]) == 1
 
 
 @pytest.mark.parametrize("name", ["chain", "channels last", "bypass", "transformer, inside"])
@@ -374,114 +376,114 @@ def test_gated_seeds_are_forked_as_others_are(name):
         nn.init.normal_(seed.share.score.weight)
         return seed
 
-    bed = grown(name, [Regime.ISOLATED, Regime.FOSSIL, Regime.OPEN], gated)
-    assert_equals_separate_passes(bed, subsets(bed.slots))
+    slot_set = grown(name, [ForwardMode.ISOLATED, ForwardMode.FOSSIL, ForwardMode.OPEN], gated)
+    assert_equals_separate_passes(slot_set, subsets(slot_set.slots))
 
 
-@pytest.mark.parametrize("regime", [Regime.STRAIGHT_THROUGH, Regime.PROBE])
-def test_a_seed_in_training_does_not_act_as_it_stands(regime):
+@pytest.mark.parametrize("regime", [ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE])
+def test_a_seed_in_training_does_not_act_as_it_stands(forward_mode):
     """Switching it off gives the network as it stands: no branch of its own, and its seed never runs."""
-    bed = grown("chain", [regime])
-    (slot,) = bed.slots
-    measured = measure(bed, Classes(), data(), [{slot: 0.0}])
+    slot_set = grown("chain", [forward_mode])
+    (slot,) = slot_set.slots
+    measured = measure(slot_set, Classes(), data(), [{slot: 0.0}])
     assert measured.losses[0] == measured.metrics.sample_losses
     assert measured.update_ratios == {}
 
 
 def test_the_guard_of_one_branch_does_not_look_at_the_others():
     """The second seed is not finite only where the first is off, and is then left out of that branch alone."""
-    bed = grown("chain", [Regime.FOSSIL, Regime.ISOLATED])
-    first, second = bed.slots.values()
+    slot_set = grown("chain", [ForwardMode.FOSSIL, ForwardMode.ISOLATED])
+    first, second = slot_set.slots.values()
     off = {first.site.id: 0.0}
     largest = {}
     for name, setting in (("on", {}), ("off", off)):
-        with torch.no_grad(), bed.override(setting):
+        with torch.no_grad(), slot_set.override(setting):
             handle = second.seed.register_forward_hook(
                 lambda m, args, d, name=name: largest.update({name: args[0].amax()})
             )
-            bed.model.eval()(data().inputs[:BATCH])
+            slot_set.model.eval()(data().inputs[:BATCH])
             handle.remove()
-    bed = grown("chain", [Regime.FOSSIL, Regime.ISOLATED], Fragile)
-    bed.slots[first.site.id].seed.limit = -1e9
-    bed.slots[second.site.id].seed.limit = float(min(largest.values()))
+    slot_set = grown("chain", [ForwardMode.FOSSIL, ForwardMode.ISOLATED], Fragile)
+    slot_set.slots[first.site.id].seed.limit = -1e9
+    slot_set.slots[second.site.id].seed.limit = float(min(largest.values()))
     assert largest["on"] != largest["off"]
-    assert_equals_separate_passes(bed, [off, {second.site.id: 0.0}, {second.site.id: 1.0}])
+    assert_equals_separate_passes(slot_set, [off, {second.site.id: 0.0}, {second.site.id: 1.0}])
 
 
 def test_a_forked_pass_does_the_work_of_the_prefix_tree_and_no_more():
-    bed = grown("chain", [Regime.ISOLATED] * 3)
-    wanted = subsets(bed.slots)
+    slot_set = grown("chain", [ForwardMode.ISOLATED] * 3)
+    wanted = subsets(slot_set.slots)
     forks = ForkMap()
-    measure(bed, Classes(), data(), wanted, forks=forks)  # finds the fork points
+    measure(slot_set, Classes(), data(), wanted, forks=forks)  # finds the fork points
     work = {}
     for name, settings_ in (("plain", []), ("forked", wanted)):
         with FlopCounterMode(display=False) as counter:
-            measure(bed, Classes(), data(), settings_, forks=forks)
+            measure(slot_set, Classes(), data(), settings_, forks=forks)
         work[name] = {path: sum(operations.values()) for path, operations in counter.get_flop_counts().items()}
-    root = type(bed.model).__name__
+    root = type(slot_set.model).__name__
     for path, times in {"blocks.0": 1, "blocks.1": 2, "blocks.2": 4, "head": 8}.items():
         assert work["forked"][f"{root}.{path}"] == times * work["plain"][f"{root}.{path}"]
-    for slot, times in zip(bed.slots, (1, 2, 4), strict=True):
+    for slot, times in zip(slot_set.slots, (1, 2, 4), strict=True):
         path = f"{root}.esper.{slot}.seed"
         assert work["forked"][path] == times * work["plain"][path]
 
 
 def test_several_alphas_share_one_update():
-    bed = grown("chain", [Regime.ISOLATED])
-    (slot,) = bed.slots
+    slot_set = grown("chain", [ForwardMode.ISOLATED])
+    (slot,) = slot_set.slots
     rows = []
-    bed.slots[slot].seed.register_forward_hook(lambda module, args, delta: rows.append(len(delta)))
+    slot_set.slots[slot].seed.register_forward_hook(lambda module, args, delta: rows.append(len(delta)))
     forks = ForkMap()
-    measure(bed, Classes(), data(), [{slot: 0.0}], forks=forks)
+    measure(slot_set, Classes(), data(), [{slot: 0.0}], forks=forks)
     rows.clear()
-    measure(bed, Classes(), data(), [{slot: alpha} for alpha in (0.0, 0.1, 0.5, 1.0)], forks=forks)
+    measure(slot_set, Classes(), data(), [{slot: alpha} for alpha in (0.0, 0.1, 0.5, 1.0)], forks=forks)
     assert sum(rows) == SAMPLES
 
 
 def test_fork_points_are_found_once():
-    bed = grown("transformer, inside")
-    wanted, forks, passes = [{slot: 0.0} for slot in bed.slots], ForkMap(), []
-    bed.model.register_forward_hook(lambda *_: passes.append(1))
-    measure(bed, Classes(), data(), wanted, batch_size=SAMPLES, forks=forks)
+    slot_set = grown("transformer, inside")
+    wanted, forks, passes = [{slot: 0.0} for slot in slot_set.slots], ForkMap(), []
+    slot_set.model.register_forward_hook(lambda *_: passes.append(1))
+    measure(slot_set, Classes(), data(), wanted, batch_size=SAMPLES, forks=forks)
     assert len(passes) > 1
     passes.clear()
-    measured = measure(bed, Classes(), data(), wanted, batch_size=SAMPLES, forks=forks)
+    measured = measure(slot_set, Classes(), data(), wanted, batch_size=SAMPLES, forks=forks)
     assert measured.passes == len(passes) == 1
 
 
 def test_without_the_trial_a_forked_batch_would_be_wrong(monkeypatch):
     """What the trial guards against: shapes fit, and the numbers are those of other samples."""
-    bed = grown("centred")
-    wanted = [{slot: 0.0} for slot in bed.slots]
-    assert assert_equals_separate_passes(bed, wanted) > 1
+    slot_set = grown("centred")
+    wanted = [{slot: 0.0} for slot in slot_set.slots]
+    assert assert_equals_separate_passes(slot_set, wanted) > 1
     monkeypatch.setattr(fork_points, "_agrees", lambda *_: True)
-    assert measure(bed, Classes(), data(), wanted, batch_size=BATCH).passes == 1
+    assert measure(slot_set, Classes(), data(), wanted, batch_size=BATCH).passes == 1
     with pytest.raises(AssertionError):
-        assert_equals_separate_passes(bed, wanted)
+        assert_equals_separate_passes(slot_set, wanted)
 
 
 def test_too_few_samples_to_try_a_fork_on_take_separate_passes():
-    bed = grown("chain")
+    slot_set = grown("chain")
     forks = ForkMap()
-    measured = measure(bed, Classes(), data(2), [{slot: 0.0} for slot in bed.slots], forks=forks)
+    measured = measure(slot_set, Classes(), data(2), [{slot: 0.0} for slot in slot_set.slots], forks=forks)
     assert measured.passes == 4
-    assert assert_equals_separate_passes(bed, [{slot: 0.0} for slot in bed.slots], forks) == 1
+    assert assert_equals_separate_passes(slot_set, [{slot: 0.0} for slot in slot_set.slots], forks) == 1
 
 
 def test_a_seed_that_does_not_act_yet_changes_nothing():
-    bed = grown("chain", [Regime.ISOLATED])
-    planted = bed.sites["blocks_1"]
-    bed.plant(planted, "later", Seed(planted), stream=0, random=False, learning_rate=0.1)
-    measured = measure(bed, Classes(), data(), [{"blocks_1": 0.5}])
+    slot_set = grown("chain", [ForwardMode.ISOLATED])
+    planted = slot_set.sites["blocks_1"]
+    slot_set.plant(planted, "later", Seed(planted), stream=0, random=False, learning_rate=0.1)
+    measured = measure(slot_set, Classes(), data(), [{"blocks_1": 0.5}])
     assert measured.losses[0] == measured.metrics.sample_losses
     assert set(measured.update_ratios) == {"blocks_0"}
 
 
 def test_an_override_holds_for_all_settings():
-    bed = grown("chain")
-    first, second, _ = bed.slots
-    with bed.override({first: 0.0}):
-        measured = measure(bed, Classes(), data(), [{second: 0.0}], batch_size=BATCH)
-    (off, both), _ = separately(bed, [{first: 0.0}, {first: 0.0, second: 0.0}])
+    slot_set = grown("chain")
+    first, second, _ = slot_set.slots
+    with slot_set.override({first: 0.0}):
+        measured = measure(slot_set, Classes(), data(), [{second: 0.0}], batch_size=BATCH)
+    (off, both), _ = separately(slot_set, [{first: 0.0}, {first: 0.0, second: 0.0}])
     assert_same(measured.metrics.sample_losses, off)
     assert_same(measured.losses[0], both)

@@ -135,7 +135,7 @@ def test_a_state_that_does_not_fit_is_refused(plan, variant):
     host = GrowingHost(plan)
     live(host, 3)
     state = capture(host)
-    lacking = GrowingHost(variant(recipes={"random": plan.recipes["random"]}))
+    lacking = GrowingHost(variant(seed_factories={"random": plan.seed_factories["random"]}))
     with pytest.raises(EsperError, match="tanh") as caught:
         restore(lacking, state)
     assert caught.value.code == "E502"

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import esper_core
-from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.kasmina.undisturbed import restored_buffers
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.catalogue import CatalogueEntry
@@ -89,13 +89,13 @@ def build(**flavour):
 @pytest.fixture
 def probed(plan):
     """Return a function that makes a plan with probe incubation."""
-    norm_first = Recipe(entry=CatalogueEntry(name="norm-first", layouts=frozenset({Layout.NCHW})), build=NormFirst)
+    norm_first = SeedFactory(entry=CatalogueEntry(name="norm-first", layouts=frozenset({Layout.NCHW})), build=NormFirst)
 
     def make(flavour=None, **lifecycle):
         return evolve(
             plan,
             build=plan.build if flavour is None else partial(build, **FLAVOURS[flavour]),
-            recipes={**plan.recipes, "norm-first": norm_first},
+            seed_factories={**plan.seed_factories, "norm-first": norm_first},
             lifecycle=evolve(plan.lifecycle, incubation="probe", **lifecycle),
         )
 
@@ -118,7 +118,7 @@ def begun(plan, *slots, blueprint="tanh"):
 
 
 def gradients(host, slot):
-    return [p.grad for p in host.growth.bed.seed_parameters(slot)]
+    return [p.grad for p in host.growth.slot_set.seed_parameters(slot)]
 
 
 def loss_of(host, batch):
@@ -163,17 +163,17 @@ def test_the_host_trains_as_if_there_were_no_seed(probed, flavour, blueprint):
 def test_a_pass_leaves_gradients_buffers_and_random_state_alone(probed, batch, flavour):
     host = begun(probed(flavour), *SLOTS)
     loss_of(host, batch).backward()
-    before = [p.grad.clone() for p in host.growth.bed.host_parameters]
+    before = [p.grad.clone() for p in host.growth.slot_set.host_parameters]
     buffers = [(name, buffer, buffer.clone()) for name, buffer in host.model.named_buffers()]
     state = torch.get_rng_state()
-    probe(host.growth.bed, host.plan.task, *batch, SLOTS, ALPHA)
-    assert all(torch.equal(a, p.grad) for a, p in zip(before, host.growth.bed.host_parameters, strict=True))
+    probe(host.growth.slot_set, host.plan.task, *batch, SLOTS, ALPHA)
+    assert all(torch.equal(a, p.grad) for a, p in zip(before, host.growth.slot_set.host_parameters, strict=True))
     assert all(p.requires_grad for p in host.model.parameters())
     assert torch.equal(state, torch.get_rng_state())
     for (name, buffer, copy), (_, now) in zip(buffers, host.model.named_buffers(), strict=True):
         assert now is buffer, name
         assert torch.equal(now, copy), name
-    assert all(slot.override is None for slot in host.growth.bed.slots.values())
+    assert all(slot.override is None for slot in host.growth.slot_set.slots.values())
 
 
 @pytest.mark.parametrize("flavour", ["batch-norm, dropout", "group-norm, channels_last"])
@@ -192,11 +192,11 @@ def test_under_autocast_and_with_clipping_the_host_trains_as_if_there_were_no_se
 
 def test_a_seeds_own_statistics_stay_as_its_pass_has_left_them(probed, batch):
     host = begun(probed("batch-norm, dropout"), "block1", blueprint="norm-first")
-    own = host.growth.bed.slots["block1"].seed.own
+    own = host.growth.slot_set.slots["block1"].seed.own
     before = int(own.num_batches_tracked)
     loss_of(host, batch).backward()
     assert int(own.num_batches_tracked) == before
-    probe(host.growth.bed, host.plan.task, *batch, ["block1"], ALPHA)
+    probe(host.growth.slot_set, host.plan.task, *batch, ["block1"], ALPHA)
     assert int(own.num_batches_tracked) == before + 1
 
 
@@ -206,17 +206,17 @@ def test_activation_checkpointing_changes_no_gradient(probed, batch):
         host = begun(evolve(probed(), build=partial(build, norm="group", checkpoints=checkpoints)), *SLOTS)
         for slot in SLOTS:
             with torch.no_grad():
-                host.growth.bed.slots[slot].seed.gain.gain.fill_(0.5)
+                host.growth.slot_set.slots[slot].seed.gain.gain.fill_(0.5)
         torch.manual_seed(3)
-        probe(host.growth.bed, host.plan.task, *batch, SLOTS, ALPHA)
+        probe(host.growth.slot_set, host.plan.task, *batch, SLOTS, ALPHA)
         found.append([gradient for slot in SLOTS for gradient in gradients(host, slot)])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_a_site_that_a_pass_leaves_out_gives_its_seed_no_gradient(probed, batch):
     host = begun(probed(), "block1")
-    host.growth.bed.slots["block1"].detach()
-    probe(host.growth.bed, host.plan.task, *batch, ["block1"], ALPHA)
+    host.growth.slot_set.slots["block1"].detach()
+    probe(host.growth.slot_set, host.plan.task, *batch, ["block1"], ALPHA)
     assert all(gradient is None for gradient in gradients(host, "block1"))
     assert all(p.requires_grad for p in host.model.parameters())
 
@@ -226,7 +226,7 @@ def test_at_birth_the_gradient_is_that_of_straight_through_training(plan, probed
     straight = begun(evolve(plan, build=partial(build, norm="group", dropout=0.0)), *SLOTS)
     loss_of(straight, batch).backward()
     by_probe = begun(evolve(probed(), build=partial(build, norm="group", dropout=0.0)), *SLOTS)
-    probe(by_probe.growth.bed, by_probe.plan.task, *batch, SLOTS, alpha)
+    probe(by_probe.growth.slot_set, by_probe.plan.task, *batch, SLOTS, alpha)
     for slot in SLOTS:
         for expected, found in zip(gradients(straight, slot), gradients(by_probe, slot), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
@@ -237,17 +237,17 @@ def test_at_birth_the_gradient_is_that_of_straight_through_training(plan, probed
 def test_the_gradient_is_that_of_the_loss_at_alpha_over_alpha(plan, probed, batch, gain, alpha):
     """Compared with differences of the loss itself, in double precision."""
     host = begun(evolve(probed(), build=partial(build, norm="group", dropout=0.0)), "block1")
-    bed = host.growth.bed
+    slot_set = host.growth.slot_set
     host.model.double()
     doubled = batch[0].double(), batch[1]
-    parameter = bed.slots["block1"].seed.gain.gain
+    parameter = slot_set.slots["block1"].seed.gain.gain
     with torch.no_grad():
         parameter.fill_(gain)
-    probe(bed, host.plan.task, *doubled, ["block1"], alpha)
+    probe(slot_set, host.plan.task, *doubled, ["block1"], alpha)
     step = 1e-5
 
     def loss_at(offset):
-        with torch.no_grad(), bed.override({"block1": alpha}):
+        with torch.no_grad(), slot_set.override({"block1": alpha}):
             parameter[0] += offset
             loss = loss_of(host, doubled)
             parameter[0] -= offset
@@ -261,11 +261,11 @@ def test_a_seed_feels_its_own_size_where_straight_through_training_does_not(plan
     def gradient_of(make, gain):
         host = begun(evolve(make, build=partial(build, norm="group", dropout=0.0)), "block1")
         with torch.no_grad():
-            host.growth.bed.slots["block1"].seed.gain.gain.fill_(gain)
+            host.growth.slot_set.slots["block1"].seed.gain.gain.fill_(gain)
         loss_of(host, batch).backward()
-        if slots := probed_slots(host.growth.bed):
-            probe(host.growth.bed, host.plan.task, *batch, slots, 1.0)
-        return host.growth.bed.slots["block1"].seed.gain.gain.grad
+        if slots := probed_slots(host.growth.slot_set):
+            probe(host.growth.slot_set, host.plan.task, *batch, slots, 1.0)
+        return host.growth.slot_set.slots["block1"].seed.gain.gain.grad
 
     assert torch.equal(gradient_of(plan, 0.5), gradient_of(plan, 2.0))
     assert not torch.allclose(gradient_of(probed(), 0.5), gradient_of(probed(), 2.0), rtol=1e-2)
@@ -274,11 +274,11 @@ def test_a_seed_feels_its_own_size_where_straight_through_training_does_not(plan
 def test_a_seed_that_is_not_finite_spoils_neither_the_host_nor_another_seed(probed, batch):
     host = begun(probed(), *SLOTS)
     with torch.no_grad():
-        for parameter in host.growth.bed.seed_parameters("block0"):
+        for parameter in host.growth.slot_set.seed_parameters("block0"):
             parameter.fill_(float("nan"))
     loss_of(host, batch).backward()
-    probe(host.growth.bed, host.plan.task, *batch, SLOTS, ALPHA)
-    assert all(bool(p.grad.isfinite().all()) for p in host.growth.bed.host_parameters)
+    probe(host.growth.slot_set, host.plan.task, *batch, SLOTS, ALPHA)
+    assert all(bool(p.grad.isfinite().all()) for p in host.growth.slot_set.host_parameters)
     assert all(bool(g.isfinite().all()) and bool(g.any()) for g in gradients(host, "block1")[-1:])
 
 
@@ -306,13 +306,13 @@ def test_a_whole_life_passes_through_every_stage(probed):
         if epoch == 4:
             host.apply(Action(op=Op.FOSSILIZE, slot="block1"))
         host.epoch()
-        stages.append((host.growth.stage("block1").name, host.growth.bed.slots["block1"].regime))
+        stages.append((host.growth.stage("block1").name, host.growth.slot_set.slots["block1"].forward_mode))
     assert stages == [
-        ("TRAINING", Regime.PROBE),
-        ("BLENDING", Regime.ISOLATED),
-        ("PROBATIONARY", Regime.ISOLATED),
-        ("PROBATIONARY", Regime.ISOLATED),
-        ("FOSSILIZED", Regime.FOSSIL),
+        ("TRAINING", ForwardMode.PROBE),
+        ("BLENDING", ForwardMode.ISOLATED),
+        ("PROBATIONARY", ForwardMode.ISOLATED),
+        ("PROBATIONARY", ForwardMode.ISOLATED),
+        ("FOSSILIZED", ForwardMode.FOSSIL),
     ]
 
 
@@ -351,25 +351,25 @@ def test_the_proof_of_isolation_finds_a_pass_that_disturbs_the_host(probed, batc
     host = begun(probed("batch-norm, dropout"), "block1")
 
     def proved():
-        return prove_isolation(host.growth.bed, host.plan.task, *batch, ["block1"], probe_alpha=ALPHA)["block1"]
+        return prove_isolation(host.growth.slot_set, host.plan.task, *batch, ["block1"], probe_alpha=ALPHA)["block1"]
 
     assert proved() is True
 
-    def keeps_statistics(bed, task, inputs, targets, slots, alpha):
-        with bed.override(dict.fromkeys(slots, alpha)), torch.random.fork_rng(devices=[]):
-            task.losses(bed.model(inputs), targets)
+    def keeps_statistics(slot_set, task, inputs, targets, slots, alpha):
+        with slot_set.override(dict.fromkeys(slots, alpha)), torch.random.fork_rng(devices=[]):
+            task.losses(slot_set.model(inputs), targets)
 
-    def keeps_random_state(bed, task, inputs, targets, slots, alpha):
-        with bed.override(dict.fromkeys(slots, alpha)), restored_buffers(bed.model):
-            task.losses(bed.model(inputs), targets)
+    def keeps_random_state(slot_set, task, inputs, targets, slots, alpha):
+        with slot_set.override(dict.fromkeys(slots, alpha)), restored_buffers(slot_set.model):
+            task.losses(slot_set.model(inputs), targets)
 
-    def trains_the_host(bed, task, inputs, targets, slots, alpha):
+    def trains_the_host(slot_set, task, inputs, targets, slots, alpha):
         with (
-            bed.override(dict.fromkeys(slots, alpha)),
-            restored_buffers(bed.model),
+            slot_set.override(dict.fromkeys(slots, alpha)),
+            restored_buffers(slot_set.model),
             incubation.forked_random_state(inputs.device),
         ):
-            task.losses(bed.model(inputs), targets).mean().backward()
+            task.losses(slot_set.model(inputs), targets).mean().backward()
 
     for mutant in (keeps_statistics, keeps_random_state, trains_the_host):
         monkeypatch.setattr("esper_core.tolaria.isolation.probe", mutant)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.stages import Blend
 from esper_core.tolaria.host import GrowingHost
@@ -26,23 +26,23 @@ def training(plan):
 
 def prove(training):
     host, inputs, targets = training
-    return prove_isolation(host.growth.bed, host.plan.task, inputs, targets, ["block1"], probe_alpha=0.1)
+    return prove_isolation(host.growth.slot_set, host.plan.task, inputs, targets, ["block1"], probe_alpha=0.1)
 
 
 def test_a_straight_through_seed_is_proved_isolated(training):
     assert prove(training) == {"block1": True}
 
 
-@pytest.mark.parametrize("regime", [Regime.OPEN, Regime.ISOLATED, Regime.FOSSIL])
-def test_a_seed_that_is_added_is_found_out(training, regime):
-    slot = training[0].growth.bed.slots["block1"]
-    slot.enter(regime)
+@pytest.mark.parametrize("regime", [ForwardMode.OPEN, ForwardMode.ISOLATED, ForwardMode.FOSSIL])
+def test_a_seed_that_is_added_is_found_out(training, forward_mode):
+    slot = training[0].growth.slot_set.slots["block1"]
+    slot.enter(forward_mode)
     slot.set_alpha(1.0)
     assert prove(training) == {"block1": False}
 
 
 def test_a_seed_whose_gradient_leaks_is_found_out(training):
-    slot = training[0].growth.bed.slots["block1"]
+    slot = training[0].growth.slot_set.slots["block1"]
     slot.act = lambda h, mask=None: h if slot.override == 0.0 else h + 0.1 * (h - h.detach())
     assert prove(training) == {"block1": False}
 

@@ -5,9 +5,9 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from esper_core.kasmina.bed import SeedBed
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.protocols import HostBuild, Split
 from esper_core.leyline.sites import SiteRequest
@@ -26,15 +26,15 @@ def germinated(plan, *slots: str) -> GrowingHost:
 
 
 @pytest.fixture
-def bed(plan) -> SeedBed:
+def bed(plan) -> SlotSet:
     """Two live seeds that have been trained for one epoch."""
     host = germinated(plan, "block0", "block1")
     host.epoch()
-    return host.growth.bed
+    return host.growth.slot_set
 
 
-def probes(bed: SeedBed) -> list[dict[str, float]]:
-    return [{slot: 0.1} for slot in bed.slots]
+def probes(slot_set: SlotSet) -> list[dict[str, float]]:
+    return [{slot: 0.1} for slot in slot_set.slots]
 
 
 def rows_of(module: nn.Module) -> list[int]:
@@ -49,31 +49,31 @@ def rows_of(module: nn.Module) -> list[int]:
     return rows
 
 
-def test_measuring_leaves_no_trace(plan, bed):
-    bed.model.train()
-    modules = [*bed.model.modules()]
+def test_measuring_leaves_no_trace(plan, slot_set):
+    slot_set.model.train()
+    modules = [*slot_set.model.modules()]
     hooks = [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in modules]
-    tensors = {key: value.clone() for key, value in bed.model.state_dict().items()}
+    tensors = {key: value.clone() for key, value in slot_set.model.state_dict().items()}
     random_state = torch.get_rng_state()
-    measure(bed, plan.task, plan.splits.validation, probes(bed))
+    measure(slot_set, plan.task, plan.splits.validation, probes(slot_set))
     assert torch.equal(random_state, torch.get_rng_state())
-    assert all(torch.equal(value, tensors[key]) for key, value in bed.model.state_dict().items())
+    assert all(torch.equal(value, tensors[key]) for key, value in slot_set.model.state_dict().items())
     assert hooks == [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in modules]
     assert all(m.training for m in modules)
-    assert all(slot.stand_in is None for slot in bed.slots.values())
+    assert all(slot.forward_override is None for slot in slot_set.slots.values())
 
 
-def test_a_host_that_raises_leaves_no_trace_either(plan, bed):
-    bed.model.head.register_forward_hook(lambda *_: 1 / 0)
+def test_a_host_that_raises_leaves_no_trace_either(plan, slot_set):
+    slot_set.model.head.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        measure(bed, plan.task, plan.splits.validation, probes(bed))
-    assert all(slot.stand_in is None for slot in bed.slots.values())
+        measure(slot_set, plan.task, plan.splits.validation, probes(slot_set))
+    assert all(slot.forward_override is None for slot in slot_set.slots.values())
 
 
 def test_a_setting_of_an_empty_slot_is_an_error(plan):
-    bed = germinated(plan).growth.bed
+    slot_set = germinated(plan).growth.slot_set
     with pytest.raises(KeyError, match="block1"):
-        measure(bed, plan.task, plan.splits.validation, [{"block1": 0.0}])
+        measure(slot_set, plan.task, plan.splits.validation, [{"block1": 0.0}])
 
 
 def test_wide_activations_make_small_batches(plan):
@@ -82,18 +82,18 @@ def test_wide_activations_make_small_batches(plan):
     for side, expected in ((6, [512, 88]), (66, [16] * 37 + [8])):  # at the site 4 * 4 * 4 and 4 * 64 * 64 floats
         inputs = torch.randn(600, 1, side, side)
         sites = confirm_sites(model, [SiteRequest(path="0")], lambda m, x=inputs: m(x[:2]))
-        bed = SeedBed(model, sites, torch.optim.SGD(model.parameters(), lr=0.1))
+        slot_set = SlotSet(model, sites, torch.optim.SGD(model.parameters(), lr=0.1))
         rows.clear()
-        measure(bed, plan.task, Split(inputs=inputs, targets=torch.zeros(600, dtype=torch.long)))
+        measure(slot_set, plan.task, Split(inputs=inputs, targets=torch.zeros(600, dtype=torch.long)))
         assert rows == [2, *expected]  # two samples to find out what the outputs hold
 
 
 @pytest.mark.parametrize(("branches", "largest"), [(2, 512), (8, 512), (20, 128)])
-def test_many_branches_make_small_batches(plan, bed, branches, largest):
+def test_many_branches_make_small_batches(plan, slot_set, branches, largest):
     split = Split(inputs=torch.randn(600, 1, 6, 6), targets=torch.zeros(600, dtype=torch.long))
     settings = [{"block0": index / 64} for index in range(1, branches)]
-    rows = rows_of(bed.model.head)
-    assert measure(bed, plan.task, split, settings).passes == 1
+    rows = rows_of(slot_set.model.head)
+    assert measure(slot_set, plan.task, split, settings).passes == 1
     assert max(rows) == branches * largest
 
 
@@ -122,17 +122,17 @@ def test_a_host_that_declares_nothing_is_forked(plan):
 
 
 @pytest.mark.slow
-def test_measuring_compiles_nothing(plan, bed):
+def test_measuring_compiles_nothing(plan, slot_set):
     """Code that was compiled for training would be compiled anew for every batch that grows."""
 
     def train() -> None:
-        plan.task.losses(bed.model(split.inputs), split.targets).mean().backward()
+        plan.task.losses(slot_set.model(split.inputs), split.targets).mean().backward()
 
     split, forks = plan.splits.validation, ForkMap()
-    expected = measure(bed, plan.task, split, probes(bed), forks=forks).losses
-    bed.model.train()
-    bed.model.blocks[1].compile(backend="aot_eager")
+    expected = measure(slot_set, plan.task, split, probes(slot_set), forks=forks).losses
+    slot_set.model.train()
+    slot_set.model.blocks[1].compile(backend="aot_eager")
     train()
     with torch.compiler.set_stance("fail_on_recompile"):
-        assert measure(bed, plan.task, split, probes(bed)).losses == expected
+        assert measure(slot_set, plan.task, split, probes(slot_set)).losses == expected
         train()

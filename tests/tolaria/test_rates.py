@@ -34,7 +34,9 @@ def rates(host, epoch, step=0):
     """The learning rates that step `step` of `epoch` would have, of the host and of each seed."""
     host.rates.set(host.growth, epoch, step)
     seeds = {
-        life.slot: life.seed_id for life in host.growth.lives.values() if host.growth.bed.seed_parameters(life.slot)
+        life.slot: life.seed_id
+        for life in host.growth.seeds.values()
+        if host.growth.slot_set.seed_parameters(life.slot)
     }
     return host_groups(host.optimizer)[0]["lr"], {
         slot: seed_group(host.optimizer, seed_id)["lr"] for slot, seed_id in seeds.items()

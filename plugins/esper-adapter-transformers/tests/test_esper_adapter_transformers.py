@@ -85,8 +85,8 @@ class Poison(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         if self.callback.handle.begun:
-            for slot in self.callback.handle.growth.bed.slots:
-                for parameter in self.callback.handle.growth.bed.seed_parameters(slot):
+            for slot in self.callback.handle.growth.slot_set.slots:
+                for parameter in self.callback.handle.growth.slot_set.seed_parameters(slot):
                     if parameter not in self.poisoned:
                         self.poisoned.add(parameter)
                         parameter.register_hook(lambda gradient: gradient * float("nan"))

@@ -19,8 +19,8 @@ from esper_blueprint_mlp.module import Mlp
 from esper_core.api import DataShape, GateLevel, GateResult, HostBuild, Layout, SeedEvidence, Split, Splits, TaskKind
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.recipes import Recipe
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.tamiyo.masks import GrowthLimits
@@ -146,7 +146,7 @@ BLUEPRINTS = {
     "attention": lambda site: Attention(site, AttentionConfig()),
 }
 RECIPES = {
-    name: Recipe(
+    name: SeedFactory(
         entry=CatalogueEntry(name=name, layouts=frozenset({Layout.BTD})), build=make, takes_mask=name == "attention"
     )
     for name, make in BLUEPRINTS.items()
@@ -166,7 +166,7 @@ def train_steps(
     growth: Growth, inputs: Tensor, targets: Tensor, *, call: Callable[[Tensor], Tensor] | None = None
 ) -> list[Tensor]:
     """Train three steps; return the logits, the host's gradients, and everything of the host that they leave behind."""
-    model, optimizer = growth.bed.model.train(), growth.bed.optimizer
+    model, optimizer = growth.slot_set.model.train(), growth.slot_set.optimizer
     seen: list[Tensor] = []
     torch.manual_seed(11)
     for step in range(3):
@@ -174,10 +174,13 @@ def train_steps(
         logits = (call or model)(inputs)
         optimizer.zero_grad()
         loss_of(logits, targets).backward()
-        seen += [logits.detach().clone(), *(p.grad.clone() for p in growth.bed.host_parameters if p.grad is not None)]
+        seen += [
+            logits.detach().clone(),
+            *(p.grad.clone() for p in growth.slot_set.host_parameters if p.grad is not None),
+        ]
         optimizer.step()
-    states = [value for p in growth.bed.host_parameters for value in optimizer.state.get(p, {}).values()]
-    return [t.clone() for t in [*seen, *growth.bed.host_parameters, *states]]
+    states = [value for p in growth.slot_set.host_parameters for value in optimizer.state.get(p, {}).values()]
+    return [t.clone() for t in [*seen, *growth.slot_set.host_parameters, *states]]
 
 
 class Lesson:

@@ -130,6 +130,6 @@ def test_a_model_of_ones_own_grows(name: str, families, make_host, make_growth, 
     growth.tick(0)
     assert torch.equal(model(inputs).logits, before)
     train(growth, inputs, targets, call=lambda tokens: model(tokens).logits)
-    assert any(parameter.any() for parameter in growth.bed.slots["block1"].seed.parameters())
+    assert any(parameter.any() for parameter in growth.slot_set.slots["block1"].seed.parameters())
     growth.cull("block1", 1)
     assert not any(name.startswith("esper") for name in model.state_dict())

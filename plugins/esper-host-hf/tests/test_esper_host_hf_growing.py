@@ -30,7 +30,7 @@ def blend(growth: Growth, alpha: float) -> Growth:
     """Take every seed into BLENDING, make its update large, and set its alpha."""
     growth.judge(growth.evidence(1), accuracy=None)
     growth.tick(1)
-    for slot in growth.bed.slots.values():
+    for slot in growth.slot_set.slots.values():
         with torch.no_grad():
             for parameter in slot.seed.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
@@ -55,7 +55,7 @@ def test_seeds_in_training_leave_the_host_alone(any_family, blueprint: str, make
 
 
 def seed_state(growth: Growth, slot: str) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in growth.bed.slots[slot].seed.state_dict().items()}
+    return {name: value.clone() for name, value in growth.slot_set.slots[slot].seed.state_dict().items()}
 
 
 @pytest.mark.parametrize("blueprint", ["mlp", "layer-norm"])
@@ -64,7 +64,7 @@ def test_blended_seeds_change_the_logits_and_go_without_a_trace(
 ) -> None:
     inputs = any_family.inputs()
     growth = make_growth(make_host(any_family), inputs)
-    model = growth.bed.model.eval()
+    model = growth.slot_set.model.eval()
     before, keys = model(inputs), list(model.state_dict())
     blend(germinate(growth, blueprint), 0.5)
     model.eval()
@@ -82,7 +82,7 @@ def test_a_grown_language_model_does_not_look_ahead(
 ) -> None:
     inputs = families[name].inputs()
     growth = blend(germinate(make_growth(make_host(families[name]), inputs), blueprint), 0.8)
-    model = growth.bed.model.eval()
+    model = growth.slot_set.model.eval()
     before = model(inputs)
     for position in range(1, inputs.shape[1]):
         changed = inputs.clone()
@@ -101,7 +101,7 @@ def test_seeds_leave_padding_without_effect(
 ) -> None:
     inputs = families[name].inputs()
     growth = blend(germinate(make_growth(make_host(families[name], attention=attention), inputs), blueprint), 0.8)
-    model = growth.bed.model.eval()
+    model = growth.slot_set.model.eval()
     padded = inputs.clone()
     padded[:, 5:] = 0
     assert torch.allclose(model(padded), model(inputs[:, :5]), atol=1e-5)
@@ -118,10 +118,10 @@ def test_counterfactuals_hold_where_some_batches_have_padding(name: str, familie
     whole = host.plan.splits.validation
     inputs = whole.inputs.clone()
     inputs[len(inputs) // 2 :, 5:] = 0  # the first batch has none
-    split, task, bed = Split(inputs=inputs, targets=whole.targets), host.plan.task, host.growth.bed
-    measured = measure(bed, task, split, [{slot: 0.0} for slot in SLOTS], batch_size=6, forks=host.grower.forks)
+    split, task, slot_set = Split(inputs=inputs, targets=whole.targets), host.plan.task, host.growth.slot_set
+    measured = measure(slot_set, task, split, [{slot: 0.0} for slot in SLOTS], batch_size=6, forks=host.grower.forks)
     for slot, losses in zip(SLOTS, measured.losses, strict=True):
-        with bed.override({slot: 0.0}), torch.no_grad():
+        with slot_set.override({slot: 0.0}), torch.no_grad():
             without = task.losses(host.model.eval()(inputs), split.targets)
         assert torch.allclose(torch.tensor(losses), without, atol=1e-5)
         assert not torch.allclose(torch.tensor(measured.metrics.sample_losses), without, atol=1e-5)
@@ -181,10 +181,10 @@ def test_a_host_with_a_live_seed_goes_on_where_it_was(family, make_plan) -> None
 def test_counterfactuals_are_what_a_host_without_the_seed_gives(any_family, make_plan) -> None:
     host = GrowingHost(make_plan(any_family, epochs=9))
     live(host, any_family, 4)
-    split, task, bed = host.plan.splits.validation, host.plan.task, host.growth.bed
+    split, task, slot_set = host.plan.splits.validation, host.plan.task, host.growth.slot_set
     assert host.growth.stage("block1").contributes
-    measured = measure(bed, task, split, [{"block1": 0.0}])
-    with bed.override({"block1": 0.0}), torch.no_grad():
+    measured = measure(slot_set, task, split, [{"block1": 0.0}])
+    with slot_set.override({"block1": 0.0}), torch.no_grad():
         without = task.losses(host.model.eval()(split.inputs), split.targets)
     assert torch.allclose(torch.tensor(measured.losses[0]), without, atol=1e-5)
     assert not torch.allclose(torch.tensor(measured.metrics.sample_losses), without, atol=1e-5)
@@ -193,8 +193,8 @@ def test_counterfactuals_are_what_a_host_without_the_seed_gives(any_family, make
 def test_the_model_inside_is_saved_without_seeds(any_family, make_plan, tmp_path) -> None:
     host = GrowingHost(make_plan(any_family))
     live(host, any_family, 3)
-    assert host.growth.bed.slots
-    for slot in [*host.growth.bed.slots]:
+    assert host.growth.slot_set.slots
+    for slot in [*host.growth.slot_set.slots]:
         host.growth.cull(slot, 3)
     host.model.model.save_pretrained(tmp_path)
     again = build(HfConfig(path=str(tmp_path), pretrained=True), any_family.data).module.eval()
@@ -205,7 +205,7 @@ def test_the_model_inside_is_saved_without_seeds(any_family, make_plan, tmp_path
 def test_a_copy_with_a_live_seed_is_independent(any_family, make_host, make_growth) -> None:
     inputs = any_family.inputs()
     growth = blend(germinate(make_growth(make_host(any_family), inputs), "mlp"), 0.5)
-    model = growth.bed.model.eval()
+    model = growth.slot_set.model.eval()
     before = model(inputs)
     twin = copy.deepcopy(model)
     with torch.no_grad():
@@ -219,7 +219,7 @@ def test_a_copy_with_a_live_seed_is_independent(any_family, make_host, make_grow
 def test_compiled_hosts_notice_seeds(family, make_host, make_growth: Callable[..., Growth]) -> None:
     inputs = family.inputs()
     growth = make_growth(make_host(family), inputs)
-    model = growth.bed.model.eval()
+    model = growth.slot_set.model.eval()
     compiled = torch.compile(model, backend="aot_eager")
     assert torch.allclose(compiled(inputs), model(inputs), atol=1e-5)
     blend(germinate(growth, "mlp"), 0.5)

@@ -134,7 +134,7 @@ def decide(seen: HostSignals, *slots: SlotSignals, fossilize: Sequence[str] = ()
 
 
 @define
-class Life:
+class Seed:
     """A slot's seed in a scripted run."""
 
     blueprint: str
@@ -158,7 +158,7 @@ class Script:
     contributions: dict[str, float] = field(factory=dict)
     harmful: frozenset[str] = frozenset()
     layout: Layout = Layout.NCHW
-    lives: dict[str, Life] = field(factory=dict)
+    lives: dict[str, Seed] = field(factory=dict)
     culled: dict[str, tuple[str, ...]] = field(factory=dict)
 
     def run(self, policy: Actor) -> list[Action]:
@@ -185,7 +185,7 @@ class Script:
         return self.contributions.get(name, 0.1)
 
     def _signals(self, name: str, epoch: int) -> SlotSignals:
-        life = self.lives.get(name)
+        life = self.seeds.get(name)
         signals: dict[str, Any] = {"depth": self.depths[name], "culled_blueprints": self.culled.get(name, ())}
         if life is not None and life.ended is not None and epoch - life.ended <= 5:
             return slot(name, Stage.EMBARGOED, layout=self.layout, **signals)
@@ -201,12 +201,12 @@ class Script:
 
     def _apply(self, action: Action, epoch: int) -> None:
         if action.op is Op.GERMINATE:
-            self.lives[action.slot] = Life(blueprint=action.blueprint, born=epoch)
+            self.seeds[action.slot] = Seed(blueprint=action.blueprint, born=epoch)
         if action.op is Op.FOSSILIZE:
-            self.lives[action.slot].fossil = True
+            self.seeds[action.slot].fossil = True
         if action.op is Op.CULL:
-            self.lives[action.slot].ended = epoch
-            self.culled[action.slot] = (*self.culled.get(action.slot, ()), self.lives[action.slot].blueprint)
+            self.seeds[action.slot].ended = epoch
+            self.culled[action.slot] = (*self.culled.get(action.slot, ()), self.seeds[action.slot].blueprint)
 
 
 def did(actions: Sequence[Action], op: Op) -> list[tuple[int, str]]:

@@ -11,9 +11,9 @@ from torch.utils.hooks import RemovableHandle
 
 from esper_adapter_lightning.refusing import refuse, refuse_optimizers
 from esper_core.adapting import (
+    DeferredWeights,
     EpochOutcome,
     GrowthHandle,
-    SeedWeights,
     TrainingMeter,
     UserCriterion,
     grow,
@@ -66,7 +66,7 @@ class Growing:
         self._sites = sites
         self._growing = growing
         self._record: str | None = None
-        self._weights: SeedWeights | None = None
+        self._weights: DeferredWeights | None = None
         self._hook: RemovableHandle | None = None
         self._output: Any = None
         self._measured = False
@@ -84,7 +84,7 @@ class Growing:
                 fix="make a new module, Trainer and callback, and give fit a checkpoint",
             )
         refuse(trainer, pl_module)
-        self._weights = SeedWeights(self._found(pl_module))
+        self._weights = DeferredWeights(self._found(pl_module))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what goes into a checkpoint."""

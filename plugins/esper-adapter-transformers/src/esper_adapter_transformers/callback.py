@@ -15,7 +15,7 @@ from transformers.trainer_callback import ExportableState
 
 from esper_adapter_transformers.losses import Loss, SampleLoss
 from esper_adapter_transformers.refusing import refuse
-from esper_core.adapting import EpochOutcome, GrowthHandle, SeedWeights, TrainingMeter, grow
+from esper_core.adapting import DeferredWeights, EpochOutcome, GrowthHandle, TrainingMeter, grow
 from esper_core.api import EsperError, SiteRequest, to_json
 
 
@@ -70,7 +70,7 @@ class EsperCallback(TrainerCallback, ExportableState):
         # The Trainer keeps an optimizer that is there, and loads the states of weights and optimizer, in this order,
         # before it tells a callback that training begins.
         self._optimizer = trainer.create_optimizer()
-        self._weights = SeedWeights(self._model)
+        self._weights = DeferredWeights(self._model)
         self._hooks: list[RemovableHandle] = [
             self._optimizer.register_load_state_dict_pre_hook(self._before_optimizer_state)
         ]

@@ -7,13 +7,13 @@ from typing import Literal, TypeGuard, get_args
 import torch
 from torch import Tensor, nn
 
-from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.compiled import own_class
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.probing import probe_activation
-from esper_core.kasmina.roots import SEEDS, GrowableSequential
+from esper_core.kasmina.root_module import SEEDS, GrowableSequential
 from esper_core.kasmina.slot import Slot
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError
 from esper_export.decoding import suit_surroundings
 from esper_export.linear import as_two_layers, linear_matrix, merge_into
@@ -28,7 +28,7 @@ class NotPlainWarning(UserWarning):
     """A part of an exported network kept a class that is not torch's: unpickling it needs the package of that class."""
 
 
-def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refuse") -> nn.Module:
+def export_network(network: Growth | SlotSet | nn.Module, *, live: Live = "refuse") -> nn.Module:
     """Return a copy of a grown network without Esper: no slots, no hooks, no container of seeds.
 
     The copy computes what the network computes. Each fossilized seed is merged into its site where the seed is linear
@@ -43,7 +43,7 @@ def export_network(network: Growth | SeedBed | nn.Module, *, live: Live = "refus
     mask, is wrapped in a class of Esper's.
 
     Args:
-        network: a growth, its seed bed, or the root module itself; it is left as it is.
+        network: a growth, its seed slot_set, or the root module itself; it is left as it is.
         live: refuse to export while there are seeds whose fate is open, or remove them.
 
     A cache of decoding is switched off where a seed looks at other positions; a `SurroundingsWarning` says so, and that
@@ -85,9 +85,9 @@ def slots_of(model: nn.Module) -> dict[str, Slot]:
 
 def refuse_live_seeds(model: nn.Module) -> None:
     """Raise EsperError E507, naming them, if a network holds seeds whose fate is open."""
-    live = [slot for slot in slots_of(model).values() if slot.regime is not Regime.FOSSIL]
+    live = [slot for slot in slots_of(model).values() if slot.forward_mode is not ForwardMode.FOSSIL]
     if live:
-        seeds = ", ".join(f"{slot.site.id} ({slot.regime.value}, alpha {slot.alpha.item():.2g})" for slot in live)
+        seeds = ", ".join(f"{slot.site.id} ({slot.forward_mode.value}, alpha {slot.alpha.item():.2g})" for slot in live)
         raise EsperError(
             "E507",
             "a network with live seeds cannot be exported",
@@ -99,17 +99,17 @@ def refuse_live_seeds(model: nn.Module) -> None:
 
 def remove_live_seeds(model: nn.Module) -> tuple[str, ...]:
     """Take the seeds whose fate is open out of a network, and return their slots. Optimizers are not looked after."""
-    live = [name for name, slot in slots_of(model).items() if slot.regime is not Regime.FOSSIL]
+    live = [name for name, slot in slots_of(model).items() if slot.forward_mode is not ForwardMode.FOSSIL]
     for name in live:
         slots_of(model)[name].detach()
         del getattr(model, SEEDS)[name]
     return tuple(live)
 
 
-def _root(network: Growth | SeedBed | nn.Module) -> nn.Module:
+def _root(network: Growth | SlotSet | nn.Module) -> nn.Module:
     if isinstance(network, Growth):
-        return network.bed.model
-    return network.model if isinstance(network, SeedBed) else network
+        return network.slot_set.model
+    return network.model if isinstance(network, SlotSet) else network
 
 
 def _make_ordinary(network: nn.Module, slot: Slot) -> None:
@@ -160,7 +160,7 @@ def _like(network: nn.Module) -> Tensor:
 
 def _refuse_hooks_behind(module: nn.Module, slot: Slot) -> None:
     hooks = [*module._forward_hooks.values()]
-    if slot.regime is Regime.FOSSIL and hooks[-1] not in (slot.hook, slot.masked_hook):
+    if slot.forward_mode is ForwardMode.FOSSIL and hooks[-1] not in (slot.hook, slot.masked_hook):
         raise EsperError(
             "E512",
             f'the seed in slot "{slot.site.id}" cannot become an ordinary module',

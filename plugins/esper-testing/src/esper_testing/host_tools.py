@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.cost import count_flops, forward_flops, parameter_count
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import HostSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
@@ -42,17 +42,17 @@ def carries_seeds(subject: HostSubject) -> None:
     plain, keys = outputs_of(build.module, inputs), list(build.module.state_dict())
     confirmed = subject.sites(build)
     model = prepare_root(build.module)
-    bed = SeedBed(model, confirmed, torch.optim.SGD(model.parameters(), lr=0.1))
+    slot_set = SlotSet(model, confirmed, torch.optim.SGD(model.parameters(), lr=0.1))
     _expect_plain(model, inputs, plain, "prepared for slots, none of which holds a seed,")
     for site in confirmed:
         seed = _Reversing(site.layout.width_axis)
-        problem = bed.plant(site, f"{site.id}-0", seed, 0, random=False, learning_rate=0.1)
+        problem = slot_set.plant(site, f"{site.id}-0", seed, 0, random=False, learning_rate=0.1)
         if problem:
             raise CheckFailure(f"{site.id}: {problem}", cause="an unusual activation", fix="choose another site")
-        bed.attach(site)
+        slot_set.attach(site)
         _expect_plain(model, inputs, plain, f"with a seed in isolated training at {site.id}")
-        _expect_effect(bed, model, inputs, plain, site)
-        bed.uproot(site, f"{site.id}-0")
+        _expect_effect(slot_set, model, inputs, plain, site)
+        slot_set.uproot(site, f"{site.id}-0")
         _expect_plain(model, inputs, plain, f"after a seed at {site.id} has come and gone")
     if list(model.state_dict()) != keys:
         raise CheckFailure(
@@ -71,8 +71,8 @@ def _expect_plain(model: nn.Module, inputs: Tensor, plain: Tensor, when: str) ->
         )
 
 
-def _expect_effect(bed: SeedBed, model: nn.Module, inputs: Tensor, plain: Tensor, site: Site) -> None:
-    with bed.override({site.id: 1.0}):
+def _expect_effect(slot_set: SlotSet, model: nn.Module, inputs: Tensor, plain: Tensor, site: Site) -> None:
+    with slot_set.override({site.id: 1.0}):
         if torch.allclose(outputs_of(model, inputs), plain, rtol=1e-5, atol=1e-7):
             raise CheckFailure(
                 f"whatever a seed adds at {site.id}, the logits stay the same",

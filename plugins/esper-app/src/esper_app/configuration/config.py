@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 
+from esper_app.configuration.twin import Twin, check_twin
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.events import Level
 from esper_core.leyline.kinds import PluginKind
@@ -17,30 +17,6 @@ from esper_core.tolaria.config import OptimizerConfig
 from esper_runs.run_directory import RUNS
 
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
-
-
-class Twin(StrEnum):
-    """Which controls that never grow are trained beside a run.
-
-    ``NONE``: none. ``EPOCHS``: one for as many epochs. ``COMPUTE``: one with as many training FLOPs. ``BOTH``: both.
-    """
-
-    NONE = "none"
-    EPOCHS = "epochs"
-    COMPUTE = "compute"
-    BOTH = "both"
-
-    @classmethod
-    def _missing_(cls, value: object) -> "Twin | None":
-        """Before there were several, it was true or false."""
-        return cls.EPOCHS if value is True else cls.NONE if value is False else None
-
-
-def _check_twin(_: Any, attribute: "Attribute[Any]", value: Twin) -> None:
-    if value in (Twin.COMPUTE, Twin.BOTH):
-        raise ValueError(
-            f"'{attribute.name}' cannot be \"{value}\" yet: only the control of equal epochs can be trained"
-        )
 
 
 def _check_unique(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
@@ -234,7 +210,7 @@ class RunSettings:
     batch_size: int = field(default=64, validator=_POSITIVE)
     name: str | None = field(default=None, validator=validators.optional(_check_run_name))
     runs: str = RUNS
-    twin: Twin = field(default=Twin.EPOCHS, validator=_check_twin)
+    twin: Twin = field(default=Twin.EPOCHS, validator=check_twin)
     threads: int = field(default=1, validator=_POSITIVE)
     device: str = field(default="cpu", validator=validators.matches_re(r"cpu|(cuda|xpu)(:\d+)?|mps"))
     telemetry: Level = Level.NORMAL

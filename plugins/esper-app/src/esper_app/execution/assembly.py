@@ -11,8 +11,8 @@ from attrs import frozen
 from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import build_components, used_components
 from esper_app.configuration.config import RunConfig
-from esper_core.assembling.recipes import recipe
-from esper_core.kasmina.recipes import Recipe
+from esper_core.assembling.seed_factories import seed_factory
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.diagnostics import Diagnostic
 from esper_core.leyline.errors import EsperError
@@ -47,7 +47,7 @@ class Assembly:
         used: every component that it uses.
         task, splits: what is learned.
         host: makes the network.
-        recipes: the catalogue, ready to be built.
+        seed_factories: the catalogue, ready to be built.
         gates: the gate set.
         evaluators: vote for the governor, by name.
         terms: the reward.
@@ -60,7 +60,7 @@ class Assembly:
     task: Task
     splits: Splits
     host: Callable[[], HostBuild]
-    recipes: Mapping[str, Recipe]
+    seed_factories: Mapping[str, SeedFactory]
     gates: Mapping[GateLevel, Gate]
     evaluators: Mapping[str, Evaluator]
     terms: tuple[WeightedTerm, ...]
@@ -69,7 +69,7 @@ class Assembly:
     @property
     def catalogue(self) -> Catalogue:
         """The blueprints that may be germinated."""
-        return Catalogue(tuple(recipe.entry for recipe in self.recipes.values()))
+        return Catalogue(tuple(seed_factory.entry for seed_factory in self.seed_factories.values()))
 
     def policy(self) -> Policy:
         """Build the policy.
@@ -102,7 +102,7 @@ class Assembly:
             capabilities=self.registry.get(HostSpec.kind, self.config.host.name).spec.capabilities,
             task=self.task,
             splits=self.splits,
-            recipes=self.recipes,
+            seed_factories=self.seed_factories,
             gates=self.gates,
             evaluators=self.evaluators,
             lifecycle=self.config.lifecycle,
@@ -147,7 +147,7 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
             build_config(host_component, config.host.options, path="host"),
             task.shape,
         ),
-        recipes={name: recipe(registry, name, config.blueprints.get(name, {})) for name in names},
+        seed_factories={name: seed_factory(registry, name, config.blueprints.get(name, {})) for name in names},
         gates={
             level: resolve(gate)(build_config(gate, config.gates.options.get(level, {}), path=f"gates.{level}"))
             for level, gate in registry.gate_set(config.gates.name).items()

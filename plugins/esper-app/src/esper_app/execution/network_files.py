@@ -8,7 +8,7 @@ from attrs import field, frozen
 from safetensors import SafetensorError
 from torch import Tensor
 
-from esper_core.kasmina.compose import Regime
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain, to_json
@@ -45,7 +45,7 @@ class GrownSlot:
     blueprint: str | None
     options: Mapping[str, Any] = field(factory=dict)
     blend: Blend | None = None
-    regime: Regime | None = None
+    regime: ForwardMode | None = None
     alpha: float | None = None
 
 

@@ -17,10 +17,10 @@ from esper_app.execution.network_files import (
     read_topology,
     read_weights,
 )
-from esper_core.kasmina.bed import SeedBed
 from esper_core.kasmina.gated import blended
-from esper_core.kasmina.roots import prepare_root
+from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, HostBuild, Task, TaskKind
 from esper_core.leyline.specs import BlueprintSpec, Capability, HostSpec, TaskSpec
@@ -69,14 +69,14 @@ def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
     with torch.random.fork_rng(devices=[]):
         shape = parts.task(task).shape
         build = parts.host(host, shape)
-        bed = _bed(build, shape)
+        slot_set = _slot_set(build, shape)
         for row in topology.slots:
-            _refuse_another_site(directory, row, bed)
+            _refuse_another_site(directory, row, slot_set)
             if row.slot in grown:
-                _plant(parts, bed, row, grown[row.slot])
-    _load(directory, bed.model, weights)
+                _plant(parts, slot_set, row, grown[row.slot])
+    _load(directory, slot_set.model, weights)
     return RebuiltRun(
-        network=bed.model.eval(),
+        network=slot_set.model.eval(),
         shape=shape,
         topology=topology,
         no_export=_no_export(host, build, grown),
@@ -166,16 +166,16 @@ class _Parts:
         return found
 
 
-def _bed(build: HostBuild, shape: DataShape) -> SeedBed:
+def _slot_set(build: HostBuild, shape: DataShape) -> SlotSet:
     root = prepare_root(build.module)
     sample = _sample_inputs(shape, 2)
     sites = confirm_sites(root, build.sites, lambda model: model(sample))
     # Planting needs an optimizer to bring a seed's group to; this one is never asked for a step.
-    return SeedBed(root, sites, torch.optim.SGD(root.parameters(), lr=0.0))
+    return SlotSet(root, sites, torch.optim.SGD(root.parameters(), lr=0.0))
 
 
-def _refuse_another_site(directory: RunDirectory, row: GrownSlot, bed: SeedBed) -> None:
-    site = bed.sites.get(row.slot)
+def _refuse_another_site(directory: RunDirectory, row: GrownSlot, slot_set: SlotSet) -> None:
+    site = slot_set.sites.get(row.slot)
     here = None if site is None else (site.path, site.layout, site.width)
     if here != (row.path, row.layout, row.width):
         has = "no such site" if here is None else f"{here[0]} ({here[1]}, width {here[2]}) there"
@@ -183,14 +183,14 @@ def _refuse_another_site(directory: RunDirectory, row: GrownSlot, bed: SeedBed) 
         raise directory.damaged(TOPOLOGY, why)
 
 
-def _plant(parts: _Parts, bed: SeedBed, row: GrownSlot, blueprint: Registered) -> None:
-    site = bed.sites[row.slot]
+def _plant(parts: _Parts, slot_set: SlotSet, row: GrownSlot, blueprint: Registered) -> None:
+    site = slot_set.sites[row.slot]
     options = parts.options(blueprint, row)
     seed = blended(lambda at: resolve(blueprint)(at, options), site, row.blend or Blend.LINEAR)
     random, masked = (one in blueprint.spec.capabilities for one in (Capability.RANDOM, Capability.PADDING_MASK))
-    if problem := bed.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0, masked=masked):
+    if problem := slot_set.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0, masked=masked):
         raise parts.directory.damaged(TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not what it was: {problem}')
-    slot = bed.slots[row.slot] if row.stage is Stage.GERMINATED else bed.attach(site)
+    slot = slot_set.slots[row.slot] if row.stage is Stage.GERMINATED else slot_set.attach(site)
     if row.regime is not None and row.alpha is not None:
         slot.enter(row.regime)
         slot.set_alpha(row.alpha)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from esper_app.configuration.config import RunConfig, Twin
+from esper_app.configuration.config import RunConfig
 from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.resolve import ResolvedConfig
+from esper_app.configuration.twin import Twin
 from esper_app.execution.assembly import Assembly, assemble, build_sinks
 from esper_app.execution.checkpoint import Checkpoint, load_checkpoint
 from esper_app.execution.host_builder import RunHostBuilder

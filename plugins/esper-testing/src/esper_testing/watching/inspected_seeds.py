@@ -7,20 +7,22 @@ import torch
 from attrs import define, evolve, field, frozen
 from torch import Tensor, nn
 
-from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.sites import Site
 from esper_testing.watching.inspection import GlobalRandom, Inspection
 
 
-def inspected_recipe(recipe: Recipe, title: str, inspection: Inspection) -> Recipe:
-    """Return a recipe whose seeds are inspected; their parameters and buffers keep their names.
+def inspected_recipe(seed_factory: SeedFactory, title: str, inspection: Inspection) -> SeedFactory:
+    """Return a seed_factory whose seeds are inspected; their parameters and buffers keep their names.
 
     Looked at in every call: shape, dtype, and that the activation is left as it is. In the first call, which is before
     any training: that the update is zero. In a sample of calls: that it is finite while the seed's parameters are, and
     that no global generator was moved, unless the seed declares that it draws random numbers.
     """
-    build = _InspectedBuild(recipe.build, title, recipe.entry.learnable, recipe.draws_random_numbers, inspection)
-    return evolve(recipe, build=build)
+    build = _InspectedBuild(
+        seed_factory.build, title, seed_factory.entry.learnable, seed_factory.draws_random_numbers, inspection
+    )
+    return evolve(seed_factory, build=build)
 
 
 @frozen

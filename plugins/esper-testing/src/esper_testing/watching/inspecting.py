@@ -90,8 +90,8 @@ def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
         "task": task,
         "host": InspectedHost(assembly.host, host, inspection),
         "recipes": {
-            name: inspected_recipe(recipe, _title(registry, BlueprintSpec.kind, name), inspection)
-            for name, recipe in assembly.recipes.items()
+            name: inspected_recipe(seed_factory, _title(registry, BlueprintSpec.kind, name), inspection)
+            for name, seed_factory in assembly.seed_factories.items()
         },
         "gates": {
             level: InspectedGate(gate, level, gates[level].title, inspection) for level, gate in assembly.gates.items()

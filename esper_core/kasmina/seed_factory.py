@@ -1,4 +1,4 @@
-"""Where seed modules come from: recipes, and the sources that deliver a module."""
+"""Where seed modules come from: seed_factories, and the sources that deliver a module."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -22,7 +22,7 @@ class ModuleSource(Protocol):
 
 
 @frozen(kw_only=True)
-class Recipe:
+class SeedFactory:
     """A catalogue entry that can be built.
 
     Attributes:

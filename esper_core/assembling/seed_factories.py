@@ -1,10 +1,10 @@
-"""From a registered blueprint to a recipe that can be built."""
+"""From a registered blueprint to a seed_factory that can be built."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from esper_core.kasmina.recipes import Recipe
+from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec, Capability
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def recipe(registry: Registry, name: str, options: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a blueprint with these options.
+def seed_factory(registry: Registry, name: str, options: Mapping[str, Any]) -> SeedFactory:
+    """Return the seed_factory of a blueprint with these options.
 
     Raises:
         EsperError: E204 for an unknown name, E160, E161 if it cannot be had, E201, E202 for wrong options.
@@ -24,7 +24,7 @@ def recipe(registry: Registry, name: str, options: Mapping[str, Any]) -> Recipe:
     registered = registry.get(BlueprintSpec.kind, name, where="policy.blueprints")
     spec = registered.spec
     assert isinstance(spec, BlueprintSpec)
-    return Recipe(
+    return SeedFactory(
         entry=CatalogueEntry(
             name=name,
             layouts=spec.layouts,

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from esper_core.kasmina.roots import SEEDS
+from esper_core.kasmina.root_module import SEEDS
 from esper_core.leyline.errors import EsperError
 
 
-class SeedWeights:
+class DeferredWeights:
     """Takes seeds' weights out of a state that is loaded into a network without seeds, and gives them to it later.
 
     Args:

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from esper_core.kasmina.groups import add_seed_group, remove_seed_group
-from esper_core.kasmina.recipes import normalises_its_input, probe_module
-from esper_core.kasmina.roots import SEEDS
+from esper_core.kasmina.root_module import SEEDS
+from esper_core.kasmina.seed_factory import normalises_its_input, probe_module
 from esper_core.kasmina.slot import Slot
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
 
 
-class SeedBed:
+class SlotSet:
     """The live slots of one model.
 
     Planting puts a seed's module under ``model.esper`` and its parameters into the optimizer; attaching lets it act;

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Regime(Enum):
+class ForwardMode(Enum):
     """What a live slot does in the forward pass; `h` is the activation, `delta` the seed's update of it."""
 
     STRAIGHT_THROUGH = "straight-through"  # value h; the seed sees the loss, the host does not see the seed

@@ -17,7 +17,7 @@ from esper_core.tolaria.training import GradientEvidence
 
 
 @frozen(kw_only=True)
-class Gathered:
+class CollectedEvidence:
     """What one epoch's validation gave.
 
     Attributes:
@@ -32,7 +32,7 @@ class Gathered:
     passes: int = 0
 
 
-def gather(
+def collect_evidence(
     growth: Growth,
     criterion: Criterion,
     split: Split | Samples,
@@ -43,7 +43,7 @@ def gather(
     gradients: Mapping[str, GradientEvidence],
     twin_losses: FloatArray | None,
     batch_size: int | None = None,
-) -> Gathered:
+) -> CollectedEvidence:
     """Measure the network and all that is needed to judge its seeds, after `epoch` was trained.
 
     Args:
@@ -59,13 +59,13 @@ def gather(
     """
     known = growth.evidence(epoch)
     asked = dict(_questions(known, growth.config.probe_alpha, fossils=fossils))
-    measured = measure(growth.bed, criterion, split, [*asked.values()], batch_size=batch_size, forks=forks)
+    measured = measure(growth.slot_set, criterion, split, [*asked.values()], batch_size=batch_size, forks=forks)
     answers = dict(zip(asked, measured.losses, strict=True))
     seeds = tuple(
         _complete(seed, growth, measured, answers.get(seed.slot), gradients.get(seed.slot), twin_losses)
         for seed in known
     )
-    return Gathered(metrics=measured.metrics, seeds=seeds, blocks=measured.blocks, passes=measured.passes)
+    return CollectedEvidence(metrics=measured.metrics, seeds=seeds, blocks=measured.blocks, passes=measured.passes)
 
 
 def _questions(known: Iterable[SeedEvidence], probe_alpha: float, *, fossils: bool) -> Iterable[tuple[str, Setting]]:
@@ -88,7 +88,7 @@ def _complete(
     own = measured.metrics.sample_losses
     assert own is not None
     ratio = measured.update_ratios.get(seed.slot)
-    parameters = growth.bed.seed_parameters(seed.slot)
+    parameters = growth.slot_set.seed_parameters(seed.slot)
     trial = seed.stage is Stage.TRAINING
     return evolve(
         seed,

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esper_core.kasmina.compose import Regime
-from esper_core.kasmina.gatekeeper import Standing
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.gate_tracker import GateStreak
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.lifecycle import Life
+from esper_core.kasmina.lifecycle import Seed
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FieldReport
@@ -16,16 +16,18 @@ from esper_core.leyline.structure import structure
 
 def growth_record(growth: Growth) -> dict[str, Any]:
     """Return everything about a growth that is no tensor, as primitives, lists and dicts."""
-    slots = growth.bed.slots
+    slots = growth.slot_set.slots
     return {
-        "lives": {slot: plain(life) for slot, life in growth.lives.items()},
-        "planted": {slot: {"regime": held.regime.value, "position": held.position} for slot, held in slots.items()},
-        "standings": {slot: plain(standing) for slot, standing in growth.gatekeeper.standings.items()},
+        "seeds": {slot: plain(seed) for slot, seed in growth.seeds.items()},
+        "planted": {
+            slot: {"regime": held.forward_mode.value, "position": held.position} for slot, held in slots.items()
+        },
+        "streaks": {slot: plain(streak) for slot, streak in growth.gate_tracker.streaks.items()},
         "reports": plain(growth.reports),
         "culled": {slot: list(names) for slot, names in growth.culled.items()},
         "germinations": dict(growth.germinations),
         "accuracy": growth.accuracy,
-        "catalogue": {name: dict(recipe.entry.options) for name, recipe in growth.recipes.items()},
+        "catalogue": {name: dict(seed_factory.entry.options) for name, seed_factory in growth.seed_factories.items()},
     }
 
 
@@ -38,56 +40,56 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
     """
     _refuse_other_topology(growth, record)
     growth.clear()
-    growth.lives = {slot: structure(Life, dict(life)) for slot, life in record["lives"].items()}
-    growth.gatekeeper.standings = {
-        slot: structure(Standing, dict(standing)) for slot, standing in record["standings"].items()
+    growth.seeds = {slot: structure(Seed, dict(seed)) for slot, seed in record["seeds"].items()}
+    growth.gate_tracker.streaks = {
+        slot: structure(GateStreak, dict(streak)) for slot, streak in record["streaks"].items()
     }
     growth.reports = [structure(FieldReport, dict(report)) for report in record["reports"]]
     growth.culled = {slot: tuple(names) for slot, names in record["culled"].items()}
     growth.germinations = dict(record["germinations"])
     growth.accuracy = record["accuracy"]
-    for slot, life in growth.lives.items():
-        if life.stage.holds_module:
-            source_error, probe_error = growth.planter.take_in(life)
-            if slot in record["planted"] and slot not in growth.bed.slots:
-                raise _cannot_be_rebuilt(growth, life, source_error or probe_error)
+    for slot, seed in growth.seeds.items():
+        if seed.stage.holds_module:
+            source_error, probe_error = growth.planter.take_in(seed)
+            if slot in record["planted"] and slot not in growth.slot_set.slots:
+                raise _cannot_be_rebuilt(growth, seed, source_error or probe_error)
     for slot, held in record["planted"].items():
-        if growth.lives[slot].stage is not Stage.GERMINATED:
-            growth.bed.attach(growth.bed.sites[slot]).enter(Regime(held["regime"]))
-        growth.bed.slots[slot].position = held["position"]
+        if growth.seeds[slot].stage is not Stage.GERMINATED:
+            growth.slot_set.attach(growth.slot_set.sites[slot]).enter(ForwardMode(held["regime"]))
+        growth.slot_set.slots[slot].position = held["position"]
 
 
-def _cannot_be_rebuilt(growth: Growth, life: Life, problem: str | None) -> EsperError:
-    entry = growth.recipes[life.blueprint].entry
+def _cannot_be_rebuilt(growth: Growth, seed: Seed, problem: str | None) -> EsperError:
+    entry = growth.seed_factories[seed.blueprint].entry
     return EsperError(
         "E502",
-        f'the saved seed of blueprint "{life.blueprint}" cannot be built any more',
-        where=f'slot "{life.slot}"',
+        f'the saved seed of blueprint "{seed.blueprint}" cannot be built any more',
+        where=f'slot "{seed.slot}"',
         why=problem or "its module is not there yet",
         fix=f"bring back the {entry.distribution or 'plugin'} that it was saved with, and what that depends on",
     )
 
 
 def _refuse_other_topology(growth: Growth, record: Mapping[str, Any]) -> None:
-    if unknown := set(record["lives"]) - set(growth.bed.sites):
+    if unknown := set(record["seeds"]) - set(growth.slot_set.sites):
         raise EsperError(
             "E502",
             f"the saved state has a seed in slot {', '.join(sorted(unknown))}, which the host does not have",
             fix="restore into the host that it was saved from, with the same options",
         )
-    for life in record["lives"].values():
-        name = life["blueprint"]
-        recipe = growth.recipes.get(name)
-        if recipe is None:
+    for seed in record["seeds"].values():
+        name = seed["blueprint"]
+        seed_factory = growth.seed_factories.get(name)
+        if seed_factory is None:
             raise EsperError(
                 "E502",
                 f'the saved state has a seed of blueprint "{name}", which is not in the catalogue',
-                fix=f"install its plugin and name it in policy.blueprints (it has {', '.join(growth.recipes)})",
+                fix=f"install its plugin and name it in policy.blueprints (it has {', '.join(growth.seed_factories)})",
             )
-        if dict(recipe.entry.options) != dict(record["catalogue"][name]):
+        if dict(seed_factory.entry.options) != dict(record["catalogue"][name]):
             raise EsperError(
                 "E502",
                 f'blueprint "{name}" has other options than when the state was saved',
-                why=f"saved {record['catalogue'][name]}, now {dict(recipe.entry.options)}",
+                why=f"saved {record['catalogue'][name]}, now {dict(seed_factory.entry.options)}",
                 fix="give it the saved options",
             )

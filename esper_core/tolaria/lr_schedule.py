@@ -26,7 +26,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig)
     return kind(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 
-class LearningRates:
+class LearningRateSchedule:
     """Sets the learning rate of every group before each step.
 
     The host follows warm-up and cosine over the run (or stays constant). What a germination changes is said by
@@ -53,10 +53,10 @@ class LearningRates:
         for group in host_groups(self._optimizer):
             group["lr"] = self._config.lr * host_factor
         own = self._config.seed_schedule is SeedSchedule.RESTART_SEED
-        for slot, life in growth.lives.items():
-            if growth.bed.seed_parameters(slot):
-                factor = self._own_factor(now, life.germinated_epoch) if own else host_factor
-                set_seed_lr(self._optimizer, life.seed_id, self.seed_rate * factor)
+        for slot, seed in growth.seeds.items():
+            if growth.slot_set.seed_parameters(slot):
+                factor = self._own_factor(now, seed.germinated_epoch) if own else host_factor
+                set_seed_lr(self._optimizer, seed.seed_id, self.seed_rate * factor)
 
     @property
     def seed_rate(self) -> float:
@@ -85,5 +85,5 @@ def _last_germination(growth: Growth) -> int | None:
     began = (Stage.TRAINING, Stage.BLENDING)
     names = {stage.name for stage in began}
     ended = [report.germinated_epoch for report in growth.reports if names & report.epochs_by_stage.keys()]
-    present = [life.germinated_epoch for life in growth.lives.values() if any(t.target in began for t in life.history)]
+    present = [seed.germinated_epoch for seed in growth.seeds.values() if any(t.target in began for t in seed.history)]
     return max([*ended, *present], default=None)

@@ -33,7 +33,7 @@ class SinkCounts:
 
 
 @define(kw_only=True)
-class Outlet:
+class GuardedSink:
     """A sink with its name and counts.
 
     Attributes:

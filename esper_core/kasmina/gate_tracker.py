@@ -17,7 +17,7 @@ NEXT_GATE: Mapping[Stage, GateLevel] = {
 
 
 @define
-class Standing:
+class GateStreak:
     """How a seed stands before its next gate: the last verdict, and how many in a row were passes."""
 
     stage: Stage
@@ -31,12 +31,12 @@ class Standing:
         return self.passes >= self.needed
 
 
-class GateKeeper:
-    """The gates of one run and the standing of each slot's seed before its next one."""
+class GateTracker:
+    """The gates of one run and the streak of each slot's seed before its next one."""
 
     def __init__(self, gates: Mapping[GateLevel, Gate]) -> None:
         self._gates = dict(gates)
-        self.standings: dict[str, Standing] = {}
+        self.streaks: dict[str, GateStreak] = {}
 
     def ask(self, level: GateLevel, evidence: SeedEvidence) -> GateResult:
         """Ask one gate. A level without a gate does not pass."""
@@ -46,15 +46,15 @@ class GateKeeper:
         return gate.evaluate(evidence)
 
     def judge(self, evidence: SeedEvidence) -> GateResult | None:
-        """Ask the gate in front of the seed's next stage and keep its standing; None if there is no such gate."""
+        """Ask the gate in front of the seed's next stage and keep its streak; None if there is no such gate."""
         level = NEXT_GATE.get(evidence.stage)
         if level is None:
             return None
         result = self.ask(level, evidence)
-        before = self.standings.get(evidence.slot)
+        before = self.streaks.get(evidence.slot)
         streak = before.passes if before is not None and before.stage is evidence.stage else 0
         gate = self._gates.get(level)
-        self.standings[evidence.slot] = Standing(
+        self.streaks[evidence.slot] = GateStreak(
             stage=evidence.stage,
             result=result,
             passes=streak + 1 if result.passed else 0,
@@ -62,11 +62,11 @@ class GateKeeper:
         )
         return result
 
-    def standing(self, slot: str, stage: Stage) -> Standing | None:
-        """The standing of the slot's seed, if it was judged in this stage."""
-        standing = self.standings.get(slot)
-        return standing if standing is not None and standing.stage is stage else None
+    def streak(self, slot: str, stage: Stage) -> GateStreak | None:
+        """The streak of the slot's seed, if it was judged in this stage."""
+        streak = self.streaks.get(slot)
+        return streak if streak is not None and streak.stage is stage else None
 
     def forget(self, slot: str) -> None:
         """A slot's seed is gone."""
-        self.standings.pop(slot, None)
+        self.streaks.pop(slot, None)
