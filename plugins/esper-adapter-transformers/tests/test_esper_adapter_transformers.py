@@ -303,8 +303,7 @@ def test_a_model_of_ones_own_names_its_loss(trainer):
         return nn.functional.cross_entropy(logits.transpose(1, 2), labels)
 
     callback = EsperCallback(made, sites=["block"], loss=loss)
-    with pytest.warns(UserWarning, match="train_accuracy was not given"):
-        made.train()
+    made.train()
     evidence = callback.outcomes[-1].evidence
     assert evidence.validation.loss == pytest.approx(made.evaluate()["eval_loss"], rel=1e-4)
-    assert evidence.train.accuracy != evidence.train.accuracy
+    assert 0.0 <= evidence.train.accuracy <= 1.0  # the loss tells where the classes are

@@ -56,9 +56,8 @@ def _mixes_positions(slot: Slot, like: Tensor) -> bool:
     if site.layout is not Layout.BTD or site.sample_shape[0] < 2:
         return False
     generator = torch.Generator().manual_seed(0)
-    h = torch.randn(site.shape(2), generator=generator).to(like)
-    other = h.clone()
-    other[:, 0] += 1.0
+    h, other = (torch.randn(site.shape(2), generator=generator).to(like) for _ in range(2))
+    other[:, 1:] = h[:, 1:]
     training = slot.seed.training
     try:
         with torch.no_grad():
