@@ -71,7 +71,7 @@ class TestExactly:
     def test_a_network_with_fossils(self, finished, plugins):
         directory, inputs, outputs, model = finished
         network = rebuild_network(directory, plugins)
-        assert {slot.regime.value for slot in slots_of(network).values()} == {"fossil"}
+        assert {slot.forward_mode.value for slot in slots_of(network).values()} == {"fossil"}
         with torch.no_grad():
             assert torch.equal(network(inputs), outputs)
         assert not any(module.training for module in network.modules())
@@ -94,7 +94,7 @@ class TestExactly:
         directory, inputs, outputs, _ = run(tmp_path, "epochs=8", *settings)
         network = rebuild_network(directory, plugins)
         slots = slots_of(network)
-        assert {slot.regime.value for slot in slots.values()} == {regime}
+        assert {slot.forward_mode.value for slot in slots.values()} == {regime}
         assert {slot.alpha.item() for slot in slots.values()} == alphas
         with torch.no_grad():
             assert torch.equal(network(inputs), outputs)

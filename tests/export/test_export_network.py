@@ -504,7 +504,7 @@ def test_a_seed_made_of_torch_modules_stays_as_it_is(sequences):
 class TestLiveSeeds:
     REGIMES = [ForwardMode.STRAIGHT_THROUGH, ForwardMode.ISOLATED, ForwardMode.OPEN]
 
-    @pytest.mark.parametrize("regime", REGIMES)
+    @pytest.mark.parametrize("forward_mode", REGIMES)
     def test_they_are_refused_by_name(self, forward_mode, images):
         root = grow(Images(), images, {"stages.1": lambda s: seed_of("conv-light", s)}, forward_mode, alpha=0.25)
         with pytest.raises(EsperError, match="live seeds cannot be exported") as caught:
@@ -514,7 +514,7 @@ class TestLiveSeeds:
         assert "alpha 0.25" in caught.value.where
         assert "remove" in caught.value.fix
 
-    @pytest.mark.parametrize("regime", REGIMES)
+    @pytest.mark.parametrize("forward_mode", REGIMES)
     def test_they_are_removed_on_request(self, forward_mode, images):
         host = Images()
         before = host(images)

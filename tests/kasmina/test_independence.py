@@ -78,7 +78,7 @@ def test_a_compiled_model_notices_a_germination_and_a_cull(make_growth, host_cla
     assert torch.equal(compiled(batch[0]), bare)
 
 
-@pytest.mark.parametrize("regime", ForwardMode)
+@pytest.mark.parametrize("forward_mode", ForwardMode)
 def test_every_regime_compiles_without_a_graph_break(blending, batch, forward_mode):
     blending.slot_set.slots["block0"].enter(forward_mode)
     compiled = torch.compile(blending.slot_set.model, backend="aot_eager", fullgraph=True)

@@ -160,7 +160,7 @@ def test_the_content_of_padding_changes_nothing_at_real_positions(form, by_name)
     assert not torch.allclose(disturbed(model)[~REAL], before[~REAL], atol=1e-2)
 
 
-@pytest.mark.parametrize("regime", [ForwardMode.ISOLATED, ForwardMode.OPEN, ForwardMode.FOSSIL])
+@pytest.mark.parametrize("forward_mode", [ForwardMode.ISOLATED, ForwardMode.OPEN, ForwardMode.FOSSIL])
 def test_in_every_regime(forward_mode):
     model = grow(encoder(), forward_mode=forward_mode).model
     assert torch.allclose(disturbed(model)[REAL], model(tokens())[REAL], atol=1e-5)

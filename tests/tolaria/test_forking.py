@@ -380,7 +380,7 @@ def test_gated_seeds_are_forked_as_others_are(name):
     assert_equals_separate_passes(slot_set, subsets(slot_set.slots))
 
 
-@pytest.mark.parametrize("regime", [ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE])
+@pytest.mark.parametrize("forward_mode", [ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE])
 def test_a_seed_in_training_does_not_act_as_it_stands(forward_mode):
     """Switching it off gives the network as it stands: no branch of its own, and its seed never runs."""
     slot_set = grown("chain", [forward_mode])

@@ -33,7 +33,7 @@ def test_a_straight_through_seed_is_proved_isolated(training):
     assert prove(training) == {"block1": True}
 
 
-@pytest.mark.parametrize("regime", [ForwardMode.OPEN, ForwardMode.ISOLATED, ForwardMode.FOSSIL])
+@pytest.mark.parametrize("forward_mode", [ForwardMode.OPEN, ForwardMode.ISOLATED, ForwardMode.FOSSIL])
 def test_a_seed_that_is_added_is_found_out(training, forward_mode):
     slot = training[0].growth.slot_set.slots["block1"]
     slot.enter(forward_mode)

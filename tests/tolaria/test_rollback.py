@@ -44,7 +44,7 @@ def test_rolling_back_brings_weights_and_seeds_back(plan):
     host.rollback(state)
     again = capture(host)
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in state.tensors.items())
-    assert again.record["growth"]["lives"] == state.record["growth"]["lives"]
+    assert again.record["growth"]["seeds"] == state.record["growth"]["seeds"]
 
 
 def test_the_governor_remembers_and_holds_back_after_a_rollback(plan):

@@ -89,7 +89,7 @@ def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
     parts = {field.name: getattr(assembly, field.name) for field in attrs.fields(Assembly)} | {
         "task": task,
         "host": InspectedHost(assembly.host, host, inspection),
-        "recipes": {
+        "seed_factories": {
             name: inspected_recipe(seed_factory, _title(registry, BlueprintSpec.kind, name), inspection)
             for name, seed_factory in assembly.seed_factories.items()
         },
