@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from esper_app.execution.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
 from esper_core.leyline.actions import Action, Op
+from esper_core.leyline.executors import Plan
 from esper_core.leyline.learning import Decision, PolicyState
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import Blend
@@ -23,8 +24,8 @@ from esper_core.simic.rollout import Rollout
 from esper_core.simic.rounds import StagedRound, round_seed, run_rounds
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
-from esper_core.tolaria.executors import SerialExecutor
 from esper_core.tolaria.host import GrowingHost
+from esper_executor_serial.executor import SerialExecutor
 
 EPOCHS, ROUNDS, HOSTS = 4, 3, 2
 ARMS = ("tanh", "random")
@@ -114,15 +115,20 @@ class Training:
     policy: Policy = field(factory=lambda: Policy(actor=Bandit(), name="bandit", capabilities=CAPABILITIES))
     kill: tuple = ()
     earlier: list = field(factory=list)
+    hosts: dict = field(factory=dict)
 
     def make_round(self, number):
         seed = round_seed(self.plan.seed, number)
 
         def rollout(names, policy, terms):
-            hosts = [GrowingHost(evolve(self.plan, name=name, epochs=EPOCHS, seed=seed)) for name in names]
+            def build(plan):
+                self.hosts[plan.name] = GrowingHost(evolve(self.plan, name=plan.name, epochs=EPOCHS, seed=plan.seed))
+                return self.hosts[plan.name]
+
             return Rollout(
-                SerialExecutor(hosts),
+                SerialExecutor(None, build),
                 policy,
+                plans=[Plan(name=name, seed=seed, config={}) for name in names],
                 epochs=EPOCHS,
                 random_guess_loss=1.386,
                 services=self.around,

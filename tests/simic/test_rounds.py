@@ -97,7 +97,7 @@ def test_a_host_that_diverged_gives_a_shorter_trajectory_that_is_terminated(tmp_
     trained = training(tmp_path)
     staged = trained.make_round(0)
     with torch.no_grad():
-        staged.rollout._executor.hosts[1].model.head.bias.fill_(torch.nan)
+        trained.hosts["grown1"].model.head.bias.fill_(torch.nan)
     run_rounds(trained.make_round, trained.policy, trained.around, rounds=1, begun=staged)
 
     lengths = {it.host: (len(it.steps), it.steps[-1].ended) for it in trained.policy.actor.given[0]}

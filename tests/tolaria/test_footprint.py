@@ -48,7 +48,7 @@ class NextToken:
         return (outputs.argmax(-1) == targets).float().mean(-1)
 
 
-def bed(vocabulary: int) -> SlotSet:
+def slots(vocabulary: int) -> SlotSet:
     torch.manual_seed(0)
     root = prepare_root(LanguageModel(vocabulary))
     sites = confirm_sites(
@@ -77,7 +77,7 @@ def test_no_pass_holds_more_than_the_budget(samples_that_fit: int, monkeypatch: 
     logits = LENGTH * vocabulary * 4
     budget = samples_that_fit * (branches + 2) * logits
     monkeypatch.setattr(footprints, "OUTPUT_BYTES", budget)
-    grown, split = bed(vocabulary), data(vocabulary)
+    grown, split = slots(vocabulary), data(vocabulary)
     forks = ForkMap()
     measure(grown, NextToken(), split, SETTINGS, forks=forks)
     grown.model.outputs.clear()  # those of trials
@@ -93,7 +93,7 @@ def test_where_not_even_one_sample_fits_in_all_branches_they_take_several_passes
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     vocabulary = 500
-    grown, split = bed(vocabulary), data(vocabulary)
+    grown, split = slots(vocabulary), data(vocabulary)
     whole = measure(grown, NextToken(), split, SETTINGS)
     grown.model.outputs.clear()
     monkeypatch.setattr(footprints, "OUTPUT_BYTES", 1)
@@ -110,7 +110,7 @@ def test_where_not_even_one_sample_fits_in_all_branches_they_take_several_passes
 
 
 def test_the_footprint_is_that_of_the_largest_samples() -> None:
-    grown = bed(50).model.eval()
+    grown = slots(50).model.eval()
     split = data(50)
     longer = torch.zeros(3, 2 * LENGTH, dtype=torch.long)
     with torch.no_grad():

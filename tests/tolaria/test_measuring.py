@@ -26,7 +26,7 @@ def germinated(plan, *slots: str) -> GrowingHost:
 
 
 @pytest.fixture
-def bed(plan) -> SlotSet:
+def slot_set(plan) -> SlotSet:
     """Two live seeds that have been trained for one epoch."""
     host = germinated(plan, "block0", "block1")
     host.epoch()
