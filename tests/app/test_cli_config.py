@@ -11,7 +11,7 @@ PLUGIN = '''
 from attrs import field, frozen, validators
 
 from esper_core.hooks import hookimpl
-from esper_core.specs import ExecutorSpec, GateLevel, GateSpec, HostSpec, PolicySpec, SinkSpec, TaskSpec
+from esper_core.specs import EvaluatorSpec, ExecutorSpec, GateLevel, GateSpec, HostSpec, PolicySpec, SinkSpec, TaskSpec
 
 ESPER_API = "2.0"
 
@@ -55,6 +55,11 @@ def esper_gates():
 @hookimpl
 def esper_executors():
     yield ExecutorSpec(name="serial", summary="Here.", factory=nothing)
+
+
+@hookimpl
+def esper_evaluators():
+    yield EvaluatorSpec(name="loss-anomaly", summary="Allows.", factory=nothing)
 
 
 @hookimpl
