@@ -227,7 +227,7 @@ def plan_of(family: Family, *, epochs: int = 6) -> HostPlan:
         build=partial(build, family.options(), family.data),
         task=task,
         splits=task.load(),
-        recipes=RECIPES,
+        seed_factories=RECIPES,
         gates={level: AnyGate(level) for level in GateLevel},
         lifecycle=LifecycleConfig(ramp_epochs=1, embargo_epochs=1),
         limits=GrowthLimits(),
