@@ -23,6 +23,7 @@ from esper_core.leyline.evidence import (
     paired_difference,
 )
 from esper_core.leyline.executors import Executor, Host, HostBuilder, HostRunner, Plan
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.observation import (
     WINDOW_EPOCHS,
@@ -51,7 +52,7 @@ from esper_core.leyline.protocols import (
 )
 from esper_core.leyline.records import plain, to_json
 from esper_core.leyline.reports import ApplyReport, FieldReport, FinalReport, HostReport, HostState, RewardBreakdown
-from esper_core.leyline.sites import Layout, Site, SiteRequest
+from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
 from esper_core.leyline.streams import derive_seed
 from esper_core.leyline.vital_signs import VitalSigns, Vote

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import (
     BlueprintSpec,
     DiagnosticSpec,
@@ -28,9 +27,10 @@ from esper_core.leyline.specs import (
 if TYPE_CHECKING:
     from torch import nn
 
-    # Every command that looks at plugins imports this module; these two would cost it more than thirty plugins do.
+    # Every command that looks at plugins imports this module; these would cost it more than thirty plugins do.
     from esper_core.leyline.actions import Transition
     from esper_core.leyline.evidence import Evidence
+    from esper_core.leyline.sites import SiteRequest
 
 #: The project name of pluggy's markers, and the entry-point group.
 PROJECT = "esper"
@@ -156,7 +156,7 @@ class ResolutionSpecs:
     """Exactly one plugin answers; the first result counts."""
 
     @hookspec(firstresult=True)
-    def esper_adapt_host(self, model: "nn.Module") -> Iterable[SiteRequest] | None:
+    def esper_adapt_host(self, model: "nn.Module") -> "Iterable[SiteRequest] | None":
         """Return the sites of a model that this plugin understands, else None.
 
         >>> @hookimpl

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 
 #: Models hide with -10000, the dtype's minimum or -inf; -10000 in half precision is a little more.
 _HIDDEN = -9000.0

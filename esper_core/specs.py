@@ -1,7 +1,7 @@
 """Descriptors for plugin authors: what a plugin offers. Imports no torch."""
 
 from esper_core.leyline.kinds import PluginKind, Section
-from esper_core.leyline.sites import Layout
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.specs import (
     BlueprintSpec,
     Capability,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from esper_core.leyline.actions import Action, GovernorMode, Op
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.reports import HostReport
-from esper_core.leyline.sites import Layout
 from esper_core.tolaria.user_host import UserHost
 
 

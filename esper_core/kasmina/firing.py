@@ -12,7 +12,8 @@ from esper_core.kasmina.masking import given_mask, mask_position, takes_argument
 from esper_core.kasmina.outputs import select
 from esper_core.kasmina.undisturbed import undisturbed
 from esper_core.leyline.errors import EsperError, did_you_mean
-from esper_core.leyline.sites import Layout, SiteRequest
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import SiteRequest
 
 #: Runs the model on the traced batch, for models that are not called as ``model(*batch)``.
 ForwardCall = Callable[[nn.Module], Any]

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend
 
 #: What a score of zero gives: sigmoid(2) = 0.88. Near 1, since the plain blend is what is known to work, and not so

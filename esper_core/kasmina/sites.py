@@ -12,7 +12,8 @@ from esper_core.kasmina.axes import Findings, Seen, TracedBatch, find_out, modul
 from esper_core.kasmina.firing import Firing, ForwardCall, refused, traced
 from esper_core.kasmina.outputs import select
 from esper_core.leyline.errors import EsperError, did_you_mean
-from esper_core.leyline.sites import LAYOUT_BY_RANK, Layout, Site, SiteRequest
+from esper_core.leyline.layouts import LAYOUT_BY_RANK, Layout
+from esper_core.leyline.sites import Site, SiteRequest
 
 
 def find_sites(model: nn.Module, patterns: Iterable[str]) -> tuple[SiteRequest, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 
 
 @frozen(kw_only=True)

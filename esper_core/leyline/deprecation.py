@@ -1,10 +1,9 @@
 """What of the plugin API will go away, in which version, and what to use in its place."""
 
-from attrs import frozen
+from typing import NamedTuple
 
 
-@frozen(kw_only=True)
-class Deprecation:
+class Deprecation(NamedTuple):
     """A hook, an argument of a hook, or a field of a descriptor that will be removed.
 
     It goes on working until then; a plugin that uses it gets a warning (E124).

@@ -1,7 +1,7 @@
 """What a kind of component is: one record, from which everything that has to know of kinds follows."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import Attribute, field, fields, frozen, validators
 
@@ -10,8 +10,7 @@ from esper_core.leyline.specs import ComponentSpec, ImportString, check_name, ch
 _CALL = re.compile(r"``(factory\(.*?)``", re.DOTALL)
 
 
-@frozen(kw_only=True)
-class Section:
+class Section(NamedTuple):
     """Where the configuration of a run names components of a kind, and where their options stand.
 
     Make one with `of_one` or `of_several`; a kind that shares a section with another one says both places itself.

@@ -1,31 +1,8 @@
 """Where on a host a slot may act."""
 
-from collections.abc import Mapping
-from enum import StrEnum
-
 from attrs import field, frozen, validators
 
-
-class Layout(StrEnum):
-    """How the axes of an activation are laid out: images, sequences, or plain feature vectors."""
-
-    NCHW = "NCHW"
-    BTD = "BTD"
-    BD = "BD"
-
-    @property
-    def rank(self) -> int:
-        """Number of axes, the batch included."""
-        return len(self.value)
-
-    @property
-    def width_axis(self) -> int:
-        """The axis of the channels or features."""
-        return 1 if self is Layout.NCHW else self.rank - 1
-
-
-#: The layout that an activation of this rank has unless a host says otherwise.
-LAYOUT_BY_RANK: Mapping[int, Layout] = {layout.rank: layout for layout in Layout}
+from esper_core.leyline.layouts import Layout
 
 
 def _layout(value: Layout | str | None) -> Layout | None:

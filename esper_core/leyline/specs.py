@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from attrs import Attribute as _Attribute
 from attrs import field, frozen, validators
 
-from esper_core.leyline.sites import Layout
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.stages import GateLevel
 
 

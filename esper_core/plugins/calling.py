@@ -7,9 +7,8 @@ other, and is named.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from attrs import frozen
 from pluggy import PluginManager
 
 from esper_core.leyline.errors import EsperError
@@ -19,8 +18,7 @@ from esper_core.plugins.records import Origin
 Result = TypeVar("Result")
 
 
-@frozen
-class Implementation:
+class Implementation(NamedTuple):
     """One plugin's implementation of one hook.
 
     Attributes:

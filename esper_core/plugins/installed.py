@@ -102,7 +102,7 @@ class Distribution:
     def may_offer(self) -> bool:
         """It has entry points in Esper's groups, or its entry points cannot be read."""
         try:
-            return _MARK in (self._text("entry_points.txt") or "")
+            return _MARK in self._entry_points
         except EsperError:
             return True
 
@@ -113,7 +113,7 @@ class Distribution:
             EsperError: E107 if they cannot be read.
         """
         section = None
-        for line in map(str.strip, (self._text("entry_points.txt") or "").splitlines()):
+        for line in map(str.strip, self._entry_points.splitlines()):
             if line.startswith("[") and line.endswith("]"):
                 section = line.strip("[]")
             elif section == group and line and not line.startswith("#"):
@@ -121,6 +121,10 @@ class Distribution:
                 if not equals:
                     raise self._damage("entry_points.txt", f'"{line}" is no entry point')
                 yield EntryPoint(name, value, self)
+
+    @cached_property
+    def _entry_points(self) -> str:
+        return self._text("entry_points.txt") or ""
 
     def _text(self, file: str, *, head: bool = False) -> str | None:
         try:

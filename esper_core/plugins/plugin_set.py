@@ -9,7 +9,6 @@ from pluggy import PluginManager
 
 from esper_core.hooks import ObserverSpecs, hooks_of
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.sites import SiteRequest
 from esper_core.plugins.calling import Implementation, implementations
 from esper_core.plugins.discovery import answers_to
 from esper_core.plugins.records import Origin, PluginRecord, Status
@@ -18,6 +17,7 @@ from esper_core.plugins.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
+    from esper_core.leyline.sites import SiteRequest
     from esper_core.plugins.observers import Observers
 
 
@@ -66,7 +66,7 @@ class PluginSet:
         """Say whether a plugin's observers run, given the names of the plugins that provide a used component."""
         return self.observers_of_all or plugin in used or plugin in self.named
 
-    def adapt_host(self, model: "nn.Module") -> tuple[tuple[SiteRequest, ...], Origin] | None:
+    def adapt_host(self, model: "nn.Module") -> "tuple[tuple[SiteRequest, ...], Origin] | None":
         """Ask who understands a model; the first answer counts.
 
         Returns:

@@ -1,6 +1,7 @@
 """What is known of a plugin: where it comes from, what became of it, what it offers."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -69,8 +70,7 @@ class Origin:
         return f'plugin "{self.plugin}" ({shipped})'
 
 
-@frozen
-class Registered:
+class Registered(NamedTuple):
     """A component with the plugin that it comes from."""
 
     spec: ComponentSpec

@@ -1,9 +1,9 @@
 """Which plugins may be used, decided by name alone, before any is imported."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from attrs import field, frozen
+from attrs import frozen
 
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.discovery import Candidate
@@ -21,8 +21,7 @@ AUTO, ALL, NONE = "auto", "all", "none"
 WORDS = frozenset({AUTO, ALL, NONE})
 
 
-@frozen
-class Block:
+class Block(NamedTuple):
     """A plugin that is switched off by name.
 
     Attributes:
@@ -68,8 +67,7 @@ class Selection:
         return ALL in self.wanted
 
 
-@frozen(kw_only=True)
-class Choice:
+class Choice(NamedTuple):
     """What the selection says of one candidate.
 
     Attributes:
@@ -82,7 +80,7 @@ class Choice:
     candidate: Candidate
     status: Status | None = None
     named: bool = False
-    problem: EsperError | None = field(default=None, eq=False)
+    problem: EsperError | None = None
 
 
 def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choice, ...]:

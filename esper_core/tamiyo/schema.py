@@ -17,9 +17,9 @@ from typing import Any
 from attrs import field, frozen
 
 from esper_core.leyline.actions import GovernorMode, Op
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.observation import Observation
 from esper_core.leyline.records import plain
-from esper_core.leyline.sites import Layout
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.leyline.structure import structure
 

@@ -25,8 +25,9 @@ from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.protocols import DataShape, Split, Splits, TaskKind
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, GateLevel, Incubation, Stage
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig

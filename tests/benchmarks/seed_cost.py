@@ -17,7 +17,8 @@ from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.kasmina.slot_set import SlotSet
-from esper_core.leyline.sites import Layout, SiteRequest
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import SiteRequest
 from esper_core.nn import BoundedGain, group_count
 
 REGIMES: dict[str, tuple[ForwardMode, bool] | None] = {

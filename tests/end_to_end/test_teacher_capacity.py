@@ -5,7 +5,8 @@ import torch
 
 from esper_blueprint_conv_light.config import ConvLightConfig
 from esper_blueprint_conv_light.module import ConvLight
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 from esper_host_cnn.cnn import build
 from esper_host_cnn.config import CnnConfig
 from esper_task_teacher.config import TeacherConfig

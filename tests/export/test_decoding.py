@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from esper_core.kasmina.slot import Slot
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 from esper_export.decoding import SurroundingsWarning, suit_surroundings
 
 SITE = Site(id="a", path="a", layout=Layout.BTD, width=4, sample_shape=(5, 4), causal=True)

@@ -17,8 +17,9 @@ from esper_core.kasmina.root_module import GrowableSequential, prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.protocols import DataShape, TaskKind
-from esper_core.leyline.sites import Layout, Site, SiteRequest
+from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.specs import BlueprintSpec, HostSpec
 from esper_core.nn import BoundedGain
 from esper_core.plugins.loader import load_plugins

@@ -13,7 +13,8 @@ from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
-from esper_core.leyline.sites import Layout, Site, SiteRequest
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.stages import GateLevel
 from esper_core.nn import BoundedGain
 

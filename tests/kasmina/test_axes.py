@@ -8,7 +8,8 @@ from torch import nn
 from esper_core.kasmina.axes import TracedBatch
 from esper_core.kasmina.sites import confirm
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.sites import Layout, SiteRequest
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import SiteRequest
 
 
 class Body(nn.Module):

@@ -17,7 +17,8 @@ from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.gated import GatedSeed, Share, blended
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.serialization import growth_record, restore_growth
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, Stage
 from esper_export.network import NotPlainWarning, export_network
 

@@ -7,7 +7,7 @@ from torch import nn
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import CatalogueEntry
-from esper_core.leyline.sites import Layout
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.stages import Blend, Cause, Stage
 
 

@@ -7,7 +7,8 @@ from torch import nn
 from esper_core.kasmina.root_module import GrowableSequential, prepare_root
 from esper_core.kasmina.sites import confirm_sites, find_sites
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.sites import Layout, SiteRequest
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.stages import Blend
 
 

@@ -38,7 +38,7 @@ def seen(record: PluginRecord) -> dict[str, Any]:
         # What says that it cannot run on this machine must still be there.
         spec = evolve(registered.spec, unavailable=None)
         try:
-            resolve(evolve(registered, spec=spec))
+            resolve(registered._replace(spec=spec))
             build_config(registered, {})
         except EsperError as error:
             problems.append(str(error))

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.learning import Round, Situation
 from esper_core.leyline.observation import HostSignals, Observation, SlotState
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks

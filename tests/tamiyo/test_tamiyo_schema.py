@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from esper_core.leyline.actions import Action, GovernorMode, Op, Verdict
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import GateResult, PairedDifference, SeedEvidence
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.observation import HostSignals, LearningCurves, Observation, SlotSignals, SlotState
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, GateLevel, Stage
 from esper_core.tamiyo import schema
 from esper_core.tamiyo.schema import Feature, ObservationSchema, differences

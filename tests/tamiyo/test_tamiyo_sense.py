@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Verdict
 from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult, PairedDifference, SeedEvidence
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.observation import WINDOW_EPOCHS, LearningCurves, Observation, SlotState
 from esper_core.leyline.reports import HostReport
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, GateLevel, Stage
 from esper_core.tamiyo import sense
 

@@ -13,8 +13,9 @@ from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.protocols import DataShape, HostBuild, Split, Splits, TaskKind
-from esper_core.leyline.sites import Layout, Site, SiteRequest
+from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.stages import GateLevel
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig

@@ -17,9 +17,10 @@ from esper_core.kasmina.undisturbed import restored_buffers
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.protocols import HostBuild
 from esper_core.leyline.records import plain
-from esper_core.leyline.sites import Layout, SiteRequest
+from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.tolaria import incubation
 from esper_core.tolaria.host import GrowingHost

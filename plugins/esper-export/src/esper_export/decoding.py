@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.probing import agree
 from esper_core.kasmina.slot import Slot
-from esper_core.leyline.sites import Layout
+from esper_core.leyline.layouts import Layout
 
 
 class SurroundingsWarning(UserWarning):

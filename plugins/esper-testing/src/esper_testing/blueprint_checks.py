@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec
 from esper_testing.blueprint_subject import BlueprintSubject, rms, update
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect

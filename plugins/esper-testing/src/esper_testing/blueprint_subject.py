@@ -4,7 +4,8 @@ import torch
 from attrs import field, frozen
 from torch import Tensor, nn
 
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec
 from esper_testing.subject import Subject
 

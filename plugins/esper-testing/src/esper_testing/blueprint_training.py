@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec
 from esper_testing.blueprint_checks import expect_update
 from esper_testing.blueprint_subject import BlueprintSubject, gradients, rms, update

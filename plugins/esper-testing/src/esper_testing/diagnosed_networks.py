@@ -9,8 +9,9 @@ from torch.nn.functional import cross_entropy
 
 from esper_core.kasmina.undisturbed import undisturbed
 from esper_core.leyline.diagnostics import Diagnostic, NetworkView
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.observation import SlotState
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.sites import Site
 
 _CLASSES, _VOCABULARY, _WIDTH = 3, 7, 4
 

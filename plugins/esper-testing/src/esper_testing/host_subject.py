@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from esper_core.kasmina.outputs import select
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.protocols import DataShape, HostBuild, TaskKind
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import HostSpec
 from esper_testing.subject import Subject
 

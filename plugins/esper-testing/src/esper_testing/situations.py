@@ -7,6 +7,7 @@ from attrs import evolve
 from esper_core.leyline.actions import ActionMasks, GovernorMode
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.evidence import GateResult, SeedEvidence
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.learning import Situation
 from esper_core.leyline.observation import (
     WINDOW_EPOCHS,
@@ -16,7 +17,7 @@ from esper_core.leyline.observation import (
     SlotSignals,
     SlotState,
 )
-from esper_core.leyline.sites import Layout, Site
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, GateLevel, Stage
 from esper_testing.samples import difference
 

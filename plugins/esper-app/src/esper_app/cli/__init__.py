@@ -18,7 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.disable()
     from esper_app.cli.root import cli
 
-    cli.main(given, prog_name="esper", terminal_width=_width())
+    try:
+        cli.main(given, prog_name="esper", terminal_width=_width())
+    finally:
+        if not gc.isenabled():
+            # The process ends and looks for garbage once more: a twentieth of a short command.
+            gc.freeze()
 
 
 def _width() -> int:

@@ -1,7 +1,7 @@
 """Which plugins a run may use: what the command line, the environment and the configuration say, as one selection."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from attrs import frozen
 
@@ -94,8 +94,7 @@ def _path(text: "str | Path") -> "Path":
     return Path(text)
 
 
-@frozen
-class _Level:
+class _Level(NamedTuple):
     """What one source says."""
 
     source: str

@@ -11,9 +11,9 @@ from torch import Tensor
 from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.layouts import Layout
 from esper_core.leyline.records import plain, to_json
 from esper_core.leyline.reports import FinalReport, HostState
-from esper_core.leyline.sites import Layout
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.leyline.structure import structure
 from esper_core.tolaria.state import model_tensors
