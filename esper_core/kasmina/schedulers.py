@@ -4,7 +4,7 @@ A torch scheduler reads and writes the groups of ``scheduler.optimizer``, and ho
 them (base learning rates, lambdas, upper bounds, minima). Instead of mending those lists at every change, `follow` puts
 a view in that place that shows the host's groups only. The scheduler's own state is then exactly that of a run without
 seeds, so it saves and loads as ever; ``optimizer`` is also the one attribute that no scheduler saves. The seeds'
-learning rates are left to whoever sets them (`esper_core.kasmina.groups.set_seed_lr`).
+learning rates are set elsewhere (`esper_core.kasmina.groups.set_seed_lr`).
 """
 
 import gc

@@ -150,7 +150,7 @@ class Hub:
             self._delivering = False
 
     def _report(self, *, disabled: bool) -> None:
-        """Tell of failing sinks, of each once: of those that are disabled, or of all that ever failed."""
+        """Report failing sinks, each once: those that are disabled, or all that ever failed."""
         for guarded in self._sinks:
             if guarded.reported or not (guarded.counts.disabled if disabled else guarded.counts.errors):
                 continue

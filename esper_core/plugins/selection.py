@@ -49,7 +49,7 @@ class Selection:
         paths: one-file plugins.
         requires: distributions with versions that must be there.
         strict: any plugin that cannot be had is an error.
-        lock: the file that says which plugins a run is bound to; whoever runs something puts them into `wanted`.
+        lock: the file that says which plugins a run is bound to; the command that runs puts them into `wanted`.
         observing: names of the plugins that observe even where they are not used; None: those in `wanted`.
     """
 

@@ -27,7 +27,7 @@ class SeedSchedule(StrEnum):
 
     ``KEEP``: the seed follows the host's schedule as it is, so that a late seed hardly moves.
     ``RESTART_SEED``: the seed begins a cosine of its own, from its germination to the end of the run.
-    ``RESTART_ALL``: the host begins its cosine anew as well, over what is left of the run, and the seeds follow it. The
+    ``RESTART_ALL``: the host restarts its cosine as well, over what is left of the run, and the seeds follow it. The
     twin, which never grows, keeps its schedule: a comparison with it shows the seed and the restart together.
     """
 
@@ -66,8 +66,8 @@ class OptimizerConfig:
         warmup_epochs: the learning rate rises linearly over so many epochs.
         schedule: ``cosine`` (to 0 at the last epoch) or ``constant``.
         seed_schedule: what a germination does to the schedule: ``restart-seed`` gives the seed a cosine of its own over
-            the epochs that remain, ``keep`` lets it follow the host's, ``restart-all`` begins the host's anew as well.
-            Without a cosine (``schedule`` is ``constant``) there is none to begin anew.
+            the epochs that remain, ``keep`` lets it follow the host's, ``restart-all`` restarts the host's as well.
+            Without a cosine (``schedule`` is ``constant``) there is none to restart.
         seed_lr_multiplier: a seed's learning rate relative to its host's at the same point of the schedule.
         clip_norm: greatest norm of the gradient, for the host and for each seed on its own; None: no clipping.
     """

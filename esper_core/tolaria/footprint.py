@@ -57,7 +57,7 @@ class Footprint:
         return max(1, (self._budget - self.loss_bytes) // max(1, self.output_bytes))
 
     def batch_size(self, branches: int) -> int:
-        """Return a power of two: so many samples, in so many branches, stay in cache, and their outputs in bounds."""
+        """Return a power of two: that many samples, in all branches, stay in cache, and their outputs in bounds."""
         cache = _CACHE_BYTES if self.on_cpu else _DEVICE_CACHE_BYTES
         samples = min(_MOST_SAMPLES, cache / (self.widest * _FLOAT_BYTES)) / max(1.0, branches / _FREE_BRANCHES)
         held = branches * self.output_bytes + self.loss_bytes

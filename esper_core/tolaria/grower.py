@@ -29,7 +29,7 @@ from esper_core.tolaria.training import GradientWatch
 
 
 class Grower:
-    """The growing part of a host, whoever trains it. One epoch is: `apply`, `tick`, training, `gather`, `conclude`.
+    """The growing part of a host, in any training loop. One epoch is: `apply`, `tick`, training, `collect`, `conclude`.
 
     Args:
         name: the host's name in the run.
@@ -43,7 +43,7 @@ class Grower:
         findings: of diagnostics after the epoch that has just run; whatever asks them sets it.
         compute: floating-point operations so far; whatever trains the host adds to it.
         seed_cost, share_cost: what a blueprint's seed, and the share of a gated one, cost at a site.
-        gradients: of every seed in the present epoch; whoever trains lets it look at them.
+        gradients: of every seed in the present epoch; the training loop lets it look at them.
     """
 
     def __init__(

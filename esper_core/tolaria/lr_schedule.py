@@ -30,7 +30,7 @@ class LearningRateSchedule:
     """Sets the learning rate of every group before each step.
 
     The host follows warm-up and cosine over the run (or stays constant). What a germination changes is said by
-    `SeedSchedule`; a cosine that begins anew has no warm-up, and none is cut short. Nothing is remembered: the rates
+    `SeedSchedule`; a cosine that restarts has no warm-up, and none is cut short. Nothing is remembered: the rates
     follow from the step and from when the seeds germinated.
 
     Args:

@@ -11,7 +11,7 @@ from esper_core.tolaria.sample_accuracy import Metric
 from esper_core.tolaria.sample_loss import Loss
 from esper_core.tolaria.user_data import Batches, UserCriterion, as_samples, read_batches
 
-#: What is found out is found out on so many samples of the first batch.
+#: The number of samples of the first batch on which loss and metric are examined.
 _LOOKED_AT = 64
 
 

@@ -65,7 +65,7 @@ def measure(
         split: what to measure on: a split, or batches of inputs that are no single tensor.
         settings: other alphas for some of the slots that hold a seed.
         batch_size: samples per batch; by default as many as suit the number of settings and the size of the outputs.
-        forks: where the host's batch may grow, as far as that is known already; by default it is found out anew.
+        forks: where the host's batch may grow, as far as that is known already; by default it is found out again.
 
     Raises:
         KeyError: if a setting names a slot that holds no seed.

@@ -40,7 +40,7 @@ class TrainingMeter:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def read(self) -> tuple[float | None, float | None]:
-        """Return mean loss and accuracy since the last time, None for what is not known, and begin anew."""
+        """Return mean loss and accuracy since the last time, None for what is not known, and start again."""
         sums, self._sums = self._sums, None
         if sums is None or not sums[2]:
             return None, None

@@ -158,7 +158,7 @@ class Script:
     contributions: dict[str, float] = field(factory=dict)
     harmful: frozenset[str] = frozenset()
     layout: Layout = Layout.NCHW
-    lives: dict[str, Seed] = field(factory=dict)
+    seeds: dict[str, Seed] = field(factory=dict)
     culled: dict[str, tuple[str, ...]] = field(factory=dict)
 
     def run(self, policy: Actor) -> list[Action]:
@@ -185,19 +185,19 @@ class Script:
         return self.contributions.get(name, 0.1)
 
     def _signals(self, name: str, epoch: int) -> SlotSignals:
-        life = self.seeds.get(name)
+        seed = self.seeds.get(name)
         signals: dict[str, Any] = {"depth": self.depths[name], "culled_blueprints": self.culled.get(name, ())}
-        if life is not None and life.ended is not None and epoch - life.ended <= 5:
+        if seed is not None and seed.ended is not None and epoch - seed.ended <= 5:
             return slot(name, Stage.EMBARGOED, layout=self.layout, **signals)
-        if life is None or life.ended is not None:
+        if seed is None or seed.ended is not None:
             return slot(name, layout=self.layout, **signals)
-        age = epoch - life.born
+        age = epoch - seed.born
         stages = [Stage.GERMINATED, Stage.TRAINING, *[Stage.BLENDING] * 3]
-        stage = Stage.FOSSILIZED if life.fossil else stages[age] if age < len(stages) else Stage.PROBATIONARY
+        stage = Stage.FOSSILIZED if seed.fossil else stages[age] if age < len(stages) else Stage.PROBATIONARY
         if stage.contributes:
             signals |= {"contribution": difference(self._contribution(name)), "settled_epochs": max(0, age - 5)}
         harmful = name in self.harmful and stage is Stage.BLENDING
-        return slot(name, stage, layout=self.layout, blueprint=life.blueprint, harmful=harmful, **signals)
+        return slot(name, stage, layout=self.layout, blueprint=seed.blueprint, harmful=harmful, **signals)
 
     def _apply(self, action: Action, epoch: int) -> None:
         if action.op is Op.GERMINATE:

@@ -46,8 +46,24 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., JsonlSink]]:
 def test_events_stand_in_the_runs_directory_one_on_each_line(opened: Any, tmp_path: Path) -> None:
     opened().emit([event(0, message="one"), event(1, stage=Stage.BLENDING)])
     assert read(tmp_path / "events.jsonl") == [
-        {"kind": "notice", "host": "grown", "epoch": 3, "data": {"message": "one"}, "sequence": 0, "time": 12.5},
-        {"kind": "notice", "host": "grown", "epoch": 3, "data": {"stage": "BLENDING"}, "sequence": 1, "time": 12.5},
+        {
+            "kind": "notice",
+            "host": "grown",
+            "epoch": 3,
+            "round": 0,
+            "data": {"message": "one"},
+            "sequence": 0,
+            "time": 12.5,
+        },
+        {
+            "kind": "notice",
+            "host": "grown",
+            "epoch": 3,
+            "round": 0,
+            "data": {"stage": "BLENDING"},
+            "sequence": 1,
+            "time": 12.5,
+        },
     ]
 
 

@@ -54,7 +54,7 @@ def run_result(
 
 
 def answers_asked(targets: "Tensor") -> dict[str, Any] | None:
-    """Return what an accuracy on these targets is a share of: so many samples, or so many positions in sequences.
+    """Return what an accuracy on these targets is a share of: a number of samples, or of positions in sequences.
 
     None where it is no share of anything that can be counted: targets that are no classes, or sequences with different
     numbers of positions, of which each counts as much as any other.

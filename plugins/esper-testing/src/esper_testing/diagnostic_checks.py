@@ -32,7 +32,7 @@ class DiagnosticSubject(Subject[DiagnosticSpec]):
 
     def views(self) -> Mapping[str, Callable[[], NetworkView]]:
         """Return what makes views of small trained networks, by what is special about each."""
-        # Imported here: whoever lists the checks need not wait for torch.
+        # Imported here: a list of the checks need not wait for torch.
         from esper_testing import diagnosed_networks as networks
 
         return {"images": networks.images, "tokens": networks.tokens, "numbers that are not finite": networks.broken}

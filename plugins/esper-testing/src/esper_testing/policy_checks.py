@@ -207,7 +207,7 @@ def forgets(subject: PolicySubject) -> None:
                 raise CheckFailure(
                     f"another host was forgotten, and it asks for {_words(found)} in place of {_words(expected)}",
                     cause="one hidden state for all hosts, or a reset of the whole of it",
-                    fix="begin anew with the state of this host alone",
+                    fix="reset the state of this host alone",
                 )
 
 
@@ -217,7 +217,7 @@ def saved(policy: Policy) -> PolicyState:
     Raises:
         CheckFailure: if it cannot be saved.
     """
-    # Imported here: whoever lists the checks need not wait for torch.
+    # Imported here: a list of the checks need not wait for torch.
     from torch import Tensor
 
     state = policy.state()

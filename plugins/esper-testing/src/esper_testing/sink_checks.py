@@ -163,7 +163,7 @@ def resumed(subject: SinkSubject) -> None:
     if stored != list(range(9)):
         raise CheckFailure(
             f"resumed at event 6 after 0 to 9, and given 6 to 8, it holds {stored}",
-            cause="a file that is only appended to, or one that is begun anew",
+            cause="a file that is only appended to, or one that is started again",
             fix='cut off what it holds from manifest["resumed_at"] on, and append',
         )
 

@@ -21,7 +21,7 @@ class Aspect:
     restore: Callable[[Any], object]
 
 
-#: Variables that torch sets by itself while some of its modules are imported, whoever asks for them.
+#: Variables that torch sets by itself while some of its modules are imported, whichever code asks for them.
 _SET_BY_TORCH = frozenset({"TORCHINDUCTOR_CACHE_DIR"})
 
 

@@ -88,7 +88,7 @@ def locked_selection(selection: Selection) -> Selection:
             "E170",
             f'the plugins are not those of "{selection.lock}"',
             why=f"{len(found)} {'differs' if len(found) == 1 else 'differ'}, see above",
-            fix="install what the lock says, write the lock anew (esper plugins lock), or run without it",
+            fix="install what the lock says, write a new lock (esper plugins lock), or run without it",
         )
     return bound
 

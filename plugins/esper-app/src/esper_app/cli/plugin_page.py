@@ -86,6 +86,6 @@ def _options(registered: Registered) -> Iterator[str]:
 
 
 def _default(option: "attrs.Attribute[Any]") -> str:
-    """A default that is made anew each time is named, not made."""
+    """A default that is made each time is named, not made."""
     factory = getattr(option.default, "factory", None)
     return repr(option.default) if factory is None else f"{getattr(factory, '__name__', factory)}()"

@@ -195,7 +195,7 @@ def _check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         why = str(error).partition("\n")[0].partition(". ")[0]
-        raise EsperError("E202", f'device "{device}" is not to be had here', why=why, fix="--set device=cpu") from error
+        raise EsperError("E202", f'device "{device}" is not available', why=why, fix="--set device=cpu") from error
 
 
 def _on_device(splits: Splits, device: str) -> Splits:

@@ -153,7 +153,7 @@ def read_lock(path: Path) -> PluginLock:
         raise EsperError(
             "E172",
             f'"{path}" has format {data.get("format")!r}; this esper reads {FORMAT}',
-            fix="pip install -U esper-core, or write the lock anew: esper plugins lock",
+            fix="pip install -U esper-core, or write a new lock: esper plugins lock",
         )
     try:
         lock = _structured(data, of_run=not is_lock)

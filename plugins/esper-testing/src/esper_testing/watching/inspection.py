@@ -60,7 +60,7 @@ class Inspection:
     def broken(self, title: str, seen: str, *, cause: str, fix: str) -> NoReturn:
         """A component broke its contract.
 
-        Whoever called it may take an exception for a failed seed or a failed sink and go on, so it is also kept for
+        The caller may take an exception for a failed seed or a failed sink and go on, so it is also kept for
         `settle`.
 
         Raises:
