@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esper_core.growing.grow import grow
+    from esper_growing import grow
 
 __version__ = "0.1.0"
 
@@ -14,9 +14,9 @@ __all__ = ["API", "__version__", "grow"]
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve ``grow`` on first use, so that ``import esper_core`` brings no torch."""
+    """Resolve ``grow``, which is a distribution of its own, on first use: ``import esper_core`` brings no torch."""
     if name == "grow":
-        from importlib import import_module
+        from esper_core.leyline.optional import optional_part
 
-        return import_module("esper_core.growing.grow").grow
+        return optional_part("esper_growing", "there is nothing to grow a network with", where="esper_core.grow").grow
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -58,7 +58,6 @@ from esper_core.leyline.streams import derive_seed
 from esper_core.leyline.vital_signs import VitalSigns, Vote
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
-from esper_core.tamiyo.schema import ObservationSchema, differences
 
 __all__ = [
     "WAIT",
@@ -107,7 +106,6 @@ __all__ = [
     "NetworkView",
     "NullActor",
     "Observation",
-    "ObservationSchema",
     "Op",
     "PairedDifference",
     "Plan",
@@ -138,7 +136,6 @@ __all__ = [
     "Vote",
     "derive_seed",
     "did_you_mean",
-    "differences",
     "paired_difference",
     "plain",
     "to_json",

@@ -17,13 +17,21 @@ from attrs import frozen
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: How many lines of code the core may have: what is summed up, its parts (None: all), the limit. A limit is raised only
-#: with a reason in docs/architecture.md.
+_GROWING = "plugins/esper-growing/src/esper_growing"
+#: How many lines of code there may be: what is summed up, in which places, the limit. A place is a folder with all that
+#: is in it, a module without its suffix, or with ``/*`` the modules directly in a folder. A limit is raised only with a
+#: reason in docs/architecture.md.
 LIMITS = (
     # What growing itself needs. How plugins are found and checked is another matter, counted in the whole core.
-    ("leyline to simic", ("leyline", "tamiyo", "nissa", "nn", "kasmina", "tolaria", "simic"), 5_900),
-    ("growing", ("growing",), 650),
-    ("the whole core", None, 8_200),
+    (
+        "leyline to simic",
+        tuple(f"esper_core/{part}" for part in ("leyline", "tamiyo", "nissa", "nn", "kasmina", "tolaria", "simic")),
+        5_000,
+    ),
+    ("the whole core", ("esper_core",), 7_000),
+    # `grow`, its handle and its session; and with them what finds out about and follows somebody else's training.
+    ("growing", (f"{_GROWING}/*",), 500),
+    ("esper-growing", (_GROWING,), 1_450),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 60
 
@@ -86,14 +94,13 @@ def plugins(root: Path) -> list[Module]:
 
 def problems(root: Path) -> Iterator[str]:
     """Yield what is too long or too much, each with its fix."""
-    modules = core(root)
-    there = {module.part for module in modules}
-    for name, parts, limit in LIMITS:
-        yield from (f"esper_core has no {part}: correct LIMITS in tools/sizes.py" for part in missing(parts, there))
-        found = _code(modules, parts)
+    modules = [*core(root), *plugins(root)]
+    for name, places, limit in LIMITS:
+        yield from (f"there is no {place}: correct LIMITS in tools/sizes.py" for place in missing(places, modules))
+        found = _code(within(modules, places))
         if found > limit:
             yield f"{name}: {found:,} lines of code, {found - limit:,} over the limit of {limit:,}; move something out"
-    for module in [*modules, *plugins(root)]:
+    for module in modules:
         if module.lines > LONGEST_MODULE:
             yield f"{module.path} has {module.lines} lines, at most {LONGEST_MODULE}; make two of it"
         for function in module.functions:
@@ -102,9 +109,14 @@ def problems(root: Path) -> Iterator[str]:
                 yield f"{where}, at most {LONGEST_FUNCTION}; give each thing that it does a name"
 
 
-def missing(parts: Iterable[str] | None, there: set[str]) -> list[str]:
-    """Return the parts that a limit names and the core has not: renaming one must not take it out of the count."""
-    return [part for part in parts or () if part not in there]
+def within(modules: Iterable[Module], places: Iterable[str]) -> list[Module]:
+    """Return the modules in any of the places of a limit."""
+    return [module for module in modules if any(_lies_in(module.path, place) for place in places)]
+
+
+def missing(places: Iterable[str], modules: Sequence[Module]) -> list[str]:
+    """Return the places that a limit names and that are not there: renaming one must not take it out of the count."""
+    return [place for place in places if not within(modules, [place])]
 
 
 def table(root: Path, *, modules: bool = False) -> str:
@@ -116,8 +128,8 @@ def table(root: Path, *, modules: bool = False) -> str:
             own = [module for module in found if module.part == part]
             rows.append(_row(part, own))
             rows += [_row(f"&nbsp; {module.path}", [module]) for module in own if modules]
-    for name, parts, limit in LIMITS:
-        rows.append(_row(f"**{name}**", [it for it in ours if parts is None or it.part in parts], f"{limit:,}"))
+    for name, places, limit in LIMITS:
+        rows.append(_row(f"**{name}**", within([*ours, *theirs], places), f"{limit:,}"))
     rows.append(_row("**all plugins**", theirs))
     return "\n".join(rows)
 
@@ -126,8 +138,14 @@ def _row(name: str, modules: Sequence[Module], limit: str = "") -> str:
     return f"| {name} | {len(modules)} | {sum(it.lines for it in modules):,} | {_code(modules):,} | {limit} |"
 
 
-def _code(modules: Iterable[Module], parts: Iterable[str] | None = None) -> int:
-    return sum(module.code for module in modules if parts is None or module.part in parts)
+def _code(modules: Iterable[Module]) -> int:
+    return sum(module.code for module in modules)
+
+
+def _lies_in(path: Path, place: str) -> bool:
+    if place.endswith("/*"):
+        return path.parent == Path(place[:-2])
+    return Path(place) in (path.with_suffix(""), *path.parents)
 
 
 def _sources(folder: Path) -> list[Path]:

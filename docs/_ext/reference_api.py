@@ -11,17 +11,19 @@ _MODULES: Mapping[str, Set[str]] = {
     "esper_core.specs": {"GateLevel", "Layout"},
     "esper_core.nn": set(),
     "esper_testing": set(),
-    "esper_core.adapting": {"EpochOutcome", "GrowthHandle", "grow"},
+    "esper_core.adapting": set(),
+    "esper_growing": {"EpochOutcome", "GrowthHandle", "grow"},
+    "esper_learning": set(),
 }
 
 _GROW = """\
 ```{eval-rst}
 .. autofunction:: esper_core.grow
 
-.. autoclass:: esper_core.growing.handle.GrowthHandle
+.. autoclass:: esper_growing.handle.GrowthHandle
    :members:
 
-.. autoclass:: esper_core.growing.session.EpochOutcome
+.. autoclass:: esper_growing.session.EpochOutcome
    :members:
 ```"""
 
@@ -41,7 +43,8 @@ def api_pages() -> dict[str, str]:
         "Public API",
         "What code outside the core may import. From Esper, a plugin imports only `esper_core.hooks`, "
         "`esper_core.specs`, `esper_core.api`, `esper_core.nn` and `esper_testing`; the [hooks](hooks.md) have "
-        "separate pages. `esper_core.adapting` is for adapters to other training frameworks.",
+        "separate pages. `esper_core.adapting` and `esper_growing` are for adapters to other training frameworks, "
+        "`esper_learning` for policies that learn.",
         f"```{{toctree}}\n{listed}\n```",
     )
     return pages

@@ -8,7 +8,6 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from esper_core.kasmina.axes import TracedBatch
 from esper_core.leyline.protocols import Split, Task
 from esper_core.leyline.streams import derive_seed
 
@@ -81,13 +80,6 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
-
-
-def traced(inputs: Inputs) -> TracedBatch:
-    """Return a batch as what a network is called with, to find out what its sites are."""
-    if isinstance(inputs, Mapping):
-        return TracedBatch((), inputs)
-    return TracedBatch(inputs if isinstance(inputs, tuple) else (inputs,))
 
 
 def tensors(inputs: Inputs) -> tuple[Tensor, ...]:

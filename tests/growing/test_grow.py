@@ -14,7 +14,7 @@ from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.learning import Decision
 from esper_core.leyline.stages import Blend, Stage
-from esper_core.tolaria.sample_loss import per_sample
+from esper_growing.measuring.sample_loss import per_sample
 
 
 class BasicBlock(nn.Module):

@@ -443,10 +443,7 @@ def test_a_training_goes_on_in_its_directory(tmp_path):
 
 
 def test_a_directory_needs_the_application(tmp_path, monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr("esper_core.leyline.optional.import_module", missing)
+    monkeypatch.setitem(sys.modules, "esper_app.api", None)
     with pytest.raises(EsperError, match="needs the application") as caught:
         grow(run_directory=tmp_path / "mine")
     assert "pip install esper-app" in caught.value.fix

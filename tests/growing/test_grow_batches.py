@@ -6,15 +6,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import esper_core
-from esper_core.adapting import TrainingMeter, UserCriterion
+from esper_core.adapting import TrainingMeter
 from esper_core.leyline.actions import Action, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.learning import Decision
 from esper_core.leyline.protocols import Split
 from esper_core.leyline.stages import Blend
 from esper_core.tolaria.data import in_order, rows
-from esper_core.tolaria.sample_loss import per_sample
-from esper_core.tolaria.user_data import as_samples, read_batches
+from esper_growing import UserCriterion
+from esper_growing.measuring.sample_loss import per_sample
+from esper_growing.measuring.user_data import as_samples, read_batches
 
 CPU = torch.device("cpu")
 

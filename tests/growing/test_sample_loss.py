@@ -7,7 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from esper_core.adapting import TrainingMeter
 from esper_core.leyline.errors import EsperError
-from esper_core.tolaria.user_data import UserCriterion
+from esper_growing.measuring.user_data import UserCriterion
 
 GENERATOR = torch.Generator().manual_seed(3)
 LOGITS = torch.randn(6, 8, 5, generator=GENERATOR)

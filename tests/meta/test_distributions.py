@@ -15,11 +15,11 @@ FAMILIES = {"host", "blueprint", "gates", "evaluator", "rewards", "policy", "exe
 #: The application, its libraries, and the commands that a first user needs.
 APPLICATION = {
     *("esper-app", "esper-app-export", "esper-app-new", "esper-app-report"),
-    *("esper-export", "esper-runs", "esper-testing"),
+    *("esper-export", "esper-growing", "esper-runs", "esper-testing"),
 }
 
 #: Small, or needed by the core anyway. A sink for a tracking service brings its own library: ask for it by name.
-LIGHT = {"esper-core", "esper-runs", "attrs", "numpy", "rich", "scikit-learn", "torch"}
+LIGHT = {"esper-core", "esper-learning", "esper-runs", "attrs", "numpy", "rich", "scikit-learn", "torch"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -16,7 +16,8 @@ OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn",
 #: What some families may import besides: adapters grow other people's networks, sinks show runs, apps do both and start
 #: runs as well.
 FAMILY_MODULES = {
-    "esper-adapter-": {"esper_core.adapting"},
+    "esper-adapter-": {"esper_core.adapting", "esper_growing"},
+    "esper-policy-": {"esper_learning"},
     "esper-sink-": {"esper_runs"},
     "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_runs"},
 }
@@ -25,7 +26,7 @@ FAMILY_MODULES = {
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datasets", "tokenizers", "esper_core.nn"}
 
 #: Distributions that are parts of the house, not guests: they may use what is not public.
-HOUSE = {"esper-app", "esper-export", "esper-runs", "esper-testing"}
+HOUSE = {"esper-app", "esper-export", "esper-growing", "esper-learning", "esper-runs", "esper-testing"}
 
 #: Modules that are not named as the distribution that provides them.
 PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}
@@ -96,7 +97,10 @@ def foreign_imports_of_esper(it) -> Iterator[str]:
 
 def reached_through(it) -> Iterator[str]:
     """Fix: an adapter calls methods of the handle; what it needs of growth, slots or seeds becomes one."""
-    adapts = {path for path in it.modules() for found in imports(path) if found.module == "esper_core.adapting"}
+    public = tuple(FAMILY_MODULES["esper-adapter-"])
+    adapts = it.name not in HOUSE and any(
+        found.module.startswith(public) for path in it.modules() for found in imports(path)
+    )
     for path in it.modules() if adapts else ():
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.Attribute) and node.attr in ("growth", "grower"):
@@ -153,15 +157,19 @@ RULES = {
         (PLUGIN, API, f"{API}import esper_core.plugins.loader\n"),
         (PLUGIN, API, f"{API}from esper_core import runtime\n"),
         (PLUGIN, API, f"{API}from . import tasks\n"),
-        (PLUGIN, API, f"{API}from esper_core.adapting import grow\n"),
+        (PLUGIN, API, f"{API}from esper_core.adapting import forward_flops\n"),
+        (PLUGIN, API, f"{API}from esper_growing import grow\n"),
         (PLUGIN, API, f"{API}import esper_sink_jsonl.sink\n"),
         (PLUGIN, API, f"{API}from esper_runs.verdict import verdict\n"),
-        ("src/esper_sink_jsonl/plugin.py", API, f"{API}from esper_core.adapting import grow\n", "esper-sink-jsonl"),
+        ("src/esper_sink_jsonl/plugin.py", API, f"{API}import esper_core.adapting\n", "esper-sink-jsonl"),
         ("src/esper_sink_jsonl/plugin.py", API, f"{API}import esper_runs_of_mine\n", "esper-sink-jsonl"),
         ("src/esper_sink_jsonl/plugin.py", API, f"{API}from esper_app.api import execute\n", "esper-sink-jsonl"),
         *((EXPORT, PUBLIC, f"{line}\n{PUBLIC}", "esper-app-export") for line in PRIVATE_OF_APPS),
     ],
-    reached_through: [(TASKS, CORE, f"from esper_core.adapting import grow\ngrow().growth.slot_set\n{CORE}")],
+    reached_through: [
+        (TASKS, CORE, f"from esper_growing import grow\ngrow().growth.slot_set\n{CORE}"),
+        (TASKS, CORE, f"from esper_core.adapting import forward_flops\nforward_flops.grower\n{CORE}"),
+    ],
     heavy_descriptions: [
         (PLUGIN, API, f"{API}import torch.nn\n"),
         (PLUGIN, API, f"{API}from esper_core import nn\n"),

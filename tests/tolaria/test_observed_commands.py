@@ -7,9 +7,9 @@ import pytest
 from esper_core.leyline.actions import WAIT, Action, Op
 from esper_core.leyline.observation import LearningCurves
 from esper_core.leyline.stages import Blend, Stage
-from esper_core.tamiyo.schema import ObservationSchema
 from esper_core.tamiyo.sense import observe
 from esper_core.tolaria.host import GrowingHost
+from esper_learning.schema import ObservationSchema
 
 GERMINATE = Action(op=Op.GERMINATE, slot="block0", blueprint="tanh", blend=Blend.LINEAR)
 

@@ -10,15 +10,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from esper_adapter_lightning.refusing import refuse, refuse_optimizers
-from esper_core.adapting import (
-    DeferredWeights,
-    EpochOutcome,
-    GrowthHandle,
-    TrainingMeter,
-    UserCriterion,
-    grow,
-)
+from esper_core.adapting import DeferredWeights, TrainingMeter
 from esper_core.api import EsperError, SiteRequest, to_json
+from esper_growing import EpochOutcome, GrowthHandle, UserCriterion, grow
 
 
 class Growing:

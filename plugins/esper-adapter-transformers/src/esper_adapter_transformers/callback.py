@@ -15,8 +15,9 @@ from transformers.trainer_callback import ExportableState
 
 from esper_adapter_transformers.losses import Loss, SampleLoss
 from esper_adapter_transformers.refusing import refuse
-from esper_core.adapting import DeferredWeights, EpochOutcome, GrowthHandle, TrainingMeter, grow
+from esper_core.adapting import DeferredWeights, TrainingMeter
 from esper_core.api import EsperError, SiteRequest, to_json
+from esper_growing import EpochOutcome, GrowthHandle, grow
 
 
 class EsperCallback(TrainerCallback, ExportableState):

@@ -9,8 +9,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from esper_core.adapting import UserCriterion
 from esper_core.api import EsperError
+from esper_growing import UserCriterion
 
 #: ``loss(logits, labels)``: a mean over the batch, or one loss per sample; an accuracy gives one number per sample.
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import SWALR
 
 from esper_core.kasmina.groups import add_seed_group, host_groups, remove_seed_group, seed_group, seed_ids, set_seed_lr
-from esper_core.kasmina.schedulers import KINDS, HostView, follow, peak_lr
 from esper_core.kasmina.schedules import restarted_cosine
 from esper_core.leyline.errors import EsperError
+from esper_growing.following.schedulers import KINDS, HostView, follow, peak_lr
 
 STEPS = 24
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from esper_core.kasmina.undisturbed import undisturbed
+from esper_core.tolaria.data import Inputs
 
 #: Differences of so many units in the last place, of the largest number, are none.
 _ROUNDING = 64
@@ -69,6 +70,13 @@ class TracedBatch:
     def _tensors(self) -> Iterator[Tensor]:
         leaves = tree_leaves((self.args, dict(self.kwargs)))
         return (leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
+
+
+def traced(inputs: Inputs) -> TracedBatch:
+    """Return a batch as what a network is called with."""
+    if isinstance(inputs, Mapping):
+        return TracedBatch((), inputs)
+    return TracedBatch(inputs if isinstance(inputs, tuple) else (inputs,))
 
 
 @define

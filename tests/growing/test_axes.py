@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from esper_core.kasmina.axes import TracedBatch
-from esper_core.kasmina.sites import confirm
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.sites import SiteRequest
+from esper_growing.sites.axes import TracedBatch
+from esper_growing.sites.confirming import confirm
 
 
 class Body(nn.Module):

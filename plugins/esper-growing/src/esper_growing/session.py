@@ -8,11 +8,8 @@ from attrs import frozen
 from torch import nn
 
 from esper_core.assembling.components import Components
-from esper_core.growing.run_record import RunRecord
-from esper_core.growing.settings import GrowSettings
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.root_module import refuse_several_processes
-from esper_core.kasmina.sites import Confirmation
 from esper_core.leyline.actions import Transition, Verdict
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import Evidence
@@ -29,7 +26,10 @@ from esper_core.simic.services import RunContext
 from esper_core.tolaria.executors import OneHost
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
-from esper_core.tolaria.user_host import UserHost
+from esper_growing.measuring.user_host import UserHost
+from esper_growing.run_record import RunRecord
+from esper_growing.settings import GrowSettings
+from esper_growing.sites.confirming import Confirmation
 
 #: What a saved state holds of the optimizer's steps.
 STEPS = ("steps", "steps_per_epoch")

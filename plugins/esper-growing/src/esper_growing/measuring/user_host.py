@@ -9,11 +9,11 @@ from esper_core.leyline.evidence import UNKNOWN_COMPUTE, EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 from esper_core.tolaria.evidence import CollectedEvidence
 from esper_core.tolaria.grower import Grower
-from esper_core.tolaria.measured_data import MeasuredData
 from esper_core.tolaria.measuring import measure
-from esper_core.tolaria.sample_accuracy import Metric
-from esper_core.tolaria.sample_loss import Loss
-from esper_core.tolaria.user_data import Batches
+from esper_growing.measuring.measured_data import MeasuredData
+from esper_growing.measuring.sample_accuracy import Metric
+from esper_growing.measuring.sample_loss import Loss
+from esper_growing.measuring.user_data import Batches
 
 #: Metrics of a split that nothing was measured on.
 UNMEASURED = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)

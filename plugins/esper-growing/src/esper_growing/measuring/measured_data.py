@@ -7,9 +7,9 @@ from esper_core.kasmina.undisturbed import undisturbed
 from esper_core.leyline.errors import EsperError
 from esper_core.tolaria.data import Inputs, Samples, call, each, part, rows
 from esper_core.tolaria.grower import Grower
-from esper_core.tolaria.sample_accuracy import Metric
-from esper_core.tolaria.sample_loss import Loss
-from esper_core.tolaria.user_data import Batches, UserCriterion, as_samples, read_batches
+from esper_growing.measuring.sample_accuracy import Metric
+from esper_growing.measuring.sample_loss import Loss
+from esper_growing.measuring.user_data import Batches, UserCriterion, as_samples, read_batches
 
 #: The number of samples of the first batch on which loss and metric are examined.
 _LOOKED_AT = 64

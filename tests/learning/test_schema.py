@@ -15,8 +15,8 @@ from esper_core.leyline.layouts import Layout
 from esper_core.leyline.observation import HostSignals, LearningCurves, Observation, SlotSignals, SlotState
 from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, GateLevel, Stage
-from esper_core.tamiyo import schema
-from esper_core.tamiyo.schema import Feature, ObservationSchema, differences
+from esper_learning import schema
+from esper_learning.schema import Feature, ObservationSchema, differences
 
 NAMES = ("conv-light", "depthwise", "lora")
 SCHEMA = ObservationSchema(NAMES)

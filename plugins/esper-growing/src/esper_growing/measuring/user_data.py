@@ -10,8 +10,8 @@ from torch import Tensor
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Split
 from esper_core.tolaria.data import Inputs, Samples, each, tensors
-from esper_core.tolaria.sample_accuracy import Metric, SampleAccuracy, check_metric, find_accuracy
-from esper_core.tolaria.sample_loss import Loss, SampleLoss, countable, find_sample_loss, per_sample, with_ignored
+from esper_growing.measuring.sample_accuracy import Metric, SampleAccuracy, check_metric, find_accuracy
+from esper_growing.measuring.sample_loss import Loss, SampleLoss, countable, find_sample_loss, per_sample, with_ignored
 
 #: What torch's losses leave out unless they are told another number.
 _IGNORED = -100

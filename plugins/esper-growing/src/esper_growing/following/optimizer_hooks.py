@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from attrs import define, field
 
-from esper_core.growing.clip_watch import ClipWatch
 from esper_core.kasmina.groups import host_groups, seed_ids, set_seed_lr
 from esper_core.kasmina.schedules import restarted_cosine
 from esper_core.leyline.stages import Stage
 from esper_core.tolaria.config import SeedSchedule
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.training import GRADIENT_STRIDE, GradientWatch
+from esper_growing.following.clip_watch import ClipWatch
 
 
 @define(kw_only=True)

@@ -7,18 +7,8 @@ from typing import Any, Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from esper_core.growing.clip_watch import ClipWatch
-from esper_core.growing.notices import Notices, described
-from esper_core.growing.numbers import number, share
-from esper_core.growing.optimizer_hooks import OptimizerHooks
-from esper_core.growing.run_record import RunRecord
-from esper_core.growing.session import EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
-from esper_core.kasmina.axes import TracedBatch
-from esper_core.kasmina.first_batch import FirstBatch
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.schedulers import follow_attached
-from esper_core.kasmina.sites import Confirmation, confirm
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.observation import SlotState
@@ -27,10 +17,20 @@ from esper_core.leyline.records import with_numbers
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
-from esper_core.tolaria.sample_accuracy import Metric
-from esper_core.tolaria.sample_loss import Loss
-from esper_core.tolaria.user_data import Batches
-from esper_core.tolaria.user_host import UserHost
+from esper_growing.following.clip_watch import ClipWatch
+from esper_growing.following.first_batch import FirstBatch
+from esper_growing.following.optimizer_hooks import OptimizerHooks
+from esper_growing.following.schedulers import follow_attached
+from esper_growing.measuring.numbers import number, share
+from esper_growing.measuring.sample_accuracy import Metric
+from esper_growing.measuring.sample_loss import Loss
+from esper_growing.measuring.user_data import Batches
+from esper_growing.measuring.user_host import UserHost
+from esper_growing.notices import Notices, described
+from esper_growing.run_record import RunRecord
+from esper_growing.session import EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
+from esper_growing.sites.axes import TracedBatch
+from esper_growing.sites.confirming import Confirmation, confirm
 
 #: The network's name in events.
 _HOST = "model"

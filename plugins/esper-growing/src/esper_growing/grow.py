@@ -10,15 +10,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from esper_core.assembling.components import build_components
 from esper_core.assembling.options import Options
-from esper_core.growing.handle import GrowthHandle
-from esper_core.growing.run_record import RunRecord
-from esper_core.growing.session import GrowPlan
-from esper_core.growing.settings import GrowSettings, check_numbers, check_settings
 from esper_core.kasmina.groups import unwrapped
 from esper_core.kasmina.root_module import prepare_root
-from esper_core.kasmina.schedulers import follow, follow_attached, peak_lr
-from esper_core.kasmina.site_requests import site_requests
-from esper_core.kasmina.sites import confirm
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Evaluator, Sink
 from esper_core.leyline.records import plain
@@ -26,7 +19,14 @@ from esper_core.leyline.sites import SiteRequest
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.tamiyo.policy import Policy
-from esper_core.tolaria.data import traced
+from esper_growing.following.schedulers import follow, follow_attached, peak_lr
+from esper_growing.handle import GrowthHandle
+from esper_growing.run_record import RunRecord
+from esper_growing.session import GrowPlan
+from esper_growing.settings import GrowSettings, check_numbers, check_settings
+from esper_growing.sites.axes import traced
+from esper_growing.sites.confirming import confirm
+from esper_growing.sites.requests import site_requests
 
 
 def grow(

@@ -8,7 +8,7 @@ from attrs import define, field
 from esper_core.leyline.actions import Action, GovernorMode, Op
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.reports import HostReport
-from esper_core.tolaria.user_host import UserHost
+from esper_growing.measuring.user_host import UserHost
 
 
 @define

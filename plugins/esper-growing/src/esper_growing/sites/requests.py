@@ -1,13 +1,13 @@
 """From what a user calls sites to requests that can be confirmed."""
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from attrs import evolve
 from torch import nn
 
-from esper_core.kasmina.sites import find_sites
-from esper_core.leyline.errors import EsperError
+from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.sites import SiteRequest
 from esper_core.plugins.plugin_set import PluginSet
 
@@ -42,3 +42,32 @@ def site_requests(
         for match in find_sites(root, [request.path]):
             found.setdefault(match.path, evolve(request, path=match.path))
     return tuple(found.values())
+
+
+def find_sites(model: nn.Module, patterns: Iterable[str]) -> tuple[SiteRequest, ...]:
+    """Return a request for every submodule whose name matches one of the glob patterns.
+
+    ``layer*`` matches ``layer1`` but not ``layer1.0``: a ``*`` stops at a dot.
+
+    Raises:
+        EsperError: E401 if a pattern matches nothing.
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    found: list[str] = []
+    for pattern in patterns:
+        matching = [name for name in names if _matches(name, pattern)]
+        if not matching:
+            raise EsperError(
+                "E401",
+                f'no submodule is named "{pattern}"',
+                where=type(model).__name__,
+                why=did_you_mean(pattern, names[:50]),
+                fix="give names or glob patterns from model.named_modules()",
+            )
+        found += [name for name in matching if name not in found]
+    return tuple(SiteRequest(path=name) for name in found)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, patterns = name.split("."), pattern.split(".")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))

@@ -1,1 +1,0 @@
-"""Growing a network of the user's own, in the user's own training loop."""

@@ -1,0 +1,1 @@
+"""Following the user's loop: first batch, optimizer, scheduler, clipping."""

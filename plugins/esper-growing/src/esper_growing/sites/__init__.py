@@ -1,0 +1,1 @@
+"""Knowing what a site is: which submodules are meant, and what their axes are, found out by running a batch."""
