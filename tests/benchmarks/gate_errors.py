@@ -112,7 +112,7 @@ def rate(level: GateLevel, gate: Gate, episodes: Episodes, error: float, contrib
         keeper = GateTracker({level: gate})
         for seed in evidence(episodes, row, error, contribution, STAGES[level]):
             result = keeper.judge(seed)
-            standing = keeper.standing("a", STAGES[level])
+            standing = keeper.streak("a", STAGES[level])
             if result is not None and result.harmful:
                 harmful += 1
                 break

@@ -1,12 +1,13 @@
 """Load plugins one by one, nothing of Esper around each but the core, and resolve all that it names.
 
-    python -S alone.py FOLDER...
+    python -S alone.py FOLDER[:FOLDER...]...
 
-Every folder holds one installed distribution; the core and the libraries are on PYTHONPATH. Prints a JSON object: for
-each folder, the plugins seen from it.
+Every folder holds one installed distribution; behind it stand those of Esper that it declares. The core and the
+libraries are on PYTHONPATH. Prints a JSON object: for each first folder, the plugins seen from it.
 """
 
 import json
+import os
 import sys
 from importlib import invalidate_caches
 from typing import Any
@@ -19,14 +20,15 @@ from esper_core.plugins.records import PluginRecord
 from esper_core.plugins.resolve import build_config, resolve
 
 
-def plugins_seen_from(folder: str) -> list[dict[str, Any]]:
-    """Return every plugin that is visible with this folder on the path, and forget what was imported from it."""
-    sys.path.insert(0, folder)
+def plugins_seen_from(folders: list[str]) -> list[dict[str, Any]]:
+    """Return every plugin that is visible with these folders on the path, and forget what was imported from them."""
+    before = sys.path
+    sys.path = [*folders, *before]
     invalidate_caches()
     try:
         return [seen(record) for record in load_plugins(tolerant=True).records]
     finally:
-        sys.path.remove(folder)
+        sys.path = before
         for name in [name for name in sys.modules if name.startswith("esper_") and not name.startswith("esper_core")]:
             del sys.modules[name]
 
@@ -51,4 +53,5 @@ def seen(record: PluginRecord) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({folder: plugins_seen_from(folder) for folder in sys.argv[1:]}))
+    places = [argument.split(os.pathsep) for argument in sys.argv[1:]]
+    print(json.dumps({folders[0]: plugins_seen_from(folders) for folders in places}))

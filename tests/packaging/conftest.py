@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,9 +162,10 @@ class Solo:
         return self.folder / "libraries"
 
     def seen_from(self, *folders: Path) -> list[list[dict[str, Any]]]:
-        """The plugins seen from each folder, when only it, the core and the libraries are on the path."""
+        """The plugins seen from each folder, when only it, what it declares, the core and the libraries are there."""
         path = os.pathsep.join(map(str, [self.folder / "esper-core", self.libraries]))
-        script = (sys.executable, "-S", Path(__file__).with_name("alone.py"), *folders)
+        places = [os.pathsep.join(map(str, [folder, *ours(folder, self.folder)])) for folder in folders]
+        script = (sys.executable, "-S", Path(__file__).with_name("alone.py"), *places)
         seen = json.loads(call(*script, cwd=self.folder, environ={"PYTHONPATH": path}))
         return [seen[str(folder)] for folder in folders]
 
@@ -181,7 +183,7 @@ def solo(clean: Clean, tmp_path_factory: pytest.TempPathFactory) -> Solo:
 
 @pytest.fixture(scope="session")
 def alone(solo: Solo) -> dict[str, list[dict[str, Any]]]:
-    """What is seen of the plugins, by distribution, when only that distribution and the core are there."""
+    """What is seen of the plugins, by distribution, when only it, what it declares and the core are there."""
     folders = [folder for folder in solo.folder.glob("esper-*") if folder.name != "esper-core"]
     return dict(zip([folder.name for folder in folders], solo.seen_from(*folders), strict=True))
 
@@ -206,6 +208,7 @@ class Bare:
     def check(self, plugin: Path, *options: str | Path) -> list[dict[str, Any]]:
         """Run the conformance suite on the plugin installed in a folder, and return the results."""
         checkers = [self.distributions / name for name in CHECKERS]
+        checkers += [folder for folder in ours(plugin, self.distributions) if folder not in checkers]
         path = [plugin, *checkers, self._libraries(plugin, *checkers)]
         environ = ENVIRON | {
             "PYTHONPATH": os.pathsep.join(map(str, path)),
@@ -233,6 +236,18 @@ def requirements_in(folder: Path) -> list[str]:
     """The requirements of the one distribution that is installed in a folder."""
     (it,) = distributions_in(path=[str(folder)])
     return it.requires or []
+
+
+def ours(folder: Path, distributions: Path) -> list[Path]:
+    """The folders of the distributions of ours that one declares, and of those that these declare; not the core's."""
+    found: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        names = {requirement.name for requirement in map(Requirement, requirements_in(waiting.pop()))}
+        new = {distributions / name for name in names if name.startswith("esper-") and name != "esper-core"}
+        waiting += new - set(found)
+        found += sorted(new - set(found))
+    return found
 
 
 @pytest.fixture(scope="session")
