@@ -64,7 +64,7 @@ def real_positions(mask: Tensor, batch: int, length: int) -> Tensor:
         ValueError: if the mask has another shape.
     """
     if mask.ndim not in (2, 3, 4) or mask.shape[0] not in (1, batch) or mask.shape[-1] != length:
-        raise ValueError(f"a mask of shape {tuple(mask.shape)} says nothing of {batch} samples of {length} positions")
+        raise ValueError(f"a mask of shape {tuple(mask.shape)} does not fit {batch} samples of {length} positions")
     seen = _seen(mask)
     while seen.ndim > 2:
         seen = seen.any(dim=1)

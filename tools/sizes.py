@@ -71,7 +71,7 @@ def code_lines(source: str) -> int:
     """Count the lines of code of a module.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: it is not Python.
     """
     skipped = {line for node in _no_code(ast.parse(source)) for line in _extent(node)}
     text = list(io.StringIO(source))

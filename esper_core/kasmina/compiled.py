@@ -44,7 +44,7 @@ def mark_hooked(module: nn.Module) -> None:
         raise EsperError(
             "E401",
             f"{own.__name__} cannot carry a slot",
-            why=f"compiled code is told of a hook by a subclass, which could not be made: {error}",
+            why=f"a subclass tells compiled code that there is a hook, and it could not be made: {error}",
             fix="hold the module in a plain nn.Module, and name that",
         ) from error
 

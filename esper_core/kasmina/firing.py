@@ -127,7 +127,7 @@ def _mask_reader(request: SiteRequest, firing: Firing) -> Callable[[Any, Any, An
             try:
                 given_mask(request.mask, mask_position(module, request.mask), args, kwargs, firing.tensor)
             except ValueError as error:
-                firing.mask_problem = f"its argument {request.mask!r} is no padding mask: {error}"
+                firing.mask_problem = f"its argument {request.mask!r} is not a padding mask: {error}"
 
     return read
 

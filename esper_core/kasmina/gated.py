@@ -11,7 +11,7 @@ from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend
 
 #: What a score of zero gives: sigmoid(2) = 0.88. Near 1, since the plain blend is what is known to work, and not so
-#: near that a share could not move. It is no parameter: weight decay pulls the share back to it, not to one half.
+#: near that a share could not move. It is not a parameter: weight decay pulls the share back to it, not to one half.
 _SCORE_AT_BIRTH = 2.0
 _EPSILON = 1e-6
 

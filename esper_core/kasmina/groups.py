@@ -230,7 +230,7 @@ def _refuse(optimizer: Optimizer, seed_id: str, options: dict[str, Any]) -> None
             known = set(optimizer.defaults) - {"lr"}
             raise _misfit(
                 optimizer,
-                f'"{name}" is no option of the optimizer',
+                f'"{name}" is not an option of the optimizer',
                 why=f"{type(optimizer).__name__} would ignore it",
                 fix=did_you_mean(name, known),
             )

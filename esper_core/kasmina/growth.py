@@ -224,7 +224,7 @@ class Growth:
             finite=not probe_error,
         )
         if not (known.ready or source_error or probe_error):
-            return self._wait(slot, seed, epoch, self.config.training_timeout_epochs, "its module never came")
+            return self._wait(slot, seed, epoch, self.config.training_timeout_epochs, "its module was never built")
         g0 = self.gate_tracker.ask(GateLevel.G0, known)
         # A gate set may be lenient; what is not there cannot be let through.
         missing = source_error or probe_error or ""
@@ -261,7 +261,7 @@ class Growth:
         if streak is not None and streak.passed and seed.stage is Stage.BLENDING:
             passed = streak.result
             return [seed.move(Stage.PROBATIONARY, epoch, Cause.GATE, reason=passed.reason, gates=(passed,))]
-        why = streak.result.reason if streak is not None else "its gate was never asked"
+        why = streak.result.reason if streak is not None else "its gate was never evaluated"
         return self._wait(slot, seed, epoch, patience(seed, self.config), why)
 
     def _begin_blending(self, slot: str, seed: Seed, epoch: int, gates: tuple[GateResult, ...]) -> Transition:

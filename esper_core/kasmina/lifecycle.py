@@ -120,7 +120,7 @@ class Seed:
             possible = [b.name for a, b in TRANSITIONS if a is self._stage]
             raise EsperError(
                 "E403",
-                f"{change} is no transition",
+                f"{change} is not a transition",
                 where=f'slot "{self.slot}"',
                 why=f"from {self._stage.name} a seed can go to: {', '.join(possible) or 'nowhere'}",
             )
@@ -130,5 +130,5 @@ class Seed:
                 "E403",
                 f"{change} needs gate {', '.join(missing)} to pass",
                 where=f'slot "{self.slot}"',
-                why="; ".join(r.reason for r in gates if not r.passed) or "the gate was not asked",
+                why="; ".join(r.reason for r in gates if not r.passed) or "the gate was not evaluated",
             )

@@ -32,7 +32,7 @@ def takes_argument(module: nn.Module, mask: int | str) -> bool:
 def given_mask(
     mask: int | str, position: int | None, args: tuple[Any, ...], kwargs: Mapping[Any, Any], h: Tensor
 ) -> Tensor | None:
-    """Return which positions of `h`, (B, T, D), are real, (B, T) of bool; None if the call says nothing of padding.
+    """Return which positions of `h`, (B, T, D), are real, (B, T) of bool; None if the call has no padding mask.
 
     Args:
         mask: name or position of the argument.
@@ -41,7 +41,7 @@ def given_mask(
         h: the activation.
 
     Raises:
-        ValueError: if the argument is no mask for this activation.
+        ValueError: if the argument is not a mask for this activation.
     """
     if mask in kwargs:
         given = kwargs[mask]

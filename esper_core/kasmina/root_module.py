@@ -57,7 +57,7 @@ def refuse_several_processes(name: str) -> None:
         raise EsperError(
             "E402",
             f"{name} cannot be grown in {processes} processes",
-            why="each would grow seeds of its own, whose gradients nobody reduces: the networks would drift apart",
+            why="each would grow its own seeds, whose gradients would not be reduced: the networks would drift apart",
             fix="train in one process",
         )
 

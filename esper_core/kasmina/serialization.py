@@ -15,7 +15,7 @@ from esper_core.leyline.structure import structure
 
 
 def growth_record(growth: Growth) -> dict[str, Any]:
-    """Return everything about a growth that is no tensor, as primitives, lists and dicts."""
+    """Return everything about a growth that is not a tensor, as primitives, lists and dicts."""
     slots = growth.slot_set.slots
     return {
         "seeds": {slot: plain(seed) for slot, seed in growth.seeds.items()},

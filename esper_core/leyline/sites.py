@@ -16,7 +16,7 @@ class SiteRequest:
     Attributes:
         path: name of the submodule, as in ``named_modules()``.
         id: short name of the site; default is the path. A state-dict key is built from it: no dots.
-        output: tuple index or mapping key, if the submodule's output is no plain tensor.
+        output: tuple index or mapping key, if the submodule's output is not a plain tensor.
         layout: axes of the activation; default is found out.
         causal: position t may see positions up to t only; default is found out, and causal where that is not possible.
         mask: name, or position, of the argument in which the submodule is told which positions are padding; None: it

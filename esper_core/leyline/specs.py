@@ -46,7 +46,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def check_name(_: Any, attribute: "_Attribute[str]", value: str) -> None:
-    """Refuse what is no name of a component (ValueError)."""
+    """Refuse what is not a name of a component (ValueError)."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError(f"{attribute.name} {value!r} must be lower-case words joined by '-', such as 'conv-light'")
 
@@ -167,7 +167,7 @@ class RewardTermSpec(ComponentSpec):
 class PolicySpec(ComponentSpec):
     """A policy. ``factory(config, catalogue: Catalogue) -> Actor``."""
 
-    # What adds no field is no attrs class of its own: making one takes a hundred times as long, at every start.
+    # What adds no field is not an attrs class of its own: making one takes a hundred times as long, at every start.
     __slots__ = ()
     kind = "policy"
 

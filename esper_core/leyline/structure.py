@@ -17,7 +17,7 @@ from esper_core.leyline.errors import EsperError, did_you_mean
 
 T = TypeVar("T")
 
-#: TOML has no null: the first word stands for None wherever a field may be None, the second one too if it is no text.
+#: TOML has no null: the first word stands for None wherever a field may be None, the second one too if it is not text.
 NONE_WORDS = ("none", "auto")
 
 
@@ -47,7 +47,7 @@ def structure(cls: type[T], data: Any, *, path: str = "", source: str | Source |
 
 @cache
 def converter() -> Converter:
-    """Return the strict converter: a number is no text, 1.5 is no integer, 1 is no boolean, text is no list."""
+    """Return the strict converter: no number becomes text, no 1.5 an integer, no 1 a boolean, no text a list."""
     strict = Converter(forbid_extra_keys=True, detailed_validation=True)
     configure_union_passthrough(str | bool | int | float | None, strict)
     for scalar, accepted, title in _SCALARS:

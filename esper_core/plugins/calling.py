@@ -61,7 +61,7 @@ class Implementation(NamedTuple):
             f'"{self.hook}" of {self.origin.title} failed',
             where=place(error, self.origin.module),
             why=summary(error),
-            fix=f"tell its author, or run without it: --no-plugin {self.origin.plugin}",
+            fix=f"report it to its author, or run without it: --no-plugin {self.origin.plugin}",
         )
 
 

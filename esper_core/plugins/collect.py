@@ -44,7 +44,7 @@ def _not_descriptors(kind: PluginKind, origin: Origin, why: str) -> EsperError:
     expected = kind.spec.__name__
     return EsperError(
         "E142",
-        f'"{kind.hook}" of {origin.title} returned something else than {expected} descriptors',
+        f'"{kind.hook}" of {origin.title} returned something other than {expected} descriptors',
         where=origin.file,
         why=why,
         fix=f"yield {expected}(...), one for each component",

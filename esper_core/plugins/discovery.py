@@ -78,7 +78,7 @@ def from_file(path: "Path") -> Candidate:
     Its module is named after the file as well, so that ``factory="file:attribute"`` works.
 
     Raises:
-        EsperError: E106 if there is no such file, or its name is no module name or that of another module.
+        EsperError: E106 if there is no such file, or its name is not a module name or that of another module.
     """
     path = path.absolute()
     if not path.is_file():
@@ -86,7 +86,7 @@ def from_file(path: "Path") -> Candidate:
     module = path.stem
     if not module.isidentifier():
         fix = "rename it: letters, digits and underscores only"
-        raise EsperError("E106", f'"{path.name}" cannot be imported: "{module}" is no module name', fix=fix)
+        raise EsperError("E106", f'"{path.name}" cannot be imported: "{module}" is not a module name', fix=fix)
     taken = sys.modules.get(module)
     if taken is not None and getattr(taken, "__file__", None) != str(path):
         fix = "rename the file"

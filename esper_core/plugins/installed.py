@@ -119,7 +119,7 @@ class Distribution:
             elif section == group and line and not line.startswith("#"):
                 name, equals, value = (part.strip() for part in line.partition("="))
                 if not equals:
-                    raise self._damage("entry_points.txt", f'"{line}" is no entry point')
+                    raise self._damage("entry_points.txt", f'"{line}" is not an entry point')
                 yield EntryPoint(name, value, self)
 
     @cached_property
@@ -225,7 +225,7 @@ def scan(path: Sequence[str] | None = None) -> Installed:
     for finder in sys.meta_path:
         if finder is PathFinder:
             for entry in sys.path:
-                if isinstance(entry, str):  # what is no text is not imported from either
+                if isinstance(entry, str):  # what is not text is not imported from either
                     found += _on_path(entry)
         elif find := getattr(finder, "find_distributions", None):
             # Imported here: there is hardly ever another finder of distributions.

@@ -22,8 +22,8 @@ def kind_in(module: ModuleType, origin: Origin, known: Iterable[PluginKind]) -> 
         known: the kinds that are there already.
 
     Raises:
-        EsperError: E103 if the module has nothing of the name, E143 if it is no kind, its hook is not specified, or it
-            takes the name, the hook or the section of another one.
+        EsperError: E103 if the module has nothing of the name, E143 if it is not a kind, its hook is not specified,
+            or it takes the name, the hook or the section of another one.
     """
     attribute = origin.entry_point.partition(":")[2].strip()
     kind = getattr(module, attribute, None)
@@ -31,7 +31,7 @@ def kind_in(module: ModuleType, origin: Origin, known: Iterable[PluginKind]) -> 
         what = f'{origin.title} names "{attribute}", which {origin.module} does not have'
         raise EsperError("E103", what, where=origin.file, fix=f"define it: {attribute} = PluginKind(...)")
     if why := _objection(kind, tuple(known)):
-        raise EsperError("E143", f"{origin.title} adds no kind of components", where=origin.file, why=why)
+        raise EsperError("E143", f"{origin.title} does not add a kind of component", where=origin.file, why=why)
     assert isinstance(kind, PluginKind)
     return kind
 

@@ -65,7 +65,7 @@ def explain_import(error: BaseException, origin: Origin) -> EsperError:
     if isinstance(error, SystemExit):
         what = f"{origin.title} tried to end the program while it was imported"
         why = f"SystemExit: {error.code}" if error.code is not None else "SystemExit"
-        return EsperError("E105", what, where=where, why=why, fix=f"tell its author, or {without}")
+        return EsperError("E105", what, where=where, why=why, fix=f"report it to its author, or {without}")
     if isinstance(error, SyntaxError):
         place_in_text = f"{error.filename}:{error.lineno}"
         what = f"{origin.title} has a syntax error"

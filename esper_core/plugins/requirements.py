@@ -107,7 +107,7 @@ def _is_extra(marker: str) -> bool:
 
 
 def _release(text: str) -> Release | None:
-    """Numbers without trailing zeros: 1.0 and 1.0.0 are one release. None for what is no final release."""
+    """Numbers without trailing zeros: 1.0 and 1.0.0 are one release. None for what is not a final release."""
     parts = text.split(".")
     if not text.isascii() or not all(part.isdigit() for part in parts):
         return None

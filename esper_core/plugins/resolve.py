@@ -44,13 +44,13 @@ def config_class(registered: Registered) -> type | None:
     """Return the attrs class of a component's options, None if it has none.
 
     Raises:
-        EsperError: E160 if it cannot be imported or is no attrs class.
+        EsperError: E160 if it cannot be imported or is not an attrs class.
     """
     if registered.spec.config is None:
         return None
     cls = _load(registered.spec.config, registered, "options class")
     if not (isinstance(cls, type) and attrs.has(cls)):
-        what = f"the options class of {registered.title} is no attrs class"
+        what = f"the options class of {registered.title} is not an attrs class"
         raise EsperError("E160", what, why=f"{registered.spec.config} is {cls!r}", fix="decorate it with attrs.frozen")
     return cls
 
@@ -111,7 +111,7 @@ def _load(reference: Any, registered: Registered, role: str) -> Any:
 
 def _import_failure(error: BaseException, reference: str, registered: Registered, role: str) -> EsperError:
     module = reference.partition(":")[0]
-    fix = f"tell the author of {registered.origin.provider}"
+    fix = f"report it to the author of {registered.origin.provider}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         own = is_own_module(error.name, module)
         fix = f"reinstall {registered.origin.provider}" if own else f"pip install {error.name.partition('.')[0]}"

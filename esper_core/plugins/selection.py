@@ -27,7 +27,7 @@ class Block(NamedTuple):
     Attributes:
         name: entry point, distribution, or ``distribution:plugin``.
         unless: names in a stronger source; a plugin that answers to one of them is not blocked.
-        may_be_absent: an unknown name is no error (the environment holds for many installations).
+        may_be_absent: an unknown name is not an error (the environment holds for many installations).
     """
 
     name: str

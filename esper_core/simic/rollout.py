@@ -142,7 +142,7 @@ class Rollout:
         for index, report in enumerate(reports):
             self._recorders[index].trained(self.reports[index].epoch, report)
             if report.evidence is not None:
-                # After the planned epochs nothing is decided any more, and so there is nothing to reward.
+                # After the planned epochs nothing more is decided, and so there is nothing to reward.
                 if self.decided:
                     self._complete(index, report, report.evidence, twin)
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)

@@ -92,7 +92,7 @@ def _tensors(texts: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
     for name, text in texts.items():
         kind = getattr(torch, text["dtype"], None)
         if not isinstance(kind, torch.dtype):
-            raise EsperError("E502", f'the saved tensor "{name}" is of no type that there is: {text["dtype"]!r:.40}')
+            raise EsperError("E502", f'the saved tensor "{name}" has a type that does not exist: {text["dtype"]!r:.40}')
         data = bytearray(b64decode(text["data"]))
         flat = torch.frombuffer(data, dtype=torch.uint8) if data else torch.zeros(0, dtype=torch.uint8)
         tensors[name] = flat.view(kind).reshape(text["shape"])

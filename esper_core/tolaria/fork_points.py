@@ -131,7 +131,7 @@ def _agrees(forward: ForkingForward, slots: Mapping[str, Slot], name: str, input
             forked = forward(inputs, ForkTree(branches))
             separate = [forward(inputs, ForkTree([branch]))[0] for branch in branches]
             return all(_close(a, b) for a, b in zip(tree_leaves(forked), tree_leaves(separate), strict=True))
-        except Exception:  # whatever a host raises when its batch grows under it: this is no place to fork
+        except Exception:  # whatever a host raises when its batch grows under it: this is not a place to fork
             return False
 
 

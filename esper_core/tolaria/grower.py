@@ -188,7 +188,7 @@ class Grower:
         )
 
     def record(self) -> dict[str, Any]:
-        """Return everything about it that is no tensor, as plain data."""
+        """Return everything about it that is not a tensor, as plain data."""
         return {
             "epoch": self.epoch,
             "growth": growth_record(self.growth),

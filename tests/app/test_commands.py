@@ -78,8 +78,8 @@ class TestListing:
         [
             ("{}.nowhere:greet", COMMAND, 'there is no module "esper_app_greet.nowhere"'),
             ("no_such_package.x:greet", COMMAND, 'there is no module "no_such_package"'),
-            ("{}.command", COMMAND, '"esper_app_greet.command" is no object in a module'),
-            ("{}.command:no-name", COMMAND, "is no object in a module"),
+            ("{}.command", COMMAND, '"esper_app_greet.command" is not an object in a module'),
+            ("{}.command:no-name", COMMAND, "is not an object in a module"),
             ("{}.command:missing", COMMAND, 'esper_app_greet.command has no "missing"'),
             ("{}.command:other", COMMAND + "def (:\n", "esper_app_greet.command has a syntax error in line"),
         ],
@@ -122,7 +122,7 @@ class TestCalling:
             (EXPLOSIVE, "because ZeroDivisionError"),
             ("import nobodys_module\ndef greet(): ...\n", "nobodys_module"),
             ("raise SystemExit(0)\ndef greet(): ...\n", "SystemExit"),
-            ("def greet(): ...\n", "is no click command, but function"),
+            ("def greet(): ...\n", "is not a click command, but function"),
             ("x = 1\n", "has no attribute"),
         ],
     )
@@ -219,7 +219,7 @@ class TestJoining:
         offer("esper-app-greet", greet="{}.command:greet", greet__more="{}.command:greet")
         done = esper("greet", "you")
         assert (done.returncode, done.stdout) == (0, "hello you\n")
-        assert done.stderr == 'warning[E191] "greet.more" cannot join "greet", which is no group\n'
+        assert done.stderr == 'warning[E191] "greet.more" cannot join "greet", which is not a group\n'
 
 
 def test_the_groups_of_one_call_do_not_know_those_of_another(install):

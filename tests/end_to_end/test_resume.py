@@ -180,7 +180,7 @@ def test_a_run_with_a_changed_configuration_is_refused(whole, tmp_path):
     (run / "config.toml").write_text(text.replace("seed = 3 ", "seed = 4 "))
     result = invoke("--resume", str(run))
     assert result.exit_code == 2
-    assert 'E515] "seed" is not what the run began with' in result.output
+    assert 'E515] "seed" is not what it was when the run began' in result.output
     assert "it was 3; it is 4" in result.output
 
 

@@ -251,8 +251,8 @@ def test_what_is_exported_knows_the_mask():
     ("mask", "why"),
     [
         (5, "no argument 5"),
-        ("x", "is no padding mask: a mask of shape"),
-        (0, "is no padding mask: a mask of shape"),
+        ("x", "is not a padding mask: a mask of shape"),
+        (0, "is not a padding mask: a mask of shape"),
     ],
 )
 def test_an_argument_that_is_no_mask_is_refused(mask, why):

@@ -11,7 +11,7 @@ from esper_core.leyline.records import to_json
 
 
 def strict(text: str) -> Any:
-    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
 _values = st.recursive(

@@ -153,5 +153,5 @@ def test_an_added_mask_that_hides_nothing_hides_nothing() -> None:
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (3, 4), (6, 3, 3), (3, 1, 1, 4)])
 def test_a_mask_of_another_batch_or_length_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="says nothing of 3 samples of 3 positions"):
+    with pytest.raises(ValueError, match="does not fit 3 samples of 3 positions"):
         real_positions(torch.ones(shape), 3, 3)

@@ -41,8 +41,8 @@ class TestFactories:
                 "pip install nobodys",
             ),
             ("", "esper_p.gone:Foo", "No module named 'esper_p.gone'", "reinstall esper-p"),
-            ("1 / 0\n", "esper_p.module:Foo", "ZeroDivisionError", "tell the author of esper-p"),
-            ("raise SystemExit(1)\n", "esper_p.module:Foo", "SystemExit", "tell the author of esper-p"),
+            ("1 / 0\n", "esper_p.module:Foo", "ZeroDivisionError", "report it to the author of esper-p"),
+            ("raise SystemExit(1)\n", "esper_p.module:Foo", "SystemExit", "report it to the author of esper-p"),
         ],
     )
     def test_a_module_that_cannot_be_imported_is_named(self, install, code, factory, why, fix):

@@ -121,7 +121,7 @@ RIGHT = [subject(Right)]
 MUTANTS = {
     "diagnostic-finds": [
         (subject(FindsMapping), "of images it returned {'slots': 1}"),
-        (subject(FindsTensor), "of images it found something that is no plain data: Tensor"),
+        (subject(FindsTensor), "of images it found something that is not plain data: Tensor"),
         (subject(KnowsImagesOnly), "not enough values to unpack"),
         (subject(RoundsWhatIsFinite), "cannot convert float NaN"),
     ],

@@ -21,7 +21,7 @@ def event(sequence: int = 0, **data: Any) -> Event:
 
 def read(path: Path) -> list[dict[str, Any]]:
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not JSON")
 
     text = path.read_text(encoding="utf-8")
     assert not text or text.endswith("\n")

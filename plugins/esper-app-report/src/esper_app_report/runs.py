@@ -63,11 +63,13 @@ def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
 @click.argument("names", metavar="[RUN]...", nargs=-1)
 @_directory
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="All but the newest N of the directory.")
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Those that began longer ago.")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Those that began longer ago than this."
+)
 @click.option(
     "--outcome", "outcomes", type=click.Choice(_OUTCOMES), multiple=True, help="Those that ended so. Repeatable."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def prune(
@@ -88,7 +90,7 @@ def prune(
     where = directory or ctx.obj
     rule = PruneRule(names=names, keep=keep, older_than_days=older_than, outcomes=outcomes)
     if rule.empty:
-        raise click.UsageError("say which runs are to go: RUN, --keep, --older-than or --outcome")
+        raise click.UsageError("say which runs to remove: RUN, --keep, --older-than or --outcome")
     found = list_runs(where)
     _check_names(names, found, where)
     plan = prune_plan(found, rule, time())

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int | None, int | None]:
-    """Return the first and the last epoch, counted from 0; None is no bound."""
+    """Return the first and the last epoch, counted from 0; None is not a bound."""
     if value is None:
         return None, None
     matched = re.fullmatch(r"(\d*)(-?)(\d*)", value.strip())

@@ -159,7 +159,7 @@ def training_files(path: Path, plugins: PluginSet, used: Sequence[Registered]) -
 def list_plugins(options: PluginOptions | None = None) -> PluginSet:
     """Return the plugins that the environment and these options select, as `esper plugins list` shows them.
 
-    A plugin that cannot be used is no error here: its record says what is wrong with it.
+    A plugin that cannot be used is not an error here: its record says what is wrong with it.
 
     Raises:
         EsperError: E151 if the options contradict each other, E150 for an unknown name, E106 for an unreadable file.

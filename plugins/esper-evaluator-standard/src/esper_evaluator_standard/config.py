@@ -10,7 +10,7 @@ class LossAnomalyConfig:
     Attributes:
         factor: a validation loss this many times above both the best so far and random guessing's is an anomaly.
         floor_share: where random guessing's loss is not known, this share of the first loss stands for it: a small loss
-            that wobbles is no anomaly.
+            that wobbles is not an anomaly.
         patience_epochs: this many anomalous epochs in a row are a divergence, which stops the host.
     """
 

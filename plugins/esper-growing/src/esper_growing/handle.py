@@ -284,7 +284,7 @@ class GrowthHandle:
     def _begin_epoch(self) -> None:
         self._first_batch.stop()
         if self.epoch >= self.epochs:
-            self._notices.once(f"the training was to last {self.epochs} epochs: nothing is decided any more")
+            self._notices.once(f"the training was to last {self.epochs} epochs: nothing more is decided")
         self._open.begin_epoch()
         self._hooks.begin_epoch()
 

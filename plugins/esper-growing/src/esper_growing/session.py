@@ -110,7 +110,7 @@ class GrowSession:
         return self._rollout is not None
 
     def begin_epoch(self) -> None:
-        """Decide and let time pass. After the planned epochs nothing is decided any more."""
+        """Decide and let time pass. After the planned epochs nothing more is decided."""
         if self._rollout is None:
             self._context = context = self._make_context(first_event=0)
             context.run_start(self._record.begin())
@@ -151,7 +151,7 @@ class GrowSession:
         return final
 
     def state(self, *, closed: bool) -> dict[str, Any]:
-        """Return everything that is no tensor, as plain data; `closed`: the sinks are closed already."""
+        """Return everything that is not a tensor, as plain data; `closed`: the sinks are closed already."""
         if self._context is not None and not closed:
             self._context.hub.flush()
         return {

@@ -104,7 +104,7 @@ def differences(saved: Mapping[str, Any], now: ObservationSchema) -> tuple[str, 
     """Say how a saved table (`ObservationSchema.record`) differs from the present one: one line a row; empty if not.
 
     Raises:
-        EsperError: E201, E202 if it is no such table.
+        EsperError: E201, E202 if it is not such a table.
     """
     lines = [] if saved["version"] == VERSION else [f"version {saved['version']} is {VERSION} now"]
     for part, present in (("host", now.host), ("slot", now.slot)):

@@ -31,8 +31,8 @@ class EventLog:
 def read_event_log(path: Path) -> EventLog | None:
     """Read a file of JSON lines; None if there is none.
 
-    A line that is no event is counted and left out. An event whose number was given out before takes back everything
-    from that number on, as a run does that was resumed.
+    A line that is not an event is counted and left out. An event whose number was given out before takes back
+    everything from that number on, as a run does that was resumed.
 
     Raises:
         OSError: if there is a file that cannot be read.

@@ -56,8 +56,8 @@ def run_result(
 def answers_asked(targets: "Tensor") -> dict[str, Any] | None:
     """Return what an accuracy on these targets is a share of: a number of samples, or of positions in sequences.
 
-    None where it is no share of anything that can be counted: targets that are no classes, or sequences with different
-    numbers of positions, of which each counts as much as any other.
+    None where it is not a share of anything that can be counted: targets that are not classes, or sequences with
+    different numbers of positions, of which each counts as much as any other.
 
     Args:
         targets: (N,) class indices, or (N, T) token indices with -100 where nothing is to be predicted.

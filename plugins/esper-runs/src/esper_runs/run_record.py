@@ -82,7 +82,7 @@ class Selection:
     Attributes:
         slot: this slot only.
         seed_id: this seed only.
-        first, last: these epochs only, from 0, both included; None is no bound.
+        first, last: these epochs only, from 0, both included; None is not a bound.
     """
 
     slot: str | None = None

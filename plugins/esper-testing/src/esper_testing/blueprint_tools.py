@@ -110,7 +110,7 @@ def state_round_trip(subject: BlueprintSubject) -> None:
             restored,
             h,
             f"{site.id}: a seed restored from its state dict computes something else",
-            cause="what was learned or drawn at birth is no parameter and no persistent buffer",
+            cause="what was learned or drawn at birth is neither a parameter nor a persistent buffer",
             fix="use nn.Parameter or register_buffer for everything that the options do not determine",
         )
 

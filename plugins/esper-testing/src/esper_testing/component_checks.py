@@ -83,7 +83,7 @@ def _check_round_trip(name: str, cls: type, config: Any) -> None:
     if again != config:
         raise CheckFailure(
             f"{name}: {config} became {again} on the way through plain data",
-            cause="a converter that is no fixed point, or a class that cannot be compared",
+            cause="a converter that is not a fixed point, or a class that cannot be compared",
             fix="decorate it with attrs.frozen, and make converters take what they return",
         )
 

@@ -57,7 +57,7 @@ def finds(subject: DiagnosticSubject) -> None:
             plain(found)
         except TypeError as error:
             raise CheckFailure(
-                f"of {name} it found something that is no plain data: {error}",
+                f"of {name} it found something that is not plain data: {error}",
                 cause="a tensor in the finding",
                 fix="return numbers: tensor.item(), tensor.tolist()",
             ) from error

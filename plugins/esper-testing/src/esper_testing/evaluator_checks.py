@@ -109,7 +109,7 @@ def total(subject: EvaluatorSubject) -> None:
             raise CheckFailure(
                 f"it raised {type(error).__name__}: {error}",
                 cause="arithmetic with a figure that is None or not finite, or the first of no seeds",
-                fix="vote on what was measured; a figure that is missing is no reason to raise",
+                fix="vote on what was measured; a figure that is missing is not a reason to raise",
             ) from error
         if not isinstance(vote, Vote) or not isinstance(vote.mode, GovernorMode) or not isinstance(vote.reason, str):
             raise CheckFailure(

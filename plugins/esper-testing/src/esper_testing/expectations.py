@@ -29,7 +29,7 @@ class Expectations:
         """Read a TOML file: ``check-id = "reason"``, under ``[component-name]`` for one component only.
 
         Raises:
-            EsperError: E203 if it cannot be read, E202 for a reason that is no text or empty.
+            EsperError: E203 if it cannot be read, E202 for a reason that is not text or empty.
         """
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))

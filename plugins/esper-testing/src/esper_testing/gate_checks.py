@@ -33,7 +33,7 @@ BAD: dict[str, Any] = {
     "host_gain": difference(-10.0),
 }
 
-#: The same fields where nothing was measured. Without a twin there is no `host_gain`, which is no fault of the seed.
+#: The same fields where nothing was measured. Without a twin there is no `host_gain`, which is not a fault of the seed.
 MISSING: dict[str, Any] = {
     "probe_error": None,
     "gradient_ratio": None,

@@ -148,7 +148,7 @@ def cases(
         expected: what is expected to fail.
 
     Raises:
-        EsperError: E202 if a name in `select` or `expected` is no check's.
+        EsperError: E202 if a name in `select` or `expected` is not a check's.
     """
     checks = all_checks({kind.name: kind for plugin in plugins for kind in plugin.kinds}.values())
     known = [check.id for check in checks]

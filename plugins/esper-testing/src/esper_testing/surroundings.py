@@ -119,7 +119,7 @@ def watched(allowed: Sequence[str] = ()) -> Iterator[list[str]]:
         yield changed
     finally:
         for name, aspect in ASPECTS.items():
-            # What a library has is None before its import, which itself is no change.
+            # What a library has is None before its import, which itself is not a change.
             if before[name] is not None and aspect.read() != before[name]:
                 aspect.restore(before[name])
                 if name not in allowed:

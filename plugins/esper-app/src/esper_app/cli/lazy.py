@@ -73,7 +73,7 @@ class OfferedCommand(click.Command):
             return command
         if not isinstance(command, click.Group):
             for path in joining.values():
-                text = f'warning[E191] "{".".join(path)}" cannot join "{".".join(self._path)}", which is no group'
+                text = f'warning[E191] "{".".join(path)}" cannot join "{".".join(self._path)}", which is not a group'
                 click.echo(text, err=True)
             return command
         return self._joined(command, joining)
@@ -94,7 +94,7 @@ class OfferedCommand(click.Command):
         except BaseException as error:  # SystemExit at import is a real case
             raise self._import_failure(module, error) from error
         if not isinstance(found, click.Command):
-            raise Broken(f"{module}:{attribute} is no click command, but {type(found).__name__}")
+            raise Broken(f"{module}:{attribute} is not a click command, but {type(found).__name__}")
         return found
 
     def _joined(self, group: click.Group, joining: dict[str, Path]) -> click.Group:
@@ -120,7 +120,7 @@ class OfferedCommand(click.Command):
             what = f'"{called}" is offered by {" and by ".join(titles)}'
             return EsperError("E192", what, fix=f"uninstall one, or switch one off: ESPER_NO_PLUGINS={names[-1]}")
         what = f'"{called}" of {titles[0]} cannot be loaded'
-        return EsperError("E191", what, why=why, fix=f"tell its author, or: pip uninstall {names[0]}", **where)
+        return EsperError("E191", what, why=why, fix=f"report it to its author, or: pip uninstall {names[0]}", **where)
 
     def _import_failure(self, module: str, error: BaseException) -> EsperError:
         from esper_core.plugins.quarantine import place

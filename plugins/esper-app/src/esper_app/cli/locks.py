@@ -46,13 +46,13 @@ def lock(output: Path | None, form: str, plugin_options: PluginOptions) -> None:
     click.echo(f"wrote {output}", err=True)
 
 
-@click.command(short_help="Show in what two plugin sets differ.")
+@click.command(short_help="Show how two plugin sets differ.")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of differences.")
 @plugin_options
 def diff(a: Path, b: Path | None, as_json: bool, plugin_options: PluginOptions) -> None:
-    """Show in what two plugin sets differ; the exit status is 1 if they do.
+    """Show how two plugin sets differ; the exit status is 1 if they do.
 
     A and B are locks, manifests, or directories of runs. Of a run, what took part in it counts. Without B, A is
     compared with what `esper plugins lock` would write now; where A is a run, what else is installed does not count.
@@ -122,7 +122,7 @@ def _write(path: Path, text: str, replace: Callable[[Path], bool]) -> None:
     """Write a file; only an older lock is replaced."""
     if path.exists() and not replace(path):
         fix = "remove it, or write another file"
-        raise EsperError("E173", f'"{path}" exists, and is no lock that could be replaced', fix=fix)
+        raise EsperError("E173", f'"{path}" exists, and is not a lock that could be replaced', fix=fix)
     try:
         write_atomically(path, text.encode())
     except OSError as error:

@@ -13,7 +13,7 @@ from esper_core.leyline.errors import EsperError, ExitCode
 _EPILOG = """\b
 Completion:  eval "$(_ESPER_COMPLETE=bash_source esper)"   (or zsh_source)
 Exit codes:  0 done, 1 failed, 2 usage, 3 another plugin set than locked,
-             4 a plugin cannot be had, 5 data missing, 130 interrupted
+             4 a plugin is not available, 5 data missing, 130 interrupted
 """
 
 _TRACE = "esper_app.cli.trace"

@@ -17,7 +17,7 @@ def split(entry_point: EntryPoint) -> tuple[str, str]:
     """Return the module and the object that an entry point names. Raises `Broken`."""
     module, colon, attribute = entry_point.value.partition("[")[0].strip().partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
-        raise Broken(f'"{entry_point.value}" is no object in a module')
+        raise Broken(f'"{entry_point.value}" is not an object in a module')
     return module, attribute
 
 

@@ -12,7 +12,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """Read a TOML configuration file into nested plain data.
 
     Raises:
-        EsperError: E203 if there is no such file, it cannot be read, or it is no TOML (with line and column).
+        EsperError: E203 if there is no such file, it cannot be read, or it is not TOML (with line and column).
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -23,7 +23,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise EsperError("E203", f'the configuration file "{path}" cannot be read', why=str(error)) from error
     except tomllib.TOMLDecodeError as error:
-        raise EsperError("E203", "the configuration file is no TOML", where=str(path), why=str(error)) from error
+        raise EsperError("E203", "the configuration file is not TOML", where=str(path), why=str(error)) from error
 
 
 def read_run_config_file(directory: RunDirectory) -> dict[str, Any]:

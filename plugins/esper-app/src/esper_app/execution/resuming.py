@@ -70,7 +70,7 @@ def refuse_other_settings(began_with: Mapping[str, Any], now: Mapping[str, Any])
         if key.partition(".")[0] not in _FREE and before.get(key) != after.get(key):
             raise EsperError(
                 "E515",
-                f'"{key}" is not what the run began with',
+                f'"{key}" is not what it was when the run began',
                 where=CONFIG,
                 why=f"it was {json.dumps(before.get(key))}; it is {json.dumps(after.get(key))}",
                 fix="put it back, or begin a new run with this file: esper run --config FILE",
@@ -94,7 +94,7 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """
     _refuse_other_code(_code(before), _code(now))
     if before["data"] != now["data"]:
-        raise EsperError("E502", "the data are not those that the run began with", fix="bring the same data back")
+        raise EsperError("E502", "the data have changed since the run began", fix="bring the same data back")
 
 
 def _refuse_other_code(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> None:
@@ -104,7 +104,7 @@ def _refuse_other_code(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> Non
             current = f"{is_now[name][0]}, {is_now[name][1]}" if name in is_now else "not used any more"
             raise EsperError(
                 "E511",
-                f"{name} is not what the run began with",
+                f"{name} is not what it was when the run began",
                 why=f"it was {version}, {digest}; it is {current}",
                 fix=f"pip install {name}=={version}, or begin a new run",
             )

@@ -142,7 +142,7 @@ def read_lock(path: Path) -> PluginLock:
 
     Raises:
         EsperError: E171 if it cannot be read, is something else, or was changed since it was written; E172 if its
-            format is another one; E505 if a directory is no run's.
+            format is another one; E505 if a directory is not a run's.
     """
     data = _read_object(find_run(path).path / MANIFEST if path.is_dir() or path.name == "last" else path)
     is_lock = data.get("kind") == LOCK
@@ -172,7 +172,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     except ValueError as error:
-        raise _unreadable(path, f"it is no JSON: {error}") from error
+        raise _unreadable(path, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise _unreadable(path, "it is neither a lock nor the manifest of a run")
     return data

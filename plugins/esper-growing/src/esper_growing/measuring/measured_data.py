@@ -59,13 +59,13 @@ class MeasuredData:
                 criterion.confirm(call(model, inputs), targets[:shown].to(device))
         samples = Samples(batches=tuple(_counted(criterion, *pair) for pair in as_samples(pairs, device).batches))
         if not any(len(targets) for _, targets in samples.batches):
-            why, fix = "every target is one that the loss leaves out", "give validation data with targets"
-            raise EsperError("E302", "the validation data cannot be measured on", why=why, fix=fix)
+            why, fix = "the loss ignores every target", "give validation data with targets"
+            raise EsperError("E302", "nothing can be measured on the validation data", why=why, fix=fix)
         given = rows(pairs[0][0])
         if fixed and any(len(targets) % given for _, targets in samples.batches):
             raise EsperError(
                 "E302",
-                "the validation data cannot be measured on",
+                "nothing can be measured on the validation data",
                 why=f"the model takes batches of one size only, and not all of these have {given} samples",
                 fix="let the loader drop the last, smaller batch (drop_last=True)",
             )

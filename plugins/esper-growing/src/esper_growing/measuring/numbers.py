@@ -11,7 +11,7 @@ def number(argument: str, value: Any) -> float | None:
         return None
     try:
         if isinstance(value, str | bytes):
-            raise TypeError("a text is no number")
+            raise TypeError("text is not a number")
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _refused(

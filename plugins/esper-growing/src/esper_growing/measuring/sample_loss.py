@@ -54,7 +54,7 @@ def find_sample_loss(loss: Loss, outputs: Any, targets: Tensor) -> SampleLoss | 
         None if the loss of this batch is not finite: nothing can be held against it.
 
     Raises:
-        EsperError: E202 if the loss of the batch is no mean of what the loss says of single samples.
+        EsperError: E202 if the loss of the batch is not a mean of what the loss says of single samples.
     """
     with torch.no_grad():
         whole = loss(outputs, targets)

@@ -55,7 +55,7 @@ class UserCriterion:
         """Find out what loss and metric are; a batch whose loss is not finite tells nothing.
 
         Raises:
-            EsperError: E202 if the loss of the batch is no mean over its samples, or the metric does not fit.
+            EsperError: E202 if the loss of the batch is not a mean over its samples, or the metric does not fit.
         """
         with torch.no_grad():
             found = find_sample_loss(self.loss, outputs, targets)
@@ -123,7 +123,9 @@ def _pair(batch: Any) -> tuple[Inputs, Tensor]:
 
 
 def _unmeasurable(why: str) -> EsperError:
-    return EsperError("E302", "the validation data cannot be measured on", why=why, fix="give a DataLoader of pairs")
+    return EsperError(
+        "E302", "nothing can be measured on the validation data", why=why, fix="give a DataLoader of pairs"
+    )
 
 
 def _shapes(pair: tuple[Inputs, Tensor]) -> Any:

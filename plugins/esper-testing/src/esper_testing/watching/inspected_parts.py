@@ -155,7 +155,7 @@ class InspectedPolicy(Policy):
             try:
                 to_json({} if state is None else state.record)
             except (TypeError, ValueError) as error:
-                seen = f"has a record in its state that is no plain data: {error}"
+                seen = f"has a record in its state that is not plain data: {error}"
                 fix = "put tensors into PolicyState.tensors, and numbers, text, lists and mappings into its record"
                 inspection.broken(self.title, seen, cause="a tensor", fix=fix)
         return state
