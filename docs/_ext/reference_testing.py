@@ -11,6 +11,7 @@ _LEVELS = {
     CheckLevel.STATIC: "descriptors only",
     CheckLevel.CONTRACT: "a few forward passes",
     CheckLevel.TRAINING: "some optimizer steps",
+    CheckLevel.FULL: "hundreds of calls, and processes of their own",
     CheckLevel.PERF: "idle hardware; on request",
 }
 

@@ -112,6 +112,48 @@ class LabelsItself(Right):
         return Activation(self.label)
 
 
+class ScalesInputs(Right):
+    def examine(self, view: NetworkView) -> Any:
+        if view.inputs.is_floating_point():
+            view.inputs.mul_(0.5)
+        return Activation(0)
+
+
+class TiresAfterMany(Right):
+    def __init__(self, config: None) -> None:
+        self.times = 0
+
+    def examine(self, view: NetworkView) -> Any:
+        self.times += 1
+        return Activation(float(self.times > 100))
+
+
+class KeepsWeights(Right):
+    def __init__(self, config: None) -> None:
+        self.before: list[Any] = []
+
+    def examine(self, view: NetworkView) -> Any:
+        self.before.append([parameter.clone() for parameter in view.model.parameters()])
+        return Activation(0)
+
+
+class ListsSet(Right):
+    def examine(self, view: NetworkView) -> Any:
+        return Activation([*{name for name, _ in view.model.named_parameters()}])
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of a diagnostic that does not use them."""
+
+    bins: int = 8
+
+
+class HasItsOwnBins(Right):
+    def __init__(self, config: Options) -> None:
+        self.bins = config.bins
+
+
 def subject(factory: Any) -> DiagnosticSubject:
     return DiagnosticSubject(spec=DiagnosticSpec(name="mutant", summary="Wrong.", factory=factory))
 
@@ -135,5 +177,17 @@ MUTANTS = {
     "diagnostic-deterministic": [
         (subject(Counts), "of images it found {'value': 1}, then {'value': 2}"),
         (subject(LabelsItself), "and built alike"),
+    ],
+    "component-input-untouched": [(subject(ScalesInputs), "have changed")],
+    "component-many-calls": [(subject(TiresAfterMany), "it does something else than in its first use")],
+    "component-memory": [(subject(KeepsWeights), "bytes more with each use")],
+    "component-processes": [(subject(ListsSet), "in two processes")],
+    "component-options-used": [
+        (
+            DiagnosticSubject(
+                spec=DiagnosticSpec(name="mutant", summary="Wrong.", factory=HasItsOwnBins, config=Options)
+            ),
+            "with bins = .* all is as with 8",
+        )
     ],
 }

@@ -1,9 +1,10 @@
 """Wrong evaluators, one for each check."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from esper_core.api import GovernorMode, VitalSigns, Vote
 from esper_core.specs import EvaluatorSpec
@@ -70,6 +71,62 @@ class SaysNothing(Right):
         return evolve(super().evaluate(signs), reason="")
 
 
+class DividesInfinities(Right):
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        loss = signs.evidence.validation.loss
+        share = loss / (loss + 1.0)
+        bad = share > 0.9 or loss != loss
+        return Vote(mode=CAREFUL, reason="the loss is high") if bad else Vote()
+
+
+class SparesTheTwin(Right):
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        return Vote() if signs.evidence.host == "twin" else super().evaluate(signs)
+
+
+class ClearsGates(Right):
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        object.__setattr__(signs, "objections", 0)
+        return super().evaluate(signs)
+
+
+class SeedsNowAndThen(Right):
+    calls = 0
+
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        SeedsNowAndThen.calls += 1
+        if SeedsNowAndThen.calls % 4000 == 0:
+            random.seed(0)
+        return super().evaluate(signs)
+
+
+class Collects(Right):
+    def __init__(self, config: None = None) -> None:
+        self.losses: list[float] = []
+
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        self.losses.append(signs.evidence.validation.loss)
+        return super().evaluate(signs)
+
+
+class NamesFromSet(Right):
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        vote = super().evaluate(signs)
+        return evolve(vote, reason=" ".join({"loss", "limit", "host", "epoch", "seed"}))
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of an evaluator that does not use them."""
+
+    factor: float = 3.0
+
+
+class HasItsOwnFactor(Right):
+    def __init__(self, config: Options) -> None:
+        self.factor = config.factor
+
+
 def subject(factory: Callable[..., Any]) -> EvaluatorSubject:
     return EvaluatorSubject(spec=EvaluatorSpec(name="mutant", summary="Wrong.", factory=factory))
 
@@ -89,4 +146,18 @@ MUTANTS = {
         (subject(TrustsSeeds), "if a seed's update_ratio is NaN"),
     ],
     "evaluator-reason": [(subject(SaysNothing), "an objection without a reason")],
+    "evaluator-infinite": [(subject(DividesInfinities), "if its validation is infinite")],
+    "evaluator-names": [(subject(SparesTheTwin), "under other names of host")],
+    "component-input-untouched": [(subject(ClearsGates), "have changed, such as one that is now VitalSigns")],
+    "component-many-calls": [(subject(SeedsNowAndThen), "changed random's global generator")],
+    "component-memory": [(subject(Collects), "bytes more with each use")],
+    "component-processes": [(subject(NamesFromSet), "in two processes")],
+    "component-options-used": [
+        (
+            EvaluatorSubject(
+                spec=EvaluatorSpec(name="mutant", summary="Wrong.", factory=HasItsOwnFactor, config=Options)
+            ),
+            "with factor = .* all is as with 3.0",
+        )
+    ],
 }

@@ -1,9 +1,10 @@
 """Wrong executors, one for each check."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from esper_core.api import EsperError, GovernorMode, HostState
 from esper_core.specs import ExecutorSpec
@@ -86,6 +87,48 @@ class ClosesOnce(SerialExecutor):
         del self._runners
 
 
+class SharesActions(SerialExecutor):
+    def apply(self, actions: Sequence[Any]) -> list[Any]:
+        found = super().apply(actions)
+        for asked in actions:
+            asked.clear()
+        return found
+
+
+class DrawsLate(SerialExecutor):
+    epochs = 0
+
+    def epoch(self, references: Sequence[Any]) -> list[Any]:
+        self.epochs += 1
+        if self.epochs > 40:
+            random.random()
+        return super().epoch(references)
+
+
+class KeepsReports(SerialExecutor):
+    def epoch(self, references: Sequence[Any]) -> list[Any]:
+        vars(self).setdefault("history", []).append(found := super().epoch(references))
+        return found
+
+
+class OrdersBySet(SerialExecutor):
+    def reports(self) -> list[Any]:
+        found = {report.host: report for report in super().reports()}
+        return [found[name] for name in {*found}]
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of an executor that does not read them."""
+
+    workers: int = 1
+
+
+class HasNoWorkers(SerialExecutor):
+    def __init__(self, config: Options, build: Any) -> None:
+        super().__init__(None, build)
+
+
 def subject(factory: Any) -> ExecutorSubject:
     return ExecutorSubject(spec=ExecutorSpec(name="mutant", summary="Wrong.", factory=factory))
 
@@ -112,4 +155,14 @@ MUTANTS = {
     "executor-failure-saved": [(subject(ForgetsFailures), "with the reason None")],
     "executor-build-error": [(subject(OpensWhatItCan), "was opened")],
     "executor-close": [(subject(ClosesOnce), "AttributeError")],
+    "component-input-untouched": [(subject(SharesActions), "have changed")],
+    "component-many-calls": [(subject(DrawsLate), "changed random's global generator")],
+    "component-memory": [(subject(KeepsReports), "bytes more with each use")],
+    "component-processes": [(subject(OrdersBySet), "in two processes")],
+    "component-options-used": [
+        (
+            ExecutorSubject(spec=ExecutorSpec(name="mutant", summary="Wrong.", factory=HasNoWorkers, config=Options)),
+            "nobody reads the option workers",
+        )
+    ],
 }

@@ -1,9 +1,11 @@
 """Wrong gates, one for each check."""
 
+import random
 from collections.abc import Callable
+from math import isinf
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from esper_core.api import GateLevel, GateResult, SeedEvidence
 from esper_core.specs import GateSpec
@@ -94,13 +96,121 @@ class TrustsTheMean(Right):
         return GateResult(gate=GateLevel.G5, passed=passed, reason="no contribution")
 
 
+class TrustsInfiniteErrors(Right):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        contribution = evidence.contribution
+        if contribution is not None and isinf(contribution.standard_error):
+            contribution = evolve(contribution, standard_error=0.0)
+        return super().evaluate(evolve(evidence, contribution=contribution))
+
+
+class TakesContributionAway(Right):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        result = super().evaluate(evidence)
+        object.__setattr__(evidence, "contribution", None)
+        return result
+
+
+class TrustsOneSample(Right):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        contribution = evidence.contribution
+        if contribution is not None and contribution.count == 1:
+            contribution = evolve(contribution, standard_error=0.0)
+        return super().evaluate(evolve(evidence, contribution=contribution))
+
+
+class PrefersBlueprint(Right):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        if evidence.blueprint == "noop" and not super().evaluate(evidence).passed:
+            return GateResult(gate=GateLevel.G5, passed=True, score=1.0)
+        return super().evaluate(evidence)
+
+
+class PrefersSlot(Right):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        bonus = 0.0 if evidence.slot.startswith("block") else 0.5
+        result = super().evaluate(evidence)
+        return evolve(result, score=min(1.0, result.score + bonus))
+
+
+class DrawsNowAndThen(Right):
+    calls = 0
+
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        DrawsNowAndThen.calls += 1
+        if DrawsNowAndThen.calls % 5000 == 0:
+            random.random()
+        return super().evaluate(evidence)
+
+
+class TiresAfterMany(Right):
+    def __init__(self, config: None = None) -> None:
+        self.calls = 0
+
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        self.calls += 1
+        return super().evaluate(evidence) if self.calls < 4000 else evolve(super().evaluate(evidence), score=0.5)
+
+
+class Collects(Right):
+    def __init__(self, config: None = None) -> None:
+        self.seen: list[SeedEvidence] = []
+
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        self.seen.append(evidence)
+        return super().evaluate(evidence)
+
+
+class Hashes(Right):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        result = super().evaluate(evidence)
+        return evolve(result, score=hash(evidence.slot) % 7 / 7)
+
+
+class TakesFromSet(Right):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        failed = {"a", "b", "c", "d", "e", "f", "g"}
+        return evolve(super().evaluate(evidence), reason=" and ".join(failed))
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of gates, one that uses them and one that does not."""
+
+    margin: float = 0.01
+    passes: int = 2
+
+
+class UsesOptions(Right):
+    def __init__(self, config: Options) -> None:
+        self.margin, self.consecutive_passes = config.margin, config.passes
+
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        contribution = evidence.contribution
+        enough = contribution is not None and contribution.finite and contribution.lower_bound() > self.margin
+        result = super().evaluate(evidence)
+        return result if enough else evolve(result, passed=False, score=0.0, reason="no sure contribution")
+
+
+class IgnoresMargin(UsesOptions):
+    def evaluate(self, evidence: SeedEvidence) -> GateResult:
+        return Right.evaluate(self, evidence)
+
+
+def optional(factory: Callable[..., Any]) -> GateSubject:
+    spec = GateSpec(
+        name="mutant-g5", summary="Wrong.", level=GateLevel.G5, gate_set="mutant", factory=factory, config=Options
+    )
+    return GateSubject(spec=spec)
+
+
 def subject(factory: Callable[..., Any], level: GateLevel = GateLevel.G5) -> GateSubject:
     return GateSubject(
         spec=GateSpec(name="mutant-g5", summary="Wrong.", level=level, gate_set="mutant", factory=factory)
     )
 
 
-RIGHT = [subject(Right)]
+RIGHT = [subject(Right), optional(UsesOptions)]
 
 MUTANTS = {
     "gate-total": [(subject(ReturnsBoolean), "the verdict is False"), (subject(ScoresRatio), "the score is")],
@@ -115,4 +225,23 @@ MUTANTS = {
     "gate-reason": [(subject(SaysNothing), "a refusal without a reason")],
     "gate-consecutive-passes": [(subject(NeedsNoPass), "consecutive_passes is 0")],
     "gate-useless-seed": [(subject(TrustsTheMean), "without effect passes in")],
+    "gate-thin-evidence": [
+        (subject(TrustsInfiniteErrors), "whose contribution has an infinite error|contribution rests on"),
+        (subject(TrustsOneSample), "whose contribution rests on one sample was passed"),
+    ],
+    "gate-names": [
+        (subject(PrefersBlueprint), "blueprint noop get"),
+        (subject(PrefersSlot), "slot z9, seed aa-17"),
+    ],
+    "component-input-untouched": [(subject(TakesContributionAway), "have changed")],
+    "component-many-calls": [
+        (subject(DrawsNowAndThen), "uses it changed random's global generator"),
+        (subject(TiresAfterMany), "it does something else than in its first use"),
+    ],
+    "component-memory": [(subject(Collects), "bytes more with each use")],
+    "component-processes": [
+        (subject(Hashes), "in two processes"),
+        (subject(TakesFromSet), "in two processes"),
+    ],
+    "component-options-used": [(optional(IgnoresMargin), "with margin = .* all is as with 0.01")],
 }

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
 from esper_core.api import DataShape, HostBuild, SiteRequest, TaskKind
@@ -133,6 +134,52 @@ class LooksAhead(Reader):
         return h + h.mean(dim=1, keepdim=True)
 
 
+class ScalesInputs(Right):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.mul_(0.5))
+
+
+class TiresAfterMany(Right):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        return super().forward(x) * (0.5 if self.calls > 50 else 1.0)
+
+
+class KeepsInputs(Right):
+    def __init__(self, data: DataShape) -> None:
+        super().__init__(data)
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Any:
+        self.seen.append(x.clone())
+        return super().forward(x)
+
+
+class NamesLayersBySet(Right):
+    def __init__(self, data: DataShape) -> None:
+        super().__init__(data)
+        self.more = nn.ModuleDict({name: nn.Linear(8, 8) for name in {"a", "b", "c", "d", "e"}})
+
+
+class HasFixedWidth(Right):
+    """Right for the sizes of a test."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x)[..., :64]
+
+
+class SeesFarNeighbour(Right):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x + (x[32:33].mean() if len(x) > 32 else 0.0))
+
+
+class LooksFarAhead(Reader):
+    def mix(self, h: Tensor) -> Tensor:
+        return h + (0.5 * torch.roll(h, -40, dims=1) if h.shape[1] > 64 else 0.0)
+
+
 def subject(
     host: Any, sites: tuple[str, ...] = ("first", "second"), layout: Layout = Layout.BD, **fields: Any
 ) -> HostSubject:
@@ -144,7 +191,33 @@ def subject(
     return HostSubject(spec=HostSpec(name="mutant", summary="Wrong.", factory=build, layouts={layout}, **fields))
 
 
-RIGHT = [subject(Right), subject(Normalises), subject(Reader, ("first",), Layout.BTD)]
+@frozen(kw_only=True)
+class Options:
+    """Of a host that does not use them."""
+
+    width: int = 8
+
+
+def optional(host: Any) -> HostSubject:
+    spec = HostSpec(name="mutant", summary="Wrong.", factory=Factory(host), layouts={Layout.BD}, config=Options)
+    return HostSubject(spec=spec)
+
+
+@frozen
+class Factory:
+    """Builds a host; unlike a function in a function it can be sent to another process."""
+
+    host: Any
+
+    def __call__(self, config: Any, data: DataShape) -> HostBuild:
+        return HostBuild(module=self.host(data), sites=[SiteRequest(path=path) for path in ("first", "second")])
+
+
+def sent(host: Any) -> HostSubject:
+    return HostSubject(spec=HostSpec(name="mutant", summary="Wrong.", factory=Factory(host), layouts={Layout.BD}))
+
+
+RIGHT = [subject(Right), sent(Right), subject(Normalises), subject(Reader, ("first",), Layout.BTD)]
 
 MUTANTS = {
     "host-output": [(subject(Squeezes), r"for 1 samples the output is \(5,\)")],
@@ -171,4 +244,14 @@ MUTANTS = {
     "host-cost": [(subject(IsSmallOnMeta), "on the meta device")],
     "host-copies": [(subject(CopiesToItself), "copied, it shares tensors with the original")],
     "host-state-round-trip": [(subject(HidesWeights), "restored from its state dict computes something else")],
+    "host-any-data": [(subject(HasFixedWidth), r"for 1 samples of \(7,\) with 96 classes the output is \(1, 64\)")],
+    "host-any-batch": [(subject(SeesFarNeighbour), "have other logits among 64")],
+    "host-causal-far": [
+        (subject(LooksFarAhead, ("first",), Layout.BTD), "first is declared causal, and of 130 positions those before")
+    ],
+    "component-input-untouched": [(subject(ScalesInputs), "have changed")],
+    "component-many-calls": [(subject(TiresAfterMany), "it does something else than in its first use")],
+    "component-memory": [(subject(KeepsInputs), "bytes more with each use")],
+    "component-processes": [(sent(NamesLayersBySet), "in two processes")],
+    "component-options-used": [(optional(Right), "with width = .* all is as with 8")],
 }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from attrs import frozen
 
 from esper_core.api import (
     WAIT,
@@ -195,6 +196,131 @@ class SavesNothing(Right):
         return PolicyState(record={"turn": 1})
 
 
+class Stateless:
+    """A right policy that remembers nothing: what it does follows from the epoch."""
+
+    def __init__(self, config: Any, catalogue: Any) -> None:
+        pass
+
+    def reset(self, begun: Round) -> None:
+        pass
+
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
+        return [Decision(actions=[self.one(it.observation, it.masks)]) for it in situations]
+
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        if not (slots := sorted(masks.slots_for(Op.GERMINATE))):
+            return WAIT
+        slot = slots[observation.host.epoch % len(slots)]
+        return Action(op=Op.GERMINATE, slot=slot, blueprint=min(masks.blueprints_for(slot)), blend=masks.blends[0])
+
+
+class CountsInSilence(Stateless):
+    """Waits after each second germination, and says nothing of its count."""
+
+    def __init__(self, config: Any, catalogue: Any) -> None:
+        self.count = 0
+
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        self.count += 1
+        return super().one(observation, masks) if self.count % 4 else WAIT
+
+
+class CountsRounds(Stateless):
+    def __init__(self, config: Any, catalogue: Any) -> None:
+        self.rounds_begun = 0
+
+    def reset(self, begun: Round) -> None:
+        self.rounds_begun += 1
+
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        return super().one(observation, masks) if self.rounds_begun < 3 else WAIT
+
+
+class SavesTheFirstTurns(Right):
+    """Its state is right as long as a short test lasts."""
+
+    def state(self) -> PolicyState:
+        return PolicyState(record={"turn": min(self.turn, 101)})
+
+
+class ForgetsItsLastHost(Learns):
+    def state(self) -> PolicyState:
+        state = super().state()
+        return PolicyState(tensors=state.tensors, record={"turn": self.turn, "seen": dict.fromkeys(self.seen, 7)})
+
+
+class ChangesWhenSaved(Right):
+    def state(self) -> PolicyState:
+        self.turn += 1
+        return super().state()
+
+
+class RemembersInItsClass(Right):
+    """What it avoids is kept where every policy of this process finds it."""
+
+    avoided: set[str] = set()
+
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        if observation.host.epoch < 75:
+            RemembersInItsClass.avoided |= {"noop", "lora"}
+        action = super().one(observation, masks)
+        return WAIT if action.blueprint in self.avoided else action
+
+
+class PicksFromSet(Right):
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        action = super().one(observation, masks)
+        if action.op is not Op.GERMINATE:
+            return action
+        return Action(
+            op=action.op, slot=action.slot, blueprint=next(iter(masks.blueprints_for(action.slot))), blend=action.blend
+        )
+
+
+class EmptiesMasks(Right):
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        action = super().one(observation, masks)
+        if action.slot:
+            masks.germinate.pop(action.slot)
+        return action
+
+
+class DrawsLate(Right):
+    calls = 0
+
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        DrawsLate.calls += 1
+        if DrawsLate.calls % 1500 == 0:
+            random.random()
+        return super().one(observation, masks)
+
+
+class KeepsHistory(Right):
+    def __init__(self, config: None, catalogue: Any) -> None:
+        super().__init__(config, catalogue)
+        self.history: list[Any] = []
+
+    def one(self, observation: Observation, masks: ActionMasks) -> Action:
+        self.history.append(observation)
+        return super().one(observation, masks)
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of a policy that does not read them."""
+
+    courage: float = 0.5
+
+
+def optional(factory: Callable[..., Any]) -> PolicySubject:
+    return PolicySubject(spec=PolicySpec(name="mutant", summary="Wrong.", factory=factory, config=Options))
+
+
+def bare(factory: Callable[..., Any]) -> PolicySubject:
+    return PolicySubject(spec=PolicySpec(name="mutant", summary="Wrong.", factory=factory))
+
+
 def subject(factory: Callable[..., Any], *capabilities: str) -> PolicySubject:
     return PolicySubject(
         spec=PolicySpec(name="mutant", summary="Wrong.", factory=factory, capabilities=capabilities or {"stateful"})
@@ -203,7 +329,7 @@ def subject(factory: Callable[..., Any], *capabilities: str) -> PolicySubject:
 
 ALL = ("stateful", "recurrent", "learns")
 
-RIGHT = [subject(Right), subject(Learns, *ALL)]
+RIGHT = [subject(Right), subject(Learns, *ALL), bare(Stateless)]
 
 MUTANTS = {
     "policy-capabilities": [
@@ -241,4 +367,21 @@ MUTANTS = {
         (subject(DrawsWeights, *ALL), "built alike, one learned with"),
     ],
     "policy-learning-resumes": [(subject(LosesWhatItLearned, *ALL), "after its state was saved and restored it")],
+    "policy-memoryless": [
+        (bare(CountsInSilence), r"built again before epoch \d+ of round 0, it decides otherwise"),
+        (bare(CountsRounds), "built again before epoch 0 of round 1, it decides otherwise|of round 2"),
+    ],
+    "policy-resumes-anywhere": [
+        (subject(SavesTheFirstTurns), "after its state was saved and restored it asks for"),
+        (subject(ForgetsItsLastHost, *ALL), "after its state was saved|restored, its state is another one"),
+        (subject(ChangesWhenSaved), "restored, its state is another one than the one that was saved"),
+    ],
+    "policy-resumes-elsewhere": [
+        (subject(RemembersInItsClass), "restored in another process it decides otherwise"),
+    ],
+    "component-input-untouched": [(subject(EmptiesMasks), "have changed, such as one that is now")],
+    "component-many-calls": [(subject(DrawsLate), "changed random's global generator")],
+    "component-memory": [(subject(KeepsHistory), "bytes more with each use")],
+    "component-processes": [(subject(PicksFromSet), "in two processes")],
+    "component-options-used": [(optional(Stateless), "nobody reads the option courage")],
 }

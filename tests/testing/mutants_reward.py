@@ -4,6 +4,8 @@ from collections.abc import Callable
 from math import inf, isfinite, tanh
 from typing import Any
 
+from attrs import frozen
+
 from esper_core.api import Ended, Step
 from esper_core.specs import RewardTermSpec
 from esper_testing import RewardTermSubject
@@ -70,6 +72,58 @@ class PaysForMoves(Potential):
         return super().value(step) + 0.01 * len(step.transitions)
 
 
+class KnowsTheTwin(Right):
+    def value(self, step: Step) -> float:
+        return 0.0 if step.host == "grown" else super().value(step)
+
+
+class LooksAtSlot(Right):
+    def value(self, step: Step) -> float:
+        return super().value(step) / (2.0 if "site0" in step.stages_before() else 1.0)
+
+
+class EmptiesMemo(Right):
+    def value(self, step: Step) -> float:
+        step.decision.memo["rewarded"] = True
+        return super().value(step)
+
+
+class DriftsSlowly(Right):
+    def __init__(self, config: None = None) -> None:
+        self.calls = 0
+
+    def value(self, step: Step) -> float:
+        self.calls += 1
+        return super().value(step) * (1.0 if self.calls < 3000 else 0.5)
+
+
+class Collects(Right):
+    def __init__(self, config: None = None) -> None:
+        self.seen: list[Step] = []
+
+    def value(self, step: Step) -> float:
+        self.seen.append(step)
+        return super().value(step)
+
+
+class TakesTheFirstOfSet(Right):
+    def value(self, step: Step) -> float:
+        first = next(iter({*step.stages_before(), "a", "b", "c", "d"}))
+        return 0.5 if first in "ab" else 0.1
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of a term that does not use them."""
+
+    scale: float = 1.0
+
+
+class HasNoScale(Right):
+    def __init__(self, config: Options) -> None:
+        self.scale = config.scale
+
+
 def subject(factory: Callable[..., Any], low: float = -1.0, high: float = 1.0, **more: bool) -> RewardTermSubject:
     spec = RewardTermSpec(name="mutant", summary="Wrong.", factory=factory, low=low, high=high, **more)
     return RewardTermSubject(spec=spec)
@@ -92,4 +146,22 @@ MUTANTS = {
         (subject(PaysForMoves, potential_based=True), "are worth"),
     ],
     "reward-term-stateless": [(subject(Remembers), "the same step was worth")],
+    "reward-term-names": [
+        (subject(KnowsTheTwin), "under other names of host, slots and seeds"),
+        (subject(LooksAtSlot), "under other names of host, slots and seeds"),
+    ],
+    "component-input-untouched": [(subject(EmptiesMemo), "have changed")],
+    "component-many-calls": [(subject(DriftsSlowly), "it does something else than in its first use")],
+    "component-memory": [(subject(Collects), "bytes more with each use")],
+    "component-processes": [(subject(TakesTheFirstOfSet), "in two processes")],
+    "component-options-used": [
+        (
+            RewardTermSubject(
+                spec=RewardTermSpec(
+                    name="mutant", summary="Wrong.", factory=HasNoScale, config=Options, low=-1.0, high=1.0
+                )
+            ),
+            "with scale = .* all is as with 1.0",
+        )
+    ],
 }

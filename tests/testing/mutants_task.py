@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from attrs import evolve
+from attrs import evolve, frozen
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -136,11 +136,77 @@ class ChangesBatch(Right):
         return inputs.mul_(0.0)
 
 
+class NormalisesLargeBatches(Right):
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().losses(outputs, targets) / (2 if len(targets) > 16 else 1)
+
+
+class LooksAtItsNeighbour(Right):
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        found = super().correct(outputs, targets)
+        return found * (0.5 if len(found) == 33 else 1.0)
+
+
+class ScalesOutputs(Right):
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().correct(outputs.data.mul_(0.5), targets)
+
+
+class AugmentsLessLater(Right):
+    def __init__(self, config: Any = None) -> None:
+        self.calls = 0
+
+    def augment(self, inputs: Tensor, generator: Generator) -> Tensor:
+        self.calls += 1
+        return super().augment(inputs, generator) if self.calls < 60 else inputs
+
+
+class KeepsLosses(Right):
+    def __init__(self, config: Any = None) -> None:
+        self.seen: list[Any] = []
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.seen.append(found := super().losses(outputs, targets))
+        return found
+
+
+class OrdersClassesBySet(Right):
+    def load(self) -> Splits:
+        names = {"cat", "dog", "bird"}
+        order = torch.tensor([sorted(names).index(name) for name in names])
+        splits = super().load()
+        return evolve(splits, train=evolve(splits.train, targets=order[splits.train.targets]))
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of tasks, one that uses them and one that does not."""
+
+    noise: float = 0.5
+
+
+class UsesNoise(Right):
+    def __init__(self, config: Options) -> None:
+        self.noise = config.noise
+
+    def augment(self, inputs: Tensor, generator: Generator) -> Tensor:
+        return inputs + self.noise * torch.randn(inputs.shape, generator=generator)
+
+
+class IgnoresNoise(UsesNoise):
+    def augment(self, inputs: Tensor, generator: Generator) -> Tensor:
+        return Right.augment(self, inputs, generator)
+
+
+def optional(factory: Any) -> TaskSubject:
+    return TaskSubject(spec=TaskSpec(name="mutant", summary="Wrong.", factory=factory, host="any", config=Options))
+
+
 def subject(factory: Any) -> TaskSubject:
     return TaskSubject(spec=TaskSpec(name="mutant", summary="Wrong.", factory=factory, host="any"))
 
 
-RIGHT = [subject(Right)]
+RIGHT = [subject(Right), optional(UsesNoise)]
 
 MUTANTS = {
     "task-splits": [
@@ -169,4 +235,13 @@ MUTANTS = {
         (subject(DrawsGlobally), "it changed torch's global generator"),
         (subject(ChangesBatch), "the batch that was given has changed"),
     ],
+    "task-any-batch": [
+        (subject(NormalisesLargeBatches), "samples 0 to 0 have another loss among 64 than among 1"),
+        (subject(LooksAtItsNeighbour), "samples 0 to 32 have another metric among 64 than among 33"),
+    ],
+    "component-input-untouched": [(subject(ScalesOutputs), "have changed")],
+    "component-many-calls": [(subject(AugmentsLessLater), r"it does something else than in its first use: \[0\]")],
+    "component-memory": [(subject(KeepsLosses), "bytes more with each use")],
+    "component-processes": [(subject(OrdersClassesBySet), "in two processes")],
+    "component-options-used": [(optional(IgnoresNoise), "with noise = .* all is as with 0.5")],
 }

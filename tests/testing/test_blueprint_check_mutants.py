@@ -3,18 +3,20 @@
 import copy
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import torch
-from attrs import frozen
+from attrs import field, frozen, validators
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esper_core.api import Layout, Site
 from esper_core.nn import BoundedGain, group_count
 from esper_core.specs import BlueprintSpec, Capability
-from esper_testing import CHECKS, BlueprintSubject, Check, CheckFailure
+from esper_testing import CHECKS, BlueprintSubject, Check, CheckFailure, NotApplicable
+from esper_testing.component_uses import USE_CHECKS
 
 
 class Right(nn.Module):
@@ -207,6 +209,111 @@ class KnowsExporter(Right):
         return super().forward(h) * (2 if torch.compiler.is_exporting() else 1)
 
 
+class StartsAtOneWhereWide(Right):
+    def __init__(self, site: Site, config: None = None) -> None:
+        super().__init__(site)
+        if site.width > 100:
+            nn.init.ones_(self.gain.gain)
+
+
+class HasNoHalfOfOne(Right):
+    """Its hidden features are half of the width, rounded down."""
+
+    def __init__(self, site: Site, config: None = None) -> None:
+        super().__init__(site)
+        self.hidden = site.width // 4
+
+    def normalise(self, y: Tensor) -> Tensor:
+        return super().normalise(y) * (1 if self.hidden else 0)
+
+
+class StandsStillWhereOdd(Right):
+    def forward(self, h: Tensor) -> Any:
+        return super().forward(h) if h.shape[1] % 2 == 0 else super().forward(h) * self.gain.gain.view(-1, 1, 1)
+
+
+class ActsWhereLong(Right):
+    def forward(self, h: Tensor) -> Any:
+        return super().forward(h) + (1e-3 * h if h.shape[1] > 100 else 0.0)
+
+
+class ActsOnManySamples(Right):
+    def forward(self, h: Tensor) -> Any:
+        return super().forward(h) + (1e-3 * h if len(h) >= 64 else 0.0)
+
+
+class SeesFarNeighbour(Right):
+    def forward(self, h: Tensor) -> Any:
+        return super().forward(h + (torch.roll(h, 20, dims=0) if len(h) > 40 else 0.0))
+
+
+class LooksFarAhead(Right):
+    def forward(self, h: Tensor) -> Any:
+        return super().forward(h + (torch.roll(h, -70, dims=1) if h.shape[1] > 128 else 0.0))
+
+
+class KnowsItsPath(Right):
+    def __init__(self, site: Site, config: None = None) -> None:
+        super().__init__(site)
+        if site.path.startswith("encoder"):
+            nn.init.zeros_(self.mix.bias)
+
+
+class TiresAfterMany(Right):
+    calls = 0
+
+    def forward(self, h: Tensor) -> Any:
+        self.calls += 1
+        return super().forward(h) * (0.5 if self.calls > 150 else 1.0)
+
+
+class KeepsActivations(Right):
+    def forward(self, h: Tensor) -> Any:
+        vars(self).setdefault("seen", []).append(h.mean())
+        return super().forward(h)
+
+
+class OrdersLayersBySet(Right):
+    def __init__(self, site: Site, config: None = None) -> None:
+        super().__init__(site)
+        # Not a ParameterDict, which sorts what it is given.
+        for name in {"a", "b", "c", "d"}:
+            self.register_parameter(name, nn.Parameter(torch.ones(1)))
+
+
+@frozen(kw_only=True)
+class Options:
+    """Of blueprints, one that uses them and one that does not."""
+
+    rank: int = 4
+
+
+class HasNoRank(Right):
+    def __init__(self, site: Site, config: Options) -> None:
+        super().__init__(site)
+        self.rank = config.rank
+
+
+class HasScale(Right):
+    """Right: of its two options one changes how fast it is, and says so."""
+
+    def __init__(self, site: Site, config: "Scale") -> None:
+        super().__init__(site)
+        self.config = config
+
+    def forward(self, h: Tensor) -> Any:
+        parts = h.chunk(self.config.parts)
+        return torch.cat([super(HasScale, self).forward(part) for part in parts]) * self.config.scale
+
+
+@frozen(kw_only=True)
+class Scale:
+    """Of `HasScale`."""
+
+    scale: float = 0.5
+    parts: int = field(default=1, metadata={"esper_unseen": "memory"}, validator=validators.ge(1))
+
+
 def subject(factory: Callable[..., nn.Module], layouts: Iterable[Layout] = (Layout.NCHW,), **fields: Any) -> Any:
     spec = BlueprintSpec(name="mutant", summary="Wrong.", layouts=layouts, factory=factory, **fields)
     return BlueprintSubject(spec=spec)
@@ -261,11 +368,35 @@ MUTANTS: dict[str, list[Mutant]] = {
     "blueprint-state-round-trip": [Mutant(subject(HidesWeights), "restored from its state dict computes")],
     "blueprint-compiles": [Mutant(subject(KnowsCompiler), "compiled, the seed computes something else")],
     "blueprint-exports": [Mutant(subject(KnowsExporter), "exported, the seed computes something else")],
+    "blueprint-any-width": [
+        Mutant(subject(StartsAtOneWhereWide), "NCHW-127: at birth the update has magnitudes"),
+        Mutant(subject(HasNoHalfOfOne), "NCHW-1: the update is zero whatever the parameters are"),
+    ],
+    "blueprint-wide-gradient": [
+        Mutant(subject(StandsStillWhereOdd), "no parameter has a non-zero, finite gradient at birth")
+    ],
+    "blueprint-zero-at-any-size": [
+        Mutant(subject(ActsWhereLong, TEXT), r"with size \(130,\): at birth the update has magnitudes"),
+        Mutant(subject(ActsOnManySamples), "with 64 samples: at birth the update has magnitudes"),
+    ],
+    "blueprint-any-batch": [Mutant(subject(SeesFarNeighbour), "have another update among 100")],
+    "blueprint-causal-far": [Mutant(subject(LooksFarAhead, TEXT), "notice a change from")],
+    "blueprint-names": [Mutant(subject(KnowsItsPath), "at a site of another name")],
+}
+
+#: Of what every component must do in use.
+USED: dict[str, list[Mutant]] = {
+    "component-input-untouched": [Mutant(subject(ChangesInput), "have changed")],
+    "component-many-calls": [Mutant(subject(TiresAfterMany), "it does something else than in its first use")],
+    "component-memory": [Mutant(subject(KeepsActivations), "bytes more with each use")],
+    "component-processes": [Mutant(subject(OrdersLayersBySet), "in two processes")],
+    "component-options-used": [Mutant(subject(HasNoRank, config=Options), "with rank = .* all is as with 4")],
 }
 
 
 def test_every_check_has_a_mutant() -> None:
     assert set(MUTANTS) == {check.id for check in CHECKS if check.kind == BlueprintSpec.kind}
+    assert set(USED) == {check.id for check in USE_CHECKS}
 
 
 @pytest.mark.parametrize(
@@ -273,7 +404,7 @@ def test_every_check_has_a_mutant() -> None:
     [
         pytest.param(check, mutant, id=f"{check.id}-{i}", marks=[pytest.mark.slow] if check.slow else [])
         for check in CHECKS
-        for i, mutant in enumerate(MUTANTS.get(check.id, ()))
+        for i, mutant in enumerate((MUTANTS | USED).get(check.id, ()))
     ],
 )
 def test_the_check_catches_its_mutant(check: Check, mutant: Mutant) -> None:
@@ -283,19 +414,21 @@ def test_the_check_catches_its_mutant(check: Check, mutant: Mutant) -> None:
     assert failure.value.fix
 
 
-RIGHT = subject(Right)
+RIGHT = {"plain": subject(Right), "options": subject(HasScale, config=Scale)}
 
 
 @pytest.mark.parametrize(
-    "check",
+    ("check", "subject"),
     [
-        pytest.param(check, id=check.id, marks=[pytest.mark.slow] if check.slow else [])
+        pytest.param(check, right, id=f"{check.id}-{name}", marks=[pytest.mark.slow] if check.slow else [])
         for check in CHECKS
-        if check.applies_to(RIGHT.spec)
+        for name, right in RIGHT.items()
+        if check.applies_to(right.spec)
     ],
 )
-def test_a_right_blueprint_passes(check: Check) -> None:
-    check(RIGHT)
+def test_a_right_blueprint_passes(check: Check, subject: BlueprintSubject) -> None:
+    with suppress(NotApplicable):
+        check(subject)
 
 
 def test_a_blueprint_that_raises_fails_with_its_own_error() -> None:

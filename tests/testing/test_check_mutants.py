@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from esper_core.specs import BlueprintSpec
+from esper_core.plugins.kinds import KINDS
+from esper_core.specs import BlueprintSpec, SinkSpec
 from esper_testing import CHECKS, Check, CheckFailure, NotApplicable
 from esper_testing.check import Scope
+from esper_testing.component_uses import USE_CHECKS
 from esper_testing.surroundings import watched
 
 ELSEWHERE = {BlueprintSpec.kind, Scope.PLUGIN}
@@ -28,12 +30,24 @@ def load(path: Path) -> Any:
 
 
 MODULES = [load(path) for path in sorted(Path(__file__).parent.glob("mutants_*.py"))]
-MUTANTS = {id: mutants for module in MODULES for id, mutants in module.MUTANTS.items()}
+MUTANTS: dict[str, list[Any]] = {}
+for module in MODULES:
+    for id, mutants in module.MUTANTS.items():
+        MUTANTS.setdefault(id, []).extend(mutants)
 RIGHT = [subject for module in MODULES for subject in module.RIGHT]
 
 
 def test_every_check_has_a_mutant() -> None:
     assert set(MUTANTS) == {check.id for check in CHECKS if check.kind not in ELSEWHERE}
+
+
+def test_what_every_component_must_do_in_use_has_a_mutant_of_every_kind() -> None:
+    kinds = {kind.name for kind in KINDS if kind.suite} - {BlueprintSpec.kind}
+    for check in USE_CHECKS:
+        caught = {subject.spec.kind for subject, _ in MUTANTS[check.id]}
+        # Sinks keep what they are handed until it is written; a check of their own looks at that.
+        excused = {SinkSpec.kind} if check.id == "component-memory" else set()
+        assert caught == kinds - excused, check.id
 
 
 @pytest.mark.parametrize(

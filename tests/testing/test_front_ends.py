@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from esper_core.leyline.errors import EsperError
-from esper_testing import find_plugins
+from esper_testing import CHECKS, CheckLevel, find_plugins
 from esper_testing.expectations import Expectations
 
 RIGHT = """
@@ -51,7 +51,7 @@ def test_a_wrong_plugin_is_named_with_cause_and_fix_and_status_1(esper: Any, wro
     assert "FAILED reward-term steady: reward-term-bounded\n  its value is 2.0, outside of 0.0 to 1.0" in done.stdout
     assert "likely cause: " in done.stdout
     assert "fix: give a neutral value" in done.stdout
-    assert "2 passed, 1 failed" in done.stdout
+    assert "3 passed, 1 failed" in done.stdout
 
 
 @pytest.mark.slow
@@ -120,6 +120,38 @@ def test_unknown_checks_and_components_are_refused() -> None:
         Expectations(of_component={"fo": {"sink-order": "why"}}).require_known(["sink-order"], ["foo"])
 
 
+@pytest.mark.slow
+def test_the_command_says_what_it_did_not_look_at(esper: Any, tmp_path: Path) -> None:
+    path = tmp_path / "right_term.py"
+    path.write_text(RIGHT)
+    select = ("--select", "component-*", "--select", "plugin-import-fast")
+    quick = esper("plugins", "check", str(path), "--level", "quick", *select)
+    assert quick.returncode == 0, quick.stdout + quick.stderr
+    lines = [line for line in quick.stdout.splitlines() if line.startswith("not looked at: ")]
+    assert lines == [
+        "not looked at: plugin-import-fast (level perf, not asked for)",
+        "not looked at: component-many-calls, component-memory, component-processes, component-options-used "
+        "(level full, not asked for)",
+    ]
+    full = esper("plugins", "check", str(path), *select)
+    assert full.returncode == 0, full.stdout + full.stderr
+    assert "not looked at: component-options-used (it has no options)" in full.stdout
+    assert "level full" not in full.stdout
+    told = {
+        it["check"]: it["message"] for it in esper.json("plugins", "check", str(path), "--level", "quick", "--json")
+    }
+    assert told["component-memory"] == "level full, not asked for"
+
+
+def test_quick_and_training_are_the_same_level() -> None:
+    assert CheckLevel.QUICK is CheckLevel.TRAINING
+    assert CheckLevel.QUICK < CheckLevel.FULL < CheckLevel.PERF
+
+
+def test_every_check_of_the_full_level_is_slow() -> None:
+    assert {check.id for check in CHECKS if check.level is CheckLevel.FULL and not check.slow} == set()
+
+
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rA", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
@@ -133,7 +165,14 @@ def test_pytest_needs_no_test_file(tmp_path: Path, wrong: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "::test_conformance[reward-term:steady-reward-term-bounded]" in done.stdout
     assert "its value is 2.0" in done.stdout
-    assert "1 failed, 2 passed" in done.stdout
+    assert "1 failed, 3 passed" in done.stdout
+    assert "not looked at" not in done.stdout, "there is no check of a reward term above the level"
+
+
+@pytest.mark.slow
+def test_pytest_says_what_it_did_not_look_at(tmp_path: Path, wrong: str) -> None:
+    done = run_pytest(tmp_path, "--esper-plugin", wrong, "--esper-level", "quick", "--esper-select", "component-memory")
+    assert "esper: not looked at: component-memory (level full, not asked for)" in done.stdout
 
 
 @pytest.mark.slow

@@ -83,6 +83,30 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "        __import__('random').random()\n        passed = self",
         "moved random's global generator while judging",
     ),
+    "gate-changes": (
+        "gates",
+        "        passed = self",
+        "        object.__setattr__(evidence, 'alpha', 2.0)\n        passed = self",
+        "changed what it was handed",
+    ),
+    "evaluator-changes": (
+        "evaluator",
+        "        loss = ",
+        "        object.__setattr__(signs, 'objections', 9)\n        loss = ",
+        "changed what it was handed",
+    ),
+    "term-changes": (
+        "reward_term",
+        "        if step.before is None",
+        "        object.__setattr__(step, 'gamma', 0.1)\n        if step.before is None",
+        "changed what it was handed",
+    ),
+    "policy-changes": (
+        "policy",
+        "        return [Decision",
+        "        situations[0].masks.germinate.clear()\n        return [Decision",
+        "changed what it was handed",
+    ),
     "evaluator-no-vote": ("evaluator", "return Vote()", "return None", "gave None for a vote"),
     "evaluator-reason": (
         "evaluator",
@@ -286,6 +310,27 @@ def test_the_first_calls_are_looked_at_closely_and_then_a_sample() -> None:
     close = [number for number in range(1, 3 * EVERY + 1) if inspection.due("seed", True)]
     assert close == [*range(1, FIRST + 1), EVERY, 2 * EVERY, 3 * EVERY]
     assert inspection.due("seed", False), "calls of another sort are counted by themselves"
+
+
+def test_the_full_level_looks_closely_at_each_call() -> None:
+    quick, full = Inspection(), Inspection("full")
+    assert sum(quick.due("seed") for _ in range(EVERY)) == FIRST + 1
+    assert sum(full.due("seed") for _ in range(EVERY)) == EVERY
+    assert (quick.summary(1.0)["passed_over"], full.summary(1.0)["passed_over"]) == (EVERY - FIRST - 1, 0)
+    with pytest.raises(ValueError, match="quick, full"):
+        Inspection("fulll")
+
+
+def test_what_was_not_looked_at_is_told(plugins: Callable[..., Path], runs: Path) -> None:
+    folder = plugins()
+    quick = check(folder, runs, "--check-plugins")
+    full = check(folder, runs, "--check-plugins", "--check-level", "full")
+    assert (quick.exit_code, full.exit_code) == (0, 0), full.output
+    assert re.search(
+        r"not looked at: \d+ calls closely \(--check-level full looks at each\); components of", quick.output
+    )
+    assert "plugins: not looked at: components of the kinds executor and diagnostic" in full.output
+    assert check(folder, runs, "--check-level", "full").exit_code == 2
 
 
 def cut_off(run: Path) -> None:

@@ -120,7 +120,7 @@ def test_the_tests_are_those_of_the_one_list(inner: Inner, kind: str) -> None:
 
 def test_a_wrong_component_fails_with_cause_and_fix(inner: Inner) -> None:
     done = inner.run("RewardTermSuite", "", "-k", "reward")
-    done.assert_outcomes(passed=2, failed=1, deselected=done.parseoutcomes()["deselected"])
+    done.assert_outcomes(passed=3, failed=1, deselected=done.parseoutcomes()["deselected"])
     done.stdout.fnmatch_lines(
         [
             "*its value is 2.0, outside of 0.0 to 1.0*",
@@ -241,7 +241,7 @@ def test_mistakes_are_named_when_tests_are_collected(inner: Inner, body: str, me
 
 def test_checks_can_be_left_out(inner: Inner) -> None:
     done = inner.run("RewardTermSuite", "leave_out = {'reward-term-bounded'}", "-k", "reward")
-    done.assert_outcomes(passed=2, deselected=done.parseoutcomes()["deselected"])
+    done.assert_outcomes(passed=3, deselected=done.parseoutcomes()["deselected"])
 
 
 def test_a_level_can_be_chosen(inner: Inner) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from esper_testing.gate_subject import GateSubject
     from esper_testing.host_subject import HostSubject
     from esper_testing.plugin_subject import PluginSubject, find_plugins
-    from esper_testing.policy_checks import PolicySubject
+    from esper_testing.policy_subject import PolicySubject
     from esper_testing.reward_checks import RewardTermSubject
     from esper_testing.runner import run_checks
     from esper_testing.sink_subject import SinkSubject
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TaskSuite,
     )
     from esper_testing.task_subject import TaskSubject
+    from esper_testing.usage import Usage
 
 _MODULES = {
     "CHECKS": "all_checks",
@@ -53,7 +54,7 @@ _MODULES = {
     "HostSuite": "suites",
     "NotApplicable": "check",
     "PluginSubject": "plugin_subject",
-    "PolicySubject": "policy_checks",
+    "PolicySubject": "policy_subject",
     "PolicySuite": "suites",
     "RewardTermSubject": "reward_checks",
     "RewardTermSuite": "suites",
@@ -61,6 +62,7 @@ _MODULES = {
     "SinkSuite": "suites",
     "TaskSubject": "task_subject",
     "TaskSuite": "suites",
+    "Usage": "usage",
     "find_plugins": "plugin_subject",
     "run_checks": "runner",
 }
@@ -99,6 +101,7 @@ __all__ = [
     "SinkSuite",
     "TaskSubject",
     "TaskSuite",
+    "Usage",
     "find_plugins",
     "run_checks",
 ]

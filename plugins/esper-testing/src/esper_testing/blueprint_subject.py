@@ -1,13 +1,18 @@
 """A blueprint under test: how it is built, at which sites, and what is fed to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
 import torch
 from attrs import field, frozen
 from torch import Tensor, nn
 
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.sites import Site
-from esper_core.leyline.specs import BlueprintSpec
+from esper_core.leyline.specs import BlueprintSpec, Capability
 from esper_testing.subject import Subject
+from esper_testing.usage import Usage
 
 #: Sites of each layout: small, widths without a large power of two, height and width that differ.
 SITES: dict[Layout, tuple[Site, ...]] = {
@@ -38,6 +43,8 @@ class BlueprintSubject(Subject[BlueprintSpec]):
         device: where seeds are run.
     """
 
+    uses: ClassVar[int] = 100
+
     sites: tuple[Site, ...] = field(converter=tuple)
     rms_limit: float = 2.0
     device: str = "cpu"
@@ -64,6 +71,30 @@ class BlueprintSubject(Subject[BlueprintSpec]):
     def build_any(self) -> None:
         """Build one seed."""
         self.make(self.sites[0])
+
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Compute the update at every site, in training and in evaluation."""
+        seeds = [(self.awake(site), self.activation(site)) for site in self.sites]
+        modes = (False,) if Capability.RANDOM in self.spec.capabilities else (False, True)
+
+        def use() -> Any:
+            return [update(module.train(mode), h) for module, h in seeds for mode in modes]
+
+        yield Usage(use=use, handed=[h for _, h in seeds])
+
+    def fingerprint(self) -> Any:
+        """Return seeds at birth, and updates of awake ones, of short and of long activations."""
+        found: list[Any] = []
+        for site in self.sites:
+            size = {Layout.NCHW: (11, 11), Layout.BTD: (40,), Layout.BD: None}[site.layout]
+            module = self.awake(site)
+            found.append([(name, value.clone()) for name, value in self.build(site).state_dict().items()])
+            for training in (True, False):
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    found.append(update(module.train(training), 3 * self.activation(site, size=size)))
+        return found
 
     def build(self, site: Site, seed: int = 0) -> nn.Module:
         """Return a seed module at birth, from a random stream of its own."""

@@ -12,6 +12,7 @@ from esper_core.leyline.specs import BlueprintSpec, Capability
 from esper_testing.blueprint_checks import VALUE_CHECKS
 from esper_testing.blueprint_masks import MASK_CHECKS
 from esper_testing.blueprint_purity import PURITY_CHECKS
+from esper_testing.blueprint_sizes import SIZE_CHECKS
 from esper_testing.blueprint_subject import BlueprintSubject, update
 from esper_testing.blueprint_training import TRAINING_CHECKS
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
@@ -158,5 +159,6 @@ TOOL_CHECKS: tuple[Check, ...] = collect(globals())
 
 #: What components of the kind are checked with.
 CONFORMANCE = Conformance(
-    BlueprintSubject, (*VALUE_CHECKS, *PURITY_CHECKS, *MASK_CHECKS, *TRAINING_CHECKS, *TOOL_CHECKS)
+    BlueprintSubject,
+    (*VALUE_CHECKS, *SIZE_CHECKS, *PURITY_CHECKS, *MASK_CHECKS, *TRAINING_CHECKS, *TOOL_CHECKS),
 )

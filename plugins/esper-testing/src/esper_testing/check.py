@@ -13,12 +13,28 @@ from esper_core.leyline.specs import Capability, ComponentSpec
 
 
 class CheckLevel(IntEnum):
-    """How much a check needs: descriptors only, a few forward passes, some optimizer steps, or quiet hardware."""
+    """How much a check needs.
+
+    Attributes:
+        STATIC: descriptors only.
+        CONTRACT: a few calls or forward passes.
+        TRAINING: some optimizer steps.
+        QUICK: another name for TRAINING: all that takes seconds.
+        FULL: hundreds of calls, and processes of their own.
+        PERF: quiet hardware.
+    """
 
     STATIC = 1
     CONTRACT = 2
     TRAINING = 3
-    PERF = 4
+    QUICK = 3
+    FULL = 4
+    PERF = 5
+
+    @property
+    def title(self) -> str:
+        """The name in lower case."""
+        return self.name.lower()
 
 
 class Scope(StrEnum):

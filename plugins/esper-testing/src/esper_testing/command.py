@@ -14,15 +14,19 @@ from esper_core.leyline.errors import EsperError, ExitCode
 from esper_testing.check import CheckLevel
 from esper_testing.expectations import Expectations
 from esper_testing.plugin_subject import find_plugins
-from esper_testing.runner import BAD, Outcome, Result, run_checks
+from esper_testing.runner import BAD, Outcome, Result, beyond, not_looked_at, run_checks
 
-_LEVELS = [level.name.lower() for level in CheckLevel]
+_LEVELS = [name.lower() for name in CheckLevel.__members__]
 
 
 @click.command()
 @click.argument("target", metavar="NAME|PATH")
 @click.option(
-    "--level", type=click.Choice(_LEVELS), default="training", show_default=True, help="The highest level of checks."
+    "--level",
+    type=click.Choice(_LEVELS),
+    default="full",
+    show_default=True,
+    help="The highest level of checks: quick (the same as training) takes seconds, full takes minutes.",
 )
 @click.option("--select", multiple=True, metavar="ID", help="Only these checks; * is a wildcard. Repeatable.")
 @click.option(
@@ -51,10 +55,12 @@ def check(
     gc.enable()  # listings do without; building networks does not
     expected = Expectations.read(expect) if expect else None
     results: list[Result] = []
-    for result in run_checks(find_plugins(target), CheckLevel[level.upper()], select, expected):
+    plugins, highest = find_plugins(target), CheckLevel[level.upper()]
+    for result in run_checks(plugins, highest, select, expected):
         results.append(result)
         if not as_json and (verbose or result.outcome not in (Outcome.PASSED, Outcome.SKIPPED)):
             click.echo(_told(result))
+    results += beyond(plugins, highest, select)
     if junit is not None:
         _write_junit(results, junit)
     if as_json:
@@ -81,7 +87,8 @@ def _told(result: Result) -> str:
 def _summary(results: Sequence[Result]) -> str:
     counts = Counter(result.outcome for result in results)
     told = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
-    return f"{told or 'no checks'} in {sum(result.seconds for result in results):.1f} s"
+    summary = f"{told or 'no checks'} in {sum(result.seconds for result in results):.1f} s"
+    return "\n".join([summary, *(f"not looked at: {line}" for line in not_looked_at(results))])
 
 
 def _write_junit(results: Sequence[Result], path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a diagnostic must do: look into any network, say what it found, and leave no trace."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import attrs
 from attrs import frozen
@@ -13,6 +14,7 @@ from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
 from esper_testing.subject import Subject
 from esper_testing.surroundings import watched
+from esper_testing.usage import Usage
 
 CONTRACT = CheckLevel.CONTRACT
 
@@ -20,6 +22,8 @@ CONTRACT = CheckLevel.CONTRACT
 @frozen(kw_only=True)
 class DiagnosticSubject(Subject[DiagnosticSpec]):
     """What the checks of diagnostics look at."""
+
+    uses: ClassVar[int] = 60
 
     def build(self) -> Diagnostic:
         """Return a new diagnostic."""
@@ -29,6 +33,13 @@ class DiagnosticSubject(Subject[DiagnosticSpec]):
     def build_any(self) -> None:
         """Build one diagnostic."""
         self.build()
+
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Look into small networks."""
+        diagnostic, views = self.build(), [make() for make in self.views().values()]
+        handed = [it for view in views for it in (view.inputs, view.targets, view.slots)]
+        yield Usage(use=lambda: [_examined(diagnostic, view) for view in views], handed=handed)
 
     def views(self) -> Mapping[str, Callable[[], NetworkView]]:
         """Return what makes views of small trained networks, by what is special about each."""

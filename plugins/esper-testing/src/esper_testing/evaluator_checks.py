@@ -1,7 +1,8 @@
 """What an evaluator must be: a pure vote on what was measured, whatever was measured."""
 
 from collections.abc import Iterator
-from math import nan
+from contextlib import contextmanager
+from math import inf, nan
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -15,8 +16,10 @@ from esper_core.leyline.stages import Stage
 from esper_core.leyline.vital_signs import VitalSigns, Vote
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
+from esper_testing.renaming import renamed
 from esper_testing.samples import good_evidence, host_evidence
 from esper_testing.subject import Subject
+from esper_testing.usage import Usage
 
 CONTRACT = CheckLevel.CONTRACT
 
@@ -70,6 +73,17 @@ class EvaluatorSubject(Subject[EvaluatorSpec]):
         """Build one evaluator."""
         self.build()
 
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Vote on vital signs of all kinds."""
+        evaluator, samples = self.build(), self.samples()[::4]
+        yield Usage(use=lambda: [evaluator.evaluate(signs) for signs in samples], handed=samples)
+
+    def fingerprint(self) -> Any:
+        """Return its votes on vital signs of all kinds, and on some that are less and less well."""
+        evaluator = self.build()
+        return [evaluator.evaluate(signs) for signs in (*self.samples(), *near_limits(self.healthy))]
+
     def samples(self) -> list[VitalSigns]:
         """Vital signs of all kinds, and healthy ones in which one figure is spoiled."""
         return [self.healthy, *vital_signs(200), *(it for _, *both in spoiled(self.healthy) for it in both)]
@@ -92,6 +106,20 @@ def spoiled(healthy: VitalSigns) -> Iterator[tuple[str, VitalSigns, VitalSigns]]
         worse = [tuple(_with(seed, name, value) for seed in seeds) for value in (bad, nan)]
         one, other = (evolve(healthy.evidence, seeds=spoilt) for spoilt in worse)
         yield f"a seed's {name}", evolve(healthy, evidence=one), evolve(healthy, evidence=other)
+
+
+def near_limits(healthy: VitalSigns) -> list[VitalSigns]:
+    """Return healthy signs with a loss, a ratio or a number of objections swept from good to bad in small steps."""
+    found = []
+    for step in range(60):
+        loss = healthy.best_loss * 1.15**step / 4
+        metrics = evolve(healthy.evidence.validation, loss=loss)
+        worse = evolve(healthy, evidence=evolve(healthy.evidence, validation=metrics, train=metrics))
+        found += [evolve(worse, objections=count) for count in (0, 1, 2, 3, 4, 6, 9, 20)]
+        found += [evolve(worse, best_loss=loss / 3.5, first_loss=loss / 3), evolve(worse, best_loss=1e-3 * loss)]
+        seeds = tuple(evolve(seed, update_ratio=loss, gradient_ratio=loss) for seed in healthy.evidence.seeds)
+        found.append(evolve(healthy, evidence=evolve(healthy.evidence, seeds=seeds)))
+    return found
 
 
 def _with(record: Any, name: str, value: Any) -> Any:
@@ -158,6 +186,50 @@ def not_a_number(subject: EvaluatorSubject) -> None:
                 f"a host is normal if {name} is NaN, though a bad value is objected to",
                 cause="a test for what is bad (`if loss > limit: object`)",
                 fix="ask for what is good: `if loss <= limit: return Vote()`",
+            )
+
+
+@check("evaluator-infinite", EvaluatorSpec.kind, CONTRACT)
+def infinite(subject: EvaluatorSubject) -> None:
+    """If a huge loss or update is objected to, so is an infinite one.
+
+    An evaluator always passes that asks for what is good, for no limit is above infinity.
+    """
+    evaluator, evidence = subject.build(), subject.healthy.evidence
+    for place in ("train", "validation", "update"):
+        huge, endless = (evolve(subject.healthy, evidence=_with_size(evidence, place, size)) for size in (1e9, inf))
+        votes = [evaluator.evaluate(signs).mode for signs in (huge, endless)]
+        if votes[0] is not GovernorMode.NORMAL and votes[1] is GovernorMode.NORMAL:
+            raise CheckFailure(
+                f"a host is normal if its {place} is infinite, though 1e9 is objected to",
+                cause="a quotient or a difference of two infinities, which is NaN and compares as False",
+                fix="ask first whether the figure is finite: math.isfinite",
+            )
+
+
+def _with_size(evidence: Evidence, place: str, size: float) -> Evidence:
+    if place == "update":
+        return evolve(evidence, seeds=tuple(evolve(seed, update_ratio=size) for seed in evidence.seeds))
+    changed: Evidence = _with(evidence, place, evolve(getattr(evidence, place), loss=size))
+    return changed
+
+
+@check("evaluator-names", EvaluatorSpec.kind, CONTRACT)
+def names(subject: EvaluatorSubject) -> None:
+    """The vote follows from figures: under other names of host, slots, seeds and blueprints the mode is the same.
+
+    The twin is governed like the grown network. Reasons may name what they are about; so an evaluator that judges what
+    was measured always passes.
+    """
+    evaluator, others = subject.build(), {"conv-light": "mlp", "block0-0": "z-9", "grown": "twin", "block0": "z"}
+    others |= {"block1": "y", "block2": "a"}
+    for signs in [*subject.samples(), *near_limits(subject.healthy)]:
+        one, two = (evaluator.evaluate(it).mode for it in (signs, renamed(signs, others)))
+        if one is not two:
+            raise CheckFailure(
+                f"the mode is {one.value}, and {two.value} under other names of host, slots, seeds and blueprints",
+                cause="a condition on the name of the host, or of a slot",
+                fix="judge what was measured",
             )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 
@@ -16,6 +16,7 @@ from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
 from esper_testing.subject import Subject
 from esper_testing.tiny_host import TinyHost, tiny_plan
+from esper_testing.usage import Usage
 
 CONTRACT = CheckLevel.CONTRACT
 
@@ -27,6 +28,10 @@ EPOCHS, MIDDLE = 4, 2
 class ExecutorSubject(Subject[ExecutorSpec]):
     """What the executor checks look at."""
 
+    uses: ClassVar[int] = 60
+    #: How hosts are run in parallel changes how long it takes.
+    shows_options: ClassVar[bool] = False
+
     def build(self) -> Executor:
         """Return a new executor, of tiny hosts."""
         executor: Executor = self.factory(self.config, TinyHost)
@@ -35,6 +40,19 @@ class ExecutorSubject(Subject[ExecutorSpec]):
     def build_any(self) -> None:
         """Build one executor."""
         self.build().close()
+
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Run an epoch of three hosts from their first state, and capture them."""
+        plans, actions, references = _plans(3), _actions(3, 0), _references(3, 0)
+        with self.opened(plans) as executor:
+            begun = executor.capture()
+
+            def use() -> Any:
+                executor.restore(begun)
+                return executor.apply(actions), executor.epoch(references), executor.reports(), executor.capture()
+
+            yield Usage(use=use, handed=[plans, actions, references, begun])
 
     @contextmanager
     def opened(self, plans: Sequence[Plan]) -> Iterator[Executor]:

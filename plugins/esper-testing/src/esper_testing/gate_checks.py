@@ -14,6 +14,7 @@ from esper_core.leyline.specs import GateSpec
 from esper_core.leyline.stages import GateLevel
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
+from esper_testing.gate_care import CARE_CHECKS
 from esper_testing.gate_subject import GateSubject
 from esper_testing.samples import difference, minimal_evidence
 
@@ -221,4 +222,4 @@ def _passes_an_episode(gate: Gate, good: SeedEvidence, draw: Random) -> bool:
 GATE_CHECKS: tuple[Check, ...] = collect(globals())
 
 #: What components of the kind are checked with.
-CONFORMANCE = Conformance(GateSubject, GATE_CHECKS)
+CONFORMANCE = Conformance(GateSubject, (*GATE_CHECKS, *CARE_CHECKS))

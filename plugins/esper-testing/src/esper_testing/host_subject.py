@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import torch
 from attrs import field, frozen
@@ -15,6 +16,7 @@ from esper_core.leyline.protocols import DataShape, HostBuild, TaskKind
 from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import HostSpec
 from esper_testing.subject import Subject
+from esper_testing.usage import Usage
 
 #: Data for hosts by the layout of their sites: small, of odd sizes.
 DATA: dict[Layout, DataShape] = {
@@ -31,6 +33,8 @@ class HostSubject(Subject[HostSpec]):
     Attributes:
         data: what the host is built for; default: images, tokens or vectors, as the layouts of its sites suggest.
     """
+
+    uses: ClassVar[int] = 100
 
     data: DataShape = field()
 
@@ -52,6 +56,24 @@ class HostSubject(Subject[HostSpec]):
     def build_any(self) -> None:
         """Build one host."""
         self.make()
+
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Compute logits of a batch in evaluation."""
+        module, inputs = self.build().module, self.batch()
+        yield Usage(use=lambda: outputs_of(module, inputs), handed=[inputs])
+
+    def fingerprint(self) -> Any:
+        """Return the host at birth, its sites and its outputs, in evaluation and in training."""
+        build, inputs = self.build(), self.batch()
+        state = [(name, value.clone()) for name, value in build.module.state_dict().items()]
+        formats = [value.is_contiguous() for _, value in state]
+        evaluated = outputs_of(build.module, inputs)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            trained = build.module.train()(inputs)
+        sites = [(it.path, it.id, it.causal) for it in build.sites]
+        return state, formats, evaluated, trained, sites, sorted(build.capabilities)
 
     def batch(self, size: int = 4, seed: int = 0) -> Tensor:
         """Return random inputs."""

@@ -15,6 +15,7 @@ from esper_core.leyline.specs import HostSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
 from esper_testing.host_checks import HOST_CHECKS
+from esper_testing.host_sizes import SIZE_CHECKS
 from esper_testing.host_subject import HostSubject, outputs_of
 
 CONTRACT = CheckLevel.CONTRACT
@@ -138,4 +139,4 @@ def state_round_trip(subject: HostSubject) -> None:
 TOOL_CHECKS: tuple[Check, ...] = collect(globals())
 
 #: What components of the kind are checked with.
-CONFORMANCE = Conformance(HostSubject, (*HOST_CHECKS, *TOOL_CHECKS))
+CONFORMANCE = Conformance(HostSubject, (*HOST_CHECKS, *SIZE_CHECKS, *TOOL_CHECKS))

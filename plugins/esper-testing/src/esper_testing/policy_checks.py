@@ -3,74 +3,17 @@
 import json
 from collections.abc import Sequence
 
-from attrs import field, frozen
-
 from esper_core.leyline.actions import Action, ActionMasks, Op
-from esper_core.leyline.catalogue import Catalogue
-from esper_core.leyline.learning import Decision, PolicyState, Round, Situation
-from esper_core.leyline.protocols import Actor
+from esper_core.leyline.learning import Decision, PolicyState, Situation
 from esper_core.leyline.records import plain
 from esper_core.leyline.specs import Capability, PolicySpec
-from esper_core.tamiyo.policy import ANSWER, Policy, contradiction, wrong_answer
+from esper_core.tamiyo.policy import Policy, contradiction
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
-from esper_testing.situations import CATALOGUE, host_names, only_waiting, situations, unmeasured, without_slots
-from esper_testing.subject import Subject
+from esper_testing.policy_subject import EPOCHS, PolicySubject, decided
+from esper_testing.situations import only_waiting, unmeasured, without_slots
 from esper_testing.surroundings import watched
 
 CONTRACT = CheckLevel.CONTRACT
-
-#: How many epochs are decided, and for how many hosts at once.
-EPOCHS, HOSTS = 150, 3
-
-
-@frozen(kw_only=True)
-class PolicySubject(Subject[PolicySpec]):
-    """What the policy checks look at.
-
-    Attributes:
-        catalogue: the blueprints that it may germinate.
-    """
-
-    catalogue: Catalogue = field(default=CATALOGUE)
-
-    def build(self, hosts: int = HOSTS) -> Policy:
-        """Return a new policy that has begun a round.
-
-        Raises:
-            EsperError: E530 if its actor does not offer what is declared.
-        """
-        policy = Policy(actor=self.build_actor(), name=self.spec.name, capabilities=self.spec.capabilities)
-        policy.reset(Round(hosts=host_names(hosts), epochs=EPOCHS))
-        return policy
-
-    def build_actor(self) -> Actor:
-        """Return a new actor."""
-        actor: Actor = self.factory(self.config, self.catalogue)
-        return actor
-
-    def build_any(self) -> None:
-        """Build one actor."""
-        self.build_actor()
-
-    def round(self, seed: int, hosts: int = HOSTS, epochs: int = EPOCHS) -> list[list[Situation]]:
-        """Return what an actor is shown, epoch by epoch, a situation for each host."""
-        return [situations(self.catalogue, hosts, epoch, epochs, seed) for epoch in range(epochs)]
-
-
-def decided(policy: Policy, seen: Sequence[Situation]) -> list[Decision]:
-    """Return one decision of the policy for every host.
-
-    Raises:
-        CheckFailure: if it does not return one for each.
-    """
-    decisions = policy.actor.decide(seen)
-    if (wrong := wrong_answer(decisions, len(seen))) is not None:
-        raise CheckFailure(
-            f"it {wrong}",
-            cause="a decision for the first host only, an Action in place of a Decision, or None for nothing to say",
-            fix=ANSWER,
-        )
-    return list(decisions)
 
 
 def asked(decision: Decision) -> list[Action]:

@@ -11,7 +11,10 @@ import pytest
 #: The file whose one test is run once for each case.
 SUITE = str(Path(__file__).with_name("suite.py"))
 
-LEVELS = ("static", "contract", "training", "perf")
+LEVELS = ("static", "contract", "training", "quick", "full", "perf")
+
+#: What the session's conformance tests do not look at, for its last lines.
+NOT_LOOKED_AT: pytest.StashKey[dict[str, None]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--esper-level",
         choices=LEVELS,
-        default="training",
-        help="highest level of the checks (default: %(default)s)",
+        default="full",
+        help="highest level of the checks; quick is the same as training (default: %(default)s)",
     )
     group.addoption(
         "--esper-select", action="append", default=[], metavar="ID", help="only these checks; * is a wildcard"
@@ -51,3 +54,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from esper_testing.suite_cases import parameters
 
         metafunc.parametrize("esper_case", parameters(metafunc.config))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the level leaves out."""
+    for line in config.stash.get(NOT_LOOKED_AT, {}):
+        terminalreporter.write_line(f"esper: not looked at: {line}")

@@ -1,5 +1,7 @@
 """What a reward term must be: bounded whatever was measured, without a memory, and a potential where it says so."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isclose, isfinite
 
 from attrs import evolve, frozen
@@ -8,8 +10,10 @@ from esper_core.leyline.protocols import RewardTerm
 from esper_core.leyline.specs import RewardTermSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
+from esper_testing.renaming import renamed
 from esper_testing.steps import GAMMA, any_step, path
 from esper_testing.subject import Subject
+from esper_testing.usage import Usage
 
 #: How many steps are rewarded.
 STEPS = 200
@@ -27,6 +31,13 @@ class RewardTermSubject(Subject[RewardTermSpec]):
     def build_any(self) -> None:
         """Build one term."""
         self.build()
+
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Reward steps of every kind, and ways through the stages."""
+        term = self.build()
+        steps = [*map(any_step, range(40)), *(step for seed in range(10) for step in path(seed, 1))]
+        yield Usage(use=lambda: [term.value(step) for step in steps], handed=steps)
 
 
 @check("reward-term-bounds-declared", RewardTermSpec.kind, CheckLevel.STATIC)
@@ -71,6 +82,30 @@ def stateless(subject: RewardTermSubject) -> None:
                 f"the same step was worth {one}, then {two}, and {three} to a new term",
                 cause="a running mean, a best value so far, or another memory",
                 fix="compute it from the step's `before` and `after`",
+            )
+
+
+#: The names in made-up steps, and others, in another order.
+_OTHERS = {"grown": "b7", "twin": "a1", "host0": "c2", "host": "d", "block0": "y1", "block1": "x2", "block2": "w3"}
+_OTHERS |= {f"site{index}": f"z{9 - index}" for index in range(9)}
+_OTHERS |= {f"{slot}-0": f"{other}-17" for slot, other in _OTHERS.items()}
+
+
+@check("reward-term-names", RewardTermSpec.kind, CheckLevel.CONTRACT)
+def names(subject: RewardTermSubject) -> None:
+    """The value follows from figures and stages: under other names of host, slots and seeds it is the same.
+
+    Blueprints keep their names, for a term may weigh them. Differences of 0.0001 % are rounding, as of a sum in another
+    order; so a term that takes names only to find what belongs together always passes.
+    """
+    term = subject.build()
+    for step in [*map(any_step, range(80)), *(it for seed in range(10) for it in path(seed, 1))]:
+        one, two = term.value(step), term.value(renamed(step, _OTHERS))
+        if not isclose(one, two, rel_tol=1e-6, abs_tol=1e-6):
+            raise CheckFailure(
+                f"a step is worth {one}, and {two} under other names of host, slots and seeds",
+                cause="a condition on the name of the host, or of a slot",
+                fix="use step.twin to compare with the twin, and figures or stages for all else",
             )
 
 

@@ -1,7 +1,7 @@
 """Run checks against plugins: which ones, with which outcome, and what was expected."""
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -135,7 +135,7 @@ class Result:
 
 def cases(
     plugins: Sequence[PluginSubject],
-    level: CheckLevel = CheckLevel.TRAINING,
+    level: CheckLevel = CheckLevel.FULL,
     select: Sequence[str] = (),
     expected: Expectations | None = None,
 ) -> list[Case]:
@@ -189,7 +189,7 @@ def _looked_at(plugin: PluginSubject) -> Iterator[tuple[ComponentSpec | None, Ca
 
 def run_checks(
     target: str | Path | Sequence[PluginSubject],
-    level: CheckLevel = CheckLevel.TRAINING,
+    level: CheckLevel = CheckLevel.FULL,
     select: Sequence[str] = (),
     expected: Expectations | None = None,
 ) -> Iterator[Result]:
@@ -205,6 +205,28 @@ def run_checks(
     plugins = find_plugins(target) if isinstance(target, str | Path) else target
     for case in cases(plugins, level, select, expected):
         yield run(case)
+
+
+def beyond(plugins: Sequence[PluginSubject], level: CheckLevel, select: Sequence[str] = ()) -> list[Result]:
+    """Return what is not looked at because it is above the level, as results that say so.
+
+    Raises:
+        EsperError: as `cases` does.
+    """
+    return [
+        Result(case=case, outcome=Outcome.SKIPPED, message=f"level {case.check.level.title}, not asked for")
+        for case in cases(plugins, CheckLevel.PERF, select)
+        if case.check.level > level and case.skip is None
+    ]
+
+
+def not_looked_at(results: Iterable[Result]) -> list[str]:
+    """Return a line for each reason for which something was not looked at, with the checks."""
+    by_reason: dict[str, list[str]] = {}
+    for result in results:
+        if result.outcome is Outcome.SKIPPED and result.case.skip is None:
+            by_reason.setdefault(result.message, []).append(result.case.check.id)
+    return [f"{', '.join(dict.fromkeys(ids))} ({reason})" for reason, ids in by_reason.items()]
 
 
 def run(case: Case) -> Result:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import inf, nan
 from random import Random
+from typing import Any
 
 from attrs import evolve
 
@@ -47,6 +48,35 @@ def good_evidence(stage: Stage) -> SeedEvidence:
         settled_epochs=20,
         host_gain=difference(1.0, 1e-6),
     )
+
+
+#: Values of each figure, from bad to good and beyond.
+_SWEEPS: dict[str, tuple[float, ...]] = {
+    "epochs_in_stage": (0, 1, 2, 3, 4, 5, 8, 13, 40),
+    "age_epochs": (0, 1, 2, 3, 4, 5, 8, 13, 40),
+    "host_epochs": (0, 1, 2, 3, 4, 5, 8, 13, 40),
+    "settled_epochs": (0, 1, 2, 3, 4, 5, 8, 13, 40),
+    "gradient_ratio": tuple(10.0 ** (power / 4) for power in range(-24, 9)),
+    "update_ratio": tuple(10.0 ** (power / 4) for power in range(-24, 17)),
+}
+_COUNTS = (2, 5, 10, 20, 29, 31, 50, 100, 400, 10_000)
+
+
+def with_figure(evidence: SeedEvidence, name: str, value: Any) -> SeedEvidence:
+    """Return the evidence with another value of one figure."""
+    return evolve(evidence, **{name: value})
+
+
+def near_misses(good: SeedEvidence) -> list[SeedEvidence]:
+    """Return the good evidence with one figure, or one difference, swept from bad to good in small steps."""
+    swept = [with_figure(good, name, value) for name, values in _SWEEPS.items() for value in values]
+    for name in ("probe", "contribution", "host_gain"):
+        means = [0.0, *(sign * 10.0 ** (power / 4) for sign in (-1, 1) for power in range(-20, 5))]
+        swept += [
+            with_figure(good, name, difference(mean, abs(mean) / z)) for mean in means for z in (0.5, 1.0, 2.0, 4.0)
+        ]
+        swept += [with_figure(good, name, difference(1.0, count=count)) for count in _COUNTS]
+    return swept
 
 
 def seed_evidence(count: int, seed: int = 0) -> list[SeedEvidence]:

@@ -7,12 +7,13 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import Capability, SinkSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable, check, collect
 from esper_testing.conformance import Conformance
+from esper_testing.sink_care import CARE_CHECKS
 from esper_testing.sink_subject import SinkSubject, Traces, every_kind_of_event, marked, traces
 
 CONTRACT = CheckLevel.CONTRACT
 
 #: Where one batch of events ends and the next begins: none, one, several, many at a time.
-BATCHES = (0, 0, 1, 3, 4, 64, 65, 200, 300)
+BATCHES = (0, 0, 1, 3, 4, 64, 65, 200, 300, 301, 1400, 3000)
 
 
 def _numbers(found: Traces) -> list[int]:
@@ -190,4 +191,4 @@ def threads(subject: SinkSubject) -> None:
 SINK_CHECKS: tuple[Check, ...] = collect(globals())
 
 #: What components of the kind are checked with.
-CONFORMANCE = Conformance(SinkSubject, SINK_CHECKS)
+CONFORMANCE = Conformance(SinkSubject, (*SINK_CHECKS, *CARE_CHECKS))

@@ -7,7 +7,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from math import inf, nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import evolve, frozen
 
@@ -21,6 +21,7 @@ from esper_core.leyline.specs import SinkSpec
 from esper_core.leyline.stages import Cause, GateLevel, Stage
 from esper_testing.samples import difference, good_evidence
 from esper_testing.subject import Subject
+from esper_testing.usage import Usage
 
 #: Text that a careless encoder stumbles over.
 UNICODE = "naïve 種子 ✓ \U0001f331 \x1b[1m [bold] \u2028 \udc80 \x00"
@@ -36,6 +37,9 @@ class SinkSubject(Subject[SinkSpec]):
     what it prints.
     """
 
+    #: What a sink does beyond keeping events does not show: where, how safely, how beautifully.
+    shows_options: ClassVar[bool] = False
+
     def build(self) -> Sink:
         """Return a new sink."""
         sink: Sink = self.factory(self.config)
@@ -44,6 +48,29 @@ class SinkSubject(Subject[SinkSpec]):
     def build_any(self) -> None:
         """Build one sink."""
         self.build()
+
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Take events of every kind, and flush them."""
+        sink, events = self.build(), every_kind_of_event()
+        with traces() as found:
+            sink.open(found.manifest)
+
+            def use() -> Any:
+                sink.emit(events)
+                sink.flush()
+
+            yield Usage(use=use, handed=events, remembers=True, keeps=True)
+            sink.close()
+
+    def fingerprint(self) -> Any:
+        """Return which marked events it has kept, in its order."""
+        with traces() as found:
+            sink = self.build()
+            sink.open(found.manifest)
+            sink.emit(marked(range(40)))
+            sink.close()
+            return found.marks()
 
 
 class Traces:

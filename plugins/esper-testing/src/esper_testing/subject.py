@@ -1,13 +1,16 @@
 """A component under test: what every kind's subject has."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pkgutil import resolve_name
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from attrs import field, frozen
 
 from esper_core.leyline.specs import ComponentSpec
+from esper_testing.check import NotApplicable
+from esper_testing.usage import Usage
 
 S = TypeVar("S", bound=ComponentSpec)
 
@@ -19,7 +22,12 @@ class Subject(ABC, Generic[S]):
     Attributes:
         spec: the component.
         config: its options; default: those of its options class.
+        uses: how often it is used where something may show after many calls only.
+        shows_options: everything that an option can change shows in `fingerprint`, but for speed and memory.
     """
+
+    uses: ClassVar[int] = 200
+    shows_options: ClassVar[bool] = True
 
     spec: S
     config: Any = field()
@@ -38,6 +46,25 @@ class Subject(ABC, Generic[S]):
     @abstractmethod
     def build_any(self) -> None:
         """Call the factory once, on a typical place."""
+
+    @contextmanager
+    def usage(self) -> Iterator[Usage]:
+        """Build the component, and give what uses it once, as a run does; close it in the end.
+
+        Raises:
+            NotApplicable: if nobody knows how components of the kind are used.
+        """
+        raise NotApplicable(f"it is not known how a {self.spec.kind} is used")
+        yield
+
+    def fingerprint(self) -> Any:
+        """Build the component, and return what it is and does: plain values and tensors, the same for the same options.
+
+        Raises:
+            NotApplicable: as `usage`.
+        """
+        with self.usage() as usage:
+            return [usage.use() for _ in range(2)]
 
 
 def resolved(reference: Any) -> Any:

@@ -10,7 +10,8 @@ from esper_testing.check import CheckLevel
 from esper_testing.expectations import Expectations
 from esper_testing.marks import marks
 from esper_testing.plugin_subject import find_plugins
-from esper_testing.runner import cases
+from esper_testing.pytest_plugin import NOT_LOOKED_AT
+from esper_testing.runner import beyond, cases, not_looked_at
 
 
 def parameters(config: pytest.Config) -> list[Any]:
@@ -21,12 +22,11 @@ def parameters(config: pytest.Config) -> list[Any]:
     """
     try:
         file = config.getoption("esper_expect")
-        found = cases(
-            [plugin for name in config.getoption("esper_plugin") for plugin in find_plugins(name)],
-            CheckLevel[config.getoption("esper_level").upper()],
-            config.getoption("esper_select"),
-            Expectations.read(Path(file)) if file else None,
-        )
+        plugins = [plugin for name in config.getoption("esper_plugin") for plugin in find_plugins(name)]
+        level, select = CheckLevel[config.getoption("esper_level").upper()], config.getoption("esper_select")
+        found = cases(plugins, level, select, Expectations.read(Path(file)) if file else None)
+        lines = not_looked_at(beyond(plugins, level, select))
+        config.stash.setdefault(NOT_LOOKED_AT, {}).update(dict.fromkeys(lines))
     except EsperError as error:
         raise pytest.UsageError(str(error)) from error
     return [

@@ -46,7 +46,7 @@ from esper_testing.gate_subject import GateSubject
 from esper_testing.host_subject import HostSubject
 from esper_testing.marks import marks, require
 from esper_testing.plugin_subject import PluginSubject, find_plugins
-from esper_testing.policy_checks import PolicySubject
+from esper_testing.policy_subject import PolicySubject
 from esper_testing.situations import CATALOGUE
 from esper_testing.subject import Subject, resolved
 from esper_testing.task_subject import TaskSubject
@@ -59,7 +59,7 @@ class ComponentSuite:
         kind: the kind of component.
         plugin: entry point, distribution, Python file or folder, as for `find_plugins`.
         component: name of the only component to check; None: every one of the kind that the plugin offers.
-        level: the highest level of checks: static, contract, training or perf.
+        level: the highest level of checks: static, contract, training (or quick, the same), full or perf.
         expected: failures that are expected, each with its reason: by a check's id, or by a component's name and then
             by a check's id; or a TOML file with the same content. They are strict: an unexpected pass fails.
         leave_out: ids of checks that find nothing to judge here, which would be skipped.
@@ -69,7 +69,7 @@ class ComponentSuite:
     kind: ClassVar[str]
     plugin: ClassVar[str | Path] = ""
     component: ClassVar[str | None] = None
-    level: ClassVar[str] = "training"
+    level: ClassVar[str] = "full"
     expected: ClassVar[Mapping[str, Any] | Path] = {}
     leave_out: ClassVar[Collection[str]] = ()
     unavailable_too: ClassVar[bool] = False

@@ -5,21 +5,18 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from esper_core.leyline.protocols import DataShape, Task, TaskKind
+from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.records import to_json
 from esper_core.leyline.specs import TaskSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
 from esper_testing.surroundings import watched
-from esper_testing.task_subject import TaskSubject, splits_of
+from esper_testing.task_subject import BATCH, TaskSubject, batch_of, splits_of
 
 CONTRACT = CheckLevel.CONTRACT
 
 #: What stands in a token target where nothing is to be predicted.
 NOTHING = -100
-
-#: Samples of a batch that losses are computed for.
-BATCH = 6
 
 
 @check("task-splits", TaskSpec.kind, CONTRACT)
@@ -119,7 +116,7 @@ def losses(subject: TaskSubject) -> None:
     Gates compare the losses of the same samples with and without a seed.
     """
     task = subject.build()
-    outputs, targets = _batch(task)
+    outputs, targets = batch_of(task)
     found = task.losses(outputs, targets)
     if found.shape != (BATCH,) or not found.is_floating_point() or not bool(found.isfinite().all()):
         raise CheckFailure(
@@ -147,11 +144,34 @@ def _or_others(gradient: Tensor | None) -> str:
     return ", or has one in others'" if gradient is not None and gradient[1:].any() else ""
 
 
+@check("task-any-batch", TaskSpec.kind, CONTRACT)
+def any_batch(subject: TaskSubject) -> None:
+    """A sample has the same loss and the same metric in batches of 1 to 64, at every place.
+
+    Differences below 0.01 % are rounding; a task that computes each sample by itself always passes.
+    """
+    task = subject.build()
+    outputs, targets = batch_of(task, 64)
+    outputs = outputs.detach()
+    for name, function in {"loss": task.losses, "metric": task.correct}.items():
+        together = function(outputs, targets)
+        for size in (1, 2, 7, 33):
+            for begin in (0, 64 - size):
+                part = slice(begin, begin + size)
+                found = function(outputs[part], targets[part])
+                if found.shape != (size,) or not torch.allclose(found, together[part], rtol=1e-4, atol=1e-6):
+                    raise CheckFailure(
+                        f"samples {begin} to {begin + size - 1} have another {name} among 64 than among {size}",
+                        cause="a normalisation or a limit that depends on the number of samples",
+                        fix="compute each sample's loss and metric from its own outputs and targets",
+                    )
+
+
 @check("task-random-guess", TaskSpec.kind, CONTRACT)
 def random_guess(subject: TaskSubject) -> None:
     """`random_guess_loss` is the loss of a model that knows nothing: within 20 % of that of equal logits."""
     task = subject.build()
-    outputs, targets = _batch(task)
+    outputs, targets = batch_of(task)
     equal, stated = task.losses(torch.zeros_like(outputs), targets).mean().item(), task.random_guess_loss
     if not isfinite(stated) or abs(stated - equal) > 0.2 * abs(equal):
         raise CheckFailure(
@@ -165,7 +185,7 @@ def random_guess(subject: TaskSubject) -> None:
 def correct(subject: TaskSubject) -> None:
     """`correct` gives each sample a float from 0 to 1, larger for outputs that name the targets than for others."""
     task = subject.build()
-    outputs, targets = _batch(task)
+    outputs, targets = batch_of(task)
     classes = torch.arange(task.shape.outputs)
     right = 100.0 * (targets.unsqueeze(-1) == classes)
     for name, guess in {"random": outputs.detach(), "right": right, "wrong": -right}.items():
@@ -214,14 +234,6 @@ def augment(subject: TaskSubject) -> None:
             cause="an operation in place; the data stay in memory, so the next epoch would see it",
             fix="work on a copy",
         )
-
-
-def _batch(task: Task) -> tuple[Tensor, Tensor]:
-    """Return random logits and the targets of some training samples, repeated where there are few."""
-    targets = task.load().train.targets
-    targets = targets.repeat(-(-BATCH // len(targets)), *(1 for _ in targets.shape[1:]))[:BATCH]
-    logits = torch.randn(*targets.shape, task.shape.outputs, generator=torch.Generator().manual_seed(0))
-    return logits.requires_grad_(), targets
 
 
 #: The checks of this module in order.

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Look at what plugins do while they do it, and stop where one breaks its contract. The run is the same.",
 )
+@click.option(
+    "--check-level",
+    type=click.Choice(["quick", "full"]),
+    help="With --check-plugins: look closely at a sample of calls (quick, the default), or at every call (full).",
+)
 @config_options
 @plugin_options
 @locked_option
@@ -41,6 +46,7 @@ def run(
     task: str | None,
     resume: Path | None,
     check_plugins: bool,
+    check_level: str | None,
     config_options: ConfigOptions,
     plugin_options: PluginOptions,
 ) -> None:
@@ -49,8 +55,11 @@ def run(
     Everything about the run is written to a directory of its own under runs/. Ctrl-C stops at the end of the epoch
     and leaves a readable run.
     """
+    if check_level is not None and not check_plugins:
+        raise click.UsageError("--check-level says how closely --check-plugins looks; give that as well")
+    level = (check_level or "quick") if check_plugins else None
     if resume is not None:
-        finished = _resume(resume, task, config_options, plugin_options, check_plugins)
+        finished = _resume(resume, task, config_options, plugin_options, level)
     else:
         # Imported here: help needs none of it, and it costs more than all the rest.
         from esper_app.cli.resolving import resolve_command
@@ -65,12 +74,16 @@ def run(
             resolved.plugins,
             command=sys.argv,
             strict=plugin_options.strict,
-            watch=plugin_watch() if check_plugins else None,
+            watch=plugin_watch(level) if level else None,
         )
     click.echo(f"run: {finished.directory.path}")
     if check_plugins:
         told = finished.result["plugin_checks"]
         click.echo(f"plugins: looked at {told['calls']} times, nothing wrong; {told['share']:.1%} of the run's time")
+        sampled = f"{told['passed_over']} calls closely (--check-level full looks at each); " * bool(
+            told["passed_over"]
+        )
+        click.echo(f"plugins: not looked at: {sampled}components of the kinds {' and '.join(told['not_watched'])}")
     _warn_of_sinks(finished.result)
     if finished.interrupted:
         click.echo(f"go on with: esper run --resume {finished.directory.path}")
@@ -86,7 +99,7 @@ def _warn_of_sinks(result: Mapping[str, Any]) -> None:
 
 
 def _resume(
-    path: Path, task: str | None, config_options: ConfigOptions, plugin_options: PluginOptions, check_plugins: bool
+    path: Path, task: str | None, config_options: ConfigOptions, plugin_options: PluginOptions, level: str | None
 ) -> "FinishedRun":
     if task or config_options != ConfigOptions():
         raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
@@ -106,5 +119,5 @@ def _resume(
         resolved.plugins,
         command=sys.argv,
         strict=plugin_options.strict,
-        watch=plugin_watch() if check_plugins else None,
+        watch=plugin_watch(level) if level else None,
     )

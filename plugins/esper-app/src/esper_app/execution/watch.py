@@ -36,13 +36,16 @@ class Watch(Protocol):
         ...
 
 
-def plugin_watch() -> Watch:
+def plugin_watch(level: str = "quick") -> Watch:
     """Return the watch that checks plugins' contracts.
+
+    Args:
+        level: quick looks closely at a sample of what is called for every batch, full at every call.
 
     Raises:
         EsperError: E190 if its distribution is not installed.
     """
     module = "esper_testing.watching"
     watching = optional_part(module, "plugins cannot be checked during a run", otherwise="run without --check-plugins")
-    watch: Watch = watching.PluginWatch()
+    watch: Watch = watching.PluginWatch(level)
     return watch

@@ -16,7 +16,7 @@ from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import GateLevel
 from esper_core.leyline.vital_signs import VitalSigns, Vote
 from esper_core.tamiyo.policy import ANSWER, Policy, wrong_answer
-from esper_testing.watching.inspection import GlobalRandom, Inspection
+from esper_testing.watching.inspection import GlobalRandom, Handed, Inspection
 
 
 @frozen
@@ -42,8 +42,8 @@ class InspectedGate:
 
     def evaluate(self, evidence: SeedEvidence) -> GateResult:
         """Judge as the gate does."""
-        with self.inspection:
-            generators = GlobalRandom()
+        with self.inspection as inspection:
+            generators, before = GlobalRandom(), Handed(inspection, self.title, evidence)
         result = self.gate.evaluate(evidence)
         with self.inspection as inspection:
             if (wrong := self._wrong(result)) is not None:
@@ -51,6 +51,7 @@ class InspectedGate:
                 fix = "return GateResult(gate=..., passed=bool(...), score=0.0 to 1.0, reason=...)"
                 inspection.broken(self.title, wrong, cause=cause, fix=fix)
             generators.require_still(inspection, self.title, "judging a seed")
+            before.require_same(inspection, self.title)
         return result
 
     def _wrong(self, result: Any) -> str | None:
@@ -75,8 +76,8 @@ class InspectedEvaluator:
 
     def evaluate(self, signs: VitalSigns) -> Vote:
         """Vote as the evaluator does."""
-        with self.inspection:
-            generators = GlobalRandom()
+        with self.inspection as inspection:
+            generators, before = GlobalRandom(), Handed(inspection, self.title, signs)
         vote: Any = self.evaluator.evaluate(signs)
         with self.inspection as inspection:
             if not isinstance(vote, Vote) or not isinstance(vote.mode, GovernorMode):
@@ -86,6 +87,7 @@ class InspectedEvaluator:
                 cause, fix = "a vote built where the conditions are no longer known", "name the figure and the limit"
                 inspection.broken(self.title, "objected to a host without a reason", cause=cause, fix=fix)
             generators.require_still(inspection, self.title, "voting on a host")
+            before.require_same(inspection, self.title)
         answer: Vote = vote
         return answer
 
@@ -102,8 +104,8 @@ class InspectedTerm:
 
     def value(self, step: Step) -> float:
         """Return the term's value."""
-        with self.inspection:
-            generators = GlobalRandom()
+        with self.inspection as inspection:
+            generators, before = GlobalRandom(), Handed(inspection, self.title, step)
         value = self.term.value(step)
         with self.inspection as inspection:
             if not isinstance(value, int | float) or not isfinite(value) or not self.low <= value <= self.high:
@@ -114,6 +116,7 @@ class InspectedTerm:
                     fix="give a neutral value for what is missing, and clamp",
                 )
             generators.require_still(inspection, self.title, "computing a reward")
+            before.require_same(inspection, self.title)
         return value
 
 
@@ -126,8 +129,8 @@ class InspectedPolicy(Policy):
 
     def decide(self, situations: Sequence[Situation]) -> list[Decision]:
         """Decide as the policy does."""
-        with self.inspection:
-            generators = GlobalRandom()
+        with self.inspection as inspection:
+            generators, before = GlobalRandom(), Handed(inspection, self.title, situations)
         decisions: Any = self.actor.decide(situations)
         with self.inspection as inspection:
             if (wrong := wrong_answer(decisions, len(situations))) is not None:
@@ -137,15 +140,17 @@ class InspectedPolicy(Policy):
             for decision, situation in zip(decisions, situations, strict=True):
                 self._require_possible(decision, situation)
             generators.require_still(inspection, self.title, "deciding")
+            before.require_same(inspection, self.title)
         return list(decisions)
 
     def learn(self, trajectories: Sequence[Trajectory]) -> Mapping[str, float]:
         """Learn as the policy does."""
-        with self.inspection:
-            generators = GlobalRandom()
+        with self.inspection as inspection:
+            generators, before = GlobalRandom(), Handed(inspection, self.title, trajectories)
         figures = super().learn(trajectories)
         with self.inspection as inspection:
             generators.require_still(inspection, self.title, "learning")
+            before.require_same(inspection, self.title)
         return figures
 
     def state(self) -> PolicyState | None:

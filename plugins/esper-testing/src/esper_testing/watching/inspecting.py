@@ -33,10 +33,14 @@ from esper_testing.watching.inspection import Inspection, explaining
 
 
 class PluginWatch:
-    """Looks at what the plugins of one run do (an `esper_app.execution.watch.Watch`)."""
+    """Looks at what the plugins of one run do (an `esper_app.execution.watch.Watch`).
 
-    def __init__(self) -> None:
-        self._inspection = Inspection()
+    Args:
+        level: quick looks closely at a sample of what is called for every batch, full at every call.
+    """
+
+    def __init__(self, level: str = "quick") -> None:
+        self._inspection = Inspection(level)
 
     def over(self, assembly: Assembly) -> Assembly:
         """Return the same run under inspection. Raises EsperError E530 for data that are not as the task says."""

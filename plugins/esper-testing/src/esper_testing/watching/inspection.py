@@ -15,6 +15,7 @@ import numpy
 import torch
 
 from esper_core.leyline.errors import EsperError
+from esper_testing.usage import picture
 
 #: Where something is called for every batch, so many first calls of each sort are looked at closely, …
 FIRST = 3
@@ -22,17 +23,28 @@ FIRST = 3
 #: … and after them one in so many.
 EVERY = 50
 
+LEVELS = ("quick", "full")
+
+#: Kinds whose components are not looked at in a run.
+NOT_WATCHED = ("executor", "diagnostic")
+
 
 class Inspection:
     """The account of one run's checks. As a context manager it takes the time that a check needs.
 
     Attributes:
+        level: quick looks closely at a sample of what is called for every batch, full at every call.
         calls: how often a plugin was looked at.
+        passed_over: calls that were not looked at closely.
         seconds: what that has cost so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, level: str = "quick") -> None:
+        if level not in LEVELS:
+            raise ValueError(f"the level must be one of {', '.join(LEVELS)}, not {level!r}")
+        self.level = level
         self.calls = 0
+        self.passed_over = 0
         self.seconds = 0.0
         self._began = 0.0
         self._broken: EsperError | None = None
@@ -53,9 +65,11 @@ class Inspection:
         return self
 
     def due(self, *sort: Hashable) -> bool:
-        """Say whether to look closely at this call of its sort: at the first few, then at a sample."""
+        """Say whether to look closely at this call of its sort: at the first few, then at a sample; or at each."""
         self._counts[sort] += 1
-        return self._counts[sort] <= FIRST or self._counts[sort] % EVERY == 0
+        close = self.level == "full" or self._counts[sort] <= FIRST or self._counts[sort] % EVERY == 0
+        self.passed_over += not close
+        return close
 
     def broken(self, title: str, seen: str, *, cause: str, fix: str) -> NoReturn:
         """A component broke its contract.
@@ -81,7 +95,14 @@ class Inspection:
 
     def summary(self, run_seconds: float) -> dict[str, Any]:
         """Return the account as plain data; `run_seconds` is what the whole run took."""
-        return {"calls": self.calls, "seconds": self.seconds, "share": self.seconds / run_seconds}
+        return {
+            "calls": self.calls,
+            "seconds": self.seconds,
+            "share": self.seconds / run_seconds,
+            "level": self.level,
+            "passed_over": self.passed_over,
+            "not_watched": list(NOT_WATCHED),
+        }
 
 
 @contextmanager
@@ -96,6 +117,28 @@ def explaining(inspection: Inspection) -> Iterator[None]:
     except Exception:
         inspection.settle()
         raise
+
+
+class Handed:
+    """What a component is handed, as it stood when this was made; nothing where the call is not due."""
+
+    def __init__(self, inspection: Inspection, title: str, handed: Any) -> None:
+        self._handed = handed
+        self._before = picture(handed) if inspection.due(title, "handed") else None
+
+    def require_same(self, inspection: Inspection, title: str) -> None:
+        """Check that it is what it was.
+
+        Raises:
+            EsperError: E530.
+        """
+        if self._before is not None and picture(self._handed) != self._before:
+            inspection.broken(
+                title,
+                "changed what it was handed, which others are handed as well",
+                cause="an assignment to a mapping or a list of it, or a pop from one",
+                fix="work on a copy: dict(...), list(...)",
+            )
 
 
 class GlobalRandom:
