@@ -130,7 +130,7 @@ class BoundedGain(nn.Module):
 
     def __init__(self, width: int, layout: Layout) -> None:
         super().__init__()
-        self.axes = tuple(range(1, layout.rank)) if layout is Layout.NCHW else (layout.width_axis,)
+        self.axes = layout.row_axes
         self.broadcast = tuple(1 for _ in range(layout.rank - 1 - layout.width_axis))
         self.gain = nn.Parameter(torch.zeros(width))
 

@@ -4,6 +4,9 @@ from attrs import field, frozen, validators
 
 from esper_core.leyline.stages import Incubation
 
+#: The default of `update_limit`.
+UPDATE_LIMIT = 2.0
+
 _EPOCHS = validators.and_(validators.instance_of(int), validators.ge(0))
 _SOME_EPOCHS = validators.and_(validators.instance_of(int), validators.ge(1))
 
@@ -25,6 +28,10 @@ class LifecycleConfig:
         embargo_epochs: a slot rests this long after a cull.
         probe_alpha: the small alpha at which a TRAINING seed is tried on validation data, and trained with the
             incubation ``probe``.
+        update_limit: a seed's update is bounded to so many times the activation, in root mean square, for each image,
+            position or vector, as long as its fate is open. Beyond the limit it falls again, and what is not finite is
+            left out. Esper's own blueprints never get beyond 1.
+        bounded_timeout_epochs: a seed is culled when its update has been bounded for so many epochs in a row.
         isolate: BLENDING and PROBATIONARY seeds see the host's activations detached. None: yes, but not where the
             site is causal text.
     """
@@ -37,4 +44,6 @@ class LifecycleConfig:
     probation_timeout_epochs: int = field(default=8, validator=_SOME_EPOCHS)
     embargo_epochs: int = field(default=3, validator=_EPOCHS)
     probe_alpha: float = field(default=0.1, validator=[validators.gt(0.0), validators.le(1.0)])
+    update_limit: float = field(default=UPDATE_LIMIT, validator=validators.gt(0.0))
+    bounded_timeout_epochs: int = field(default=3, validator=_SOME_EPOCHS)
     isolate: bool | None = None

@@ -15,7 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from esper_core.kasmina.probing import probe_activation
-from esper_core.leyline.errors import EsperError
+from esper_core.kasmina.slot import on_trial
+from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.sites import Site
 
 
@@ -61,7 +62,7 @@ def _real_seed_cost(build: Callable[[Site], nn.Module], site: Site) -> SeedCost:
             "E404",
             "a seed cannot be built",
             where=f'site "{site.id}"',
-            why=f"its blueprint raised {type(error).__name__}: {error}",
+            why=f"its blueprint raised {summary(error)}",
             fix="leave the blueprint out of policy.blueprints, or correct it",
         ) from error
     h = probe_activation(site, torch.empty(()))[:1]
@@ -151,5 +152,6 @@ def _counted(module: nn.Module, inputs: Tensor, paths: Sequence[str]) -> Forward
                 until[path] = int(counter.get_total_flops())
 
             stack.callback(module.get_submodule(path).register_forward_hook(mark).remove)
+        stack.enter_context(on_trial(module))
         module(inputs)
     return ForwardCost(total=int(counter.get_total_flops()), until=until)

@@ -12,8 +12,8 @@ class ForwardMode(Enum):
 
     STRAIGHT_THROUGH = "straight-through"  # value h; the seed sees the loss, the host does not see the seed
     PROBE = "probe"  # value h; the seed is trained in passes of its own, at a small alpha and in isolation
-    ISOLATED = "isolated"  # h + alpha * delta(stop_gradient(h)), guarded
-    OPEN = "open"  # h + alpha * delta(h), guarded in both directions
+    ISOLATED = "isolated"  # h + alpha * delta(stop_gradient(h)), bounded
+    OPEN = "open"  # h + alpha * delta(h), bounded; a gradient that is not finite is stopped
     FOSSIL = "fossil"  # h + delta(h), an ordinary part of the network
 
 
@@ -31,14 +31,36 @@ def straight_through(h: Tensor, delta: Tensor, *, copy: bool = False) -> Tensor:
     return result
 
 
-def add_guarded(h: Tensor, delta: Tensor, alpha: Tensor) -> Tensor:
-    """Return ``h + alpha * delta``, or `h` where `delta` holds a number that is not finite.
+def add_bounded(h: Tensor, delta: Tensor, alpha: Tensor, *, limit: float, axes: tuple[int, ...]) -> Tensor:
+    """Return ``h + alpha * factor * delta`` with the factor of `bounding_factor`, which is 1 for a sane update.
 
-    The gradient of `h` is the incoming one, unscaled; that of `delta` is alpha times it, or zero if `delta` was left
-    out. `alpha` is a 0-dimensional tensor and gets no gradient.
+    The gradient of `h` is the incoming one, unscaled; that of `delta` is ``alpha * factor`` times it. `alpha` is a
+    0-dimensional tensor; it gets no gradient, and neither do the two sizes that the factor is made of.
     """
-    result: Tensor = _AddGuarded.apply(h, delta, alpha)  # type: ignore[no-untyped-call]
+    result: Tensor = _AddBounded.apply(h, delta, alpha, limit, axes)  # type: ignore[no-untyped-call]
     return result
+
+
+def bounding_factor(h: Tensor, delta: Tensor, *, limit: float, axes: tuple[int, ...]) -> Tensor:
+    """Return what each row of an update (an image, a position, a vector) is multiplied by, 0 to 1.
+
+    With r = rms(delta) / rms(h) it is 1 up to the limit, and (limit / r)^2 above. So rms(factor * delta) is never
+    more than limit * rms(h), and it falls again as r grows: an update that explodes adds less and less, like an outlier
+    under a redescending estimator, and nothing at all when it is not finite or its square is not.
+
+    Args:
+        h: activation.
+        delta: the seed's update, of the same shape and dtype.
+        limit: above 0.
+        axes: those of one row; see `Layout.row_axes`.
+
+    Returns:
+        The factors, with `axes` of length 1, in at least single precision.
+    """
+    wide = torch.float32 if h.dtype in (torch.float16, torch.bfloat16) else None
+    norm: Tensor = torch.linalg.vector_norm(delta, dim=axes, keepdim=True, dtype=wide)
+    most = limit * torch.linalg.vector_norm(h, dim=axes, keepdim=True, dtype=wide)
+    return torch.where(norm.isfinite(), torch.where(norm <= most, 1.0, (most / norm).square()), 0.0)
 
 
 def isolated_input(h: Tensor, *, needs_graph: bool) -> Tensor:
@@ -79,17 +101,20 @@ class _StraightThrough(torch.autograd.Function):
         return grad, grad, None
 
 
-class _AddGuarded(torch.autograd.Function):
+class _AddBounded(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, delta: Tensor, alpha: Tensor) -> Tensor:
-        finite = _finite(delta)
-        ctx.save_for_backward(alpha, finite)
-        return h + torch.where(finite, delta * alpha, 0.0)
+    def forward(ctx: Any, h: Tensor, delta: Tensor, alpha: Tensor, limit: float, axes: tuple[int, ...]) -> Tensor:
+        factor = bounding_factor(h, delta, limit=limit, axes=axes)
+        scale = (alpha * factor).to(h.dtype)
+        ctx.save_for_backward(scale)
+        # In place: two further tensors of this size would cost more than all of the arithmetic.
+        added = torch.where(factor > 0, delta, 0.0).mul_(scale)
+        return added.add_(h) if added.stride() == h.stride() else h + added
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        alpha, finite = ctx.saved_tensors
-        return grad, torch.where(finite, grad * alpha, 0.0), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        (scale,) = ctx.saved_tensors
+        return grad, grad * scale, None, None, None
 
 
 class _BlockGradient(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from attrs import define
+from attrs import define, evolve
 
 from esper_core.leyline.evidence import GateResult, SeedEvidence
 from esper_core.leyline.protocols import Gate
@@ -51,6 +51,10 @@ class GateTracker:
         if level is None:
             return None
         result = self.ask(level, evidence)
+        if level is GateLevel.G5 and evidence.at_its_bound:
+            # A fossil is not bounded: it would be another network than the one that was measured.
+            why = f"its update was bounded on {evidence.bounded:.1%} of the activations"
+            result = evolve(result, passed=False, reason=why)
         before = self.streaks.get(evidence.slot)
         streak = before.passes if before is not None and before.stage is evidence.stage else 0
         gate = self._gates.get(level)

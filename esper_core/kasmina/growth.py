@@ -55,7 +55,7 @@ class Growth:
         seed: int,
         seed_learning_rate: float,
     ) -> None:
-        self.slot_set = SlotSet(model, sites, optimizer)
+        self.slot_set = SlotSet(model, sites, optimizer, update_limit=config.update_limit)
         self.planter = Planter(self.slot_set, seed_factories, seed, seed_learning_rate)
         self.gate_tracker = GateTracker(gates)
         self.config = config
@@ -127,6 +127,16 @@ class Growth:
         self.reports.append(seed.report(epoch, accuracy=self.accuracy))
         return transition
 
+    def cull_failed(self, epoch: int) -> list[Transition]:
+        """Cull, within `epoch`, what has failed in it, and what has been at its bound for too long."""
+        reasons = self.slot_set.failures()
+        for slot, seed in self.seeds.items():
+            if seed.stage.live and seed.bounded_epochs >= self.config.bounded_timeout_epochs:
+                times = f"more than {self.config.update_limit:g} times as large as the activation"
+                why = f"its update was {times} in {seed.bounded_epochs} epochs in a row, and so it was bounded"
+                reasons.setdefault(slot, why)
+        return [self.cull(slot, epoch, Cause.SAFETY, reason=why) for slot, why in reasons.items()]
+
     def fossilize(self, slot: str, epoch: int, *, action_id: str | None = None, reason: str = "") -> Transition:
         """Make a probationary seed that has passed G5 a permanent part of the host.
 
@@ -168,6 +178,7 @@ class Growth:
         for measured in evidence:
             seed = self._seed(measured.slot)
             seed.ablation = measured.contribution if measured.contribution is not None else seed.ablation
+            seed.count_bounded(measured)
             seed.gain = measured.host_gain if measured.host_gain is not None else seed.gain
             result = self.gate_tracker.judge(measured)
             if result is not None:

@@ -6,7 +6,7 @@ from attrs import define, field
 
 from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.evidence import GateResult, PairedDifference
+from esper_core.leyline.evidence import GateResult, PairedDifference, SeedEvidence
 from esper_core.leyline.reports import FieldReport
 from esper_core.leyline.stages import TRANSITIONS, Blend, Cause, Stage
 
@@ -27,6 +27,7 @@ class Seed:
         ramp_epoch: when its alpha began to rise; None before.
         accuracy_at_germination: validation accuracy of the network then, 0 to 1, if it was known.
         ablation, gain: last measured; see `FieldReport`.
+        bounded_epochs: in so many epochs in a row, up to now, its update was bounded.
         history: every transition so far.
     """
 
@@ -42,6 +43,7 @@ class Seed:
     accuracy_at_germination: float | None = None
     ablation: PairedDifference | None = None
     gain: PairedDifference | None = None
+    bounded_epochs: int = 0
     history: list[Transition] = field(factory=list)
     _stage: Stage = field(default=Stage.DORMANT, alias="stage")
 
@@ -89,6 +91,10 @@ class Seed:
             self.ramp_epoch = epoch
         self.history.append(transition)
         return transition
+
+    def count_bounded(self, measured: SeedEvidence) -> None:
+        """Count an epoch in which the update was bounded, or begin again after one in which it was not."""
+        self.bounded_epochs = self.bounded_epochs + 1 if measured.at_its_bound else 0
 
     def report(self, epoch: int, *, accuracy: float | None) -> FieldReport:
         """Sum the seed up, as of before `epoch`; `accuracy` is the network's on validation data, 0 to 1."""

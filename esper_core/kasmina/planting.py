@@ -7,7 +7,7 @@ from esper_core.kasmina.gated import blended
 from esper_core.kasmina.lifecycle import Seed
 from esper_core.kasmina.seed_factory import LocalSource, ModuleSource, SeedFactory
 from esper_core.kasmina.slot_set import SlotSet
-from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.errors import EsperError, did_you_mean, summary
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
 
@@ -55,8 +55,8 @@ class Planter:
             return None, ""
         try:
             module = self._source(seed).poll()
-        except Exception as error:  # it fails in ways that only its blueprint knows: the seed bears it, not the run
-            return f"{type(error).__name__}: {error}", None
+        except (Exception, SystemExit) as error:  # it fails in ways that only its blueprint knows: the seed bears it
+            return summary(error), None
         if module is None:
             return None, None
         seed_factory = self.seed_factories[seed.blueprint]
@@ -67,6 +67,7 @@ class Planter:
             derive_seed(self.seed, seed.seed_id),
             random=seed_factory.draws_random_numbers,
             masked=seed_factory.takes_mask,
+            blueprint=seed.blueprint,
             learning_rate=self._learning_rate,
         )
         seed.parameters = sum(p.numel() for p in module.parameters())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from esper_core.leyline.catalogue import CatalogueEntry
+from esper_core.leyline.errors import summary
 from esper_core.leyline.sites import Site
 
 
@@ -64,13 +65,13 @@ def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, ma
         masked: run it with a padding mask.
     """
     h = _probe_input(site, stream, like)
-    given = (_probe_mask(h),) if masked else ()
+    given = (h.clone(), _probe_mask(h)) if masked else (h.clone(),)
     training = module.training
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            delta = module.eval()(h.clone(), *given)
-    except Exception as error:  # whatever a third party's module raises is its probe's result
-        return f"it raised {type(error).__name__}: {error}"
+            delta = module.eval()(*given)
+    except (Exception, SystemExit) as error:  # whatever a third party's module raises is its probe's result
+        return f"it raised {summary(error)}"
     finally:
         module.train(training)
     if not isinstance(delta, Tensor):
@@ -81,6 +82,8 @@ def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, ma
         return f"it returned {delta.dtype} for input of {h.dtype}"
     if not bool(delta.isfinite().all()):
         return "it returned numbers that are not finite"
+    if not torch.equal(given[0], h):
+        return "it has written into its input, which is the host's"
     return ""
 
 

@@ -20,7 +20,8 @@ def growth_record(growth: Growth) -> dict[str, Any]:
     return {
         "seeds": {slot: plain(seed) for slot, seed in growth.seeds.items()},
         "planted": {
-            slot: {"regime": held.forward_mode.value, "position": held.position} for slot, held in slots.items()
+            slot: {"regime": held.forward_mode.value, "position": held.position, "failure": held.failure}
+            for slot, held in slots.items()
         },
         "streaks": {slot: plain(streak) for slot, streak in growth.gate_tracker.streaks.items()},
         "reports": plain(growth.reports),
@@ -57,6 +58,7 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
         if growth.seeds[slot].stage is not Stage.GERMINATED:
             growth.slot_set.attach(growth.slot_set.sites[slot]).enter(ForwardMode(held["regime"]))
         growth.slot_set.slots[slot].position = held["position"]
+        growth.slot_set.slots[slot].failure = held.get("failure", "")
 
 
 def _cannot_be_rebuilt(growth: Growth, seed: Seed, problem: str | None) -> EsperError:

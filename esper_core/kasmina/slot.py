@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from esper_core.kasmina.compiled import mark_hooked, unmark_hooked
-from esper_core.kasmina.forward_mode import ForwardMode, add_guarded, isolated_input, open_input, straight_through
+from esper_core.kasmina.config import UPDATE_LIMIT
+from esper_core.kasmina.forward_mode import ForwardMode, add_bounded, isolated_input, open_input, straight_through
 from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
+from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
 
-#: Computes a seed's update of an activation.
-Update = Callable[[Tensor], Tensor]
+#: Computes a seed's update of an activation; None where the seed has failed.
+Update = Callable[[Tensor], Tensor | None]
 
 
 class Slot(nn.Module):
@@ -25,11 +27,16 @@ class Slot(nn.Module):
 
     It is reachable from the root module, and its hook is a bound method, so that copying or pickling the model gives
     an independent model. The hook is pure: it counts nothing, changes no buffer and leaves the random state alone, so
-    it may run twice for one batch (activation checkpointing).
+    it may run twice for one batch (activation checkpointing). What it does keep is that its seed has failed.
+
+    A seed fails by raising, by returning what is no update, or by writing into its input. The pass goes on without it,
+    and so do all that follow; whoever owns the slot then culls the seed. A fossil cannot be left out: it raises E407.
 
     Args:
         site: the confirmed site.
         seed: module computing the residual update.
+        blueprint: what it was built from, for messages.
+        limit: see `bounding_factor`.
         stream: seed of the random stream of a seed that draws random numbers; None for one that does not.
         needs_graph: see `compose.isolated_input`.
         masked: the seed takes the mask that the site's submodule is called with; the site must have one.
@@ -42,6 +49,8 @@ class Slot(nn.Module):
         site: Site,
         seed: nn.Module,
         *,
+        blueprint: str = "",
+        limit: float = UPDATE_LIMIT,
         stream: int | None = None,
         needs_graph: bool = False,
         masked: bool = False,
@@ -49,6 +58,11 @@ class Slot(nn.Module):
         super().__init__()
         self.site = site
         self.seed = seed
+        self.blueprint = blueprint
+        self.limit = limit
+        #: Why the seed has failed; "" as long as it has not.
+        self.failure = ""
+        self._failed_at: int | None = None
         self.forward_mode = ForwardMode.STRAIGHT_THROUGH
         self.stream = stream
         self.position = 0
@@ -96,15 +110,53 @@ class Slot(nn.Module):
         """Set alpha, 0 to 1, in place: compiled code goes on using the same tensor."""
         self.alpha.fill_(alpha)
 
-    def update(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the seed's update of `h`, in `h`'s dtype; `mask`, (B, T), goes to seeds that take one."""
+    def update(self, h: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Return the seed's update of `h`, in `h`'s dtype; `mask`, (B, T), goes to seeds that take one.
+
+        None if the seed has failed, now or before; see `failure`. A seed that is no fossil is given a copy of `h`: what
+        it writes into that is lost on the host.
+
+        Raises:
+            EsperError: E407 if a fossil fails.
+        """
+        # What runs again for activation checkpointing must do the same again.
+        if self.failure and not (self._failed_at == self.position and torch.is_grad_enabled()):
+            return None
+        fossil = self.forward_mode is ForwardMode.FOSSIL
+        try:
+            return self._computed(h if fossil else h.clone(), mask)
+        except BaseException as error:
+            # Checkpointing ends a pass by raising, when it has all that it wants.
+            if isinstance(error, KeyboardInterrupt) or type(error).__module__ == "torch.utils.checkpoint":
+                raise
+            reason = f"its forward raised {summary(error)}"
+            if fossil:
+                raise self._fossil_failed(reason) from error
+            self.failure, self._failed_at = reason, self.position
+        return None
+
+    def _computed(self, h: Tensor, mask: Tensor | None) -> Tensor:
         given = (h, mask) if self.masked else (h,)
+        version = None if h.is_inference() else h._version
         if self.stream is not None and self.training:
             with _random_stream(derive_seed(self.stream, self.position), h.device):
-                delta: Tensor = self.seed(*given)
+                delta = self.seed(*given)
         else:
             delta = self.seed(*given)
+        if not isinstance(delta, Tensor) or delta.shape != h.shape or delta.device != h.device:
+            raise TypeError(f"it returned {_described(delta)} for an activation of {_described(h)}")
+        if version is not None and h._version != version:
+            raise RuntimeError("it has written into the activation, which is the host's")
         return delta if delta.dtype == h.dtype else delta.to(h.dtype)
+
+    def _fossil_failed(self, reason: str) -> EsperError:
+        return EsperError(
+            "E407",
+            f'the fossilized seed "{self.blueprint}" cannot be computed',
+            where=f'slot "{self.site.id}" ({self.site.path})',
+            why=reason,
+            fix=f'correct the blueprint "{self.blueprint}" and go on from the last saved state, or train without it',
+        )
 
     def hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the site's submodule."""
@@ -131,30 +183,54 @@ class Slot(nn.Module):
         """Return the activation at another alpha, or as the slot stands where `alpha` is None.
 
         `update` computes the seed's update; it is not called where the result does not depend on it. A pass at another
-        alpha that builds a graph trains the seed (`ForwardMode.PROBE`): the host keeps out of it, and a seed that is
-        not finite is left out.
+        alpha that builds a graph trains the seed (`ForwardMode.PROBE`): the host keeps out of it. What is added is
+        bounded (`add_bounded`) unless it is a fossil's.
         """
-        if alpha == 0.0 or (alpha is None and self.forward_mode is ForwardMode.PROBE):
+        mode = self.forward_mode if alpha is None else ForwardMode.ISOLATED
+        unseen = mode is ForwardMode.STRAIGHT_THROUGH and not torch.is_grad_enabled()
+        if alpha == 0.0 or mode is ForwardMode.PROBE or unseen:
             return h
-        if alpha is not None and torch.is_grad_enabled():
+        if mode is ForwardMode.FOSSIL:
+            seen = h
+        elif mode is ForwardMode.OPEN:
+            seen = open_input(h)
+        else:
             seen = isolated_input(h, needs_graph=self.needs_graph)
-            return add_guarded(h, update(seen), torch.full_like(self.alpha, alpha))
-        if alpha is not None:
-            return h + alpha * update(h)
-        if self.forward_mode is ForwardMode.STRAIGHT_THROUGH:
-            if not torch.is_grad_enabled():
-                return h
-            seen = isolated_input(h, needs_graph=self.needs_graph)
-            return straight_through(h, update(seen), copy=self.site.inplace_successor)
-        if self.forward_mode is ForwardMode.ISOLATED:
-            return add_guarded(h, update(isolated_input(h, needs_graph=self.needs_graph)), self.alpha)
-        if self.forward_mode is ForwardMode.OPEN:
-            return add_guarded(h, update(open_input(h)), self.alpha)
-        return h + update(h)
+        delta = update(seen)
+        if delta is None:
+            return h
+        if mode is ForwardMode.FOSSIL:
+            return h + delta
+        if mode is ForwardMode.STRAIGHT_THROUGH:
+            return straight_through(h, delta, copy=self.site.inplace_successor)
+        scale = self.alpha if alpha is None else torch.full_like(self.alpha, alpha)
+        return add_bounded(h, delta, scale, limit=self.limit, axes=self.site.layout.row_axes)
 
     def extra_repr(self) -> str:
         """Site and forward_mode, for ``print(model)``."""
         return f"site={self.site.id}, forward_mode={self.forward_mode.value}"
+
+
+@contextmanager
+def on_trial(model: nn.Module) -> Iterator[None]:
+    """Raise at the end if a seed has failed meanwhile, and forget it: the pass was of another kind than training's.
+
+    Raises:
+        RuntimeError: naming the first such seed.
+    """
+    slots = [module for module in model.modules() if isinstance(module, Slot) and not module.failure]
+    yield
+    failed = [(slot.site.id, slot.failure) for slot in slots if slot.failure]
+    for slot in slots:
+        slot.failure = ""
+    if failed:
+        raise RuntimeError('the seed in slot "{}" has failed: {}'.format(*failed[0]))
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"shape {tuple(value.shape)} on {value.device}"
 
 
 @contextmanager

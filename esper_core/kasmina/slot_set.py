@@ -6,10 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from esper_core.kasmina.config import UPDATE_LIMIT
 from esper_core.kasmina.groups import add_seed_group, remove_seed_group
 from esper_core.kasmina.root_module import SEEDS
 from esper_core.kasmina.seed_factory import normalises_its_input, probe_module
 from esper_core.kasmina.slot import Slot
+from esper_core.leyline.errors import summary
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
 
@@ -24,10 +26,19 @@ class SlotSet:
         model: a root prepared by `roots.prepare_root`.
         sites: its confirmed sites.
         optimizer: the optimizer that trains it.
+        update_limit: how many times as large as the activation a seed's update may be.
     """
 
-    def __init__(self, model: nn.Module, sites: Sequence[Site], optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        sites: Sequence[Site],
+        optimizer: torch.optim.Optimizer,
+        *,
+        update_limit: float = UPDATE_LIMIT,
+    ) -> None:
         self.model = model
+        self._update_limit = update_limit
         self.sites: Mapping[str, Site] = {site.id: site for site in sites}
         self.optimizer = optimizer
         self.host_parameters: tuple[nn.Parameter, ...] = tuple(model.parameters())
@@ -48,6 +59,7 @@ class SlotSet:
         random: bool,
         learning_rate: float,
         masked: bool = False,
+        blueprint: str = "",
     ) -> str:
         """Take a module in, without letting it act. Return what is wrong with it instead, if anything is.
 
@@ -59,6 +71,7 @@ class SlotSet:
             random: it draws random numbers in its forward.
             learning_rate: of its optimizer group.
             masked: it takes a padding mask beside the activation, where the site has one.
+            blueprint: what the module was built from, for messages.
         """
         like = self._like(site)
         module = module.to(device=like.device, dtype=like.dtype)
@@ -67,11 +80,13 @@ class SlotSet:
             return problem
         try:
             needs_graph = normalises_its_input(module, site, derive_seed(stream, "probe"), like)
-        except Exception as error:  # like its probe, which was without gradients and not in training
-            return f"in training it raised {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # like its probe, which was without gradients and not in training
+            return f"in training it raised {summary(error)}"
         slot = Slot(
             site,
             module,
+            blueprint=blueprint,
+            limit=self._update_limit,
             stream=derive_seed(stream, "forward") if random else None,
             needs_graph=needs_graph,
             masked=masked,
@@ -111,6 +126,10 @@ class SlotSet:
         finally:
             for name, alpha_before in before.items():
                 slots[name].override = alpha_before
+
+    def failures(self) -> dict[str, str]:
+        """Why a seed has failed, by slot; see `Slot.failure`."""
+        return {name: held.failure for name, held in self.slots.items() if held.failure}
 
     def seed_parameters(self, slot: str) -> list[nn.Parameter]:
         """Parameters of the slot's seed; none if it holds no seed."""

@@ -72,6 +72,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E404": ("a blueprint cannot be built for a site", ExitCode.USAGE),
     "E405": ("a learning-rate scheduler cannot follow growing parameter groups", ExitCode.USAGE),
     "E406": ("a parameter group of a seed does not fit the optimizer", ExitCode.FAILED),
+    "E407": ("a fossilized seed has failed", ExitCode.FAILED),
     # E5xx: runs
     "E501": ("the run directory cannot be written", ExitCode.USAGE),
     "E502": ("a saved state does not fit", ExitCode.FAILED),
@@ -139,6 +140,18 @@ class EsperError(Exception):
 
 def _rebuild(kind: type[EsperError], code: str, what: str, fields: dict[str, str | None]) -> EsperError:
     return kind(code, what, **fields)
+
+
+def summary(error: BaseException, longest: int = 500) -> str:
+    """Return type and first line of the message of any exception, as text that can be printed and stored."""
+    try:
+        text = str(error).strip().partition("\n")[0]
+    except (Exception, SystemExit):  # the text is somebody else's code, too
+        text = ""
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    # A lone surrogate cannot be written to a file or a terminal.
+    told = told.encode("utf-8", "backslashreplace").decode()
+    return told if len(told) <= longest else f"{told[:longest]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

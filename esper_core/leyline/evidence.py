@@ -17,6 +17,10 @@ else:  # array takes no type argument before Python 3.12
 #: One-sided 95 % quantile of the standard normal distribution.
 Z_95 = 1.6448536269514722
 
+#: An update that is bounded on no more than this share of the activations is as good as never bounded: an activation
+#: may be nearly zero by chance.
+MOST_OUTLIERS = 0.01
+
 
 @frozen(kw_only=True)
 class PairedDifference:
@@ -127,6 +131,8 @@ class SeedEvidence:
         isolated: what one batch did to the host (gradients, buffers, random state) was bit for bit what it does without
             the seed; TRAINING only.
         update_ratio: rms(delta) / rms(h) on validation samples.
+        bounded: the share, 0 to 1, of the images, positions or vectors of the validation split on which its update was
+            beyond the lifecycle's ``update_limit``, and so was bounded or, if it was not finite, left out.
         finite: the seed's update and parameters are finite.
         probe: loss without the seed minus loss at the small probe alpha; TRAINING only.
         contribution: loss without the seed minus loss with it, as the network stands (ablation: it measures
@@ -153,12 +159,18 @@ class SeedEvidence:
     gradients_finite: bool | None = None
     isolated: bool | None = None
     update_ratio: float | None = None
+    bounded: float | None = None
     finite: bool | None = None
     probe: PairedDifference | None = None
     contribution: PairedDifference | None = None
     ramp_done: bool = False
     settled_epochs: int = 0
     host_gain: PairedDifference | None = None
+
+    @property
+    def at_its_bound(self) -> bool:
+        """Its update adds to the activation, and was bounded on more than a few outliers."""
+        return self.stage.contributes and self.bounded is not None and self.bounded > MOST_OUTLIERS
 
 
 @frozen(kw_only=True)

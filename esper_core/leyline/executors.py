@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from attrs import evolve, frozen
 
 from esper_core.leyline.actions import Action, GovernorMode, Verdict
-from esper_core.leyline.errors import EsperError
+from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 
@@ -183,7 +183,7 @@ class HostRunner:
         return ApplyReport(verdict=Verdict(action_id=action.id, allowed=False, reason=self.report().governor_reason))
 
     def _fail(self, error: Exception) -> None:
-        reason = error.what if isinstance(error, EsperError) else f"{type(error).__name__}: {error}"
+        reason = error.what if isinstance(error, EsperError) else summary(error)
         self._failed = _failed(self._last, reason, error)
 
 

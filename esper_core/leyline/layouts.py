@@ -21,6 +21,11 @@ class Layout(StrEnum):
         """The axis of the channels or features."""
         return 1 if self is Layout.NCHW else self.rank - 1
 
+    @property
+    def row_axes(self) -> tuple[int, ...]:
+        """The axes of one row, whose size is taken by itself: an image (NCHW), a position (BTD), a vector (BD)."""
+        return (1, 2, 3) if self is Layout.NCHW else (self.width_axis,)
+
 
 #: The layout that an activation of this rank has unless a host says otherwise.
 LAYOUT_BY_RANK: Mapping[int, Layout] = {layout.rank: layout for layout in Layout}

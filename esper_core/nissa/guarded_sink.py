@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import attrs
 from attrs import define, field, frozen
 
-from esper_core.leyline.errors import EsperError
+from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.events import Event
 from esper_core.leyline.protocols import Sink
 
@@ -77,7 +77,7 @@ class GuardedSink:
                 self.counts,
                 errors=errors,
                 disabled=errors >= MAX_ERRORS,
-                last_error=f"{place}: {_summary(error)}",
+                last_error=f"{place}: {summary(error)}",
             )
             return False
         return True
@@ -86,9 +86,4 @@ class GuardedSink:
 def sink_failed(name: str, place: str, error: BaseException) -> EsperError:
     """Say that a sink raised, where that is an error."""
     what = f'sink "{name}" failed in {place}()'
-    return EsperError("E504", what, why=_summary(error), fix="run without it: sinks.names in the configuration")
-
-
-def _summary(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return EsperError("E504", what, why=summary(error), fix="run without it: sinks.names in the configuration")

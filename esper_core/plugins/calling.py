@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from pluggy import PluginManager
 
-from esper_core.leyline.errors import EsperError
-from esper_core.plugins.quarantine import place, quarantined, summary
+from esper_core.leyline.errors import EsperError, summary
+from esper_core.plugins.quarantine import place, quarantined
 from esper_core.plugins.records import Origin
 
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
-from esper_core.leyline.errors import EsperError
+from esper_core.leyline.errors import EsperError, summary
 from esper_core.plugins.discovery import Candidate
 from esper_core.plugins.records import Origin
 
@@ -95,15 +95,6 @@ def place(error: BaseException, module: str) -> str | None:
         return None
     frame, line = found[-1]
     return f"{frame.f_code.co_filename}:{line}"
-
-
-def summary(error: BaseException) -> str:
-    """Return type and message of an exception on one line."""
-    try:
-        text = str(error).strip().partition("\n")[0]
-    except Exception:  # the text is the plugin's code, too
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class HeavyImportWatch:

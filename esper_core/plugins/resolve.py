@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from esper_core.leyline.errors import EsperError, did_you_mean
-from esper_core.plugins.quarantine import is_own_module, place, summary
+from esper_core.leyline.errors import EsperError, did_you_mean, summary
+from esper_core.plugins.quarantine import is_own_module, place
 from esper_core.plugins.records import Registered
 
 if TYPE_CHECKING:

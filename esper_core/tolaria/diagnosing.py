@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from esper_core.kasmina.undisturbed import undisturbed
 from esper_core.leyline.diagnostics import Diagnostic, Finding, NetworkView
-from esper_core.leyline.errors import EsperError
+from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.records import plain
 from esper_core.leyline.streams import derive_seed
 
@@ -49,7 +49,7 @@ def _finding(name: str, diagnostic: Diagnostic, view: NetworkView) -> Finding:
             )
         return Finding(diagnostic=name, data=plain(found))
     except Exception as error:  # a third party's; what it looks at is none the worse for it
-        return Finding(diagnostic=name, error=f"{type(error).__name__}: {error}")
+        return Finding(diagnostic=name, error=summary(error))
 
 
 def _versions(model: nn.Module) -> Iterator[tuple[int, int, bool, int, int]]:

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Mapping
-from math import isnan
+from math import isfinite
 
 from attrs import evolve, frozen
 
@@ -96,7 +96,8 @@ def _complete(
         gradients_finite=gradients.finite if gradients is not None else None,
         isolated=gradients.isolated if gradients is not None else None,
         update_ratio=ratio,
-        finite=all(bool(p.isfinite().all()) for p in parameters) and not (ratio is not None and isnan(ratio)),
+        bounded=measured.bounded.get(seed.slot) if seed.stage.live else None,
+        finite=all(bool(p.isfinite().all()) for p in parameters) and (ratio is None or isfinite(ratio)),
         probe=paired_difference(own, other) if other is not None and trial else None,
         contribution=paired_difference(other, own) if other is not None and not trial else None,
         host_gain=paired_difference(twin_losses, own) if twin_losses is not None else None,

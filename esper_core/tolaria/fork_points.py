@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from esper_core.kasmina.slot import Slot
+from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.slot import Slot, on_trial
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.protocols import Criterion
 from esper_core.tolaria.data import Inputs, call, part, rows, tensors
@@ -125,14 +126,18 @@ def _candidates(site: str) -> Iterator[_Place]:
 
 def _agrees(forward: ForkingForward, slots: Mapping[str, Slot], name: str, inputs: Inputs) -> bool:
     """Say whether a forked pass gives what separate passes give: without any seed, and with this slot's stand-in."""
-    branches: list[Branch] = [tuple(alpha if slot == name else 0.0 for slot in slots) for alpha in (0.0, 1.0)]
+    branches: list[Branch] = [tuple(alpha if slot == name else 0.0 for slot in slots) for alpha in (0.0, None)]
+    slot, stands = slots[name], slots[name].forward_mode
     with forward.installed():
+        slot.enter(ForwardMode.FOSSIL)  # as that the update is added as it is, without a bound
         try:
             forked = forward(inputs, ForkTree(branches))
             separate = [forward(inputs, ForkTree([branch]))[0] for branch in branches]
             return all(_close(a, b) for a, b in zip(tree_leaves(forked), tree_leaves(separate), strict=True))
         except Exception:  # whatever a host raises when its batch grows under it: this is not a place to fork
             return False
+        finally:
+            slot.enter(stands)
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -150,7 +155,7 @@ def _stand_in(slot: Slot, h: Tensor, mask: Tensor | None = None) -> Tensor:
     """An update that no normalisation takes away, and as large as the activation."""
     generator = torch.Generator().manual_seed(0)
     pattern = torch.randn(h.shape[1:], generator=generator).to(h)
-    return pattern * (1 + h.abs().amax())
+    return (pattern * (1 + h.abs().amax())).expand_as(h)
 
 
 def _batch_places(slot_set: SlotSet, inputs: Inputs) -> dict[_Place, tuple[bool, ...]]:
@@ -186,6 +191,7 @@ def _leaf_sizes(model: nn.Module, places: set[_Place], inputs: Inputs) -> Mappin
                 else module.register_forward_hook(_on_exit(record))
             )
             stack.callback(handle.remove)
+        stack.enter_context(on_trial(model))
         call(model, inputs)
     return passed
 

@@ -86,7 +86,7 @@ class ForkingForward:
         points: Mapping[str, ForkPoint],
         output: Sequence[bool],
         *,
-        update: Callable[[Slot, Tensor, Tensor | None], Tensor] = Slot.update,
+        update: Callable[[Slot, Tensor, Tensor | None], Tensor | None] = Slot.update,
         observe: Callable[[str, Tensor, Tensor, int], None] | None = None,
     ) -> None:
         self._model = model
@@ -212,7 +212,7 @@ class _SharedUpdate:
     served: int = 0
 
     def serving(self, branches: int) -> Update:
-        def update(h: Tensor) -> Tensor:
+        def update(h: Tensor) -> Tensor | None:
             if self.delta is None:
                 self.h, self.delta = h, self.compute(h)
             self.served += branches

@@ -7,6 +7,7 @@ from typing import Any
 from attrs import asdict, define, evolve, field
 
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Verdict
+from esper_core.leyline.errors import summary
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.protocols import Evaluator
 from esper_core.leyline.vital_signs import VitalSigns, Vote
@@ -130,7 +131,7 @@ def _ask(name: str, evaluator: Evaluator, signs: VitalSigns) -> Vote:
         if not isinstance(vote := evaluator.evaluate(signs), Vote):
             raise TypeError(f"it gave {vote!r:.80} for a vote")
     except Exception as error:  # whatever a third party's evaluator raises: a safeguard must not end the run
-        why = f'evaluator "{name}" failed: {type(error).__name__}: {error}'
+        why = f'evaluator "{name}" failed: {summary(error)}'
         vote = Vote(mode=GovernorMode.CONSERVATIVE, reason=why)
     return vote
 

@@ -144,10 +144,11 @@ class Grower:
         )
 
     def conclude(self, evidence: Evidence) -> HostReport:
-        """Judge the seeds on what was measured, let the governor look at it, and end the epoch."""
+        """Judge the seeds on what was measured, cull those that have failed, ask the governor, and end the epoch."""
         accuracy = evidence.validation.accuracy
         gates = self.growth.judge(evidence.seeds, accuracy if isfinite(accuracy) else None)
         self._evidence = evolve(evidence, gates=gates)
+        self._transitions = (*self._transitions, *self.growth.cull_failed(self.epoch))
         self.governor.observe(self._evidence)
         self.epoch += 1
         return self.report()

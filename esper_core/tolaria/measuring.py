@@ -9,7 +9,7 @@ import torch
 from attrs import define, frozen
 from torch import Tensor
 
-from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.forward_mode import ForwardMode, bounding_factor
 from esper_core.kasmina.slot import Slot
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import eagerly, kept_modes
@@ -32,7 +32,9 @@ class Measured:
         metrics: of the network as it stands, per-sample losses included.
         losses: per-sample losses for each setting, in the order asked for.
         update_ratios: rms(delta) / rms(h) for each slot whose seed acted, over the network as it stands and all
-            settings together; NaN where it is not finite.
+            settings together; not finite where an update is not.
+        bounded: for each such slot, on which share, 0 to 1, of its rows (images, positions, vectors) the update was
+            beyond the slot's limit.
         blocks: for each attached slot in execution order, how many blocks of rows a batch has behind it, over all
             passes: how many times the rest of the network up to the next slot is computed.
         passes: forward passes per batch: 1 where all settings shared one, up to one for each distinct setting where
@@ -42,6 +44,7 @@ class Measured:
     metrics: EpochMetrics
     losses: tuple["array[float]", ...]
     update_ratios: Mapping[str, float]
+    bounded: Mapping[str, float]
     blocks: Mapping[str, int]
     passes: int
 
@@ -57,7 +60,8 @@ def measure(
 ) -> Measured:
     """Measure the network on a split as it stands, and once more for every setting, on the same samples.
 
-    Every module is left in the mode it was in; no random number is drawn and no weight or buffer changes.
+    Every module is left in the mode it was in; no random number is drawn and no weight or buffer changes. If a seed
+    fails, all is measured again without it: no figure is made of both.
 
     Args:
         slot_set: the live slots of the network.
@@ -70,6 +74,21 @@ def measure(
     Raises:
         KeyError: if a setting names a slot that holds no seed.
     """
+    while True:
+        failed = slot_set.failures()
+        measured = _measured(slot_set, criterion, split, settings, batch_size, forks)
+        if slot_set.failures() == failed:
+            return measured
+
+
+def _measured(
+    slot_set: SlotSet,
+    criterion: Criterion,
+    split: Split | Samples,
+    settings: Sequence[Setting],
+    batch_size: int | None,
+    forks: ForkMap | None,
+) -> Measured:
     model = slot_set.model
     began = perf_counter()
     meters: dict[str, _UpdateMeter] = {}
@@ -101,6 +120,7 @@ def measure(
         metrics=metrics,
         losses=tuple(columns[1:]),
         update_ratios={slot: meters[slot].ratio() for slot in slot_set.slots if slot in meters},
+        bounded={slot: meters[slot].bounded_share() for slot in slot_set.slots if slot in meters},
         blocks={
             name: sum(len(tree.level(index + 1)) for _, tree in passes.groups)
             for index, name in enumerate(passes.slots)
@@ -151,7 +171,7 @@ def _passes(
     trees = [ForkTree([branches[index] for index in chunk]) for chunk in chunks]
 
     def observe(slot: str, h: Tensor, delta: Tensor, times: int) -> None:
-        meters.setdefault(slot, _UpdateMeter()).add(h, delta, times)
+        meters.setdefault(slot, _UpdateMeter(slots[slot])).add(h, delta, times)
 
     return _Passes(
         slots=[*slots],
@@ -186,17 +206,26 @@ def _as_array(column: Sequence[Tensor]) -> "array[float]":
 
 @define
 class _UpdateMeter:
-    """Sums of squares of a seed's input and update."""
+    """Sums of squares of a seed's input and update, and how many rows of the update are beyond its limit."""
 
+    slot: Slot
     h: Tensor | float = 0.0
     delta: Tensor | float = 0.0
+    beyond: Tensor | int = 0
+    rows: int = 0
 
     def add(self, h: Tensor, delta: Tensor, times: int) -> None:
+        factor = bounding_factor(h, delta, limit=self.slot.limit, axes=self.slot.site.layout.row_axes)
+        self.beyond = self.beyond + times * (factor < 1).sum()
+        self.rows += times * factor.numel()
         self.h = self.h + times * _squares(h)
         self.delta = self.delta + times * _squares(delta)
 
     def ratio(self) -> float:
         return float((torch.as_tensor(self.delta) / torch.as_tensor(self.h)).sqrt())
+
+    def bounded_share(self) -> float:
+        return float(self.beyond / self.rows)
 
 
 def _squares(x: Tensor) -> Tensor:

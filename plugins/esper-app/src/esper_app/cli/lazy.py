@@ -123,8 +123,8 @@ class OfferedCommand(click.Command):
         return EsperError("E191", what, why=why, fix=f"report it to its author, or: pip uninstall {names[0]}", **where)
 
     def _import_failure(self, module: str, error: BaseException) -> EsperError:
+        from esper_core.leyline.errors import summary as in_words
         from esper_core.plugins.quarantine import place
-        from esper_core.plugins.quarantine import summary as in_words
 
         return self._failure(in_words(error), where=place(error, module))
 
