@@ -137,7 +137,8 @@ class Slot(nn.Module):
 
     def _computed(self, h: Tensor, mask: Tensor | None) -> Tensor:
         given = (h, mask) if self.masked else (h,)
-        version = None if h.is_inference() else h._version
+        # Dynamo knows no versions; but everything that is measured runs uncompiled.
+        version = None if torch.compiler.is_compiling() or h.is_inference() else h._version
         if self.stream is not None and self.training:
             with _random_stream(derive_seed(self.stream, self.position), h.device):
                 delta = self.seed(*given)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from esper_core.kasmina.forward_mode import ForwardMode
+from esper_core.kasmina.forward_mode import ForwardMode, isolated_input, open_input
 from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
 from esper_core.kasmina.slot_set import SlotSet
@@ -21,15 +21,19 @@ from esper_core.leyline.layouts import Layout
 from esper_core.leyline.sites import SiteRequest
 from esper_core.nn import BoundedGain, group_count
 
-REGIMES: dict[str, tuple[ForwardMode, bool] | None] = {
+#: The mode, and how the update is added: as Esper does it, with nothing but an update that is not finite left out, or
+#: just so. The last two give the seed the host's own activation, not a copy.
+REGIMES: dict[str, tuple[ForwardMode, str] | None] = {
     "bare host": None,
     "3 dormant slots": None,
-    "1 straight through": (ForwardMode.STRAIGHT_THROUGH, True),
-    "1 isolated, guarded": (ForwardMode.ISOLATED, True),
-    "1 isolated, unguarded": (ForwardMode.ISOLATED, False),
-    "1 open, guarded": (ForwardMode.OPEN, True),
-    "1 open, unguarded": (ForwardMode.OPEN, False),
-    "1 fossil": (ForwardMode.FOSSIL, True),
+    "1 straight through": (ForwardMode.STRAIGHT_THROUGH, "as it is"),
+    "1 isolated, bounded": (ForwardMode.ISOLATED, "as it is"),
+    "1 isolated, finite": (ForwardMode.ISOLATED, "finite"),
+    "1 isolated, plain": (ForwardMode.ISOLATED, "plain"),
+    "1 open, bounded": (ForwardMode.OPEN, "as it is"),
+    "1 open, finite": (ForwardMode.OPEN, "finite"),
+    "1 open, plain": (ForwardMode.OPEN, "plain"),
+    "1 fossil": (ForwardMode.FOSSIL, "as it is"),
 }
 
 
@@ -64,6 +68,21 @@ class Seed(nn.Module):
         return self.gain(self.body(h), h)
 
 
+class AddFinite(torch.autograd.Function):
+    """``h + alpha * update``, or h where the update holds a number that is not finite: the cheapest guard there is."""
+
+    @staticmethod
+    def forward(ctx, h, update, alpha):
+        finite = update.sum().isfinite()
+        ctx.save_for_backward(alpha, finite)
+        return h + torch.where(finite, update * alpha, 0.0)
+
+    @staticmethod
+    def backward(ctx, grad):
+        alpha, finite = ctx.saved_tensors
+        return grad, torch.where(finite, grad * alpha, 0.0), None
+
+
 def step_of(name: str, widths: tuple[int, ...], inputs: Tensor, targets: Tensor) -> Callable[[], None]:
     torch.manual_seed(0)
     model: nn.Module = Host(widths).to(memory_format=torch.channels_last)
@@ -88,16 +107,21 @@ def plant(name: str, slot_set: SlotSet) -> None:
     chosen = REGIMES[name]
     if chosen is None:
         return
-    forward_mode, guarded = chosen
+    forward_mode, how = chosen
     site = slot_set.sites["block1"]
     slot_set.plant(site, "seed", Seed(site.width), 0, random=False, learning_rate=0.01)
     slot = slot_set.attach(site)
     slot.enter(forward_mode)
     slot.set_alpha(0.5)
-    if not guarded:
-        bare = {ForwardMode.ISOLATED: lambda h: h + slot.alpha * slot.update(h.detach().requires_grad_())}
-        bare[ForwardMode.OPEN] = lambda h: h + slot.alpha * slot.update(h)
-        object.__setattr__(slot, "act", bare[forward_mode])
+    if how == "as it is":
+        return
+    isolated = forward_mode is ForwardMode.ISOLATED
+
+    def act(h: Tensor, mask: Tensor | None = None) -> Tensor:
+        update = slot.seed(isolated_input(h, needs_graph=slot.needs_graph) if isolated else open_input(h))
+        return AddFinite.apply(h, update, slot.alpha) if how == "finite" else h + slot.alpha * update
+
+    object.__setattr__(slot, "act", act)
 
 
 def main() -> None:

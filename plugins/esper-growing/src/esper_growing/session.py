@@ -126,7 +126,9 @@ class GrowSession:
     def conclude(self) -> HostReport:
         """End the epoch that the host has measured."""
         assert self._rollout is not None, "an epoch has begun"
+        begun = len(self.host.report().transitions)
         (report,) = self._rollout.conclude([self.host.epoch()])
+        self._unseen = (*self._unseen, *report.transitions[begun:])
         self.in_epoch, self._completed = False, self._completed or report.epoch >= self._plan.epochs
         return report
 
