@@ -11,14 +11,14 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind, Level
 from esper_core.leyline.protocols import Sink
 from esper_core.leyline.structure import structure
-from esper_core.nissa.guarded_sink import GuardedSink, SinkCounts, sink_failed
+from esper_core.nissa.guarded_sink import DEADLINE, GuardedSink, SinkCounts, sink_failed
 
 #: So many events wait for each other at most.
 BATCH = 64
 
 
 class Hub:
-    """Numbers events, stamps them, and delivers them in order to every sink. No threads: sinks run between steps.
+    """Numbers events, stamps them, and delivers them in order to every sink. Sinks run between steps.
 
     Events above the wanted level are left out before they are numbered: a log whose numbers have no gap is complete.
     A sink that raises three times is disabled; its counts say what was lost, and one PLUGIN_FAILED tells the others.
@@ -28,6 +28,7 @@ class Hub:
         level: how much telemetry is wanted.
         clock: seconds since 1970.
         first: number of the first event, for a run that goes on.
+        deadline: seconds that each call of a sink may take; one that takes longer is disabled.
         strict: raise what a sink raises (E504) instead of counting it.
     """
 
@@ -39,8 +40,11 @@ class Hub:
         clock: Callable[[], float] = time.time,
         strict: bool = False,
         first: int = 0,
+        deadline: float = DEADLINE,
     ) -> None:
-        self._sinks = [GuardedSink(name=name, sink=sink, strict=strict) for name, sink in sinks.items()]
+        self._sinks = [
+            GuardedSink(name=name, sink=sink, strict=strict, deadline=deadline) for name, sink in sinks.items()
+        ]
         self._level = level
         self._clock = clock
         self._waiting: list[Event] = []
@@ -56,11 +60,11 @@ class Hub:
         """
         for index, guarded in enumerate(self._sinks):
             try:
-                guarded.sink.open(manifest)
-            except (Exception, SystemExit) as error:
+                guarded.open(manifest)
+            except BaseException as error:
                 for earlier in self._sinks[:index]:
                     earlier.close()
-                if isinstance(error, EsperError):
+                if isinstance(error, EsperError | KeyboardInterrupt):
                     raise
                 raise sink_failed(guarded.name, "open", error) from error
         self._open = True

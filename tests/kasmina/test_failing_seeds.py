@@ -21,7 +21,7 @@ MODES = [ForwardMode.STRAIGHT_THROUGH, ForwardMode.ISOLATED, ForwardMode.OPEN]
 SITE = Site(id="hidden", path="0", layout=Layout.BD, width=8, sample_shape=(8,))
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     def __str__(self):
         raise RuntimeError("not even this")
 
@@ -49,7 +49,7 @@ FAILURES = {
     "an error": (lambda h, d: _raise(RuntimeError("too late")), "RuntimeError: too late"),
     "the end of the program": (lambda h, d: _raise(SystemExit(0)), "SystemExit: 0"),
     "an end of a generator": (lambda h, d: _raise(GeneratorExit()), "GeneratorExit"),
-    "no text": (lambda h, d: _raise(Unspeakable()), "Unspeakable"),
+    "no text": (lambda h, d: _raise(UnspeakableError()), "UnspeakableError"),
     "a lone surrogate": (lambda h, d: _raise(ValueError("\ud800")), "ValueError: \\ud800"),
     "another shape": (lambda h, d: d[:1], "shape (1, 8) on cpu for an activation of shape (3, 8)"),
     "no tensor": (lambda h, d: None, "it returned a NoneType"),
