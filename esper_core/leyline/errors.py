@@ -26,6 +26,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E105": ("a plugin tried to end the program while it was imported", ExitCode.PLUGIN),
     "E106": ("a plugin file cannot be read", ExitCode.USAGE),
     "E107": ("the metadata of an installed distribution cannot be read", ExitCode.PLUGIN),
+    "E108": ("a plugin takes too long to be imported", ExitCode.PLUGIN),
     "E110": ("two distributions provide the same plugin name", ExitCode.PLUGIN),
     "E111": ("a component name is ambiguous", ExitCode.USAGE),
     "E112": ("a plugin offers two components of one kind under the same name", ExitCode.PLUGIN),

@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 from attrs import define, field, frozen
 
+from esper_core.leyline.deadline import OverdueError, within
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.events import Event
 from esper_core.leyline.protocols import Sink
-from esper_core.nissa.deadline import OverdueError, within
 
 #: A sink that has raised so often is not called any more.
 MAX_ERRORS = 3

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pluggy import PluginManager
 
+from esper_core.leyline.deadline import OverdueError
 from esper_core.leyline.errors import EsperError, summary
-from esper_core.plugins.quarantine import place, quarantined
+from esper_core.plugins.quarantine import MORE_TIME, place, quarantined
 from esper_core.plugins.records import Origin
 
 Result = TypeVar("Result")
@@ -37,7 +38,7 @@ class Implementation(NamedTuple):
         """Call it with those of the given arguments that it asks for.
 
         Raises:
-            EsperError: E141 for whatever it raises but KeyboardInterrupt.
+            EsperError: E141 for whatever it raises but KeyboardInterrupt, and if it takes too long.
         """
         return self.guarded(partial(self.function, **{name: given[name] for name in self.arguments}))
 
@@ -48,20 +49,20 @@ class Implementation(NamedTuple):
             EsperError: E141 as above.
         """
         try:
-            with quarantined():
-                return function()
+            return quarantined(function)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise self._failure(error) from error
 
     def _failure(self, error: BaseException) -> EsperError:
+        advice = MORE_TIME if isinstance(error, OverdueError) else "report it to its author"
         return EsperError(
             "E141",
             f'"{self.hook}" of {self.origin.title} failed',
             where=place(error, self.origin.module),
             why=summary(error),
-            fix=f"report it to its author, or run without it: --no-plugin {self.origin.plugin}",
+            fix=f"{advice}, or run without it: --no-plugin {self.origin.plugin}",
         )
 
 

@@ -1,12 +1,15 @@
 """Run a plugin's code so that nothing it does can end the program, and say precisely what went wrong."""
 
+import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType, TracebackType
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
+from esper_core.leyline.deadline import OverdueError, within
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.plugins.discovery import Candidate
 from esper_core.plugins.records import Origin
@@ -30,27 +33,72 @@ HEAVY = frozenset(
     }
 )
 
+#: What to do about a plugin that is slow.
+MORE_TIME = "give it more time: ESPER_PLUGIN_SECONDS=600"
+
+Result = TypeVar("Result")
+
 #: Modules that stand between a plugin and what went wrong.
 _MACHINERY = ("esper_core.plugins.", "importlib", "_frozen_importlib")
 
 
+#: A plugin's code may take so many seconds while it is imported and asked what it offers; `ESPER_PLUGIN_SECONDS`.
+PLUGIN_SECONDS = 60.0
+
+
+def quarantined(function: Callable[[], Result]) -> Result:
+    """Run a plugin's code, and return what it returns.
+
+    What it prints goes to stderr: the output of ``--json`` belongs to the program. It has a limited time, and cannot
+    end the process by `os._exit` as Python knows it. What calls the operating system beside Python can.
+
+    Raises:
+        OverdueError: if it takes too long.
+        SystemExit: for `os._exit`, with its status.
+    """
+
+    def run() -> Result:
+        with redirect_stdout(sys.stderr), _no_exit():
+            return function()
+
+    return within(_seconds(), run)
+
+
+def _seconds() -> float:
+    try:
+        return max(float(os.environ.get("ESPER_PLUGIN_SECONDS", PLUGIN_SECONDS)), 0.001)
+    except ValueError:
+        return PLUGIN_SECONDS
+
+
 @contextmanager
-def quarantined() -> Iterator[None]:
-    """Send what a plugin prints to stderr: the output of ``--json`` belongs to the program."""
-    with redirect_stdout(sys.stderr):
+def _no_exit() -> Iterator[None]:
+    real, owner = os._exit, (os.getpid(), threading.get_ident())
+    over: list[bool] = []
+
+    def exit_here(status: int) -> NoReturn:
+        # A child process, or another thread, may end as it likes; so may whoever has kept this function.
+        if not over and (os.getpid(), threading.get_ident()) == owner:
+            raise SystemExit(status)
+        real(status)
+
+    os._exit = exit_here
+    try:
         yield
+    finally:
+        over.append(True)
+        os._exit = real
 
 
 def import_plugin(candidate: Candidate) -> ModuleType:
     """Import a plugin's module.
 
     Raises:
-        EsperError: E101 to E105, whatever the module raised but KeyboardInterrupt.
+        EsperError: E101 to E105 and E108, whatever the module raised but KeyboardInterrupt.
     """
     _check_entry_point(candidate)
     try:
-        with quarantined():
-            return candidate.load()
+        return quarantined(candidate.load)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit at import is a real case
@@ -62,6 +110,9 @@ def explain_import(error: BaseException, origin: Origin) -> EsperError:
     where = place(error, origin.module)
     without = f"run without it: --no-plugin {origin.plugin}"
     why = summary(error)
+    if isinstance(error, OverdueError):
+        what = f"{origin.title} takes too long to be imported"
+        return EsperError("E108", what, where=where, why=str(error), fix=f"{MORE_TIME}, or {without}")
     if isinstance(error, SystemExit):
         what = f"{origin.title} tried to end the program while it was imported"
         why = f"SystemExit: {error.code}" if error.code is not None else "SystemExit"

@@ -122,6 +122,13 @@ WAYS = {
     "missing-marker-misspelt": Broken(
         "E134", ['did you mean "esper_blueprints"?'], {"code": HEAD + "def esper_blueprint():\n    yield spec()\n"}
     ),
+    "os-exit": Broken("E105", ["SystemExit: 0", "plugin.py:2"], {"code": "import os\nos._exit(0)\n"}),
+    "os-exit-imported": Broken("E105", ["SystemExit: 7"], {"code": "from os import _exit\n_exit(7)\n"}),
+    "hook-os-exits": Broken(
+        "E141",
+        ["SystemExit: 0"],
+        {"code": HEAD + "import os\n@hookimpl\ndef esper_blueprints():\n    os._exit(0)\n"},
+    ),
     "hook-raises": Broken(
         "E141",
         ["esper_blueprints", "ValueError: not today", "plugin.py:14"],

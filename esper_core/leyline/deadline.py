@@ -5,14 +5,17 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 class OverdueError(BaseException):
     """A call has not returned in time. No `Exception`: what hangs may be a loop that goes on after those."""
 
 
-def within(seconds: float, call: Callable[[], object]) -> None:
-    """Make a call, and raise if it has not returned in time.
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Return what a call returns, and raise if it has not returned in time.
 
     In the main thread a timer interrupts it. Elsewhere, and where there is no such timer, it is made in a thread of its
     own, which is left behind.
@@ -25,12 +28,11 @@ def within(seconds: float, call: Callable[[], object]) -> None:
         OverdueError: if it has not returned by then.
     """
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
-        _interrupted(seconds, call)
-    else:
-        _left_behind(seconds, call)
+        return _interrupted(seconds, call)
+    return _left_behind(seconds, call)
 
 
-def _interrupted(seconds: float, call: Callable[[], object]) -> None:
+def _interrupted(seconds: float, call: Callable[[], Result]) -> Result:
     running = True
 
     def overdue(number: int, frame: FrameType | None) -> None:
@@ -41,7 +43,7 @@ def _interrupted(seconds: float, call: Callable[[], object]) -> None:
     # It rings again: the first may have been swallowed.
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
-        call()
+        return call()
     finally:
         running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -50,12 +52,13 @@ def _interrupted(seconds: float, call: Callable[[], object]) -> None:
             signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - began), 1e-3), interval)
 
 
-def _left_behind(seconds: float, call: Callable[[], object]) -> None:
+def _left_behind(seconds: float, call: Callable[[], Result]) -> Result:
+    returned: list[Result] = []
     raised: list[BaseException] = []
 
     def run() -> None:
         try:
-            call()
+            returned.append(call())
         except BaseException as error:
             raised.append(error)
 
@@ -66,6 +69,7 @@ def _left_behind(seconds: float, call: Callable[[], object]) -> None:
         raise _overdue(seconds)
     if raised:
         raise raised[0]
+    return returned[0]
 
 
 def _overdue(seconds: float) -> OverdueError:
