@@ -44,6 +44,14 @@ def patience(seed: Seed, config: LifecycleConfig) -> int:
     return config.probation_timeout_epochs if seed.stage is Stage.PROBATIONARY else config.training_timeout_epochs
 
 
+def bounded_too_long(seed: Seed, config: LifecycleConfig) -> str:
+    """Say why a live seed's update has been at its bound for too long; "" if it has not."""
+    if not seed.stage.live or seed.bounded_epochs < config.bounded_timeout_epochs:
+        return ""
+    larger = f"more than {config.update_limit:g} times as large as the activation"
+    return f"its update was {larger} in {seed.bounded_epochs} epochs in a row, and so it was bounded"
+
+
 def cooldown(stage: Stage, config: LifecycleConfig) -> tuple[int, Stage]:
     """Return the epochs that a slot rests in this stage, one for CULLED and RESETTING, and the stage that follows."""
     return config.embargo_epochs if stage is Stage.EMBARGOED else 1, _AFTER_REST[stage]

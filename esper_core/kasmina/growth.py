@@ -7,7 +7,7 @@ from attrs import evolve
 from torch import nn
 
 from esper_core.kasmina.config import LifecycleConfig
-from esper_core.kasmina.durations import alpha_of, cooldown, patience
+from esper_core.kasmina.durations import alpha_of, bounded_too_long, cooldown, patience
 from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.gate_tracker import GateTracker
 from esper_core.kasmina.lifecycle import Seed
@@ -129,13 +129,9 @@ class Growth:
 
     def cull_failed(self, epoch: int) -> list[Transition]:
         """Cull, within `epoch`, what has failed in it, and what has been at its bound for too long."""
-        reasons = self.slot_set.failures()
-        for slot, seed in self.seeds.items():
-            if seed.stage.live and seed.bounded_epochs >= self.config.bounded_timeout_epochs:
-                times = f"more than {self.config.update_limit:g} times as large as the activation"
-                why = f"its update was {times} in {seed.bounded_epochs} epochs in a row, and so it was bounded"
-                reasons.setdefault(slot, why)
-        return [self.cull(slot, epoch, Cause.SAFETY, reason=why) for slot, why in reasons.items()]
+        why = {slot: bounded_too_long(seed, self.config) for slot, seed in self.seeds.items()}
+        why |= self.slot_set.failures()
+        return [self.cull(slot, epoch, Cause.SAFETY, reason=why[slot]) for slot in why if why[slot]]
 
     def fossilize(self, slot: str, epoch: int, *, action_id: str | None = None, reason: str = "") -> Transition:
         """Make a probationary seed that has passed G5 a permanent part of the host.
@@ -143,9 +139,8 @@ class Growth:
         Raises:
             EsperError: E403 if it is not probationary or G5 has not passed often enough in a row.
         """
-        seed = self._seed(slot)
-        streak = self.gate_tracker.streak(slot, Stage.PROBATIONARY)
-        gates = () if streak is None or not streak.passed else (streak.result,)
+        seed, streak = self._seed(slot), self.gate_tracker.streak(slot, Stage.PROBATIONARY)
+        gates = (streak.result,) if streak is not None and streak.passed else ()
         transition = seed.move(Stage.FOSSILIZED, epoch, Cause.ACTION, reason=reason, action_id=action_id, gates=gates)
         self.slot_set.slots[slot].enter(ForwardMode.FOSSIL)
         self.gate_tracker.forget(slot)
@@ -154,9 +149,8 @@ class Growth:
 
     def tick(self, epoch: int) -> list[Transition]:
         """Let time pass: everything that happens by itself before `epoch` is trained."""
-        transitions: list[Transition] = []
-        for slot in [name for name in self.slot_set.sites if name in self.seeds]:
-            transitions += self._advance(slot, epoch)
+        held = [name for name in self.slot_set.sites if name in self.seeds]
+        transitions = [change for slot in held for change in self._advance(slot, epoch)]
         self.set_alphas(epoch, 0.0)
         return transitions
 
@@ -176,10 +170,7 @@ class Growth:
         self.accuracy = accuracy
         verdicts: dict[str, tuple[GateResult, ...]] = {}
         for measured in evidence:
-            seed = self._seed(measured.slot)
-            seed.ablation = measured.contribution if measured.contribution is not None else seed.ablation
-            seed.count_bounded(measured)
-            seed.gain = measured.host_gain if measured.host_gain is not None else seed.gain
+            self._seed(measured.slot).take_in(measured)
             result = self.gate_tracker.judge(measured)
             if result is not None:
                 verdicts[measured.slot] = (result,)
@@ -212,9 +203,9 @@ class Growth:
 
         What is in the network now is reported as it was last measured, not as it was when it was fossilized.
         """
-        gone = [report for report in self.reports if report.final_stage is Stage.CULLED]
+        reports = [report for report in self.reports if report.final_stage is Stage.CULLED]
         here = [seed for seed in self.seeds.values() if seed.stage.holds_module]
-        reports = [*gone, *(seed.report(epoch, accuracy=self.accuracy) for seed in here)]
+        reports += [seed.report(epoch, accuracy=self.accuracy) for seed in here]
         return sorted(reports, key=lambda report: (report.germinated_epoch, report.slot))
 
     def _advance(self, slot: str, epoch: int) -> list[Transition]:

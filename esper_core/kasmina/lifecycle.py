@@ -92,8 +92,10 @@ class Seed:
         self.history.append(transition)
         return transition
 
-    def count_bounded(self, measured: SeedEvidence) -> None:
-        """Count an epoch in which the update was bounded, or begin again after one in which it was not."""
+    def take_in(self, measured: SeedEvidence) -> None:
+        """Remember what was measured in an epoch."""
+        self.ablation = measured.contribution if measured.contribution is not None else self.ablation
+        self.gain = measured.host_gain if measured.host_gain is not None else self.gain
         self.bounded_epochs = self.bounded_epochs + 1 if measured.at_its_bound else 0
 
     def report(self, epoch: int, *, accuracy: float | None) -> FieldReport:

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 
+from esper_core.leyline.deadline import OverdueError, within
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind
-from esper_core.leyline.deadline import OverdueError, within
 from esper_core.nissa.hub import Hub
 
 EPOCH = Event(kind=EventKind.EPOCH_COMPLETED, epoch=0, data={"loss": {"train": [1.0, 2.0]}, "pair": (1, [2])})
