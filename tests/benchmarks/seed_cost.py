@@ -1,13 +1,13 @@
 """What a slot costs a training step, by what it holds: `python tests/benchmarks/seed_cost.py`.
 
 All variants are built side by side in one process and timed in turn; the figure is the ratio of medians to the bare
-host's, with the interquartile range of the rounds' ratios. One thread, channels_last, SGD with momentum.
+host's, with the interquartile range of the rounds' ratios. CPU time of one thread, channels_last, SGD with momentum.
 """
 
 import argparse
 from collections.abc import Callable
 from statistics import median, quantiles
-from time import perf_counter
+from time import process_time
 
 import torch
 from torch import Tensor, nn
@@ -136,10 +136,10 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(arguments.rounds + 3):
         for name, step in steps.items():
-            began = perf_counter()
+            began = process_time()
             step()
             if turn >= 3:
-                times[name].append(perf_counter() - began)
+                times[name].append(process_time() - began)
     base = times["bare host"]
     print(f"widths {tuple(arguments.widths)}, bare step {1000 * median(base):.1f} ms, {arguments.rounds} rounds")
     for name, spent in times.items():

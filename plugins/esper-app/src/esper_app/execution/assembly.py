@@ -11,6 +11,7 @@ from attrs import frozen
 from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import build_components, used_components
 from esper_app.configuration.config import RunConfig
+from esper_app.execution.data_check import checked
 from esper_core.assembling.seed_factories import seed_factory
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import Catalogue
@@ -140,7 +141,7 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
         registry=registry,
         used=used_components(config, registry, names),
         task=task,
-        splits=_on_device(load(task), config.device),
+        splits=_on_device(checked(config.task.name, load(task), task.shape), config.device),
         host=partial(
             _build_host,
             resolve(host_component),

@@ -20,9 +20,10 @@ from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_network
 from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
 from esper_app.execution.run_lock import exclusive
-from esper_app.execution.saver import Saver
+from esper_app.execution.saver import Saver, writing
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.executors import HostBuilder
 from esper_core.leyline.records import plain
 from esper_core.nissa.hub import Hub
@@ -195,7 +196,14 @@ class _Parts:
 
 def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     config, context, watch = parts.assembly.config, parts.context, parts.watch
-    saver, began = Saver(directory, config.checkpoints, parts.checkpoint, first=first), perf_counter()
+    began = perf_counter()
+    saver = Saver(
+        directory,
+        config.checkpoints,
+        parts.checkpoint,
+        first=first,
+        tell=lambda message: context.emit(Event(kind=EventKind.NOTICE, data={"message": message})),
+    )
 
     def after_epoch(epoch: int) -> None:
         if watch is not None:
@@ -207,7 +215,8 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
             outcome = run_round(parts.rollout, parts.twin, context, epochs=config.epochs, after_epoch=after_epoch)
             saver.at_the_end()
             result = _result(parts, outcome)
-            write_network(directory, parts.rollout.capture()[0], outcome.finals[0], parts.assembly.catalogue)
+            with writing(directory):
+                write_network(directory, parts.rollout.capture()[0], outcome.finals[0], parts.assembly.catalogue)
         context.run_finish(result)
     finally:
         for rollout in parts.rollouts:
@@ -218,7 +227,8 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
         watch.settle()
         result |= {"plugin_checks": watch.summary(perf_counter() - began)}
     # Last, and once: a run that has a result is over, whatever becomes of the process.
-    directory.write_json(RESULT, result)
+    with writing(directory):
+        directory.write_json(RESULT, result)
     return FinishedRun(directory=directory, result=result)
 
 

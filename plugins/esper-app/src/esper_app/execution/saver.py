@@ -1,12 +1,39 @@
 """Saving a run now and then, and at its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
 from esper_app.configuration.config import CheckpointsConfig
-from esper_app.execution.checkpoint import FOLDER, Checkpoint, save_checkpoint
+from esper_app.execution.checkpoint import FOLDER, Checkpoint, newest_checkpoint, save_checkpoint
 from esper_app.execution.checkpoint_schedule import CheckpointSchedule
+from esper_core.leyline.errors import EsperError
 from esper_runs.run_directory import RunDirectory
+
+
+@contextmanager
+def writing(directory: RunDirectory) -> Iterator[None]:
+    """Say what it means that a file of a run cannot be written. Raises EsperError E516."""
+    try:
+        yield
+    except (OSError, EsperError) as error:
+        cause = error.__cause__ if isinstance(error, EsperError) else error
+        if not isinstance(cause, OSError):
+            raise
+        raise unwritten(directory, cause) from error
+
+
+def unwritten(directory: RunDirectory, error: OSError) -> EsperError:
+    """Return the error that a run's files cannot be written any more."""
+    why, name = error.strerror or str(error), directory.name
+    if not directory.path.is_dir():
+        why, fix = "its directory has been removed", "begin it again: nothing of it is left"
+    elif newest_checkpoint(directory.path / FOLDER) is None:
+        fix = "make room, and begin it again: no checkpoint was written so far"
+    else:
+        fix = f"make room, and go on from the newest checkpoint: esper run --resume {name}"
+    where = str(error.filename or directory.path)
+    return EsperError("E516", f'run "{name}" cannot be written any more', where=where, why=why, fix=fix)
 
 
 class Saver:
@@ -17,11 +44,21 @@ class Saver:
         config: when to save, and how many to keep.
         checkpoint: returns the run before an epoch.
         first: the epoch with which the run begins or goes on.
+        tell: takes what a person should know.
     """
 
     def __init__(
-        self, directory: RunDirectory, config: CheckpointsConfig, checkpoint: Callable[[int], Checkpoint], *, first: int
+        self,
+        directory: RunDirectory,
+        config: CheckpointsConfig,
+        checkpoint: Callable[[int], Checkpoint],
+        *,
+        first: int,
+        tell: Callable[[str], None],
     ) -> None:
+        self._directory = directory
+        self._tell = tell
+        self._failed = False
         self._folder = directory.path / FOLDER
         self._config = config
         self._checkpoint = checkpoint
@@ -29,15 +66,36 @@ class Saver:
         self._epoch = self._saved = first
 
     def after_epoch(self, epoch: int) -> None:
-        """Save if it is time. Raises OSError if it cannot be written; the earlier checkpoints are still there then."""
+        """Save if it is time, or if it was and could not be done.
+
+        While there is no room the training goes on, and the earlier checkpoints stay; that is told once.
+
+        Raises:
+            EsperError: E516 if the run's directory is gone.
+        """
         self._epoch = epoch + 1
-        if self._schedule.due(epoch):
+        if not self._schedule.due(epoch) and not self._failed:
+            return
+        try:
             self._save()
+            self._failed = False
+        except OSError as error:
+            if not self._directory.path.is_dir():
+                raise unwritten(self._directory, error) from error
+            if not self._failed:
+                self._failed = True
+                why = f"the checkpoint after epoch {self._epoch} cannot be written: {error.strerror or error}"
+                self._tell(f"{why}; the training goes on, and it is tried again after each epoch")
 
     def at_the_end(self) -> None:
-        """Save what has come since the newest checkpoint: a run that was interrupted goes on from here."""
+        """Save what has come since the newest checkpoint: a run that was interrupted goes on from here.
+
+        Raises:
+            EsperError: E516 if it cannot be written.
+        """
         if self._schedule.wanted and self._saved < self._epoch:
-            self._save()
+            with writing(self._directory):
+                self._save()
 
     def _save(self) -> None:
         began = perf_counter()
