@@ -3,11 +3,12 @@
 import os
 import resource
 import shutil
-import subprocess
-import sys
+from contextlib import contextmanager
 
 import pytest
+from click.testing import CliRunner
 
+from esper_app.cli.root import cli
 from esper_app.configuration.config import CheckpointsConfig
 from esper_app.execution import saver as saving
 from esper_app.execution.checkpoint import FOLDER
@@ -16,24 +17,31 @@ from esper_core.leyline.errors import EsperError
 from esper_runs.run_directory import RunDirectory
 
 
-def run(runs, *settings, most=None):
-    command = [sys.executable, "-m", "esper_app.cli", "run", "digits"]
-    for setting in ("epochs=2", "twin=none", f"runs={runs}", *settings):
-        command += ["--set", setting]
-    limit = None if most is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    return subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=280)
+@contextmanager
+def files_up_to(size):
+    """No file may become larger than so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_limit_on_the_size_of_files_ends_a_run_with_a_code_and_the_fix(tmp_path):
-    done = run(tmp_path / "runs", "checkpoints.every=1", "host.widths=[32, 64]", most=40_000)
-    assert done.returncode == 1, done.stderr
-    assert "error[E516]" in done.stderr
-    assert "File too large" in done.stderr
-    assert "fix: make room" in done.stderr
-    assert "Traceback" not in done.stderr
-    (directory,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir() and not path.is_symlink())
-    assert not (directory / "result.json").exists()
-    assert not [path for path in directory.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
+    runs = tmp_path / "runs"
+    settings = ("epochs=2", "twin=none", f"runs={runs}", "checkpoints.every=1", "host.widths=[32, 64]")
+    command = ["run", "digits", *(part for setting in settings for part in ("--set", setting))]
+    with files_up_to(40_000):
+        done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 1, done.output
+    assert "error[E516]" in done.output
+    assert "File too large" in done.output
+    assert "fix: make room" in done.output
+    assert "Traceback" not in done.output
+    assert not (runs / "digits-1" / "result.json").exists()
+    left = {path.name for path in (runs / "digits-1").rglob(".*")}
+    assert left <= {".lock"}
 
 
 class Disk:
