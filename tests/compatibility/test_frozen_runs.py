@@ -254,5 +254,5 @@ def test_a_run_of_other_code_does_not_go_on(copy_of: Any) -> None:
     (run / "manifest.json").write_text(json.dumps(manifest))
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     done = esper("run", "--resume", run)
-    assert (done.code, "error[E511] esper-core is not what the run began with" in done.errors) == (4, True), done
+    assert (done.code, "error[E511] esper-core is not what it was when the run began" in done.errors) == (4, True), done
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
