@@ -10,6 +10,7 @@ from esper_app.api import PluginOptions, load_run_plugins, plugin_options
 from esper_app_export.export_formats import Format
 from esper_app_export.model_card import MODEL_CARD, CardFacts, model_card, signature
 from esper_core.api import EsperError
+from esper_runs.printing import echo
 from esper_runs.run_directory import MANIFEST, RESULT
 from esper_runs.run_list import locate_run
 
@@ -59,8 +60,8 @@ def export(run: Path, form: str, output: Path | None, live: "Live", plugin_optio
     facts = CardFacts(exported=exported, manifest=manifest, result=result, files=_files_beside(path, Format(form)))
     write_file(path.with_name(MODEL_CARD), model_card(facts).encode())
     for change in exported.run.changed:
-        click.echo(f"warning: {change}", err=True)
-    click.echo(f"exported: {path}")
+        echo(f"warning: {change}", err=True)
+    echo(f"exported: {path}")
 
 
 def _files_beside(path: Path, form: Format) -> dict[Format, str]:

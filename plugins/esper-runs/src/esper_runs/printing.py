@@ -5,7 +5,6 @@ import sys
 from typing import Any, TextIO
 
 from esper_core.leyline.printable import UNPRINTABLE, printable
-from esper_core.leyline.records import to_json
 
 _ASCII = str.maketrans({"·": ".", "→": "->", "±": "+/-", "–": "-", "…": "...", "×": "x"})
 
@@ -25,6 +24,9 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 def echo_json(value: Any) -> None:
     """Print records as JSON with the same content, in which what a terminal would obey is an escape."""
+    # Imported here: most commands print no records.
+    from esper_core.leyline.records import to_json
+
     echo(json_printable(to_json(value, indent=2)))
 
 

@@ -81,11 +81,9 @@ def last_of(runs: Path) -> str | None:
     """Return the name of the run that ``last`` leads to, None if it leads nowhere."""
     last = runs / LAST
     if last.is_symlink():
-        name = Path(os.readlink(last)).name
-    elif last.is_file():
-        name = read_last(last)
+        name: str | None = Path(os.readlink(last)).name
     else:
-        return None
+        name = read_last(last)
     return name if name and (runs / name).is_dir() else None
 
 
