@@ -142,8 +142,7 @@ class EsperError(Exception):
 
 def _shown(text: str) -> str:
     """Return a part of an error as it may be printed: a line of somebody else's is no line of Esper's."""
-    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} characters)"
-    return printable(cut).replace("\n", "\n    ")
+    return printable(text[:_LONGEST]).replace("\n", "\n    ")
 
 
 def _rebuild(kind: type[EsperError], code: str, what: str, fields: dict[str, str | None]) -> EsperError:

@@ -62,7 +62,10 @@ def read_regular(path: Path, *, inside: Path | None = None, largest: int = LARGE
         refuse_other_kinds(path, found.st_mode)
         if found.st_size > largest:
             raise NotAFileError(path, f"it has {found.st_size:,} bytes, at most {largest:,} are read")
-        return file.read(largest + 1)[:largest]
+        try:
+            return file.read()
+        except MemoryError:
+            raise NotAFileError(path, f"it has {found.st_size:,} bytes, more than there is memory for") from None
 
 
 def refuse_links(inside: Path, path: Path) -> None:
@@ -132,6 +135,14 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
     return value
 
 
+def why_unreadable(error: Exception) -> str:
+    """Return in words why a file could not be read or understood, without its path."""
+    if isinstance(error, RecursionError):
+        return f"it is nested deeper than {DEEPEST} levels"
+    text = (error.strerror if isinstance(error, OSError) else str(error)) or ""
+    return f"{type(error).__name__}: {text}" if isinstance(error, KeyError) else text or type(error).__name__
+
+
 @contextmanager
 def reading(what: str, path: Path, *, code: str = "E508", fix: str | None = None) -> Iterator[None]:
     """Turn what files of the wrong shape lead to, wherever they are looked at, into an error with a code.
@@ -144,7 +155,6 @@ def reading(what: str, path: Path, *, code: str = "E508", fix: str | None = None
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
-        name = type(error).__name__
-        why = error.strerror if isinstance(error, OSError) else f"{name}: {error}" if str(error) else name
+    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        why = why_unreadable(error)
         raise EsperError(code, f"{what} cannot be understood", where=str(path), why=why, fix=fix) from error

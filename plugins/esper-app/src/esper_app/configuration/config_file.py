@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from esper_core.leyline.errors import EsperError, did_you_mean
-from esper_runs.reading import DEEPEST, read_regular, refuse_monsters
+from esper_runs.reading import read_regular, refuse_monsters, why_unreadable
 from esper_runs.run_directory import CONFIG, RunDirectory
 
 
@@ -25,12 +25,8 @@ def read_config_file(path: Path, *, inside: Path | None = None) -> dict[str, Any
     except tomllib.TOMLDecodeError as error:
         raise EsperError("E203", "the configuration file is not TOML", where=str(path), why=str(error)) from error
     except (OSError, RecursionError, ValueError) as error:
-        reasons = {
-            OSError: getattr(error, "strerror", None),
-            RecursionError: f"it is nested deeper than {DEEPEST} levels",
-        }
-        why = next((reason for kind, reason in reasons.items() if isinstance(error, kind) and reason), str(error))
-        raise EsperError("E203", f'the configuration file "{path}" cannot be read', why=why) from error
+        what = f'the configuration file "{path}" cannot be read'
+        raise EsperError("E203", what, why=why_unreadable(error)) from error
     return tree
 
 

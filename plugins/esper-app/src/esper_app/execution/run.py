@@ -1,6 +1,6 @@
 """The composition root of ``esper run``: parts are built, wired, run once, and their results written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +14,7 @@ from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.configuration.twin import Twin
 from esper_app.execution.assembly import Assembly, assemble, build_sinks
-from esper_app.execution.checkpoint import Checkpoint, load_checkpoint
+from esper_app.execution.checkpoint import Checkpoint, damaged, load_checkpoint
 from esper_app.execution.host_builder import RunHostBuilder
 from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_network
@@ -23,6 +23,7 @@ from esper_app.execution.run_lock import exclusive
 from esper_app.execution.saver import Saver
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.executors import HostBuilder
 from esper_core.leyline.records import plain
 from esper_core.nissa.hub import Hub
@@ -32,6 +33,7 @@ from esper_core.simic.rollout import Rollout
 from esper_core.simic.services import RunContext
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
+from esper_runs.reading import why_unreadable
 from esper_runs.result import RunEnd, answers_asked, run_result
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
 
@@ -116,16 +118,18 @@ def resume(
     """
     config = resolved.config
     with exclusive(directory), _threads(config.threads), _explaining(watch):
-        checkpoint = load_checkpoint(resumable(directory))
+        checkpoint = load_checkpoint(path := resumable(directory))
+        if checkpoint.epoch > config.epochs:
+            raise damaged(path, f"it stands before epoch {checkpoint.epoch} of {config.epochs}")
         manifest = read_manifest(directory)
         refuse_other_settings(manifest["config"], config.tree())
         assembly = _assemble(config, plugins, watch)
         refuse_changes(manifest, build_manifest(_facts(assembly, plugins, directory, command)))
         parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict, watch=watch)
-        parts.restore(checkpoint)
+        _restore(parts, checkpoint, path)
         # The run may have been moved or renamed since.
         manifest |= {"directory": str(directory.path), "name": directory.name}
-        manifest["resumed"] = [*manifest.get("resumed", []), {"epoch": checkpoint.epoch, "command": list(command)}]
+        manifest["resumed"] = [*_resumed(manifest), {"epoch": checkpoint.epoch, "command": list(command)}]
         directory.write_json(MANIFEST, manifest)
         parts.context.run_resume({**manifest, "resumed_at": checkpoint.sequence})
         return _run(parts, directory, first=checkpoint.epoch)
@@ -220,6 +224,21 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     # Last, and once: a run that has a result is over, whatever becomes of the process.
     directory.write_json(RESULT, result)
     return FinishedRun(directory=directory, result=result)
+
+
+def _restore(parts: _Parts, checkpoint: Checkpoint, path: Path) -> None:
+    """Bring the parts to a checkpoint. What its content leads to, in plugins too, is no fault of the code."""
+    try:
+        parts.restore(checkpoint)
+    except EsperError:
+        raise
+    except Exception as error:
+        raise damaged(path, f"what it holds cannot be restored: {why_unreadable(error)}") from error
+
+
+def _resumed(manifest: Mapping[str, Any]) -> list[Any]:
+    before = manifest.get("resumed", [])
+    return before if isinstance(before, list) else []
 
 
 def _assemble(config: RunConfig, plugins: PluginSet, watch: Watch | None) -> Assembly:

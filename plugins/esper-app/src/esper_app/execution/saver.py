@@ -22,7 +22,7 @@ class Saver:
     def __init__(
         self, directory: RunDirectory, config: CheckpointsConfig, checkpoint: Callable[[int], Checkpoint], *, first: int
     ) -> None:
-        self._folder = directory.path / FOLDER
+        self._directory = directory
         self._config = config
         self._checkpoint = checkpoint
         self._schedule = CheckpointSchedule(config)
@@ -41,6 +41,6 @@ class Saver:
 
     def _save(self) -> None:
         began = perf_counter()
-        save_checkpoint(self._folder, self._checkpoint(self._epoch), keep=self._config.keep)
+        save_checkpoint(self._directory.folder(FOLDER), self._checkpoint(self._epoch), keep=self._config.keep)
         self._saved = self._epoch
         self._schedule.saved(perf_counter() - began)
