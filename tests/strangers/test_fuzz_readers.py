@@ -28,7 +28,7 @@ mutations, readers, sentinels = _helper("mutations"), _helper("readers"), _helpe
 #: In the slow suite, and in `make soak`.
 FEW, MANY = 300, 10_000
 
-SETTINGS = ["epochs=4", "seed=3", "policy.germinate_until=0.6", "policy.fit_accuracy=1.0", "gates.name=permissive-g5"]
+SETTINGS = ["epochs=4", "seed=3", "policy.germinate_until=0.6", "policy.fit_accuracy=1.0", "gates.name=permissive"]
 SETTINGS += ['policy.blueprints=["conv-light", "group-norm"]', "checkpoints.every=1", "lifecycle.ramp_epochs=1"]
 
 
@@ -54,6 +54,7 @@ class Trial:
 
     def __init__(self, number, sound, folder, outside):
         self.number, self.folder, self.outside = number, folder, outside
+        self.sink = None
         chance = random.Random(f"strangers {number}")
         self.runs = folder / "runs"
         shutil.copytree(sound, self.runs, symlinks=True)
@@ -65,9 +66,9 @@ class Trial:
 
     def _mutations(self, chance):
         if self.reader.name == "resume" and chance.random() < 0.2:
-            target = chance.choice(self.outside.files)
-            readers.rename_sink(self.run, target)
-            yield f"sinks.jsonl.path = {target.name}"
+            self.sink = chance.choice(self.outside.files)
+            readers.rename_sink(self.run, self.sink)
+            yield f"sinks.jsonl.path = {self.sink.name}"
             return
         if chance.random() < 0.1:
             yield mutations.plant_leftovers(chance, self.run, self.outside.folder)
@@ -94,7 +95,7 @@ class Trial:
                 found = self.reader.read(self.run)
         except readers.TooLongError:
             found = "it hangs"
-        if not found and (touched := self.outside.touched()):
+        if not found and (touched := self.outside.touched(self.sink)):
             found = f"it touched {', '.join(touched)}"
         told = "; ".join(map(str, self.done))
         return f"{self.number} ({self.reader.name}; {told}): {found}" if found else ""

@@ -215,7 +215,7 @@ def _remove_old(path: Path) -> None:
 
 
 def _is_name(text: str) -> bool:
-    return bool(text) and text not in (".", "..") and "\0" not in text and Path(text).name == text
+    return text.isprintable() and 0 < len(text.encode()) < 256 and text not in (".", "..") and Path(text).name == text
 
 
 def _refuse_a_last_of_others(runs: Path) -> None:
@@ -225,7 +225,10 @@ def _refuse_a_last_of_others(runs: Path) -> None:
         mode = last.lstat().st_mode
     except FileNotFoundError:
         return
-    ours = _is_name(os.readlink(last)) if stat.S_ISLNK(mode) else read_last(last) is not None
+    if stat.S_ISLNK(mode):
+        ours = _is_name(os.readlink(last))
+    else:
+        ours = (name := read_last(last)) is not None and (runs / name / MANIFEST).is_file()
     if not ours:
         fix = f'move "{last}" away, or choose another place: --set runs=DIRECTORY'
         why = "it is no link to a run beside it, and would be replaced"

@@ -41,7 +41,7 @@ def warn_of_problems(records: tuple[PluginRecord, ...]) -> None:
 
 def trace_problems(records: tuple[PluginRecord, ...]) -> None:
     """Where tracebacks are wanted, show those of all problems that an exception caused."""
-    if not is_tracing(click.get_current_context()):
+    if not is_tracing(click.get_current_context(silent=True)):
         return
     for record in records:
         for problem in record.problems:

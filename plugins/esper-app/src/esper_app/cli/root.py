@@ -26,9 +26,9 @@ def request_trace(ctx: click.Context) -> None:
     ctx.meta[_TRACE] = True
 
 
-def is_tracing(ctx: click.Context) -> bool:
-    """Say whether tracebacks are wanted: ``--trace-plugins`` or ``ESPER_TRACE=1``."""
-    return bool(ctx.meta.get(_TRACE)) or os.environ.get("ESPER_TRACE", "0") not in ("", "0")
+def is_tracing(ctx: click.Context | None) -> bool:
+    """Say whether tracebacks are wanted: ``--trace-plugins`` or ``ESPER_TRACE=1``. Without a command: the latter."""
+    return bool(ctx and ctx.meta.get(_TRACE)) or os.environ.get("ESPER_TRACE", "0") not in ("", "0")
 
 
 def show_trace(error: BaseException) -> None:
@@ -69,7 +69,7 @@ class RootGroup(OfferingGroup):
                 raise  # who reads the output has had enough of it, which click knows how to say
             show_trace(error)
             echo(
-                "This is a fault of Esper's or of a plugin's, not of yours. Please report it with these lines.",
+                "this is a fault of Esper's or of a plugin's, not of yours: please report it with these lines",
                 err=True,
             )
             ctx.exit(ExitCode.INTERNAL)
