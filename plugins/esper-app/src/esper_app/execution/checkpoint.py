@@ -23,6 +23,9 @@ from esper_runs.run_directory import write_atomically
 #: Version of the format. Files of version 1 are read as well, those of a higher one are refused.
 FORMAT = 2
 
+#: Version of the state of a host.
+_STATE_VERSION = HostState(tensors={}, record={}).version
+
 FOLDER = "checkpoints"
 
 #: What to do about a damaged one.
@@ -174,6 +177,8 @@ def _checkpoint(path: Path, said: Mapping[str, Any], tensors: dict[str, Tensor])
         raise damaged(path, f"{error.what}{f': {error.why}' if error.why else ''}") from error
     except (KeyError, RuntimeError) as error:
         raise damaged(path, f"channels_last names {name}, which is no such tensor") from error
+    if any(saved.version != _STATE_VERSION for saved in header.hosts.values()):
+        raise damaged(path, "the state of a host in it has another version")
     return Checkpoint(
         epoch=header.epoch,
         round=header.round,

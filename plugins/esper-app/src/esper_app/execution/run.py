@@ -39,6 +39,9 @@ from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, cre
 
 GROWN, TWIN = "grown", "twin"
 
+#: What a value of a saved state leads to that is none: an unknown key, or another type.
+_VALUES = frozenset({"E201", "E202"})
+
 
 @frozen(kw_only=True)
 class FinishedRun:
@@ -230,10 +233,11 @@ def _restore(parts: _Parts, checkpoint: Checkpoint, path: Path) -> None:
     """Bring the parts to a checkpoint. What its content leads to, in plugins too, is no fault of the code."""
     try:
         parts.restore(checkpoint)
-    except EsperError:
-        raise
     except Exception as error:
-        raise damaged(path, f"what it holds cannot be restored: {why_unreadable(error)}") from error
+        if isinstance(error, EsperError) and error.code not in _VALUES:
+            raise
+        why = f"{error.what}, {error.why}" if isinstance(error, EsperError) else why_unreadable(error)
+        raise damaged(path, f"what it holds cannot be restored: {why}") from error
 
 
 def _resumed(manifest: Mapping[str, Any]) -> list[Any]:
