@@ -122,10 +122,10 @@ class TestReading:
     @pytest.mark.parametrize(
         ("text", "why"),
         [
-            ("{", "no JSON"),
+            ("{", "not JSON"),
             ("[]", "neither a lock nor the manifest"),
             ('{"format": 1}', "neither a lock nor the manifest"),
-            (b"\xff\xfe\x00", "no JSON"),
+            (b"\xff\xfe\x00", "not JSON"),
             (lock(A, A).as_json(), "names a plugin twice"),
             (lock(A).as_json().replace('"plugin": "a",', ""), "incomplete: 'plugin'"),
             (lock(A).as_json().replace('"plugin": "a"', '"plugin": 1'), "incomplete: "),

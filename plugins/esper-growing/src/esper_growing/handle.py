@@ -247,7 +247,7 @@ class GrowthHandle:
 
         Raises:
             EsperError: E502 if it is not such a state, is damaged, or does not fit the model, the sites that were asked
-                for, the catalogue, or a policy that has a memory; the handle is as it was, then."""
+                for, the catalogue, or a policy that has a memory. The handle is as it was, then."""
         with all_or_nothing(self):
             refuse_other_states(state, self._plan)
             state = with_numbers(state)
