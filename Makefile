@@ -14,7 +14,7 @@ LINKS = $(or $(UV_FIND_LINKS),$(shell echo $(PIP_LINKS) | tr ' ' ,))
 SHARED := -q -n 2 --dist loadfile
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow check format bench docs ready clean
+.PHONY: demo test test-slow soak check format bench docs ready clean
 
 demo: $(STAMP)
 	$(BIN)/esper run digits
@@ -24,6 +24,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest $(SHARED) -m slow
+
+# The drills of docs/drills.md in full size; FUZZ=first:count narrows the mutations down.
+soak: $(STAMP)
+	ESPER_FUZZ=$(or $(FUZZ),0:10000) $(BIN)/pytest -q -n 0 -m soak -p no:cacheprovider
 
 check: $(STAMP)
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports && \
@@ -37,6 +41,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python tools/plugin_table.py
+	$(BIN)/python tools/exit_code_table.py
 	$(BIN)/sphinx-build -q -W --keep-going -n -b html docs docs/_build/html
 
 ready: $(STAMP)

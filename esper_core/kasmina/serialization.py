@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import frozen
+
 from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.gate_tracker import GateStreak
 from esper_core.kasmina.growth import Growth
@@ -40,25 +42,43 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
             a blueprint does not give a seed for its site any more.
     """
     _refuse_other_topology(growth, record)
+    # Everything is read before anything is touched: a damaged record leaves the growth as it was.
+    saved = structure(_Growth, {key: value for key, value in record.items() if key != "catalogue"})
+    if not all(saved.seeds[slot].stage.holds_module for slot in saved.planted):
+        raise ValueError("a slot holds a module, but its seed has none")
     growth.clear()
-    growth.seeds = {slot: structure(Seed, dict(seed)) for slot, seed in record["seeds"].items()}
-    growth.gate_tracker.streaks = {
-        slot: structure(GateStreak, dict(streak)) for slot, streak in record["streaks"].items()
-    }
-    growth.reports = [structure(FieldReport, dict(report)) for report in record["reports"]]
-    growth.culled = {slot: tuple(names) for slot, names in record["culled"].items()}
-    growth.germinations = dict(record["germinations"])
-    growth.accuracy = record["accuracy"]
+    growth.seeds, growth.reports, growth.accuracy = saved.seeds, saved.reports, saved.accuracy
+    growth.gate_tracker.streaks, growth.culled, growth.germinations = saved.streaks, saved.culled, saved.germinations
     for slot, seed in growth.seeds.items():
         if seed.stage.holds_module:
             source_error, probe_error = growth.planter.take_in(seed)
-            if slot in record["planted"] and slot not in growth.slot_set.slots:
+            if slot in saved.planted and slot not in growth.slot_set.slots:
                 raise _cannot_be_rebuilt(growth, seed, source_error or probe_error)
-    for slot, held in record["planted"].items():
+    for slot, held in saved.planted.items():
         if growth.seeds[slot].stage is not Stage.GERMINATED:
-            growth.slot_set.attach(growth.slot_set.sites[slot]).enter(ForwardMode(held["regime"]))
-        growth.slot_set.slots[slot].position = held["position"]
-        growth.slot_set.slots[slot].failure = held.get("failure", "")
+            growth.slot_set.attach(growth.slot_set.sites[slot]).enter(held.regime)
+        growth.slot_set.slots[slot].position = held.position
+        growth.slot_set.slots[slot].failure = held.failure
+
+
+@frozen(kw_only=True)
+class _Planted:
+    regime: ForwardMode
+    position: int
+    failure: str = ""
+
+
+@frozen(kw_only=True)
+class _Growth:
+    """A record of a growth, structured; see `growth_record`."""
+
+    seeds: dict[str, Seed]
+    planted: dict[str, _Planted]
+    streaks: dict[str, GateStreak]
+    reports: list[FieldReport]
+    culled: dict[str, tuple[str, ...]]
+    germinations: dict[str, int]
+    accuracy: float | None
 
 
 def _cannot_be_rebuilt(growth: Growth, seed: Seed, problem: str | None) -> EsperError:

@@ -3,9 +3,14 @@
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
+from esper_core.leyline.printable import printable
+
+#: No part of an error is printed beyond this: a value from a file can be as long as the file.
+_LONGEST = 4_000
+
 
 class ExitCode(IntEnum):
-    """What the ``esper`` command returns to the shell."""
+    """What the ``esper`` command returns to the shell; `esper_app.exit_codes` says what each one means."""
 
     OK = 0
     FAILED = 1
@@ -13,6 +18,9 @@ class ExitCode(IntEnum):
     LOCK_MISMATCH = 3
     PLUGIN = 4
     DATA = 5
+    WENT_WRONG = 6
+    SINKS = 7
+    INTERNAL = 70
     INTERRUPTED = 130
 
 
@@ -126,18 +134,18 @@ class EsperError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        lines = [f"error[{self.code}] {self.what}"]
-        if self.where:
-            lines.append(f"  at {self.where}")
-        if self.why:
-            lines.append(f"  because {self.why}")
-        if self.fix:
-            lines.append(f"  fix: {self.fix}")
-        return "\n".join(lines)
+        said = ("  at", self.where), ("  because", self.why), ("  fix:", self.fix)
+        lines = [(f"error[{self.code}]", self.what), *((lead, text) for lead, text in said if text)]
+        return "\n".join(f"{lead} {_shown(text)}" for lead, text in lines)
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = {"where": self.where, "why": self.why, "fix": self.fix}
         return (_rebuild, (type(self), self.code, self.what, fields))
+
+
+def _shown(text: str) -> str:
+    """Return a part of an error as it may be printed: a line of somebody else's is no line of Esper's."""
+    return printable(text[:_LONGEST]).replace("\n", "\n    ")
 
 
 def _rebuild(kind: type[EsperError], code: str, what: str, fields: dict[str, str | None]) -> EsperError:

@@ -204,16 +204,13 @@ class Rollout:
             EsperError: E502 if a state does not fit its host, or its policy.
         """
         record = state.record
-        self._policy.restore(policy)
-        if self._log is not None:
-            self._log.restore(state.tensors)
-        self.reports = self._executor.restore(hosts)
-        self._curves = [structure(LearningCurves, dict(curves)) for curves in record["curves"]]
-        self._last = [_evidence_of(saved) for saved in record["last"]]
-        self._answers = [structure(Answers, answers) for answers in record["answers"]]
-        self.rewards = [list(rewards) for rewards in record["rewards"]]
-        self._twin = _evidence_of(record["twin"])
-        self.decided = tuple(
+        # Everything is read before anything is touched: of a damaged state nothing is taken.
+        curves = [structure(LearningCurves, dict(saved)) for saved in record["curves"]]
+        last = [_evidence_of(saved) for saved in record["last"]]
+        answers = [structure(Answers, saved) for saved in record["answers"]]
+        rewards = structure(list[list[float]], record["rewards"])
+        twin = _evidence_of(record["twin"])
+        decided = tuple(
             Decided(
                 situation=structure(Situation, dict(saved["situation"])),
                 decision=decision_of(saved["decision"], state.tensors, f"decided/{index}/"),
@@ -221,6 +218,12 @@ class Rollout:
             )
             for index, saved in enumerate(record["decided"])
         )
+        self._policy.restore(policy)
+        if self._log is not None:
+            self._log.restore(state.tensors)
+        self.reports = self._executor.restore(hosts)
+        self._curves, self._last, self._answers, self.rewards = curves, last, answers, rewards
+        self._twin, self.decided = twin, decided
         for recorder, report in zip(self._recorders, self.reports, strict=True):
             recorder.resume(report.governor)
 

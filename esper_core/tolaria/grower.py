@@ -204,13 +204,13 @@ class Grower:
         Raises:
             EsperError: E502 if the state does not fit the host.
         """
-        restore_growth(self.growth, record["growth"])
-        self.epoch = record["epoch"]
-        self.compute = structure(Compute, dict(record["compute"]))
+        epoch, compute = structure(int, record["epoch"]), structure(Compute, dict(record["compute"]))
+        transitions = tuple(structure(Transition, dict(saved)) for saved in record.get("transitions", ()))
         self.governor.restore(record["governor"])
+        restore_growth(self.growth, record["growth"])
+        self.epoch, self.compute, self._transitions = epoch, compute, transitions
         self.gradients = GradientWatch(self.growth)
         self._evidence, self.findings = None, ()
-        self._transitions = tuple(structure(Transition, dict(saved)) for saved in record.get("transitions", ()))
         self.growth.set_alphas(self.epoch, 0.0)
 
 

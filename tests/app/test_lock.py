@@ -122,10 +122,10 @@ class TestReading:
     @pytest.mark.parametrize(
         ("text", "why"),
         [
-            ("{", "no JSON"),
+            ("{", "not JSON"),
             ("[]", "neither a lock nor the manifest"),
             ('{"format": 1}', "neither a lock nor the manifest"),
-            (b"\xff\xfe\x00", "no JSON"),
+            (b"\xff\xfe\x00", "not JSON"),
             (lock(A, A).as_json(), "names a plugin twice"),
             (lock(A).as_json().replace('"plugin": "a",', ""), "incomplete: 'plugin'"),
             (lock(A).as_json().replace('"plugin": "a"', '"plugin": 1'), "incomplete: "),
@@ -207,7 +207,7 @@ class TestKeeping:
 
 
 class TestFiles:
-    """A one-file plugin is found where it was, or where it is said to be now."""
+    """A one-file plugin is found where the command line says, and nowhere else: a lock never loads a file."""
 
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
@@ -219,11 +219,16 @@ class TestFiles:
         install("esper-blueprint-one")
         return current_lock(load(Selection(paths=(file,))))
 
-    def test_it_is_accepted_where_it_was(self, locked: PluginLock, file: Path) -> None:
-        selection, found = keep_to(locked, Selection())
+    def test_it_is_accepted_where_it_is_named(self, locked: PluginLock, file: Path) -> None:
+        selection, found = keep_to(locked, Selection(paths=(file,)))
         assert not found
         assert selection.paths == (file,)
         assert selection.observing == {"my-watcher"}
+
+    def test_that_the_lock_names_it_does_not_load_it(self, locked: PluginLock, file: Path) -> None:
+        selection, found = keep_to(locked, Selection())
+        assert selection.paths == ()
+        assert [(it.differs, it.plugin) for it in found] == [(Differs.MISSING, "my-watcher")]
 
     def test_it_is_accepted_where_it_is_now(self, locked: PluginLock, file: Path, tmp_path: Path) -> None:
         (tmp_path / "moved").mkdir()
@@ -235,13 +240,13 @@ class TestFiles:
 
     def test_another_content_is_refused(self, locked: PluginLock, file: Path) -> None:
         file.write_text(FILE_PLUGIN + "# changed\n")
-        assert [it.differs for it in keep_to(locked, Selection())[1]] == [Differs.DIGEST]
+        assert [it.differs for it in keep_to(locked, Selection(paths=(file,)))[1]] == [Differs.DIGEST]
 
-    def test_one_that_the_lock_does_not_have_is_extra(self, locked: PluginLock, tmp_path: Path) -> None:
+    def test_one_that_the_lock_does_not_have_is_extra(self, locked: PluginLock, file: Path, tmp_path: Path) -> None:
         (other := tmp_path / "my_other.py").write_text(FILE_PLUGIN)
-        (found,) = keep_to(locked, Selection(paths=(other,)))[1]
+        (found,) = keep_to(locked, Selection(paths=(file, other)))[1]
         assert (found.differs, found.plugin, found.distribution) == (Differs.EXTRA, "my-other", None)
 
-    def test_it_cannot_be_called_before_installed_ones(self, locked: PluginLock) -> None:
-        (found,) = keep_to(evolve(locked, plugins=locked.plugins[::-1]), Selection())[1]
+    def test_it_cannot_be_called_before_installed_ones(self, locked: PluginLock, file: Path) -> None:
+        (found,) = keep_to(evolve(locked, plugins=locked.plugins[::-1]), Selection(paths=(file,)))[1]
         assert (found.differs, found.plugin) == (Differs.ORDER, "my-watcher")

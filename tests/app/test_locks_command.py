@@ -184,12 +184,15 @@ class TestLocked:
         assert done.returncode == 2
         assert done.stderr.startswith("error[E151] the plugins are locked")
 
-    def test_a_file_is_taken_from_where_it_is_now(self, foo, esper, tmp_path: Path):
-        (tmp_path / "my_watcher.py").write_text(WATCHER)
+    def test_a_file_is_taken_from_where_the_command_line_says_and_nowhere_else(self, foo, esper, tmp_path: Path):
+        (tmp_path / "my_watcher.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{WATCHER}")
         assert esper("plugins", "lock", "--plugin-path", "my_watcher.py", "-o", "plugins.lock").returncode == 0
-        assert self.states(self.graph(esper, "--locked", "plugins.lock"))["my-watcher"] == ["observes"]
+        (tmp_path / "ran").unlink()
+        refused = self.graph(esper, "--locked", "plugins.lock")
+        assert refused.returncode == 3
+        assert f"--plugin-path {tmp_path / 'my_watcher.py'} (a lock loads none)" in refused.stderr
+        assert not (tmp_path / "ran").exists()
         (tmp_path / "moved").mkdir()
         (tmp_path / "my_watcher.py").rename(tmp_path / "moved" / "my_watcher.py")
-        assert self.graph(esper, "--locked", "plugins.lock").returncode == 3
         found = self.graph(esper, "--locked", "plugins.lock", "--plugin-path", "moved/my_watcher.py")
         assert self.states(found)["my-watcher"] == ["observes"]

@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 
 from esper_app.cli.root import cli
-from esper_app.execution.checkpoint import load_checkpoint, newest_checkpoint
+from esper_app.execution.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from esper_app.execution.run_lock import exclusive
 from esper_core.leyline.errors import EsperError
 from esper_runs.run_directory import RunDirectory
@@ -108,6 +109,44 @@ def test_a_run_resumed_half_way_is_the_run_left_alone(whole, tmp_path):
     assert result.exit_code == 0, result.output
     assert_same_run(whole, run)
     assert json.loads((run / "manifest.json").read_text())["resumed"][0]["epoch"] == 7
+    first, second = (timeless(json.loads((path / "result.json").read_text())) for path in (whole, run))
+    assert first["sinks"] == second["sinks"]
+    assert first == second
+
+
+def test_a_checkpoint_beyond_the_end_of_the_run_is_refused(whole, tmp_path):
+    run = at_epoch(whole, 5, tmp_path)
+    path = newest_checkpoint(run / "checkpoints")
+    checkpoint = evolve(load_checkpoint(path), epoch=10**9)
+    path.unlink()
+    save_checkpoint(path.parent, checkpoint, keep=99).rename(path)
+    result = invoke("--resume", str(run))
+    assert (result.exit_code, "E509" in result.output) == (1, True), result.output
+    assert "epoch 1000000000 of 14" in result.output
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda c: evolve(c, hosts={}),
+        lambda c: evolve(c, loop={name: evolve(state, record={}) for name, state in c.loop.items()}),
+        lambda c: evolve(c, hosts={n: evolve(s, tensors={}) for n, s in c.hosts.items()}),
+        lambda c: evolve(c, hosts={n: evolve(s, record={**s.record, "growth": [1]}) for n, s in c.hosts.items()}),
+        lambda c: evolve(c, hosts={n: evolve(s, version=2) for n, s in c.hosts.items()}),
+        lambda c: evolve(c, sinks={"jsonl": {"delivered": "many"}}),
+    ],
+)
+def test_a_signed_checkpoint_that_cannot_be_restored_changes_nothing(whole, tmp_path, spoil):
+    run = at_epoch(whole, 5, tmp_path)
+    path = newest_checkpoint(run / "checkpoints")
+    spoilt = spoil(load_checkpoint(path))
+    path.unlink()
+    save_checkpoint(path.parent, spoilt, keep=99)
+    before = {it: it.read_bytes() for it in run.rglob("*") if it.is_file() and it.name != ".lock"}
+    result = invoke("--resume", str(run))
+    assert result.exit_code in (1, 2), result.output
+    assert "error[E5" in result.output, result.output
+    assert {it: it.read_bytes() for it in run.rglob("*") if it.is_file() and it.name != ".lock"} == before
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from esper_app.cli.root import cli
+from esper_core.leyline.errors import ExitCode
 from esper_runs.verdict import verdict
 from esper_runs.verdict_text import verdict_in_words
 
@@ -189,10 +190,17 @@ def test_a_sink_that_fails_is_told_of_where_no_other_sink_could(tmp_path):
     plugin.write_text(FULL_DISK)
     short = ("epochs=1", 'sinks.names=["full"]')
     result = esper("run", "digits", "--plugin-path", str(plugin), runs=tmp_path / "runs", settings=short)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == ExitCode.SINKS, result.output
     warning = next(line for line in result.stderr.splitlines() if line.startswith("warning"))
     assert warning.startswith("warning: the sink full failed: ")
     assert "disk full" in warning
+
+
+def test_a_run_that_diverged_says_so_in_its_exit_code(tmp_path):
+    result = esper("run", "digits", runs=tmp_path, settings=("epochs=3", "optimizer.lr=1e30"))
+    assert result.exit_code == ExitCode.WENT_WRONG, result.output
+    assert "the run went wrong" in result.stderr
+    assert (tmp_path / "digits-1" / "result.json").is_file()
 
 
 def test_without_a_twin_nothing_is_compared(tmp_path):

@@ -1,8 +1,7 @@
 """``esper export``: a run's network as a file that needs no Esper."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +9,8 @@ from esper_app.api import PluginOptions, load_run_plugins, plugin_options
 from esper_app_export.export_formats import Format
 from esper_app_export.model_card import MODEL_CARD, CardFacts, model_card, signature
 from esper_core.api import EsperError
+from esper_runs.printing import echo
+from esper_runs.reading import reading
 from esper_runs.run_directory import MANIFEST, RESULT
 from esper_runs.run_list import locate_run
 
@@ -53,14 +54,18 @@ def export(run: Path, form: str, output: Path | None, live: "Live", plugin_optio
     directory = locate_run(run)
     result, manifest = directory.read_json(RESULT), directory.read_json(MANIFEST)
     path = destination(directory, Format(form), output)
-    _refuse_another_card(path.with_name(MODEL_CARD), manifest)
+    with reading(f'run "{directory.name}"', directory.path):
+        signed = signature(manifest)
+    _refuse_another_card(path.with_name(MODEL_CARD), signed)
     plugins = load_run_plugins(directory, plugin_options)
     exported = export_run(directory, plugins, Format(form), path, live=live)
     facts = CardFacts(exported=exported, manifest=manifest, result=result, files=_files_beside(path, Format(form)))
-    write_file(path.with_name(MODEL_CARD), model_card(facts).encode())
+    with reading(f'run "{directory.name}"', directory.path):
+        card = model_card(facts)
+    write_file(path.with_name(MODEL_CARD), card.encode(errors="replace"))
     for change in exported.run.changed:
-        click.echo(f"warning: {change}", err=True)
-    click.echo(f"exported: {path}")
+        echo(f"warning: {change}", err=True)
+    echo(f"exported: {path}")
 
 
 def _files_beside(path: Path, form: Format) -> dict[Format, str]:
@@ -69,8 +74,8 @@ def _files_beside(path: Path, form: Format) -> dict[Format, str]:
     return {other: found.name for other, found in paths.items() if found.is_file()}
 
 
-def _refuse_another_card(path: Path, manifest: Mapping[str, Any]) -> None:
-    if path.is_file() and signature(manifest) not in path.read_text(encoding="utf-8", errors="replace"):
+def _refuse_another_card(path: Path, signed: str) -> None:
+    if path.is_file() and signed not in path.read_text(encoding="utf-8", errors="replace"):
         raise EsperError(
             "E513",
             f'"{path}" is the model card of something else',

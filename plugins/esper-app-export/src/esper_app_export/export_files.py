@@ -51,10 +51,14 @@ class ExportedFile:
 
 
 def destination(directory: RunDirectory, form: Format, output: Path | None) -> Path:
-    """Return the file to export to: `output`, in the folder `output`, or in the folder ``export`` of the run."""
+    """Return the file to export to: `output`, in the folder `output`, or in the folder ``export`` of the run.
+
+    Raises:
+        EsperError: E508 if that folder is a link to somewhere else.
+    """
     name = directory.name + form.suffix
     if output is None:
-        return directory.path / FOLDER / name
+        return directory.folder(FOLDER) / name
     return output / name if output.is_dir() else output
 
 

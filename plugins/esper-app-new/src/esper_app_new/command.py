@@ -7,6 +7,7 @@ import click
 from esper_app.api import Registered, install_line_for_plugin, list_plugins
 from esper_app_new.scaffold.files import outline, render, write
 from esper_app_new.scaffold.names import KINDS_TO_WRITE, Names, names
+from esper_runs.printing import echo
 from esper_runs.tables import table
 
 _START_HERE = {
@@ -39,10 +40,10 @@ def new(kind: str, name: str, directory: Path) -> None:
     clashes, files = _clashes(called), render(called)
     write(files, folder)
     for warning in clashes:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{folder} is a complete {kind} plugin:\n")
-    click.echo(table(("FILE", "WHAT IT IS"), [(file, purpose) for file in files if (purpose := _purpose(file))]))
-    click.echo(_next_steps(called, folder))
+        echo(f"warning: {warning}", err=True)
+    echo(f"{folder} is a complete {kind} plugin:\n")
+    echo(table(("FILE", "WHAT IT IS"), [(file, purpose) for file in files if (purpose := _purpose(file))]))
+    echo(_next_steps(called, folder))
 
 
 def _purpose(file: str) -> str | None:

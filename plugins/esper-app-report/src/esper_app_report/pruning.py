@@ -1,13 +1,13 @@
 """Removing runs by rule. What is not surely a run of ours, or may be in use, is left alone."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
-from esper_runs.run_directory import LAST, MANIFEST, point_last_at
+from esper_runs.reading import parse_json, read_regular
+from esper_runs.run_directory import LAST, MANIFEST, point_last_at, read_last
 from esper_runs.run_list import DAMAGED, RunSummary, last_of, list_runs
 from esper_runs.run_record import UNFINISHED
 
@@ -93,7 +93,7 @@ def remove_run(path: Path) -> None:
 def mend_last(runs: Path) -> str | None:
     """Let ``last`` lead to the newest run if it leads nowhere; without runs it goes. Return where it leads."""
     last = runs / LAST
-    if last_of(runs) is None and (last.is_symlink() or last.is_file()):
+    if last_of(runs) is None and (last.is_symlink() or read_last(last) is not None):
         if remaining := list_runs(runs):
             point_last_at(runs / remaining[0].name)
         else:
@@ -126,7 +126,7 @@ def _protection(run: RunSummary, named: bool, now: float) -> str:
 def _is_ours(path: Path) -> bool:
     """Only what says so itself; a file of that name in somebody else's folder does not."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse_json(read_regular(path / MANIFEST, inside=path))
     except (OSError, ValueError):
         return False
     return (

@@ -10,6 +10,7 @@ import click
 
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
 from esper_runs.formatting import MISSING, percent, points, size, whole
+from esper_runs.printing import echo, echo_json
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import RUNS
 from esper_runs.run_list import DAMAGED, RunSummary, list_runs
@@ -50,13 +51,11 @@ def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
         return
     found = list_runs(ctx.obj)
     if as_json:
-        from esper_core.api import to_json
-
-        click.echo(to_json(found, indent=2))
+        echo_json(found)
     elif found:
         _print(found)
     else:
-        click.echo(f"no runs in {ctx.obj}")
+        echo(f"no runs in {ctx.obj}")
 
 
 @runs.command()
@@ -96,14 +95,14 @@ def prune(
     plan = prune_plan(found, rule, time())
     _show(plan)
     if not plan.doomed or dry_run:
-        click.echo("nothing is removed")
+        echo("nothing is removed")
         return
     if not yes:
         click.confirm(f"Remove {_count(plan)} from {where}?", abort=True)
     for run in plan.doomed:
         remove_run(where / run.name)
     last = mend_last(where)
-    click.echo(f"removed {_count(plan)}" + (f"; last is {last}" if last else ""))
+    echo(f"removed {_count(plan)}" + (f"; last is {last}" if last else ""))
 
 
 def _check_names(names: tuple[str, ...], found: list[RunSummary], where: Path) -> None:
@@ -117,7 +116,7 @@ def _check_names(names: tuple[str, ...], found: list[RunSummary], where: Path) -
 
 def _show(plan: PrunePlan) -> None:
     for run, reason in plan.spared:
-        click.echo(f"left alone: {run.name} ({reason})")
+        echo(f"left alone: {run.name} ({reason})")
     if plan.doomed:
         _print(plan.doomed)
 

@@ -48,16 +48,19 @@ def show(
     on, and those that were interrupted or killed, are shown as far as their files go.
     """
     # Imported here: `--help` needs none of it.
-    from esper_core.api import to_json
+    from esper_runs.printing import echo_json
+    from esper_runs.reading import reading
     from esper_runs.run_list import locate_run
     from esper_runs.run_record import Selection, read_run_record, select
 
-    record = read_run_record(locate_run(run))
-    _check_names(record, slot, seed_id)
-    part = select(record, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
-    if as_json:
-        click.echo(to_json(part, indent=2))
-        return
+    directory = locate_run(run)
+    record = read_run_record(directory)
+    with reading(f'run "{directory.name}"', directory.path):
+        _check_names(record, slot, seed_id)
+        part = select(record, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
+        if as_json:
+            echo_json(part)
+            return
     # Imported here: rich takes as long to load as everything else.
     from esper_app_report.run_page import run_page
     from esper_app_report.seed_page import seed_page
@@ -65,7 +68,9 @@ def show(
 
     terminal = Terminal(sys.stdout, width)
     page = run_page if slot is None and seed_id is None else seed_page
-    terminal.print(*page(record, part, terminal))
+    with reading(f'run "{directory.name}"', directory.path):
+        drawn = [*page(record, part, terminal)]
+    terminal.print(*drawn)
 
 
 def _check_names(record: "RunRecord", slot: str | None, seed_id: str | None) -> None:

@@ -20,6 +20,7 @@ from esper_core.leyline.structure import structure
 from esper_growing.following.clip_watch import ClipWatch
 from esper_growing.following.first_batch import FirstBatch
 from esper_growing.following.optimizer_hooks import OptimizerHooks
+from esper_growing.following.restoring import all_or_nothing, go_on
 from esper_growing.following.schedulers import follow_attached
 from esper_growing.measuring.numbers import number, share
 from esper_growing.measuring.sample_accuracy import Metric
@@ -28,7 +29,7 @@ from esper_growing.measuring.user_data import Batches
 from esper_growing.measuring.user_host import UserHost
 from esper_growing.notices import Notices, described
 from esper_growing.run_record import RunRecord
-from esper_growing.session import EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
+from esper_growing.session import VERSION, EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
 from esper_growing.sites.axes import TracedBatch
 from esper_growing.sites.confirming import Confirmation, confirm
 
@@ -236,7 +237,7 @@ class GrowthHandle:
     def state_dict(self) -> dict[str, Any]:
         """Return what the handle knows, as plain data, at any time. Save it beside model's and optimizer's states."""
         steps = {"steps": self._hooks.steps, "steps_per_epoch": self._hooks.steps_per_epoch}
-        return {**steps, **self._known.state(closed=self._closed)}
+        return {"version": VERSION, **steps, **self._known.state(closed=self._closed)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Rebuild the topology of a saved state; load the model's and the optimizer's states *afterwards*.
@@ -245,16 +246,15 @@ class GrowthHandle:
         training goes on.
 
         Raises:
-            EsperError: E502 if it is not such a state, or does not fit the model, the sites that were asked for, the
-                catalogue, or a policy that has a memory.
-        """
-        refuse_other_states(state, self._plan)
-        state = with_numbers(state)
-        if self._session is None:
-            sites = tuple(structure(Site, dict(site)) for site in state["sites"])
-            self.begin(Confirmation(sites=sites, fixed_batch=state["fixed_batch"]))
-        self._known.restore(state)
-        self._hooks.go_on(state["steps"], state["steps_per_epoch"])
+            EsperError: E502 if it is not such a state, is damaged, or does not fit the model, the sites that were asked
+                for, the catalogue, or a policy that has a memory. The handle is as it was, then."""
+        with all_or_nothing(self):
+            refuse_other_states(state, self._plan)
+            state = with_numbers(state)
+            if self._session is None:
+                sites = tuple(structure(Site, dict(site)) for site in state["sites"])
+                self.begin(Confirmation(sites=sites, fixed_batch=state["fixed_batch"]))
+            go_on(self, state)
         (self._first_batch.stop if self._known.in_epoch or self.epoch >= self.epochs else self._first_batch.wait)()
 
     def begin(self, confirmed: Confirmation) -> None:

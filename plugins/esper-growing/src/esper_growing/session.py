@@ -32,7 +32,9 @@ from esper_growing.settings import GrowSettings
 from esper_growing.sites.confirming import Confirmation
 
 #: What a saved state holds of the optimizer's steps.
-STEPS = ("steps", "steps_per_epoch")
+STEPS = ("version", "steps", "steps_per_epoch")
+#: The version of that.
+VERSION = 1
 #: What else it holds.
 _STATE = ("sites", "fixed_batch", "host", "rollout", "in_epoch", "next_event")
 
@@ -230,6 +232,9 @@ def refuse_other_states(state: Mapping[str, Any], plan: GrowPlan) -> None:
     if missing := [key for key in (*STEPS, *_STATE) if key not in state]:
         why, fix = f"it has no {', '.join(missing)}", "give what handle.state_dict() has returned"
         raise EsperError("E502", "this is not the state of a growing network", why=why, fix=fix)
+    if state["version"] != VERSION:
+        why, fix = f"it is {state['version']!r:.40}, this Esper reads {VERSION}", "pip install -U esper-core"
+        raise EsperError("E502", "the saved state has another version", why=why, fix=fix)
     rollout = state["rollout"]
     remembers = Capability.STATEFUL in plan.parts.policy.capabilities
     if remembers and rollout is not None and rollout["policy"] is None:

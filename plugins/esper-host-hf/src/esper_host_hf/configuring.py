@@ -67,7 +67,7 @@ def _read(path: str) -> dict[str, Any]:
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
         return {key: value for key, value in raw.items() if key not in ("dtype", "torch_dtype")}
-    except (ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise EsperError(
             "E302", f"{file} is not a transformers config", where="host.path", why=describe(error)
         ) from error

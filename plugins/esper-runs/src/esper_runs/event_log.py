@@ -1,11 +1,12 @@
 """A run's event log, read as far as it goes: runs are killed, disks fill up, and a log may still be growing."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+
+from esper_runs.reading import parse_json, read_regular
 
 #: What makes an object an event. Kinds that are not known here are events all the same, of a newer Esper.
 _SHAPE = {"kind": str, "host": str, "data": dict, "sequence": int}
@@ -28,8 +29,8 @@ class EventLog:
     lost: int = 0
 
 
-def read_event_log(path: Path) -> EventLog | None:
-    """Read a file of JSON lines; None if there is none.
+def read_event_log(path: Path, *, inside: Path | None = None) -> EventLog | None:
+    """Read a file of JSON lines; None if there is none. `inside`: a directory that it must not lead out of.
 
     A line that is not an event is counted and left out. An event whose number was given out before takes back
     everything from that number on, as a run does that was resumed.
@@ -38,7 +39,7 @@ def read_event_log(path: Path) -> EventLog | None:
         OSError: if there is a file that cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path, inside=inside).decode(errors="replace")
     except FileNotFoundError:
         return None
     *whole, rest = text.split("\n")
@@ -55,10 +56,11 @@ def read_event_log(path: Path) -> EventLog | None:
 
 def _event(line: str) -> dict[str, Any] | None:
     try:
-        event = json.loads(line)
+        event = parse_json(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and all(isinstance(event.get(k), t) for k, t in _SHAPE.items()) else None
+    fits = isinstance(event, dict) and all(isinstance(event.get(k), t) for k, t in _SHAPE.items())
+    return event if fits and event["sequence"] >= 0 else None
 
 
 def _as_it_happened(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,22 +1,29 @@
 """The directory of one run: made under a name of its own, its files written whole or not at all."""
 
-import json
 import os
 import re
-from collections.abc import Mapping
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import Any
 
 from attrs import frozen
 
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.records import to_json
+from esper_runs.reading import is_own_folder, parse_object, read_regular
 
 #: Where runs are written unless a configuration says otherwise.
 RUNS = "runs"
 
 #: Stands beside the runs and leads to the newest one.
 LAST = "last"
+
+#: A temporary file of a process that nobody has heard of for so long is left over from one that was killed.
+_LEFT_OVER_SECONDS = 3600
 
 MANIFEST, RESULT, CONFIG, EVENTS = "manifest.json", "result.json", "config.toml", "events.jsonl"
 
@@ -37,9 +44,9 @@ class RunDirectory:
         return self.path.name
 
     def read_bytes(self, name: str) -> bytes:
-        """Read a file. Raises EsperError E508 if it is missing or cannot be read."""
+        """Read a file of its own. Raises EsperError E508 if it is missing, cannot be read, or is no file but a link."""
         try:
-            return (self.path / name).read_bytes()
+            return read_regular(self.path / name, inside=self.path)
         except FileNotFoundError as error:
             over = (self.path / RESULT).is_file()
             raise EsperError(
@@ -55,12 +62,9 @@ class RunDirectory:
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a file that holds one JSON object. Raises EsperError E508 if it is missing or damaged."""
         try:
-            data = json.loads(self.read_bytes(name))
-        except (ValueError, RecursionError) as error:
+            return parse_object(self.read_bytes(name))
+        except ValueError as error:
             raise self.damaged(name, str(error)) from error
-        if not isinstance(data, dict):
-            raise self.damaged(name, f"it holds a {type(data).__name__}, not an object")
-        return data
 
     def damaged(self, name: str, why: str) -> EsperError:
         """Return the error E508 for a file whose content is not what a run writes."""
@@ -72,6 +76,20 @@ class RunDirectory:
             why=why,
             fix=f"bring the run's files back as they were{again}",
         )
+
+    def folder(self, name: str) -> Path:
+        """Return a folder of its own, which may not be there yet. Raises EsperError E508 if it is a link or a file."""
+        path = self.path / name
+        if not is_own_folder(path) and (path.exists() or path.is_symlink()):
+            raise self.damaged(name, f"it is {'a symbolic link' if path.is_symlink() else 'a file'}, not a folder")
+        return path
+
+    def remove_leftovers(self) -> None:
+        """Remove what writes left behind that were cut off. Only for who holds the directory: nobody may be writing."""
+        for folder in (self.path, *(path for path in self.path.glob("*/") if is_own_folder(path))):
+            for path in _temporaries(folder):
+                with suppress(OSError):
+                    path.unlink()
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """Write plain data as strict JSON (see `records.to_json`). Raises EsperError E501."""
@@ -98,6 +116,7 @@ def create_run_directory(runs: Path, name: str | None, stem: str) -> RunDirector
     """
     try:
         runs.mkdir(parents=True, exist_ok=True)
+        _refuse_a_last_of_others(runs)
         path = _next_free(runs, stem) if name is None else _named(runs, name)
         point_last_at(path)
     except OSError as error:
@@ -111,15 +130,28 @@ def find_run(path: Path) -> RunDirectory:
     Raises:
         EsperError: E505 if there is none.
     """
-    if path.name == LAST and path.is_file():
-        path = path.parent / path.read_text(encoding="utf-8").strip()
-    path = path.resolve()
-    if not (path / MANIFEST).is_file():
+    try:
+        if path.name == LAST and (name := read_last(path)):
+            path = path.parent / name
+        path = path.resolve()
+        found = (path / MANIFEST).is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a name that is none
+        raise EsperError("E505", f'there is no run at "{path}"', why=str(error)) from error
+    if not found:
         beside = [other.name for other in path.parent.glob("*/") if (other / MANIFEST).is_file()]
         what = f'there is no run at "{path}"'
         fix = did_you_mean(path.name, beside) if beside else "begin one: esper run TASK; or name its directory"
         raise EsperError("E505", what, why=f"it has no {MANIFEST}", fix=fix)
     return RunDirectory(path)
+
+
+def read_last(last: Path) -> str | None:
+    """Return the name of the run that ``last`` leads to where it is a file; None if it is none, or holds no name."""
+    try:
+        name = read_regular(last, inside=last.parent, largest=4096).decode().strip()
+    except (OSError, ValueError):
+        return None
+    return name if _is_name(name) else None
 
 
 def point_last_at(path: Path) -> None:
@@ -129,8 +161,9 @@ def point_last_at(path: Path) -> None:
         OSError: if it cannot be written.
     """
     last = path.parent / LAST
-    link = path.parent / f".{LAST}.{os.getpid()}"
-    link.unlink(missing_ok=True)
+    for left in _temporaries(path.parent, LAST):
+        _remove_old(left)
+    link = _temporary(last)
     try:
         link.symlink_to(path.name, target_is_directory=True)
     except (OSError, NotImplementedError):
@@ -142,12 +175,17 @@ def point_last_at(path: Path) -> None:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that readers, and a crash, find the old content or the new one, never a part.
 
+    A link at the path is replaced, not followed.
+
     Raises:
         OSError: if it cannot be written; then nothing is left behind.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in _temporaries(path.parent, path.name):
+        _remove_old(left)
+    unfinished = _temporary(path)
     try:
-        with unfinished.open("wb") as file:
+        # Never through what somebody has put there: "x" is O_EXCL.
+        with unfinished.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -155,6 +193,46 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _temporaries(folder: Path, name: str | None = None) -> Iterator[Path]:
+    """Yield the temporary files of a folder, of all files or of one; a link is one of ``last``."""
+    pattern = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.\d+(-[0-9a-f]{{8}})?")
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if pattern.fullmatch(entry.name) and (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                yield Path(entry.path)
+
+
+def _remove_old(path: Path) -> None:
+    with suppress(OSError):
+        if time() - path.lstat().st_mtime > _LEFT_OVER_SECONDS:
+            path.unlink()
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and 0 < len(text.encode()) < 256 and text not in (".", "..") and Path(text).name == text
+
+
+def _refuse_a_last_of_others(runs: Path) -> None:
+    """``last`` is replaced by each run; what is no link to a run beside it, nor a file with its name, is not ours."""
+    last = runs / LAST
+    try:
+        mode = last.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        ours = _is_name(os.readlink(last))
+    else:
+        ours = (name := read_last(last)) is not None and (runs / name / MANIFEST).is_file()
+    if not ours:
+        fix = f'move "{last}" away, or choose another place: --set runs=DIRECTORY'
+        why = "it is no link to a run beside it, and would be replaced"
+        raise EsperError("E501", f'"{last}" is not one of Esper\'s', why=why, fix=fix)
 
 
 def _next_free(runs: Path, stem: str) -> Path:

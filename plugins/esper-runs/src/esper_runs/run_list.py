@@ -1,6 +1,5 @@
 """The runs in a directory: found by name, and summed up for a list."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -9,9 +8,13 @@ from typing import Any
 
 from attrs import frozen
 
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
+from esper_core.leyline.structure import structure
+from esper_runs.formatting import as_number
+from esper_runs.reading import parse_json, parse_object, read_regular, refuse_links, refuse_other_kinds
 from esper_runs.result import TWIN
-from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run
+from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run, read_last
 from esper_runs.run_record import UNFINISHED
 
 #: The outcome of a directory whose manifest or result cannot be read.
@@ -78,12 +81,10 @@ def last_of(runs: Path) -> str | None:
     """Return the name of the run that ``last`` leads to, None if it leads nowhere."""
     last = runs / LAST
     if last.is_symlink():
-        name = Path(os.readlink(last)).name
-    elif last.is_file():
-        name = last.read_text(encoding="utf-8").strip()
+        name: str | None = Path(os.readlink(last)).name
     else:
-        return None
-    return name if (runs / name).is_dir() else None
+        name = read_last(last)
+    return name if name and (runs / name).is_dir() else None
 
 
 def summary(path: Path, *, last: bool = False) -> RunSummary:
@@ -98,8 +99,8 @@ def summary(path: Path, *, last: bool = False) -> RunSummary:
         if result is not None and manifest.get("resumed") and epochs is not None and not over:
             # The result is that of before the run was resumed.
             result = None
-        return RunSummary(**facts, **_planned(manifest), **_reached(result, epochs))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return structure(RunSummary, facts | _planned(manifest) | _reached(result, epochs))
+    except (ArithmeticError, AttributeError, EsperError, LookupError, OSError, TypeError, ValueError):
         return RunSummary(**facts, outcome=DAMAGED)
 
 
@@ -125,15 +126,17 @@ def _reached(result: Mapping[str, Any] | None, epochs: int | None) -> dict[str, 
     grown = [host for name, host in result["hosts"].items() if name != TWIN]
     reached: dict[str, Any] = {"outcome": result["outcome"], "epochs": max(host["epochs"] for host in grown)}
     if len(grown) == 1:
-        reached |= {"accuracy": grown[0]["test_accuracy"], "parameters": grown[0]["parameters"]}
-        reached |= {"twin_accuracy": result["hosts"].get(TWIN, {}).get("test_accuracy")}
-        reached |= {"difference": (result.get("difference") or {}).get("test_accuracy")}
+        reached |= {"accuracy": as_number(grown[0]["test_accuracy"]), "parameters": grown[0]["parameters"]}
+        reached |= {"twin_accuracy": as_number(result["hosts"].get(TWIN, {}).get("test_accuracy"))}
+        reached |= {"difference": as_number((result.get("difference") or {}).get("test_accuracy"))}
     return reached
 
 
 def _progress(log: Path) -> tuple[int | None, bool]:
     """How many epochs a log tells of (None: of none), and whether it tells of the run's end."""
     try:
+        refuse_links(log.parent, log)
+        refuse_other_kinds(log, log.stat().st_mode)
         with log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - _TAIL_BYTES))
@@ -148,17 +151,15 @@ def _progress(log: Path) -> tuple[int | None, bool]:
 def _event(line: str) -> dict[str, Any] | None:
     """The first line of a tail begins anywhere, the last one may be torn."""
     try:
-        event = json.loads(line)
+        event = parse_json(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and {"kind", "host", "epoch"} <= event.keys() else None
+    whole = isinstance(event, dict) and {"kind", "host"} <= event.keys()
+    return event if whole and isinstance(event.get("epoch"), int | None) else None
 
 
 def _object(path: Path) -> dict[str, Any]:
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} holds no object")
-    return data
+    return parse_object(read_regular(path, inside=path.parent))
 
 
 def _extent(path: Path) -> tuple[int, float]:

@@ -1,6 +1,6 @@
 """The record of one run, read from its directory alone: what was planned, what happened, and how it ended."""
 
-import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_runs.event_log import EventLog, read_event_log
 from esper_runs.missing_data import missing_data
+from esper_runs.reading import parse_object, read_regular, reading
 from esper_runs.result import TWIN
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
 from esper_runs.seed_summaries import seed_summaries
@@ -111,21 +112,8 @@ def read_run_record(directory: RunDirectory) -> RunRecord:
     manifest = _object(directory.path / MANIFEST)
     log = _read_log(directory.path / EVENTS)
     result = _result(directory.path, manifest, log)
-    events = log.events if log else ()
-    epochs = _epochs(events)
-    return RunRecord(
-        name=str(manifest.get("name", directory.name)),
-        directory=str(directory.path),
-        manifest=manifest,
-        outcome=str(result["outcome"]) if result else UNFINISHED,
-        last_event=events[-1].get("time") if events else None,
-        epochs=epochs,
-        timeline=timeline(events),
-        seeds=tuple(result["seeds"]) if result else seed_summaries(events, epochs),
-        result=result,
-        verdict=None if result is None else verdict(result),
-        missing_data=missing_data(manifest, log, result),
-    )
+    with reading(f'run "{directory.name}"', directory.path):
+        return _record(directory, manifest, log, result)
 
 
 def select(record: RunRecord, part: Selection) -> RunRecord:
@@ -144,6 +132,26 @@ def select(record: RunRecord, part: Selection) -> RunRecord:
     )
 
 
+def _record(
+    directory: RunDirectory, manifest: Mapping[str, Any], log: EventLog | None, result: Mapping[str, Any] | None
+) -> RunRecord:
+    events = log.events if log else ()
+    epochs = _epochs(events)
+    return RunRecord(
+        name=str(manifest.get("name", directory.name)),
+        directory=str(directory.path),
+        manifest=manifest,
+        outcome=str(result["outcome"]) if result else UNFINISHED,
+        last_event=events[-1].get("time") if events else None,
+        epochs=epochs,
+        timeline=timeline(events),
+        seeds=tuple(result["seeds"]) if result else seed_summaries(events, epochs),
+        result=result,
+        verdict=None if result is None else verdict(result),
+        missing_data=missing_data(manifest, log, result),
+    )
+
+
 def _object(path: Path) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
@@ -151,26 +159,24 @@ def _object(path: Path) -> dict[str, Any]:
         EsperError: E508 if it cannot be read or holds something else.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError(f"it holds {type(data).__name__}, not an object")
+        return parse_object(read_regular(path, inside=path.parent))
     except (OSError, ValueError) as error:
-        raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=str(error)) from error
-    return data
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=why) from error
 
 
 def _read_log(path: Path) -> EventLog | None:
     try:
-        return read_event_log(path)
+        return read_event_log(path, inside=path.parent)
     except OSError as error:
-        raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=str(error)) from error
+        raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=error.strerror) from error
 
 
 def _result(folder: Path, manifest: Mapping[str, Any], log: EventLog | None) -> Mapping[str, Any] | None:
     """The result that stands: that of an interrupted run is over once the run has been resumed."""
     finished = [e["data"] for e in (log.events if log else ()) if e["kind"] == EventKind.RUN_FINISHED]
     goes_on = bool(manifest.get("resumed")) and log is not None and bool(log.events) and not finished
-    if (folder / RESULT).is_file() and not goes_on:
+    if os.path.lexists(folder / RESULT) and not goes_on:
         return _checked(_object(folder / RESULT), folder / RESULT)
     return finished[-1] if finished else None
 

@@ -16,6 +16,8 @@ from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from esper_core.leyline.printable import printable
+from esper_runs.printing import LenientStream, to_ascii
 from esper_runs.tables import Cell, Column, Table
 
 #: Width of what is written to no terminal, unless COLUMNS says otherwise.
@@ -42,10 +44,6 @@ _STYLES: Mapping[str, str] = {
 }
 
 _BLOCKS, _ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
-#: Escapes and the like: a name from a file of somebody else must not command the terminal.
-_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
-_ASCII = str.maketrans({"·": ".", "→": "->", "±": "+/-", "–": "-", "…": "...", "×": "x"})
-
 
 #: A number stays with its error and its per cent sign.
 _WORD = re.compile(r"\S+(?: (?:±|\+/-) \S+| %\S*)*\s*")
@@ -92,8 +90,8 @@ class Terminal:
 
     def plain(self, text: str) -> str:
         """Return a text in characters that the output can show."""
-        text = text.translate(_CONTROLS)
-        return text if self.unicode else text.translate(_ASCII).encode("ascii", "replace").decode()
+        text = printable(text)
+        return text if self.unicode else to_ascii(text)
 
     def text(self, text: str, style: str = "") -> Text:
         """Return a text in a style: one of this module's names, or one of rich's."""
@@ -160,38 +158,6 @@ class Terminal:
             for row in table.rows
         )
         return Table(columns=table.columns, rows=rows)
-
-
-class LenientStream:
-    """A text stream that writes a question mark where its encoding lacks a character, instead of raising.
-
-    Args:
-        stream: where the text goes. Everything but writing is left to it.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.encoding = stream.encoding or "utf-8"
-
-    def write(self, text: str) -> int:
-        """Write text."""
-        try:
-            text.encode(self.encoding)
-        except UnicodeEncodeError:
-            text = text.translate(_ASCII).encode(self.encoding, "replace").decode(self.encoding)
-        return self._stream.write(text)
-
-    def flush(self) -> None:
-        """Flush the stream."""
-        self._stream.flush()
-
-    def isatty(self) -> bool:
-        """Say whether the stream is a terminal."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """Return the stream's file descriptor."""
-        return self._stream.fileno()
 
 
 class _Paragraph:

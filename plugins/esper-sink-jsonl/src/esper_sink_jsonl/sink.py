@@ -1,6 +1,9 @@
-"""Write events as JSON lines. The file contains only complete lines, even after errors."""
+"""Write events as JSON lines. The file contains only complete lines, even after errors.
 
-import json
+A configuration, which may come from somebody else, can name the file. So nothing is ever cut from a file outside of the
+run's own directory, and a file that is no log of events is not written to.
+"""
+
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +13,7 @@ from typing import Any
 
 from esper_core.api import EsperError, Event, to_json
 from esper_sink_jsonl.config import JsonlConfig
+from esper_sink_jsonl.log_file import is_event_log, open_log, own_tail
 
 
 class JsonlSink:
@@ -30,18 +34,23 @@ class JsonlSink:
         """Open the file for appending, and create its folder if it is missing.
 
         Raises:
-            EsperError: E504 if there is nowhere to write, or the file cannot be written.
+            EsperError: E504 if there is nowhere to write, the file cannot be written, or it is no log of events.
         """
         path = self._path(manifest)
+        inside = self._inside(path, manifest)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = FileIO(path, "a+")
+            self._file = open_log(path, inside=inside)
+            if not is_event_log(self._file):
+                raise OSError("it holds something else than events, to which none are appended")
+            if inside is not None and manifest.get("resumed_at") is not None:
+                self._forget_from(manifest["resumed_at"], str(manifest.get("name")))
             self._end_torn_line()
-            if manifest.get("resumed_at") is not None:
-                self._forget_from(manifest["resumed_at"])
         except OSError as error:
+            self.close()
             what = f'the sink "jsonl" cannot write "{path}"'
-            raise EsperError("E504", what, why=str(error), fix="set sinks.jsonl.path") from error
+            why = error.strerror or str(error)
+            raise EsperError("E504", what, why=why, fix="set sinks.jsonl.path to a new file") from error
 
     def emit(self, events: Sequence[Event]) -> None:
         """Append all of the events, or none.
@@ -70,11 +79,18 @@ class JsonlSink:
 
     def _path(self, manifest: Mapping[str, Any]) -> Path:
         if self._config.path is not None:
-            return Path(self._config.path).expanduser()
+            return Path(self._config.path).expanduser().absolute()
         if manifest.get("directory") is None:
             what = 'the sink "jsonl" has nowhere to write'
             raise EsperError("E504", what, why="the run has no directory", fix="set sinks.jsonl.path")
-        return Path(manifest["directory"]) / "events.jsonl"
+        return Path(manifest["directory"]).absolute() / "events.jsonl"
+
+    def _inside(self, path: Path, manifest: Mapping[str, Any]) -> Path | None:
+        """The run's directory, where the file is in it."""
+        if manifest.get("directory") is None:
+            return None
+        directory = Path(manifest["directory"]).absolute()
+        return directory if path.is_relative_to(directory) and ".." not in path.parts else None
 
     def _opened(self) -> FileIO:
         if self._file is None:
@@ -89,20 +105,14 @@ class JsonlSink:
             if file.read(1) != b"\n":
                 self._append(b"\n")
 
-    def _forget_from(self, number: int) -> None:
-        """Remove the events that a resumed run will repeat, and an incomplete line at the end."""
+    def _forget_from(self, number: int, run: str) -> None:
+        """Remove the events that a resumed run will repeat, and an incomplete line at the end, if they are its own.
+
+        Otherwise everything stays: who reads the log lets events with earlier numbers take back what came before.
+        """
         file = self._opened()
-        file.seek(0)
-        kept = 0
-        for line in file.readall().splitlines(keepends=True):
-            try:
-                sequence = json.loads(line)["sequence"]
-            except (ValueError, KeyError, TypeError):
-                break
-            if sequence >= number:
-                break
-            kept += len(line)
-        file.truncate(kept)
+        if (kept := own_tail(file, number, run)) is not None:
+            file.truncate(kept)
 
     def _append(self, data: bytes) -> None:
         file = self._opened()
@@ -113,5 +123,7 @@ class JsonlSink:
                 rest = rest[file.write(rest) :]
         except OSError:
             with suppress(OSError):
-                file.truncate(start)
+                # What was written of the batch, and no more: somebody else may have appended meanwhile.
+                if file.seek(0, os.SEEK_END) == start + len(data) - len(rest):
+                    file.truncate(start)
             raise

@@ -1,7 +1,6 @@
 """``esper plugins check``: the conformance suite on the command line."""
 
 import gc
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from esper_app.api import is_tracing
 from esper_core.leyline.errors import EsperError, ExitCode
+from esper_runs.printing import echo, echo_json
 from esper_testing.check import CheckLevel
 from esper_testing.expectations import Expectations
 from esper_testing.plugin_subject import find_plugins
@@ -59,14 +59,14 @@ def check(
     for result in run_checks(plugins, highest, select, expected):
         results.append(result)
         if not as_json and (verbose or result.outcome not in (Outcome.PASSED, Outcome.SKIPPED)):
-            click.echo(_told(result))
+            echo(_told(result))
     results += beyond(plugins, highest, select)
     if junit is not None:
         _write_junit(results, junit)
     if as_json:
-        click.echo(json.dumps([result.as_data() for result in results], indent=2))
+        echo_json([result.as_data() for result in results])
     else:
-        click.echo(_summary(results))
+        echo(_summary(results))
     if any(result.outcome in BAD for result in results):
         raise SystemExit(ExitCode.FAILED)
 

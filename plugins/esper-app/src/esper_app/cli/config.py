@@ -11,6 +11,7 @@ from esper_app.configuration.config_text import config_toml, template_toml
 from esper_app.configuration.plugin_selection import PluginOptions
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import TaskSpec
+from esper_runs.printing import echo
 
 _task = click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 
@@ -29,7 +30,7 @@ def show(task: str | None, config_options: ConfigOptions, plugin_options: Plugin
 
     The output is a configuration file itself.
     """
-    click.echo(config_toml(resolve_command(task, config_options, plugin_options).configuration), nl=False)
+    echo(config_toml(resolve_command(task, config_options, plugin_options).configuration), nl=False)
 
 
 @config.command()
@@ -49,10 +50,10 @@ def init(task: str | None, output: Path | None, config_options: ConfigOptions, p
         resolved = resolve_command(task, config_options, plugin_options)
         text = template_toml(resolved.configuration, resolved.components)
     if output is None:
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     _write_new(output, text)
-    click.echo(f"wrote {output}", err=True)
+    echo(f"wrote {output}", err=True)
 
 
 @config.command()
@@ -62,7 +63,7 @@ def init(task: str | None, output: Path | None, config_options: ConfigOptions, p
 def check(file: Path, task: str | None, plugin_options: PluginOptions) -> None:
     """Check a configuration file: every key, every value, every component."""
     resolved = resolve_command(task, ConfigOptions(file=file), plugin_options).configuration.config
-    click.echo(f"{file} is valid: task {resolved.task.name}, host {resolved.host.name}, policy {resolved.policy.name}")
+    echo(f"{file} is valid: task {resolved.task.name}, host {resolved.host.name}, policy {resolved.policy.name}")
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -19,11 +19,13 @@ class ConfigOptions:
         file: the configuration file.
         settings: dotted key and value of each dedicated option that was given.
         sets: the texts of ``--set``; they go before dedicated options.
+        inside: the run's directory that the file belongs to: nothing in it may be a link. None: it is the user's own.
     """
 
     file: Path | None = None
     settings: dict[str, Any] = field(factory=dict)
     sets: tuple[str, ...] = ()
+    inside: Path | None = None
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from esper_core.hooks import ObserverSpecs, hooks_of
 from esper_core.leyline.specs import BlueprintSpec, TaskSpec
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord, Registered, Status
+from esper_runs.printing import echo
 from esper_runs.tables import table
 
 
@@ -32,11 +33,11 @@ def graph(task: str | None, as_json: bool, config_options: ConfigOptions, plugin
     components = [_component(registered, resolved) for registered in used]
     plugins = [_plugin(record, resolved.plugins, used) for record in resolved.plugins.records]
     if as_json:
-        click.echo(json.dumps({"task": resolved.task.name, "components": components, "plugins": plugins}, indent=2))
+        echo(json.dumps({"task": resolved.task.name, "components": components, "plugins": plugins}, indent=2))
         return
     rows = [(c["kind"], c["name"], c["plugin"], c["because"]) for c in components]
-    click.echo(table(("KIND", "COMPONENT", "PLUGIN", "BECAUSE"), rows))
-    click.echo(
+    echo(table(("KIND", "COMPONENT", "PLUGIN", "BECAUSE"), rows))
+    echo(
         "\n"
         + table(("PLUGIN", "ROLES", "BECAUSE"), [(p["name"], ", ".join(p["roles"]), p["because"]) for p in plugins])
     )

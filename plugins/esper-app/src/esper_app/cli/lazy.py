@@ -10,6 +10,7 @@ from esper_app.cli.offered import Offers, Path, read_offers
 from esper_app.cli.summaries import Broken, split, summary
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.installed import Distribution, EntryPoint
+from esper_runs.printing import echo
 
 _OFFERS = "esper_app.cli.offers"
 
@@ -74,7 +75,7 @@ class OfferedCommand(click.Command):
         if not isinstance(command, click.Group):
             for path in joining.values():
                 text = f'warning[E191] "{".".join(path)}" cannot join "{".".join(self._path)}", which is not a group'
-                click.echo(text, err=True)
+                echo(text, err=True)
             return command
         return self._joined(command, joining)
 

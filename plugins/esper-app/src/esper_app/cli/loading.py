@@ -9,6 +9,7 @@ from esper_app.configuration.plugin_selection import PluginOptions, PluginsTable
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord
+from esper_runs.printing import echo
 
 
 def load_selected(options: PluginOptions, table: PluginsTable | None = None) -> PluginSet:
@@ -35,12 +36,12 @@ def warn_of_problems(records: tuple[PluginRecord, ...]) -> None:
     for record in records:
         for problem in record.problems:
             hint = f"esper plugins info {record.origin.plugin}"
-            click.echo(f"warning[{problem.code}] {problem.what} ({record.status}; {hint})", err=True)
+            echo(f"warning[{problem.code}] {problem.what} ({record.status}; {hint})", err=True)
 
 
 def trace_problems(records: tuple[PluginRecord, ...]) -> None:
     """Where tracebacks are wanted, show those of all problems that an exception caused."""
-    if not is_tracing(click.get_current_context()):
+    if not is_tracing(click.get_current_context(silent=True)):
         return
     for record in records:
         for problem in record.problems:

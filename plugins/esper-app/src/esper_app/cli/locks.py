@@ -10,11 +10,13 @@ from esper_app.cli.loading import warn_of_problems
 from esper_app.cli.options import plugin_options
 from esper_app.configuration.plugin_selection import PluginOptions, select
 from esper_app.locks.lock import LOCK, PluginLock, current_lock, read_lock
-from esper_app.locks.lock_difference import Difference, differences, keep_to
+from esper_app.locks.lock_difference import Difference, Differs, differences, keep_to
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.records import to_json
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.selection import Selection
+from esper_runs.printing import echo
+from esper_runs.reading import read_regular
 from esper_runs.run_directory import write_atomically
 from esper_runs.tables import table
 
@@ -40,10 +42,10 @@ def lock(output: Path | None, form: str, plugin_options: PluginOptions) -> None:
     present = _present(plugin_options)
     text = present.as_json() if form == "json" else requirements(present)
     if output is None:
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     _write(output, text, replace=_is_lock if form == "json" else lambda path: False)
-    click.echo(f"wrote {output}", err=True)
+    echo(f"wrote {output}", err=True)
 
 
 @click.command(short_help="Show how two plugin sets differ.")
@@ -66,9 +68,9 @@ def diff(a: Path, b: Path | None, as_json: bool, plugin_options: PluginOptions) 
         second = PluginLock(core=second.core, plugins=tuple(it for it in second.plugins if it.id in took_part))
     found = differences(first, second)
     if as_json:
-        click.echo(to_json(found, indent=2))
+        echo(to_json(found, indent=2))
     else:
-        click.echo(difference_table(found, str(a), "installed" if b is None else str(b)) if found else "no difference")
+        echo(difference_table(found, str(a), "installed" if b is None else str(b)) if found else "no difference")
     if found:
         raise SystemExit(ExitCode.FAILED)
 
@@ -81,14 +83,18 @@ def locked_selection(selection: Selection) -> Selection:
             if the lock cannot be read; E106 if a plugin file cannot.
     """
     assert selection.lock is not None
-    bound, found = keep_to(read_lock(selection.lock), selection)
+    lock = read_lock(selection.lock)
+    bound, found = keep_to(lock, selection)
     if found:
-        click.echo(difference_table(found, "locked", "installed"), err=True)
+        echo(difference_table(found, "locked", "installed"), err=True)
+        missing = {it.plugin for it in found if it.differs is Differs.MISSING and it.distribution is None}
+        files = [f"--plugin-path {it.file}" for it in lock.plugins if it.file and it.plugin in missing]
+        by_hand = f"name its file, if you trust it: {' '.join(files)} (a lock loads none); or " if files else ""
         raise EsperError(
             "E170",
             f'the plugins are not those of "{selection.lock}"',
             why=f"{len(found)} {'differs' if len(found) == 1 else 'differ'}, see above",
-            fix="install what the lock says, write a new lock (esper plugins lock), or run without it",
+            fix=f"{by_hand}install what the lock says, write a new lock (esper plugins lock), or run without it",
         )
     return bound
 
@@ -131,6 +137,6 @@ def _write(path: Path, text: str, replace: Callable[[Path], bool]) -> None:
 
 def _is_lock(path: Path) -> bool:
     try:
-        return f'"kind": "{LOCK}"' in path.read_text(encoding="utf-8")
+        return f'"kind": "{LOCK}"' in read_regular(path).decode()
     except (OSError, ValueError):
         return False

@@ -91,7 +91,7 @@ def locked_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="LOCK",
         type=FilePath(),
         help="Use exactly the plugins of a lock, or of a run (its manifest or directory); exit code 3 where others are "
-        "installed. Excludes --plugins and --no-plugin; --plugin-path says where its files are now.",
+        "installed. Excludes --plugins and --no-plugin; its one-file plugins are given with --plugin-path.",
     )
     @wraps(command)
     def with_lock(*args: Any, locked: "Path | None", plugin_options: PluginOptions, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import ROLES, PluginRecord, Status
 from esper_core.plugins.selection import unknown_plugin
+from esper_runs.printing import echo
 from esper_runs.tables import table
 
 
@@ -48,18 +49,18 @@ def list_plugins(kind: str | None, status: str | None, as_json: bool, plugin_opt
     shown = [r for r in found.records if (not kind or kind in r.kinds) and (not status or r.status == status)]
     trace_problems(tuple(shown))
     if as_json:
-        click.echo(_json([as_data(record) for record in shown]))
+        echo(_json([as_data(record) for record in shown]))
         return
     if not shown:
-        click.echo("no plugins")
+        echo("no plugins")
         return
     rows = [
         (r.origin.plugin, r.origin.distribution, r.origin.version, str(r.status), ", ".join(r.kinds)) for r in shown
     ]
-    click.echo(table(("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "OFFERS"), rows))
+    echo(table(("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "OFFERS"), rows))
     for record in shown:
         if record.problem:
-            click.echo(f"\n{record.problem}")
+            echo(f"\n{record.problem}")
 
 
 def _check_kind(kind: str | None, found: PluginSet) -> None:
@@ -84,12 +85,12 @@ def info(name: str, as_json: bool, plugin_options: PluginOptions) -> None:
     trace_problems(records)
     if as_json:
         data = [as_data(record) for record in records]
-        click.echo(_json(data[0] if len(data) == 1 else data))
+        echo(_json(data[0] if len(data) == 1 else data))
         return
     # Imported here: the options of components need their configuration classes.
     from esper_app.cli.plugin_page import page
 
-    click.echo("\n\n".join(page(record, found) for record in records))
+    echo("\n\n".join(page(record, found) for record in records))
 
 
 def as_data(record: PluginRecord) -> dict[str, Any]:

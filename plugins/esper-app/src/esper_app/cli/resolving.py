@@ -60,7 +60,7 @@ def resolve_run_config(task: str | None, config: ConfigOptions, load: Callable[[
     Raises:
         EsperError: E201 to E204, and what `load` raises.
     """
-    file = read_config_file(config.file) if config.file else {}
+    file = read_config_file(config.file, inside=config.inside) if config.file else {}
     overrides = _overrides(task, config)
     said = merge(
         [

@@ -2,18 +2,20 @@
 
 import gc
 import os
+from errno import EPIPE
 from typing import Any
 
 import click
 
 from esper_app.cli import version_text
 from esper_app.cli.lazy import OfferingGroup
+from esper_app.exit_codes import short_table
 from esper_core.leyline.errors import EsperError, ExitCode
+from esper_runs.printing import echo
 
-_EPILOG = """\b
+_EPILOG = f"""\b
 Completion:  eval "$(_ESPER_COMPLETE=bash_source esper)"   (or zsh_source)
-Exit codes:  0 done, 1 failed, 2 usage, 3 another plugin set than locked,
-             4 a plugin is not available, 5 data missing, 130 interrupted
+Exit codes:  {short_table()}
 """
 
 _TRACE = "esper_app.cli.trace"
@@ -24,16 +26,16 @@ def request_trace(ctx: click.Context) -> None:
     ctx.meta[_TRACE] = True
 
 
-def is_tracing(ctx: click.Context) -> bool:
-    """Say whether tracebacks are wanted: ``--trace-plugins`` or ``ESPER_TRACE=1``."""
-    return bool(ctx.meta.get(_TRACE)) or os.environ.get("ESPER_TRACE", "0") not in ("", "0")
+def is_tracing(ctx: click.Context | None) -> bool:
+    """Say whether tracebacks are wanted: ``--trace-plugins`` or ``ESPER_TRACE=1``. Without a command: the latter."""
+    return bool(ctx and ctx.meta.get(_TRACE)) or os.environ.get("ESPER_TRACE", "0") not in ("", "0")
 
 
 def show_trace(error: BaseException) -> None:
     """Print the traceback of an error and of what caused it to stderr."""
     import traceback
 
-    traceback.print_exception(error)
+    echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 
 class RootGroup(OfferingGroup):
@@ -55,11 +57,22 @@ class RootGroup(OfferingGroup):
         except EsperError as error:
             if is_tracing(ctx):
                 show_trace(error)
-            click.echo(str(error), err=True)
+            echo(error, err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            echo("interrupted", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # whatever has no code is nobody's mistake but ours
+            if isinstance(error, OSError) and error.errno == EPIPE:
+                raise  # who reads the output has had enough of it, which click knows how to say
+            show_trace(error)
+            echo(
+                "this is a fault of Esper's or of a plugin's, not of yours: please report it with these lines",
+                err=True,
+            )
+            ctx.exit(ExitCode.INTERNAL)
 
 
 @click.group(cls=RootGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,8 +11,10 @@ from attrs import evolve
 from esper_app.cli.config_options import ConfigOptions, complete_names, config_options
 from esper_app.cli.options import locked_option, plugin_options
 from esper_app.configuration.plugin_selection import PluginOptions
+from esper_app.exit_codes import exit_code_of
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
+from esper_runs.printing import echo
 from esper_runs.run_directory import CONFIG, find_run
 
 if TYPE_CHECKING:
@@ -76,18 +78,20 @@ def run(
             strict=plugin_options.strict,
             watch=plugin_watch(level) if level else None,
         )
-    click.echo(f"run: {finished.directory.path}")
+    echo(f"run: {finished.directory.path}")
     if check_plugins:
         told = finished.result["plugin_checks"]
-        click.echo(f"plugins: looked at {told['calls']} times, nothing wrong; {told['share']:.1%} of the run's time")
+        echo(f"plugins: looked at {told['calls']} times, nothing wrong; {told['share']:.1%} of the run's time")
         sampled = f"{told['passed_over']} calls closely (--check-level full looks at each); " * bool(
             told["passed_over"]
         )
-        click.echo(f"plugins: not looked at: {sampled}components of the kinds {' and '.join(told['not_watched'])}")
+        echo(f"plugins: not looked at: {sampled}components of the kinds {' and '.join(told['not_watched'])}")
     _warn_of_sinks(finished.result)
     if finished.interrupted:
-        click.echo(f"go on with: esper run --resume {finished.directory.path}")
-        ctx.exit(ExitCode.INTERRUPTED)
+        echo(f"go on with: esper run --resume {finished.directory.path}")
+    if (code := exit_code_of(finished.result)) is ExitCode.WENT_WRONG:
+        echo(f"warning: the run went wrong, see: esper show {finished.directory.path}", err=True)
+    ctx.exit(code)
 
 
 def _warn_of_sinks(result: Mapping[str, Any]) -> None:
@@ -95,7 +99,7 @@ def _warn_of_sinks(result: Mapping[str, Any]) -> None:
     for name, counts in result["sinks"].items():
         if counts["errors"]:
             lost = f"{counts['dropped']} events did not reach it; the last error: {counts['last_error']}"
-            click.echo(f"warning: the sink {name} failed: {lost}", err=True)
+            echo(f"warning: the sink {name} failed: {lost}", err=True)
 
 
 def _resume(
@@ -108,7 +112,7 @@ def _resume(
     from esper_app.execution.resuming import read_manifest, refuse_other_core
 
     refuse_other_core(read_manifest(directory))
-    options = evolve(config_options, file=directory.path / CONFIG)
+    options = evolve(config_options, file=directory.path / CONFIG, inside=directory.path)
     resolved = resolve_command(None, options, plugin_options)
     from esper_app.execution.run import resume
     from esper_app.execution.watch import plugin_watch

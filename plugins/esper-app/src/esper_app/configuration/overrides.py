@@ -53,6 +53,9 @@ def _value(text: str, value: str) -> Any:
             fix = "write {...} on one line, as TOML wants it" if "{" in value and "\n" in value else quoted
             raise EsperError("E202", f"--set {text!r} has a broken value", why=str(error), fix=fix) from error
         return value
+    except (ValueError, RecursionError) as error:  # nested deeper, or a longer number, than Python reads
+        what = f"--set {text.partition('=')[0]} has a value that is too large"
+        raise EsperError("E202", what, why=type(error).__name__) from error
     # A line break could smuggle further keys in; dates have no place in a configuration: both are meant as text.
     plain = len(parsed) == 1 and isinstance(parsed["value"], bool | int | float | str | list | dict)
     return parsed["value"] if plain else value

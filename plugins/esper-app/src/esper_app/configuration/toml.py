@@ -6,6 +6,8 @@ from typing import Any
 import tomlkit
 from tomlkit.items import InlineTable, Item, Table
 
+from esper_core.leyline.printable import UNPRINTABLE
+
 #: Gives the comment for the value at a dotted path, or None.
 Comment = Callable[[str], str | None]
 
@@ -18,22 +20,27 @@ def to_toml(data: Mapping[str, Any], comment: Comment = lambda path: None) -> st
     """
     document = tomlkit.document()
     _fill(document, data, "", comment)
-    return tomlkit.dumps(document)
+    return _printable(tomlkit.dumps(document))
 
 
 def toml_value(value: Any) -> str:
     """Write one value on one line."""
-    return _item(value).as_string()
+    return _printable(_item(value).as_string())
 
 
 def toml_key(key: str) -> str:
     """Write a key, quoted where it has to be."""
-    return tomlkit.key(key).as_string()
+    return _printable(tomlkit.key(key).as_string())
 
 
 def dotted(path: str, key: str) -> str:
     """Append a key to a dotted path."""
     return f"{path}.{key}" if path else key
+
+
+def _printable(text: str) -> str:
+    """Escape what tomlkit leaves as it is but a terminal would obey; such characters stand in strings only."""
+    return UNPRINTABLE.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
 
 
 def _fill(table: tomlkit.TOMLDocument | Table, data: Mapping[str, Any], path: str, comment: Comment) -> None:

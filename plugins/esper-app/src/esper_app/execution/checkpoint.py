@@ -7,21 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import frozen
-from safetensors import SafetensorError, safe_open
+from attrs import field, frozen, validators
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.learning import PolicyState
 from esper_core.leyline.reports import HostState
+from esper_core.leyline.structure import structure
 from esper_core.simic.state import LoopState
+from esper_runs.reading import parse_object, read_regular, refuse_links, refuse_other_kinds, why_unreadable
 from esper_runs.run_directory import write_atomically
 
 #: Version of the format. Files of version 1 are read as well, those of a higher one are refused.
 FORMAT = 2
 
+#: Version of the state of a host.
+_STATE_VERSION = HostState(tensors={}, record={}).version
+
 FOLDER = "checkpoints"
+
+#: What to do about a damaged one.
+REMOVE = "remove it to go on from the one before it"
+
+#: The largest file that is read, in bytes, and the largest number of an epoch, a round or an event.
+_LARGEST, _MOST = 1 << 40, 1 << 62
 _SUFFIX = ".safetensors"
 _HOST, _LOOP, _POLICY = "host", "loop", "policy"
 
@@ -86,36 +97,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         EsperError: E509 if it is damaged, E510 if its format is another one.
     """
-    header = _header(path)
     try:
-        tensors = load(path.read_bytes())
-    except SafetensorError as error:
-        raise _damaged(path, str(error)) from error
+        data = read_regular(path, inside=path.parent, largest=_LARGEST)
+    except OSError as error:
+        raise damaged(path, why_unreadable(error)) from error
+    header = _header(path, data)
+    try:
+        tensors = load(data)
+    except (SafetensorError, MemoryError) as error:
+        raise damaged(path, str(error)) from error
     said = {} if header["format"] == 1 else header  # the digest of version 1 is that of the tensors alone
     if _digest(said, tensors) != header.get("digest"):
-        raise _damaged(path, "its content does not have the digest that was written with it")
+        raise damaged(path, "its content does not have the digest that was written with it")
     if header["format"] == 1:
         header, tensors = _of_version_1(header, tensors)
-    for name in header["channels_last"]:
-        tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
-    return Checkpoint(
-        epoch=header["epoch"],
-        round=header["round"],
-        hosts={
-            host: HostState(tensors=_part(tensors, _HOST, host), **saved) for host, saved in header["hosts"].items()
-        },
-        policies={
-            name: PolicyState(tensors=_part(tensors, _POLICY, name), **saved)
-            for name, saved in header["policies"].items()
-        },
-        loop={
-            name: LoopState(tensors=_part(tensors, _LOOP, name), record=record)
-            for name, record in header["loop"].items()
-        },
-        sequence=header["sequence"],
-        healthy=header["healthy"],
-        sinks=header["sinks"],
-    )
+    return _checkpoint(path, header, tensors)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -146,14 +142,72 @@ def _part(tensors: Mapping[str, Tensor], part: str, owner: str) -> dict[str, Ten
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _header(path: Path) -> dict[str, Any]:
+@frozen(kw_only=True)
+class _State:
+    """What the header says of one host or policy."""
+
+    version: int = field(validator=validators.ge(0))
+    record: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class _Header:
+    """What the header of a checkpoint holds; see `Checkpoint`."""
+
+    format: int
+    epoch: int = field(validator=[validators.ge(0), validators.lt(_MOST)])
+    round: int = field(validator=[validators.ge(0), validators.lt(_MOST)])
+    sequence: int = field(validator=[validators.ge(0), validators.lt(_MOST)])
+    healthy: bool
+    sinks: Mapping[str, Mapping[str, Any]]
+    loop: Mapping[str, Mapping[str, Any]]
+    hosts: Mapping[str, _State]
+    policies: Mapping[str, _State]
+    channels_last: tuple[str, ...]
+    digest: str
+
+
+def _checkpoint(path: Path, said: Mapping[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
+    """Check every part of a header before anything is made of it: its digest is right, but may be a stranger's."""
     try:
-        with safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = json.loads(file.metadata()["esper"])
-            written = header["format"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _damaged(path, str(error) or type(error).__name__) from error
-    if written not in range(1, FORMAT + 1):
+        header = structure(_Header, dict(said))
+        for name in header.channels_last:
+            tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
+    except EsperError as error:
+        raise damaged(path, f"{error.what}{f': {error.why}' if error.why else ''}") from error
+    except (KeyError, RuntimeError) as error:
+        raise damaged(path, f"channels_last names {name}, which is no such tensor") from error
+    if any(saved.version != _STATE_VERSION for saved in header.hosts.values()):
+        raise damaged(path, "the state of a host in it has another version")
+    return Checkpoint(
+        epoch=header.epoch,
+        round=header.round,
+        hosts={
+            name: HostState(tensors=_part(tensors, _HOST, name), version=saved.version, record=saved.record)
+            for name, saved in header.hosts.items()
+        },
+        policies={
+            name: PolicyState(tensors=_part(tensors, _POLICY, name), version=saved.version, record=saved.record)
+            for name, saved in header.policies.items()
+        },
+        loop={
+            name: LoopState(tensors=_part(tensors, _LOOP, name), record=record) for name, record in header.loop.items()
+        },
+        sequence=header.sequence,
+        healthy=header.healthy,
+        sinks=header.sinks,
+    )
+
+
+def _header(path: Path, data: bytes | None = None) -> dict[str, Any]:
+    try:
+        begin = _beginning(path) if data is None else data
+        length = int.from_bytes(begin[:8], "little")
+        header = parse_object(parse_object(begin[8 : 8 + length])["__metadata__"]["esper"])
+        written = header["format"]
+    except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise damaged(path, why_unreadable(error)) from error
+    if isinstance(written, int) and written > FORMAT:
         raise EsperError(
             "E510",
             f'"{path.name}" was written by a newer Esper',
@@ -161,7 +215,21 @@ def _header(path: Path) -> dict[str, Any]:
             why=f"its format is {written}, this Esper reads up to {FORMAT}",
             fix="pip install -U esper-app",
         )
+    if written not in range(1, FORMAT + 1) or isinstance(written, bool):
+        raise damaged(path, "its format is no number of a format")
     return header
+
+
+def _beginning(path: Path) -> bytes:
+    """Read a file as far as its header goes."""
+    refuse_links(path.parent, path)
+    refuse_other_kinds(path, path.stat().st_mode)
+    with path.open("rb") as file:
+        begin = file.read(8)
+        length = int.from_bytes(begin, "little")
+        if length > path.stat().st_size:
+            raise ValueError("its header is cut off")
+        return begin + file.read(length)
 
 
 def _of_version_1(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -172,17 +240,21 @@ def _of_version_1(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> t
 
 
 def _prune(folder: Path, keep: int) -> None:
-    newest_first = sorted(_checkpoints(folder), reverse=True)
+    """Only files are removed; what else bears such a name is none of ours."""
+    newest_first = sorted((path for path in _checkpoints(folder) if path.is_file()), reverse=True)
     kept = set(newest_first[:keep])
-    if not any(_header(path)["healthy"] for path in newest_first[:keep]):
-        kept |= set(_first_healthy(newest_first[keep:]))
+    if not any(_is_healthy(path) for path in newest_first[:keep]):
+        kept |= set(next(([path] for path in newest_first[keep:] if _is_healthy(path)), []))
     for path in newest_first:
         if path not in kept:
             path.unlink()
 
 
-def _first_healthy(paths: Iterable[Path]) -> list[Path]:
-    return next(([path] for path in paths if _header(path)["healthy"]), [])
+def _is_healthy(path: Path) -> bool:
+    try:
+        return _header(path)["healthy"] is True
+    except (EsperError, KeyError):
+        return False
 
 
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -204,11 +276,6 @@ def _is_channels_last(tensor: Tensor) -> bool:
     )
 
 
-def _damaged(path: Path, why: str) -> EsperError:
-    return EsperError(
-        "E509",
-        f'checkpoint "{path.name}" is damaged',
-        where=str(path),
-        why=why,
-        fix="remove it to go on from the one before it",
-    )
+def damaged(path: Path, why: str) -> EsperError:
+    """Return the error E509 for a checkpoint whose content is not what a run saves."""
+    return EsperError("E509", f'checkpoint "{path.name}" is damaged', where=str(path), why=why, fix=REMOVE)

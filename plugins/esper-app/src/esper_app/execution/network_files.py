@@ -81,7 +81,7 @@ def read_weights(directory: RunDirectory) -> dict[str, Tensor]:
     data = directory.read_bytes(WEIGHTS)
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
-    except SafetensorError as error:
+    except (SafetensorError, MemoryError) as error:
         raise directory.damaged(WEIGHTS, str(error)) from error
     return tensors
 

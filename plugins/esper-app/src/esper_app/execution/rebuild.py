@@ -28,6 +28,7 @@ from esper_core.leyline.stages import Blend, Stage
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import build_config, resolve
+from esper_runs.reading import reading
 from esper_runs.run_directory import CONFIG, MANIFEST, RunDirectory
 
 
@@ -61,6 +62,11 @@ def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
         EsperError: E508 if the run's files are damaged or do not fit each other, or the host or a blueprint is not
             what it was; E204 naming the plugin that is missing, with the line that installs it; what `resolve` raises.
     """
+    with reading(f'run "{directory.name}"', directory.path):
+        return _rebuilt(directory, plugins)
+
+
+def _rebuilt(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
     topology, weights = read_topology(directory), read_weights(directory)
     parts = _Parts(directory, plugins, read_run_config_file(directory), directory.read_json(MANIFEST))
     task, host = parts.section(TaskSpec.kind), parts.section(HostSpec.kind)

@@ -1,6 +1,7 @@
 """May a run go on? Its directory, its newest checkpoint and its plugins decide."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from esper_app.execution.checkpoint import FOLDER, newest_checkpoint
 from esper_app.execution.network_files import read_object
 from esper_app.locks.lock import current_core
 from esper_core.leyline.errors import EsperError
+from esper_runs.reading import reading
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory
 
@@ -23,12 +25,12 @@ def resumable(directory: RunDirectory) -> Path:
     Raises:
         EsperError: E506 if the run is complete, or has no checkpoint.
     """
-    result = directory.path / RESULT
-    if result.is_file() and read_object(directory, RESULT).get("outcome") != RunEnd.INTERRUPTED:
+    over = os.path.lexists(directory.path / RESULT)
+    if over and read_object(directory, RESULT).get("outcome") != RunEnd.INTERRUPTED:
         raise EsperError(
             "E506", f'run "{directory.name}" is over', why="it has a result", fix="begin a new run: esper run TASK"
         )
-    path = newest_checkpoint(directory.path / FOLDER)
+    path = newest_checkpoint(directory.folder(FOLDER))
     if path is None:
         raise EsperError(
             "E506",
@@ -42,7 +44,11 @@ def resumable(directory: RunDirectory) -> Path:
 
 def read_manifest(directory: RunDirectory) -> dict[str, Any]:
     """Return a run's manifest. Raises EsperError E508 if it is damaged."""
-    return read_object(directory, MANIFEST)
+    manifest = read_object(directory, MANIFEST)
+    for key, kind in (("config", dict), ("core", dict), ("data", dict), ("plugins", list)):
+        if not isinstance(manifest.get(key), kind):
+            raise directory.damaged(MANIFEST, f'its "{key}" is no {"table" if kind is dict else "list"}')
+    return manifest
 
 
 def refuse_other_core(manifest: Mapping[str, Any]) -> None:
@@ -52,7 +58,9 @@ def refuse_other_core(manifest: Mapping[str, Any]) -> None:
         EsperError: E511.
     """
     core = current_core()
-    _refuse_other_code(dict([_core(manifest)]), {core.plugin: (core.version, core.digest)})
+    with reading(f'"{MANIFEST}"', Path(MANIFEST)):
+        before = dict([_core(manifest)])
+    _refuse_other_code(before, {core.plugin: (core.version, core.digest)})
 
 
 def refuse_other_settings(began_with: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -65,7 +73,9 @@ def refuse_other_settings(began_with: Mapping[str, Any], now: Mapping[str, Any])
     Raises:
         EsperError: E515 naming the first setting that differs.
     """
-    before, after = dict(_flat(began_with)), dict(_flat(now))
+    with reading(f'"{MANIFEST}"', Path(MANIFEST)):
+        before = dict(_flat(began_with))
+    after = dict(_flat(now))
     for key in [*before, *(key for key in after if key not in before)]:
         if key.partition(".")[0] not in _FREE and before.get(key) != after.get(key):
             raise EsperError(
@@ -92,8 +102,10 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
         EsperError: E511 naming the first plugin, or the core, that has changed; E502 if the data have.
     """
-    _refuse_other_code(_code(before), _code(now))
-    if before["data"] != now["data"]:
+    with reading(f'"{MANIFEST}"', Path(MANIFEST)):
+        code, data = _code(before), before["data"]
+    _refuse_other_code(code, _code(now))
+    if data != now["data"]:
         raise EsperError("E502", "the data have changed since the run began", fix="bring the same data back")
 
 

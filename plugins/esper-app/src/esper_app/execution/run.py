@@ -1,6 +1,6 @@
 """The composition root of ``esper run``: parts are built, wired, run once, and their results written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -12,31 +12,21 @@ from attrs import frozen
 from esper_app.configuration.config import RunConfig
 from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.resolve import ResolvedConfig
-from esper_app.configuration.twin import Twin
-from esper_app.execution.assembly import Assembly, assemble, build_sinks
-from esper_app.execution.checkpoint import Checkpoint, load_checkpoint
-from esper_app.execution.host_builder import RunHostBuilder
+from esper_app.execution.assembly import Assembly, assemble
+from esper_app.execution.checkpoint import damaged, load_checkpoint
 from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_network
 from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
 from esper_app.execution.run_lock import exclusive
+from esper_app.execution.run_parts import RunParts, restore_parts
 from esper_app.execution.saver import Saver, writing
 from esper_app.execution.watch import Watch
-from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.events import Event, EventKind
-from esper_core.leyline.executors import HostBuilder
 from esper_core.leyline.records import plain
-from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.loop import Outcome, run_round
-from esper_core.simic.rollout import Rollout
-from esper_core.simic.services import RunContext
-from esper_core.tamiyo.actors import NullActor
-from esper_core.tamiyo.policy import Policy
 from esper_runs.result import RunEnd, answers_asked, run_result
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
-
-GROWN, TWIN = "grown", "twin"
 
 
 @frozen(kw_only=True)
@@ -81,7 +71,7 @@ def execute(
     config = resolved.config
     with _threads(config.threads), _explaining(watch):
         assembly = _assemble(config, plugins, watch)
-        parts = _Parts.of(assembly, plugins, first_event=0, strict=strict, watch=watch)
+        parts = RunParts.of(assembly, plugins, first_event=0, strict=strict, watch=watch)
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
         with exclusive(directory):
             manifest = build_manifest(_facts(assembly, plugins, directory, command))
@@ -117,84 +107,24 @@ def resume(
     """
     config = resolved.config
     with exclusive(directory), _threads(config.threads), _explaining(watch):
-        checkpoint = load_checkpoint(resumable(directory))
+        checkpoint = load_checkpoint(path := resumable(directory))
+        if checkpoint.epoch > config.epochs:
+            raise damaged(path, f"it stands before epoch {checkpoint.epoch} of {config.epochs}")
         manifest = read_manifest(directory)
         refuse_other_settings(manifest["config"], config.tree())
         assembly = _assemble(config, plugins, watch)
         refuse_changes(manifest, build_manifest(_facts(assembly, plugins, directory, command)))
-        parts = _Parts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict, watch=watch)
-        parts.restore(checkpoint)
+        parts = RunParts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict, watch=watch)
+        restore_parts(parts, checkpoint, path)
         # The run may have been moved or renamed since.
         manifest |= {"directory": str(directory.path), "name": directory.name}
-        manifest["resumed"] = [*manifest.get("resumed", []), {"epoch": checkpoint.epoch, "command": list(command)}]
+        manifest["resumed"] = [*_resumed(manifest), {"epoch": checkpoint.epoch, "command": list(command)}]
         directory.write_json(MANIFEST, manifest)
         parts.context.run_resume({**manifest, "resumed_at": checkpoint.sequence})
         return _run(parts, directory, first=checkpoint.epoch)
 
 
-@frozen(kw_only=True)
-class _Parts:
-    """What one run is made of, wired."""
-
-    assembly: Assembly
-    context: RunContext
-    rollout: Rollout
-    twin: Rollout | None
-    watch: Watch | None
-
-    @classmethod
-    def of(
-        cls, assembly: Assembly, plugins: PluginSet, *, first_event: int, strict: bool, watch: Watch | None
-    ) -> "_Parts":
-        config = assembly.config
-        sinks = build_sinks(config, plugins.registry)
-        if watch is not None:
-            sinks = watch.over_sinks(sinks, plugins.registry)
-        used = frozenset(registered.origin.plugin for registered in assembly.used)
-        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
-        context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly)
-        return cls(
-            assembly=assembly,
-            context=context,
-            rollout=_rollout(assembly, build, context, GROWN),
-            twin=_rollout(assembly, build, context, TWIN) if config.twin is Twin.EPOCHS else None,
-            watch=watch,
-        )
-
-    @property
-    def rollouts(self) -> tuple[Rollout, ...]:
-        return (self.rollout,) if self.twin is None else (self.rollout, self.twin)
-
-    def checkpoint(self, epoch: int) -> Checkpoint:
-        """Return the run as it stands before `epoch`; what it has said is with the sinks by then."""
-        self.context.hub.flush()
-        return Checkpoint(
-            epoch=epoch,
-            hosts={
-                report.host: state
-                for rollout in self.rollouts
-                for report, state in zip(rollout.reports, rollout.capture(), strict=True)
-            },
-            loop={rollout.reports[0].host: rollout.state() for rollout in self.rollouts},
-            policies={
-                rollout.reports[0].host: state
-                for rollout in self.rollouts
-                if (state := rollout.policy_state()) is not None
-            },
-            sequence=self.context.hub.next_number,
-            healthy=all(r.governor is GovernorMode.NORMAL for rollout in self.rollouts for r in rollout.reports),
-            sinks=plain(self.context.hub.counts()),
-        )
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        for rollout in self.rollouts:
-            states = [checkpoint.hosts[report.host] for report in rollout.reports]
-            name = rollout.reports[0].host
-            rollout.restore(states, checkpoint.loop[name], checkpoint.policies.get(name))
-        self.context.hub.restore_counts(checkpoint.sinks)
-
-
-def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
+def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun:
     config, context, watch = parts.assembly.config, parts.context, parts.watch
     began = perf_counter()
     saver = Saver(
@@ -232,6 +162,11 @@ def _run(parts: _Parts, directory: RunDirectory, *, first: int) -> FinishedRun:
     return FinishedRun(directory=directory, result=result)
 
 
+def _resumed(manifest: Mapping[str, Any]) -> list[Any]:
+    before = manifest.get("resumed", [])
+    return before if isinstance(before, list) else []
+
+
 def _assemble(config: RunConfig, plugins: PluginSet, watch: Watch | None) -> Assembly:
     assembly = assemble(config, plugins)
     return assembly if watch is None else watch.over(assembly)
@@ -241,25 +176,11 @@ def _explaining(watch: Watch | None) -> AbstractContextManager[None]:
     return nullcontext() if watch is None else watch.explaining()
 
 
-def _result(parts: _Parts, outcome: Outcome) -> dict[str, Any]:
+def _result(parts: RunParts, outcome: Outcome) -> dict[str, Any]:
     end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
     asked = answers_asked(parts.assembly.splits.test.targets)
     result = run_result(parts.assembly.config.task.name, outcome.finals, outcome.twin, end, share_of=asked)
     return result | {"rewards": [sum(rewards) for rewards in outcome.rewards]}
-
-
-def _rollout(assembly: Assembly, build: HostBuilder, context: RunContext, name: str) -> Rollout:
-    grows = name != TWIN
-    return Rollout(
-        assembly.executor(build),
-        assembly.policy() if grows else Policy(actor=NullActor(), name="null"),
-        plans=[assembly.plan(name)],
-        epochs=assembly.config.epochs,
-        random_guess_loss=assembly.task.random_guess_loss,
-        services=context,
-        terms=assembly.terms if grows else (),
-        gamma=assembly.config.rewards.gamma,
-    )
 
 
 def _facts(assembly: Assembly, plugins: PluginSet, directory: RunDirectory, command: Sequence[str]) -> RunFacts:

@@ -59,7 +59,6 @@ class Saver:
         self._directory = directory
         self._tell = tell
         self._failed = False
-        self._folder = directory.path / FOLDER
         self._config = config
         self._checkpoint = checkpoint
         self._schedule = CheckpointSchedule(config)
@@ -99,6 +98,6 @@ class Saver:
 
     def _save(self) -> None:
         began = perf_counter()
-        save_checkpoint(self._folder, self._checkpoint(self._epoch), keep=self._config.keep)
+        save_checkpoint(self._directory.folder(FOLDER), self._checkpoint(self._epoch), keep=self._config.keep)
         self._saved = self._epoch
         self._schedule.saved(perf_counter() - began)

@@ -1,6 +1,6 @@
 """The run directory of a training in a user's own loop, for `esper_core.grow(run_directory=...)`."""
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,11 @@ class TrainingFiles:
         return written
 
     def resume(self, manifest: Mapping[str, Any], epoch: int) -> dict[str, Any]:
-        """Go on before an epoch, in the directory as it is or in a new one. Raises EsperError E501."""
-        there = (self.path / MANIFEST).is_file()
-        written = json.loads((self.path / MANIFEST).read_text(encoding="utf-8")) if there else self.begin(manifest)
-        written["resumed"] = [*written.get("resumed", []), {"epoch": epoch, "command": []}]
+        """Go on before an epoch, in the directory as it is or in a new one. Raises EsperError E501, E508."""
+        there = os.path.lexists(self.path / MANIFEST)
+        written = RunDirectory(self.path).read_json(MANIFEST) if there else self.begin(manifest)
+        before = written.get("resumed")
+        written["resumed"] = [*(before if isinstance(before, list) else []), {"epoch": epoch, "command": []}]
         RunDirectory(self.path).write_json(MANIFEST, written)
         return dict(written)
 

@@ -17,7 +17,8 @@ from esper_core.plugins.installed import Installed, canonical, scan
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Origin, Status
 from esper_core.plugins.requirements import CORE
-from esper_runs.run_directory import MANIFEST, find_run
+from esper_runs.reading import parse_json, read_regular
+from esper_runs.run_directory import LAST, MANIFEST, find_run
 
 #: Version of the lock's format.
 FORMAT = 1
@@ -144,7 +145,8 @@ def read_lock(path: Path) -> PluginLock:
         EsperError: E171 if it cannot be read, is something else, or was changed since it was written; E172 if its
             format is another one; E505 if a directory is not a run's.
     """
-    data = _read_object(find_run(path).path / MANIFEST if path.is_dir() or path.name == "last" else path)
+    of_run = find_run(path).path if path.is_dir() or path.name == LAST else None
+    data = _read_object(path) if of_run is None else _read_object(of_run / MANIFEST, of_run)
     is_lock = data.get("kind") == LOCK
     digest = data.get("digest" if is_lock else "plugins_digest")
     if not isinstance(digest, str) or not isinstance(data.get("plugins"), list):
@@ -157,7 +159,7 @@ def read_lock(path: Path) -> PluginLock:
         )
     try:
         lock = _structured(data, of_run=not is_lock)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _unreadable(path, f"an entry is incomplete: {error}") from error
     if len({it.id for it in lock.plugins}) < len(lock.plugins):
         raise _unreadable(path, "it names a plugin twice")
@@ -166,9 +168,9 @@ def read_lock(path: Path) -> PluginLock:
     return lock
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, inside: Path | None = None) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_regular(path, inside=inside))
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     except ValueError as error:

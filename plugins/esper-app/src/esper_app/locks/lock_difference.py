@@ -66,17 +66,15 @@ def differences(first: PluginLock, second: PluginLock) -> tuple[Difference, ...]
 def keep_to(lock: PluginLock, selection: Selection) -> tuple[Selection, tuple[Difference, ...]]:
     """Return the selection of exactly the plugins of a lock, and in what they differ from those that are installed.
 
-    Nothing is imported. Where the lock has one-file plugins, files that the selection names stand for those that the
-    lock names, so that a file may lie elsewhere than where the lock was written.
+    Nothing is imported, and no file is read because a lock names it: a lock may come from somebody else. Its one-file
+    plugins are looked for among the files that the selection names.
 
     Raises:
         EsperError: E106 if a plugin file cannot be read.
     """
     installed = scan()
     given = [from_file(path) for path in selection.paths]
-    named = {candidate.id for candidate in given}
-    recorded = [Path(it.file) for it in lock.plugins if it.file and it.id not in named and Path(it.file).is_file()]
-    candidates = (*installed_plugins(installed), *given, *map(from_file, recorded))
+    candidates = (*installed_plugins(installed), *given)
     there = {candidate.id: candidate for candidate in candidates}
     found = [there[it.id] for it in lock.plugins if it.id in there]
     distributed = [candidate for candidate in found if not candidate.by_path]

@@ -1,0 +1,123 @@
+"""The parts of a run that go through its epochs: hosts, twin, sinks; saved and restored."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+from esper_app.configuration.twin import Twin
+from esper_app.execution.assembly import Assembly, build_sinks
+from esper_app.execution.checkpoint import Checkpoint, damaged
+from esper_app.execution.host_builder import RunHostBuilder
+from esper_app.execution.watch import Watch
+from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.executors import HostBuilder
+from esper_core.leyline.records import plain
+from esper_core.nissa.hub import Hub
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.simic.rollout import Rollout
+from esper_core.simic.services import RunContext
+from esper_core.tamiyo.actors import NullActor
+from esper_core.tamiyo.policy import Policy
+from esper_runs.reading import why_unreadable
+from esper_runs.result import TWIN
+
+#: The name of the host that grows.
+GROWN = "grown"
+
+#: What a value of a saved state is refused with: an unknown key, or another type.
+_VALUES = frozenset({"E201", "E202"})
+
+
+@frozen(kw_only=True)
+class RunParts:
+    """What one run is made of, wired."""
+
+    assembly: Assembly
+    context: RunContext
+    rollout: Rollout
+    twin: Rollout | None
+    watch: Watch | None
+
+    @classmethod
+    def of(
+        cls, assembly: Assembly, plugins: PluginSet, *, first_event: int, strict: bool, watch: Watch | None
+    ) -> "RunParts":
+        """Wire hosts, sinks and observers of an assembly together."""
+        config = assembly.config
+        sinks = build_sinks(config, plugins.registry)
+        if watch is not None:
+            sinks = watch.over_sinks(sinks, plugins.registry)
+        used = frozenset(registered.origin.plugin for registered in assembly.used)
+        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
+        context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly)
+        return cls(
+            assembly=assembly,
+            context=context,
+            rollout=_rollout(assembly, build, context, GROWN),
+            twin=_rollout(assembly, build, context, TWIN) if config.twin is Twin.EPOCHS else None,
+            watch=watch,
+        )
+
+    @property
+    def rollouts(self) -> tuple[Rollout, ...]:
+        """The growing one, and the twin's if there is one."""
+        return (self.rollout,) if self.twin is None else (self.rollout, self.twin)
+
+    def checkpoint(self, epoch: int) -> Checkpoint:
+        """Return the run as it stands before `epoch`; what it has said is with the sinks by then."""
+        self.context.hub.flush()
+        return Checkpoint(
+            epoch=epoch,
+            hosts={
+                report.host: state
+                for rollout in self.rollouts
+                for report, state in zip(rollout.reports, rollout.capture(), strict=True)
+            },
+            loop={rollout.reports[0].host: rollout.state() for rollout in self.rollouts},
+            policies={
+                rollout.reports[0].host: state
+                for rollout in self.rollouts
+                if (state := rollout.policy_state()) is not None
+            },
+            sequence=self.context.hub.next_number,
+            healthy=all(r.governor is GovernorMode.NORMAL for rollout in self.rollouts for r in rollout.reports),
+            sinks=plain(self.context.hub.counts()),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Bring hosts, policies and loops to where a checkpoint was."""
+        for rollout in self.rollouts:
+            states = [checkpoint.hosts[report.host] for report in rollout.reports]
+            name = rollout.reports[0].host
+            rollout.restore(states, checkpoint.loop[name], checkpoint.policies.get(name))
+        self.context.hub.restore_counts(checkpoint.sinks)
+
+
+def _rollout(assembly: Assembly, build: HostBuilder, context: RunContext, name: str) -> Rollout:
+    grows = name != TWIN
+    return Rollout(
+        assembly.executor(build),
+        assembly.policy() if grows else Policy(actor=NullActor(), name="null"),
+        plans=[assembly.plan(name)],
+        epochs=assembly.config.epochs,
+        random_guess_loss=assembly.task.random_guess_loss,
+        services=context,
+        terms=assembly.terms if grows else (),
+        gamma=assembly.config.rewards.gamma,
+    )
+
+
+def restore_parts(parts: RunParts, checkpoint: Checkpoint, path: Path) -> None:
+    """Bring the parts to a checkpoint. What its content leads to, in plugins too, is not a fault of the code.
+
+    Raises:
+        EsperError: E509 if what it holds cannot be restored.
+    """
+    try:
+        parts.restore(checkpoint)
+    except Exception as error:
+        if isinstance(error, EsperError) and error.code not in _VALUES:
+            raise
+        why = f"{error.what}, {error.why}" if isinstance(error, EsperError) else why_unreadable(error)
+        raise damaged(path, f"what it holds cannot be restored: {why}") from error

@@ -1,0 +1,160 @@
+"""Files that anybody may have written: what is read is a regular file of bounded size, what is parsed is bounded too.
+
+A run directory may come from somebody else. Its files are data: none is code, no link in it is followed, and no pipe or
+device is waited for.
+"""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from esper_core.leyline.errors import EsperError
+
+#: The largest file that is read into memory to be parsed, in bytes: a log of a million events has 1 GB.
+LARGEST = 1 << 32
+
+#: How deep objects and lists may lie in each other, and how large an integer may be. What Esper writes is far below.
+DEEPEST, LARGEST_INTEGER = 100, 1 << 64
+
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link, and links are not followed here"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode), "a device"),
+)
+
+
+class NotAFileError(OSError):
+    """Something else than a regular file stands where a file should."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(0, why, str(path))
+
+
+def read_regular(path: Path, *, inside: Path | None = None, largest: int = LARGEST) -> bytes:
+    """Read a regular file.
+
+    Args:
+        path: the file.
+        inside: a directory that it is in; nothing between the two, nor the file, may be a link. None: links may lead
+            to it.
+        largest: it may have so many bytes.
+
+    Raises:
+        NotAFileError: if it is something else, or larger.
+        OSError: if there is none, or it cannot be read.
+    """
+    if inside is not None:
+        refuse_links(inside, path)
+    # A pipe without a writer would be waited for, were it not for O_NONBLOCK, which changes nothing about a file.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    refuse_other_kinds(path, os.stat(path).st_mode)
+    descriptor = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if inside is not None else 0))
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        refuse_other_kinds(path, found.st_mode)
+        if found.st_size > largest:
+            raise NotAFileError(path, f"it has {found.st_size:,} bytes, at most {largest:,} are read")
+        try:
+            return file.read()
+        except MemoryError:
+            raise NotAFileError(path, f"it has {found.st_size:,} bytes, more than there is memory for") from None
+
+
+def refuse_links(inside: Path, path: Path) -> None:
+    """Check that a path leads to a place below a directory without a link or ``..``.
+
+    Raises:
+        NotAFileError: if it does not.
+        OSError: if there is nothing at the path.
+    """
+    place = inside
+    if not path.is_relative_to(inside) or ".." in (parts := path.relative_to(inside).parts):
+        raise NotAFileError(path, f"it is outside of {inside}")
+    for part in parts:
+        place /= part
+        if stat.S_ISLNK(place.lstat().st_mode):
+            refuse_other_kinds(place, place.lstat().st_mode)
+
+
+def refuse_other_kinds(path: Path, mode: int) -> None:
+    """Check that a file is a regular one, by the mode that `os.stat` gave. Raises NotAFileError."""
+    if not stat.S_ISREG(mode):
+        kind = next((title for test, title in _KINDS if test(mode)), "no regular file")
+        raise NotAFileError(path, f"it is {kind}")
+
+
+def is_own_folder(path: Path) -> bool:
+    """Say whether there is a directory at the path, and not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: if it is no JSON, or lies deeper or holds larger integers than anything that Esper writes.
+    """
+    data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
+    if data.count(b"[") + data.count(b"{") > DEEPEST or _LONG_NUMBER.search(data):
+        refuse_monsters(value)
+    return value
+
+
+def refuse_monsters(value: Any) -> None:
+    """Check plain data for depth and large integers. Raises ValueError."""
+    waiting = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+        if isinstance(item, int) and abs(item) >= LARGEST_INTEGER:
+            raise ValueError(f"it holds an integer of {item.bit_length()} bits")
+        if isinstance(item, dict):
+            waiting += ((inner, depth + 1) for inner in item.values())
+        elif isinstance(item, list):
+            waiting += ((inner, depth + 1) for inner in item)
+
+
+def parse_object(data: bytes | str) -> dict[str, Any]:
+    """Return what JSON says, which is an object. Raises ValueError as `parse_json`, and if it is something else."""
+    value = parse_json(data)
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    return value
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return in words why a file could not be read or understood, without its path."""
+    if isinstance(error, RecursionError):
+        return f"it is nested deeper than {DEEPEST} levels"
+    text = (error.strerror if isinstance(error, OSError) else str(error)) or ""
+    return f"{type(error).__name__}: {text}" if isinstance(error, KeyError) else text or type(error).__name__
+
+
+@contextmanager
+def reading(what: str, path: Path, *, code: str = "E508", fix: str | None = None) -> Iterator[None]:
+    """Turn what files of the wrong shape lead to, wherever they are looked at, into an error with a code.
+
+    Files are checked as far as they are understood in one place; beyond that whoever uses a value finds it missing, of
+    another type, or out of its range. None of that is a fault of the code, as long as the files are not Esper's own.
+
+    Raises:
+        EsperError: of this code.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        why = why_unreadable(error)
+        raise EsperError(code, f"{what} cannot be understood", where=str(path), why=why, fix=fix) from error
