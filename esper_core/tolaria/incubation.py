@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import restored_buffers
-from esper_core.leyline.protocols import Task
+from esper_core.leyline.protocols import Criterion
+from esper_core.tolaria.data import Inputs, call
 
 
 def probed_slots(slot_set: SlotSet) -> list[str]:
@@ -17,7 +18,9 @@ def probed_slots(slot_set: SlotSet) -> list[str]:
     return [name for name, held in slot_set.slots.items() if held.forward_mode is ForwardMode.PROBE and held.attached]
 
 
-def probe(slot_set: SlotSet, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str], alpha: float) -> None:
+def probe(
+    slot_set: SlotSet, task: Criterion, inputs: Inputs, targets: Tensor, slots: Sequence[str], alpha: float
+) -> None:
     """Give the seeds of some slots the gradient of the loss that the network has with all of them at a small alpha.
 
     One pass serves all seeds: each sees the others at the same alpha, which costs a pass for the step and not one for
@@ -45,11 +48,11 @@ def probe(slot_set: SlotSet, task: Task, inputs: Tensor, targets: Tensor, slots:
     seeds = [slot_set.slots[slot] for slot in slots]
     with (
         restored_buffers(slot_set.model, besides=seeds),
-        forked_random_state(inputs.device),
+        forked_random_state(targets.device),
         _only(slot_set.model, parameters),
         slot_set.override(dict.fromkeys(slots, alpha)),
     ):
-        loss = task.losses(slot_set.model(inputs), targets).mean() / alpha
+        loss = task.losses(call(slot_set.model, inputs), targets).mean() / alpha
         if loss.requires_grad:  # a host may leave the sites out of a pass
             # Under the override as well: activation checkpointing runs the slots again here.
             loss.backward()  # type: ignore[no-untyped-call]

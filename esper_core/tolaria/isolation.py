@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from esper_core.kasmina.root_module import SEEDS
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import restored_buffers
-from esper_core.leyline.protocols import Task
+from esper_core.leyline.protocols import Criterion
+from esper_core.tolaria.data import Inputs, call
 from esper_core.tolaria.incubation import forked_random_state, probe, probed_slots
 
 
 def prove_isolation(
-    slot_set: SlotSet, task: Task, inputs: Tensor, targets: Tensor, slots: Sequence[str], *, probe_alpha: float
+    slot_set: SlotSet, task: Criterion, inputs: Inputs, targets: Tensor, slots: Sequence[str], *, probe_alpha: float
 ) -> dict[str, bool]:
     """Compare what one batch does to the host with each seed acting and with it switched off.
 
@@ -24,30 +25,32 @@ def prove_isolation(
     Args:
         slot_set: the live slots of the host, in training mode.
         task: gives the losses.
-        inputs, targets: one training batch.
+        inputs, targets: one batch.
         slots: the slots to examine; their seeds must be straight-through or probed.
         probe_alpha: the alpha of seeds that are probed.
 
     Returns:
         For each slot, whether every gradient and buffer of the host and the random state behind the batch are bit for
-        bit the same (`torch.equal`).
+        bit the same (`torch.equal`). Nothing, where the host alone is not the same twice: then it is not known.
     """
 
     def traces(without: Sequence[str]) -> _Traces:
         with (
             restored_buffers(slot_set.model),
-            forked_random_state(inputs.device),
+            forked_random_state(targets.device),
             slot_set.override(dict.fromkeys(without, 0.0)),
         ):
             slot_set.model.zero_grad(set_to_none=True)
-            loss = task.losses(slot_set.model(inputs), targets).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = task.losses(call(slot_set.model, inputs), targets).mean()
+            if loss.requires_grad:  # without seeds nothing may be trained
+                loss.backward()  # type: ignore[no-untyped-call]
             if probed := [slot for slot in probed_slots(slot_set) if slot not in without]:
                 probe(slot_set, task, inputs, targets, probed, probe_alpha)
-            return _Traces.of(slot_set, inputs.device)
+            return _Traces.of(slot_set, targets.device)
 
     acting = traces([])
-    return {slot: acting.same_as(traces([slot])) for slot in slots}
+    found = {slot: acting.same_as(traces([slot])) for slot in slots}
+    return found if all(found.values()) or traces(slots).same_as(traces(slots)) else {}
 
 
 @frozen

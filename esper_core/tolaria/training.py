@@ -13,7 +13,8 @@ from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.groups import clip_grad_norm_by_origin_, gradient_ratio
 from esper_core.kasmina.growth import Growth
 from esper_core.leyline.evidence import EpochMetrics
-from esper_core.leyline.protocols import Task
+from esper_core.leyline.protocols import Criterion, Task
+from esper_core.tolaria.data import Inputs
 from esper_core.tolaria.incubation import probe, probed_slots
 from esper_core.tolaria.isolation import prove_isolation
 from esper_core.tolaria.lr_schedule import LearningRateSchedule
@@ -28,11 +29,13 @@ class GradientEvidence:
 
     Attributes:
         ratio: mean of `groups.gradient_ratio` over the steps looked at.
+        norm: mean 2-norm of its gradient over the steps looked at.
         finite: every gradient looked at was finite.
         isolated: the seed leaves the host alone, as proved on one batch; TRAINING only.
     """
 
     ratio: float | None
+    norm: float | None
     finite: bool | None
     isolated: bool | None = None
 
@@ -109,13 +112,17 @@ class GradientWatch:
     _seen: dict[str, list[Tensor]] = field(factory=dict)
     _isolated: dict[str, bool] = field(factory=dict)
 
-    def prove_isolation(self, task: Task, inputs: Tensor, targets: Tensor) -> None:
-        """Prove on one batch that seeds in training leave the host alone; call it before ``zero_grad``."""
+    def prove_isolation(self, task: Criterion, inputs: Inputs, targets: Tensor) -> bool:
+        """Prove on one batch that seeds in training leave the host alone; call it before ``zero_grad``.
+
+        Return whether that is known now of all of them.
+        """
         slot_set, alpha = self.growth.slot_set, self.growth.config.probe_alpha
         training = (ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE)
         slots = [name for name, held in slot_set.slots.items() if held.forward_mode in training and held.attached]
         if slots:
             self._isolated = prove_isolation(slot_set, task, inputs, targets, slots, probe_alpha=alpha)
+        return {*slots} <= {*self._isolated}
 
     def look(self) -> None:
         """Take in the gradients as they are now, between backward and step."""
@@ -146,9 +153,10 @@ class GradientWatch:
 
 
 def _summary(pairs: list[list[float]], isolated: bool | None) -> GradientEvidence:
-    ratios = [ratio for ratio, _ in pairs if isfinite(ratio)]
+    ratios, norms = ([value for value in column if isfinite(value)] for column in zip(*pairs, strict=True))
     return GradientEvidence(
         ratio=sum(ratios) / len(ratios) if ratios else None,
+        norm=sum(norms) / len(norms) if norms else None,
         finite=all(isfinite(norm) for _, norm in pairs),
         isolated=isolated,
     )
