@@ -91,9 +91,19 @@ def _finite(x: Tensor) -> Tensor:
     return x.sum(dtype=torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None).isfinite()
 
 
-class _StraightThrough(torch.autograd.Function):
+class _Transformable(torch.autograd.Function):
+    """One that `torch.func` can transform: what it saves for backward is among its inputs and outputs."""
+
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, h: Tensor, delta: Tensor, copy: bool) -> Tensor:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+
+class _StraightThrough(_Transformable):
+    @staticmethod
+    def forward(h: Tensor, delta: Tensor, copy: bool) -> Tensor:
         return h.clone() if copy else h.view_as(h)
 
     @staticmethod
@@ -117,9 +127,9 @@ class _AddBounded(torch.autograd.Function):
         return grad, grad * scale, None, None, None
 
 
-class _BlockGradient(torch.autograd.Function):
+class _BlockGradient(_Transformable):
     @staticmethod
-    def forward(ctx: Any, h: Tensor) -> Tensor:
+    def forward(h: Tensor) -> Tensor:
         return h.view_as(h)
 
     @staticmethod
@@ -127,9 +137,9 @@ class _BlockGradient(torch.autograd.Function):
         return None
 
 
-class _GuardGradient(torch.autograd.Function):
+class _GuardGradient(_Transformable):
     @staticmethod
-    def forward(ctx: Any, h: Tensor) -> Tensor:
+    def forward(h: Tensor) -> Tensor:
         return h.view_as(h)
 
     @staticmethod
