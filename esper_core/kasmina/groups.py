@@ -6,7 +6,7 @@ without a seed's group beside them, as long as nothing else joins the two; gradi
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -25,23 +25,28 @@ Group = dict[str, Any]
 
 
 def unwrapped(optimizer: Optimizer) -> Optimizer:
-    """Return the optimizer that takes the steps: wrappers (accelerate's) have no hooks, and share its groups.
+    """Return the optimizer that takes the steps: wrappers (accelerate's, those of SAM) share the groups of theirs.
 
     Raises:
-        EsperError: E406 if there is none with hooks.
+        EsperError: E406 if there is none with hooks, or it knows no groups (LBFGS).
     """
-    inner: Any = optimizer
-    while not hasattr(inner, "_optimizer_step_pre_hooks"):
-        inner = getattr(inner, "optimizer", None)
-        if not isinstance(inner, Optimizer):
-            raise _misfit(
-                optimizer,
-                "the optimizer has no step hooks",
-                why="it wraps another one, which was not found in it",
-                fix="give the optimizer that it wraps",
-            )
-    found: Optimizer = inner
+    found = optimizer
+    while inner := next((it for it in vars(found).values() if _is_inside(it, found)), None):
+        found = inner
+    if not hasattr(found, "_optimizer_step_pre_hooks"):
+        raise _misfit(
+            optimizer,
+            "the optimizer has no step hooks",
+            why="it wraps another one, which was not found in it",
+            fix="give the optimizer that it wraps",
+        )
+    _refuse_kind(found)
     return found
+
+
+def _is_inside(inner: object, outer: Optimizer) -> TypeGuard[Optimizer]:
+    groups = [getattr(one, "param_groups", None) for one in (inner, outer)]
+    return isinstance(inner, Optimizer) and inner is not outer and groups[0] is groups[1]
 
 
 def host_groups(optimizer: Optimizer) -> list[Group]:
@@ -98,11 +103,12 @@ def add_seed_group(
 
     Raises:
         EsperError: E406 if the seed has a group already, an option is not one of the optimizer's, or the optimizer
-            knows no groups (LBFGS).
+            knows no groups (LBFGS) or no such shapes (Muon).
     """
     _refuse(optimizer, seed_id, options)
     first = host_groups(optimizer)[0]
     names, tensors = _named(seed_id, parameters)
+    _refuse_shapes(optimizer, seed_id, tensors)
     _take_out_of_host(optimizer, tensors)
     group: Group = {name: first.get(name, default) for name, default in optimizer.defaults.items()}
     group |= options
@@ -215,13 +221,7 @@ def _take_out_of_host(optimizer: Optimizer, tensors: list[Tensor]) -> None:
 
 
 def _refuse(optimizer: Optimizer, seed_id: str, options: dict[str, Any]) -> None:
-    if isinstance(optimizer, LBFGS):
-        raise _misfit(
-            optimizer,
-            f'the optimizer cannot train seed "{seed_id}"',
-            why="it has one group only and steps along a direction that mixes all of its parameters",
-            fix="use SGD, Adam, AdamW or another optimizer that treats its groups one by one",
-        )
+    _refuse_kind(optimizer)
     if seed_id == HOST_ORIGIN or seed_id in seed_ids(optimizer):
         taken = "is the name of the host's own groups" if seed_id == HOST_ORIGIN else "has a parameter group already"
         raise _misfit(optimizer, f'seed id "{seed_id}" {taken}', why="ids are unique", fix="remove the old group first")
@@ -234,6 +234,27 @@ def _refuse(optimizer: Optimizer, seed_id: str, options: dict[str, Any]) -> None
                 why=f"{type(optimizer).__name__} would ignore it",
                 fix=did_you_mean(name, known),
             )
+
+
+def _refuse_kind(optimizer: Optimizer) -> None:
+    if isinstance(optimizer, LBFGS):
+        raise _misfit(
+            optimizer,
+            "the optimizer cannot train seeds",
+            why="it has one group only and steps along a direction that mixes all of its parameters",
+            fix="use SGD, Adam, AdamW or another optimizer that treats its groups one by one",
+        )
+
+
+def _refuse_shapes(optimizer: Optimizer, seed_id: str, tensors: Iterable[Tensor]) -> None:
+    muon = getattr(torch.optim, "Muon", None)
+    if muon is not None and isinstance(optimizer, muon) and any(tensor.ndim != 2 for tensor in tensors):
+        raise _misfit(
+            optimizer,
+            f'the optimizer cannot train seed "{seed_id}"',
+            why="it takes matrices only, and the seed has parameters of other shapes",
+            fix="give grow() the optimizer that trains the rest of the network",
+        )
 
 
 def _misfit(optimizer: Optimizer, what: str, *, why: str, fix: str) -> EsperError:

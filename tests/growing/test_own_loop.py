@@ -118,23 +118,7 @@ def test_every_module_is_left_in_the_mode_that_it_was_in():
     assert torch.equal(norm.running_mean, before)
 
 
-def joint(model):
-    nn.utils.clip_grad_norm_(model.parameters(), 0.01)
-
-
-@pytest.mark.parametrize("own", [False, True])
-def test_who_clips_host_and_seeds_by_one_norm_is_told(net, own):
-    settings = {"lifecycle": LifecycleConfig(incubation_epochs=9, training_timeout_epochs=9)}
-    handle = grow(net, settings=settings)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        train(handle, 4, clip=(lambda _: handle.clip_grad_norm_(0.01)) if own else joint)
-    assert handle.slots[0].stage is Stage.TRAINING
-    said = [str(one.message) for one in told if "clip" in str(one.message)]
-    assert len(said) == (0 if own else 1)
-
-
-def test_a_loss_scale_is_no_clipping(net):
+def test_a_loop_may_divide_gradients_by_itself(net):
     settings = {"lifecycle": LifecycleConfig(incubation_epochs=9, training_timeout_epochs=9)}
     handle = grow(net, settings=settings)
 
@@ -165,6 +149,14 @@ def test_a_scheduler_that_nobody_names_goes_on(net, make, late):
         reference.step()
         alone.step()
     assert optimizer.param_groups[0]["lr"] == pytest.approx(reference.param_groups[0]["lr"])
+
+
+def test_a_catalogue_that_fits_no_site_is_refused(net):
+    with pytest.raises(EsperError, match="fits any site") as caught:
+        grow(net, None, blueprints=["conv-light", "attention"])
+    assert caught.value.code == "E404"
+    assert "conv-light is for NCHW; attention is for BTD; site b is BD of width 8" in caught.value.why
+    assert grow(Net(), None, blueprints=["conv-light", "mlp"]).slots[0].stage is Stage.DORMANT
 
 
 class Wrapped(torch.optim.Optimizer):

@@ -49,6 +49,9 @@ def grow(
 ) -> GrowthHandle:
     """Make a network growable. The model, the loop and the optimizer stay the caller's.
 
+    Clip and scale gradients as ever: those of live seeds are kept aside until the optimizer's step, and get the factor
+    by which the host's were scaled.
+
     A component is given by its name, or as a mapping with its name and options: ``{"name": "standard", "G2": {...}}``.
 
     Args:
@@ -73,8 +76,9 @@ def grow(
         plugins: loaded plugins; None: all that are installed.
 
     Raises:
-        EsperError: E401, E402 for a model or site that cannot be grown, E204 for a name that is not known, E201 for an
-            option that nothing takes, E405 for a scheduler that cannot be followed, E202 for any other value that is
+        EsperError: E401, E402 for a model or site that cannot be grown, E404 for a catalogue that fits no site, E406
+            for an optimizer that cannot train seeds, E204 for a name that is not known, E201 for an option that nothing
+            takes, E405 for a scheduler that cannot be followed, E202 for any other value that is
             not valid, E102 for a run directory without esper-app, E530 for an actor with a memory that it does not
             declare.
     """

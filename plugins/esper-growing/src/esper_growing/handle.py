@@ -7,7 +7,6 @@ from typing import Any, Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from esper_core.kasmina.groups import clip_grad_norm_by_origin_
 from esper_core.kasmina.growth import Growth
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
@@ -17,17 +16,17 @@ from esper_core.leyline.records import with_numbers
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
-from esper_growing.following.clip_watch import ClipWatch
 from esper_growing.following.first_batch import FirstBatch
+from esper_growing.following.notices import Notices, described
 from esper_growing.following.optimizer_hooks import OptimizerHooks
 from esper_growing.following.restoring import all_or_nothing, go_on
 from esper_growing.following.schedulers import follow_attached
+from esper_growing.following.seed_gradients import SeedGradients
 from esper_growing.measuring.numbers import number, share
 from esper_growing.measuring.sample_accuracy import Metric
 from esper_growing.measuring.sample_loss import Loss
 from esper_growing.measuring.user_data import Batches
 from esper_growing.measuring.user_host import UserHost
-from esper_growing.notices import Notices, described
 from esper_growing.run_record import RunRecord
 from esper_growing.session import VERSION, EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
 from esper_growing.sites.axes import TracedBatch
@@ -132,7 +131,7 @@ class GrowthHandle:
 
         Raises:
             EsperError: E402 before the sites are confirmed, and after `finish` or `close`; E302 for data that cannot
-                be measured on.
+                be measured on; E406 where the optimizer took no step.
         """
         train_loss = number("train_loss", train_loss)
         train_accuracy = share("train_accuracy", train_accuracy)
@@ -140,15 +139,14 @@ class GrowthHandle:
         if not session.in_epoch:
             self._begin_epoch()
         self._notices.missing(data=validation is None or loss is None)
-        self._notices.clipped(self._hooks.end_epoch())
+        self._notices.overflowed(self._hooks.end_epoch())
         session.host.measure(validation, loss, metric, train_loss=train_loss, train_accuracy=train_accuracy)
         report = session.conclude()
-        self._notices.governor(report)
+        self._notices.concluded(report, session.host)
         assert report.evidence is not None
         if report.epoch < self.epochs:
             self._begin_epoch()
         decided = session.decided()
-        self._notices.waiting(decided.decision.actions if decided else ())
         return EpochOutcome(
             evidence=report.evidence,
             decision=decided.decision if decided else None,
@@ -208,8 +206,7 @@ class GrowthHandle:
 
         The host's are clipped bit for bit as ``clip_grad_norm_(model.parameters(), max_norm)`` would without seeds.
         """
-        host = self.growth.slot_set.host_parameters if self.begun else None
-        return clip_grad_norm_by_origin_(self.optimizer, max_norm, host)
+        return self._hooks.clip_grad_norm_(max_norm)
 
     def without_seeds(self, parameters: Iterable[Tensor]) -> list[Tensor]:
         """Return those of the model's parameters that are the host's own."""
@@ -261,7 +258,7 @@ class GrowthHandle:
         """Make the slots, once the sites are confirmed."""
         grower = make_grower(_HOST, self.model, self.optimizer, self._plan, confirmed)
         self._session = GrowSession(UserHost(grower, self.epochs), self._plan, self._record)
-        self._hooks.grower, self._hooks.clips = grower, ClipWatch(grower.growth)
+        self._hooks.grower, self._hooks.seeds = grower, SeedGradients(grower.growth)
 
     @property
     def _known(self) -> GrowSession:
@@ -286,6 +283,7 @@ class GrowthHandle:
         if self.epoch >= self.epochs:
             self._notices.once(f"the training was to last {self.epochs} epochs: nothing more is decided")
         self._open.begin_epoch()
+        self._notices.begun(self._open.host, self._open.decided())
         self._hooks.begin_epoch()
 
     def _begin_with(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

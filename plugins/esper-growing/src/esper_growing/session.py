@@ -208,7 +208,11 @@ class GrowSession:
 def make_grower(
     name: str, model: nn.Module, optimizer: torch.optim.Optimizer, plan: GrowPlan, confirmed: Confirmation
 ) -> Grower:
-    """Make the growing part of a user's network."""
+    """Make the growing part of a user's network.
+
+    Raises:
+        EsperError: E404 if no blueprint of the catalogue fits any of its sites.
+    """
     growth = Growth(
         model,
         confirmed.sites,
@@ -220,7 +224,18 @@ def make_grower(
         plan.seed_rate,
     )
     governor = Governor(plan.settings.random_guess_loss or 0.0, plan.parts.evaluators)
-    return Grower(name, growth, governor, plan.settings.limits, fixed_batch=confirmed.fixed_batch)
+    grower = Grower(name, growth, governor, plan.settings.limits, fixed_batch=confirmed.fixed_batch)
+    if grower.catalogue.entries and not any(map(grower.catalogue.fitting, confirmed.sites)):
+        blueprints = "; ".join(f"{it.name} is for {', '.join(sorted(it.layouts))}" for it in grower.catalogue.entries)
+        sites = ", ".join(f"{site.id} is {site.layout} of width {site.width}" for site in confirmed.sites)
+        raise EsperError(
+            "E404",
+            "no blueprint of the catalogue fits any site of the network",
+            where="grow(blueprints=...)",
+            why=f"{blueprints}; site {sites}",
+            fix="name blueprints for these layouts, or other sites",
+        )
+    return grower
 
 
 def refuse_other_states(state: Mapping[str, Any], plan: GrowPlan) -> None:

@@ -1,17 +1,19 @@
 """Hooks on the user's optimizer: time within an epoch, seeds' learning rates, and a look at the gradients."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from attrs import define, field
+from torch import Tensor
 
-from esper_core.kasmina.groups import host_groups, seed_ids, set_seed_lr
+from esper_core.kasmina.groups import clip_grad_norm_by_origin_, host_groups, seed_ids, set_seed_lr
 from esper_core.kasmina.schedules import restarted_cosine
 from esper_core.leyline.stages import Stage
 from esper_core.tolaria.config import SeedSchedule
 from esper_core.tolaria.grower import Grower
-from esper_core.tolaria.training import GRADIENT_STRIDE, GradientWatch
-from esper_growing.following.clip_watch import ClipWatch
+from esper_core.tolaria.training import GRADIENT_STRIDE
+from esper_growing.following.seed_gradients import SeedGradients
 
 
 @define(kw_only=True)
@@ -25,7 +27,7 @@ class OptimizerHooks:
         schedule: how it goes on from there.
         multiplier: a seed's learning rate relative to the host's.
         grower: what grows, once the sites are confirmed.
-        clips: notices whether its gradients are clipped as one.
+        seeds: keeps the gradients of its seeds apart.
         steps: optimizer steps in the present epoch so far.
         steps_per_epoch: of the epoch before; None in the first one, in which alphas do not move between steps.
     """
@@ -36,7 +38,7 @@ class OptimizerHooks:
     schedule: SeedSchedule
     multiplier: float
     grower: Grower | None = None
-    clips: ClipWatch | None = None
+    seeds: SeedGradients | None = None
     steps: int = 0
     steps_per_epoch: int | None = None
     _handles: list[Any] = field(factory=list)
@@ -50,26 +52,38 @@ class OptimizerHooks:
     def begin_epoch(self) -> None:
         """Begin with the alphas of the first step, and look at the seeds that there are now."""
         self._set_alphas()
-        if self.clips is not None:
-            self.clips.begin_epoch()
+        if self.seeds is not None:
+            self.seeds.begin_epoch()
 
-    def end_epoch(self) -> bool:
-        """Begin to count the steps of the next epoch; say whether host and seeds were clipped as one in this one."""
+    def end_epoch(self) -> dict[str, int]:
+        """Begin to count the steps of the next epoch; return in how many of this one each seed overflowed, by slot.
+
+        Raises:
+            EsperError: E406 if seeds have gradients, and the optimizer took no step.
+        """
+        overflowed = {} if self.seeds is None else self.seeds.end_epoch(self.steps)
         self.steps_per_epoch, self.steps = self.steps or None, 0
-        return self.clips is not None and self.clips.read()
+        return overflowed
 
     def go_on(self, steps: int, steps_per_epoch: int | None) -> None:
         """Go on after so many steps of an epoch."""
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
-        self._set_alphas()
+        self.begin_epoch()
+
+    def clip_grad_norm_(self, max_norm: float) -> dict[str, Tensor]:
+        """Clip gradients, the host's and each seed's by itself; return the norms before, by origin."""
+        if self.seeds is not None:
+            self.seeds.hand_over(touched=False)
+        host = None if self.grower is None else self.grower.growth.slot_set.host_parameters
+        return clip_grad_norm_by_origin_(self.optimizer, max_norm, host)
 
     def remove(self) -> None:
         """Let go of the optimizer."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        if self.clips is not None:
-            self.clips.stop()
+        if self.seeds is not None:
+            self.seeds.stop()
 
     def _set_alphas(self) -> None:
         """Set the alphas of the next step; without the length of an epoch they stay as they were at its beginning."""
@@ -81,11 +95,17 @@ class OptimizerHooks:
             rate = float(host_groups(self.optimizer)[0]["lr"]) * self.multiplier
             for seed_id in seed_ids(self.optimizer):
                 set_seed_lr(self.optimizer, seed_id, rate)
-        if self.grower is None or self.steps % GRADIENT_STRIDE:
+        if self.grower is None:
             return None
-        if self.clips is not None:
-            self.clips.before_step()
-        return _looking(self.grower.gradients, args, kwargs)
+        return _behind_closure(self._ready, args, kwargs)
+
+    def _ready(self) -> None:
+        """The gradients are there."""
+        assert self.grower is not None
+        if self.seeds is not None:
+            self.seeds.hand_over()
+        if self.steps % GRADIENT_STRIDE == 0:
+            self.grower.gradients.look()
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self.steps += 1
@@ -109,16 +129,16 @@ class OptimizerHooks:
         return min(1.0, (self.steps + more) / self.steps_per_epoch) if self.steps_per_epoch else 0.0
 
 
-def _looking(watch: GradientWatch, args: Any, kwargs: Any) -> Any:
-    """Look at the gradients; where the step's closure makes them, let it be a closure that looks behind it."""
+def _behind_closure(ready: Callable[[], None], args: Any, kwargs: Any) -> Any:
+    """Call `ready`; where the step's closure makes the gradients, let it be a closure that does so behind it."""
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
     if closure is None:
-        watch.look()
+        ready()
         return None
 
-    def looked_at() -> Any:
+    def followed() -> Any:
         result = closure()
-        watch.look()
+        ready()
         return result
 
-    return (args[0], *args[2:]), {**kwargs, "closure": looked_at}
+    return (args[0], *args[2:]), {**kwargs, "closure": followed}

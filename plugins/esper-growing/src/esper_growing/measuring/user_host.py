@@ -10,6 +10,8 @@ from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, Hos
 from esper_core.tolaria.evidence import CollectedEvidence
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.measuring import measure
+from esper_growing.following.surroundings import tell_where_saved_without_growth
+from esper_growing.measuring.isolation import prove_isolation
 from esper_growing.measuring.measured_data import MeasuredData
 from esper_growing.measuring.sample_accuracy import Metric
 from esper_growing.measuring.sample_loss import Loss
@@ -28,15 +30,18 @@ class UserHost:
 
     Attributes:
         measured: what was found out about validation data, loss and metric.
+        unproved: why it is not known whether seeds in training leave the host alone; "" where it is.
         train_seconds: wall time from the beginning of each epoch to its `measure`: what the user does in it counts.
     """
 
     def __init__(self, grower: Grower, epochs: int) -> None:
         self.grower = grower
         grower.compute = UNKNOWN_COMPUTE
+        tell_where_saved_without_growth(grower.growth.slot_set.model)
         self.train_seconds = 0.0
         self.measure_seconds = 0.0
         self.measured = MeasuredData()
+        self.unproved = ""
         self._epochs = epochs
         self._began = perf_counter()
         self._evidence: Evidence | None = None
@@ -75,6 +80,7 @@ class UserHost:
             collected = CollectedEvidence(metrics=UNMEASURED, seeds=self.grower.growth.evidence(self.grower.epoch))
         else:
             held = self.measured.prepare(self.grower, validation, loss, metric)
+            self.unproved = prove_isolation(self.grower, held)
             collected = self.grower.collect(
                 held.criterion, held.samples, last=self.grower.epoch + 1 == self._epochs, batch_size=held.batch_size
             )

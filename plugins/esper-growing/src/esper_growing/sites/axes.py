@@ -181,6 +181,26 @@ def module_axes(model: nn.Module, seen: Mapping[str, Seen], run: Callable[[], An
             handle.remove()
 
 
+def follows_rows(activation: Tensor, reversed_rows: Tensor) -> bool:
+    """Say whether the first axis of an activation is that of the samples, which came the other way round meanwhile."""
+    return _close(reversed_rows, activation.flip(0))
+
+
+def looks_back(activation: Tensor, later: Tensor, split: int) -> bool | None:
+    """Say whether positions before `split` are as they were when those behind it have changed; None: nothing has.
+
+    Args:
+        activation, later: (B, T, D), before and after.
+        split: the first position that was given other inputs.
+    """
+    # Other shapes round differently. In half precision this errs towards causal, which at worst keeps seeds from
+    # looking ahead where they could.
+    change, rounding = (later - activation).abs(), _rounding(activation)
+    if not bool((change[:, split:] > rounding).any()):
+        return None
+    return not bool((change[:, :split] > rounding).any())
+
+
 def _features(module: nn.Module, output: Tensor) -> int | None:
     for kind, attribute in _LAST:
         if isinstance(module, kind):
@@ -193,7 +213,7 @@ def _features(module: nn.Module, output: Tensor) -> int | None:
 def _compare_rows(seen: Mapping[str, Seen], other: Mapping[str, Tensor]) -> None:
     for name, one in seen.items():
         if name in other and other[name].shape == one.activation.shape and one.activation.ndim:
-            one.rows = _close(other[name], one.activation.flip(0))
+            one.rows = follows_rows(one.activation, other[name])
 
 
 def _is_part(fewer: Tensor, one: Seen, half: int) -> bool:
@@ -220,10 +240,7 @@ def _compare_lengths(seen: Mapping[str, Seen], batch: TracedBatch, axis: int, si
     for name in along & set(later):
         one = seen[name]
         if one.activation.ndim == 3 and one.activation.shape[1] == size and 1 in one.positions:
-            change = (later[name] - one.activation).abs()
-            rounding = _rounding(one.activation)
-            if bool((change[:, split:] > rounding).any()):
-                one.causal = not bool((change[:, :split] > rounding).any())
+            one.causal = looks_back(one.activation, later[name], split)
 
 
 def _long(leaf: Tensor, axis: int, size: int) -> bool:

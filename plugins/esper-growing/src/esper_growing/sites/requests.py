@@ -18,9 +18,11 @@ def site_requests(
     """Return the sites that were asked for; the path of each may be a glob, whose matches share all the rest.
 
     Raises:
-        EsperError: E401 if nothing matches, or no plugin knows the model; E202 for what is not a site.
+        EsperError: E401 if nothing matches, or no plugin knows the model; E202 for what is not a site; E402 for a model
+            without values.
     """
     root = getattr(model, "_orig_mod", model)
+    _refuse_without_values(root)
     if sites is None:
         known = plugins.adapt_host(root)
         if known is None:
@@ -66,6 +68,17 @@ def find_sites(model: nn.Module, patterns: Iterable[str]) -> tuple[SiteRequest, 
             )
         found += [name for name in matching if name not in found]
     return tuple(SiteRequest(path=name) for name in found)
+
+
+def _refuse_without_values(model: nn.Module) -> None:
+    if name := next((name for name, p in model.named_parameters() if p.is_meta), ""):
+        raise EsperError(
+            "E402",
+            f"{type(model).__name__} has no values yet",
+            where=name,
+            why="it is on the meta device",
+            fix="load or initialise its weights first: model.to_empty(device=...)",
+        )
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -1,13 +1,15 @@
 """What a user is told in passing: once, and in words."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from attrs import define, field
 
-from esper_core.leyline.actions import Action, GovernorMode, Op
+from esper_core.leyline.actions import GovernorMode, Op
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.reports import HostReport
+from esper_core.simic.rollout import Decided
+from esper_growing.following.surroundings import averages_without_seeds
 from esper_growing.measuring.user_host import UserHost
 
 
@@ -16,6 +18,7 @@ class Notices:
     """Warnings of one training, each of them once."""
 
     _told: set[str] = field(factory=set)
+    _looked: bool = False
     _governor: GovernorMode = GovernorMode.NORMAL
 
     def once(self, message: str) -> None:
@@ -29,22 +32,31 @@ class Notices:
         if data:
             self.once("nothing is measured per sample without validation data and a loss: no seed will be kept")
 
-    def clipped(self, together: bool) -> None:
-        """Say that a seed's gradients have shrunk the host's."""
-        if together:
+    def overflowed(self, steps: Mapping[str, int]) -> None:
+        """Say that a seed has sat steps out, by slot."""
+        for slot, count in steps.items():
             self.once(
-                "gradients of host and seeds were clipped by one norm: a seed in training slows the host down. "
-                "Clip with handle.clip_grad_norm_(max_norm), or handle.without_seeds(model.parameters())"
+                f"the gradients of the seed in {slot} overflowed at the loss scale in {count} steps of this epoch: it "
+                "sat them out, and the rest of the network did not. Train in bfloat16, or with a smaller loss scale"
             )
 
-    def waiting(self, actions: Iterable[Action]) -> None:
-        """Say what a policy lacks that waits because something is not known."""
-        for action in actions:
+    def begun(self, host: UserHost, decided: Decided | None) -> None:
+        """Say what a policy lacks that waits because something is not known, and what does not follow the growth."""
+        for action in decided.decision.actions if decided else ():
             if action.op is Op.WAIT and "not known" in action.reason:
                 self.once(f"the policy waits: {action.reason}")
+        model = host.grower.growth.slot_set.model
+        if host.grower.growth.slot_set.slots and not self._looked and averages_without_seeds(model):
+            self.once(
+                f"there is an AveragedModel of a {type(model).__name__} that was made before the network grew: it does "
+                "not follow. Make it when nothing grows any more, or of handle.export()"
+            )
+        self._looked = bool(host.grower.growth.slot_set.slots)
 
-    def governor(self, report: HostReport) -> None:
-        """Say that the governor's mode has changed, and why."""
+    def concluded(self, report: HostReport, host: UserHost) -> None:
+        """Say what an epoch leaves open, and that the governor's mode has changed, and why."""
+        if host.unproved:
+            self.once(f"it is not known whether seeds in training leave the rest of the network alone: {host.unproved}")
         if report.governor is self._governor:
             return
         self._governor = report.governor
