@@ -13,10 +13,11 @@ from packaging.requirements import Requirement
 #: What a plugin may import of the core.
 OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn", "testing")}
 
-#: What some families may import besides: adapters grow other people's networks, sinks show runs, apps do both and start
-#: runs as well.
+#: What some families may import besides: adapters grow other people's networks, a host of other people's networks finds
+#: out what they do as `grow` does, sinks show runs, apps do both and start runs as well.
 FAMILY_MODULES = {
     "esper-adapter-": {"esper_core.adapting", "esper_growing"},
+    "esper-host-hf": {"esper_growing.probing"},
     "esper-policy-": {"esper_learning"},
     "esper-sink-": {"esper_runs"},
     "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_runs"},

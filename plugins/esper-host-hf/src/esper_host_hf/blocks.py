@@ -21,10 +21,8 @@ from torch import Tensor, nn
 
 from esper_core.api import EsperError, Layout, SiteRequest
 from esper_core.nn import real_positions
-from esper_host_hf.probing import Call, Probe, undisturbed
-
-#: Differences up to this many units in the last place of the largest number count as rounding.
-_ROUNDING = 64
+from esper_growing.probing import follows_rows, looks_back, undisturbed
+from esper_host_hf.probing import Call, Probe, the_other_way_round
 
 
 @frozen(kw_only=True)
@@ -59,6 +57,7 @@ def find_blocks(model: nn.Module, call: Call, probe: Probe) -> tuple[SiteRequest
             fix="name the submodules after which slots may act, such as host.blocks='encoder.layers.*'",
         )
     paths = lists[problems.index("")]
+    _check_rows(model, paths, call, probe)
     blocks = {run.path: run for run in runs if run.path in set(paths)}
     causal = _is_causal(model, [*blocks.values()], call, probe)
     masks = _masks(model, paths, call, probe)
@@ -93,6 +92,7 @@ def named_blocks(model: nn.Module, pattern: str, call: Call, probe: Probe) -> tu
         if run.path in set(paths):
             _check_batch(run, probe.size)
             named.setdefault(run.path, run)
+    _check_rows(model, [*named], call, probe)
     masks = _masks(model, paths, call, probe)
     sites = [
         SiteRequest(path=path, output=run.key, layout=_layout(run.activation), causal=causal, mask=masks.get(path))
@@ -200,6 +200,23 @@ def _check_batch(run: _Run, samples: int) -> None:
         )
 
 
+def _check_rows(model: nn.Module, paths: Sequence[str], call: Call, probe: Probe) -> None:
+    """Raises EsperError E401 where samples in another order do not give activations in that order."""
+    before = _observe(model, paths, call, probe.inputs)
+    after = _observe(model, paths, call, the_other_way_round(probe.inputs))
+    for one, other in zip(before, after, strict=True):
+        if one.activation is None or other.activation is None:
+            continue
+        if one.activation.shape != other.activation.shape or not follows_rows(one.activation, other.activation):
+            raise EsperError(
+                "E401",
+                f'"{one.path}" cannot carry a slot',
+                why=f"samples in another order do not give its output of shape {tuple(one.activation.shape)} in that "
+                "order: its first axis is not that of the samples, or they depend on each other",
+                fix="name other submodules",
+            )
+
+
 def _is_causal(model: nn.Module, runs: Sequence[_Run], call: Call, probe: Probe) -> bool:
     """Say whether changing the second half of a sequence leaves the first half unchanged in all of these runs."""
     if probe.altered is None:
@@ -207,7 +224,7 @@ def _is_causal(model: nn.Module, runs: Sequence[_Run], call: Call, probe: Probe)
     paths = dict.fromkeys(run.path for run in runs)
     before, after = _sequences(runs), _sequences(_observe(model, paths, call, probe.altered))
     pairs = [(one, after[run]) for run, one in before.items() if run in after and after[run].shape == one.shape]
-    return bool(pairs) and all(_looks_back(one, other, probe.split) for one, other in pairs)
+    return bool(pairs) and all(looks_back(one, other, probe.split) for one, other in pairs)
 
 
 def _masks(model: nn.Module, paths: Iterable[str], call: Call, probe: Probe) -> dict[str, int | str]:
@@ -251,14 +268,6 @@ def _sequences(runs: Iterable[_Run]) -> dict[tuple[str, int], Tensor]:
             found[run.path, seen[run.path]] = run.activation
         seen[run.path] += 1
     return found
-
-
-def _looks_back(one: Tensor, other: Tensor, split: int) -> bool:
-    change = (one - other).abs()
-    # Experts process as many rows as are routed to them, and different shapes round differently. In half precision this
-    # errs towards causal, which at worst keeps seeds from looking ahead where they could.
-    rounding = min(_ROUNDING * torch.finfo(one.dtype).eps, 0.1) * float(one.abs().max())
-    return bool((change[:, :split] <= rounding).all() and (change[:, split:] > rounding).any())
 
 
 def _layout(activation: Tensor | None) -> Layout | None:

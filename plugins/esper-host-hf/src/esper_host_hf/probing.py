@@ -1,12 +1,14 @@
 """Running a network on a few made-up samples, without changing it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from attrs import frozen
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from esper_growing.probing import undisturbed
 
 #: Calls the network on a batch.
 Call = Callable[[Any], Any]
@@ -66,28 +68,15 @@ def draw_images(size: int, shape: tuple[int, ...]) -> Tensor:
     return torch.randn((size, *shape), generator=torch.Generator().manual_seed(0))
 
 
+def the_other_way_round(inputs: Any) -> Any:
+    """Return the same samples in reverse order."""
+    return tree_map(lambda leaf: leaf.flip(0) if isinstance(leaf, Tensor) and leaf.ndim else leaf, inputs)
+
+
 def draws_random_numbers(network: nn.Module, call: Call, probe: Probe) -> bool:
     """Say whether the network draws random numbers in training: any form of dropout."""
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    with undisturbed(network):
+    with undisturbed(network, training=True):
         network.train()
         before = torch.get_rng_state()
         call(probe.inputs)
-        drawn = not torch.equal(torch.get_rng_state(), before)
-        for buffer, value in buffers:
-            buffer.copy_(value)
-    return drawn
-
-
-@contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Use evaluation mode without gradients; restore every module's training flag and the random state afterwards."""
-    flags = [(module, module.training) for module in network.modules()]
-    cuda = [device for device in {p.device for p in network.parameters()} if device.type == "cuda"]
-    try:
-        network.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=cuda):
-            yield
-    finally:
-        for module, training in flags:
-            module.training = training
+        return not torch.equal(torch.get_rng_state(), before)
