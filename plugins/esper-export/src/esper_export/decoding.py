@@ -19,7 +19,7 @@ class SurroundingsWarning(UserWarning):
     """Something around an exported network works on the network as it was before it grew."""
 
 
-def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -> None:
+def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -> frozenset[str]:
     """Switch a decoder's cache off where a seed looks at other positions, and say what does not load what has grown.
 
     A decoder with a cache is shown the newest position only, and its seeds have no cache.
@@ -28,11 +28,15 @@ def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -
         plain: the exported network.
         fossils: the slots whose seeds have become a part of it.
         like: a tensor of its dtype, where it is.
+
+    Returns:
+        The slots whose seeds a cache would keep other positions from; none where the network has no cache.
     """
     if not fossils:
-        return
-    if any(_mixes_positions(slot, like) for slot in fossils):
-        configs: list[Any] = [getattr(plain, name, None) for name in ("config", "generation_config")]
+        return frozenset()
+    configs: list[Any] = [getattr(plain, name, None) for name in ("config", "generation_config")]
+    whole = frozenset(slot.site.id for slot in fossils if _mixes_positions(slot, like))
+    if whole:
         cached = [config for config in configs if getattr(config, "use_cache", None)]
         for config in cached:
             config.use_cache = False
@@ -49,6 +53,7 @@ def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -
             SurroundingsWarning,
             stacklevel=4,
         )
+    return whole if any(hasattr(config, "use_cache") for config in configs) else frozenset()
 
 
 def _mixes_positions(slot: Slot, like: Tensor) -> bool:

@@ -70,10 +70,10 @@ def export_network(network: Growth | SlotSet | nn.Module, *, live: Live = "refus
     if isinstance(plain, GrowableSequential):
         # It differs in its forward only; everything else that it carries, hooks of others included, stays.
         plain.__class__ = nn.Sequential  # type: ignore[assignment]
-    suit_surroundings(plain, [*fossils.values()], _like(plain))
+    whole = suit_surroundings(plain, [*fossils.values()], _like(plain))
     # Inner sites first: a site may lie in the submodule of another one.
     for slot in sorted(fossils.values(), key=lambda slot: -slot.site.path.count(".")):
-        _make_ordinary(plain, slot)
+        _make_ordinary(plain, slot, whole=slot.site.id in whole)
     return plain
 
 
@@ -112,7 +112,7 @@ def _root(network: Growth | SlotSet | nn.Module) -> nn.Module:
     return network.model if isinstance(network, SlotSet) else network
 
 
-def _make_ordinary(network: nn.Module, slot: Slot) -> None:
+def _make_ordinary(network: nn.Module, slot: Slot, *, whole: bool) -> None:
     site = slot.site
     module = network.get_submodule(site.path)
     probe = probe_activation(site, _like(network))
@@ -121,10 +121,10 @@ def _make_ordinary(network: nn.Module, slot: Slot) -> None:
         merge_into(module, matrix)
         return
     seed = as_two_layers(matrix, _like(slot.seed)) if matrix is not None else _plain(slot, probe)
-    replacement = residual_module(module, seed, site.output, site.mask if slot.masked else None)
+    replacement = residual_module(module, seed, site.output, site.mask if slot.masked else None, whole=whole)
     if isinstance(replacement, ResidualModule):
         listed = f"the arguments of {type(module).__name__} cannot be listed"
-        why = "its seed takes a padding mask" if slot.masked else listed
+        why = "its seed takes a padding mask" if slot.masked else "it refuses a cache" if whole else listed
         _report(f'"{site.path}" is wrapped in esper_export.residual_module.ResidualModule: {why}')
     network.set_submodule(site.path, replacement)
 

@@ -2,12 +2,14 @@
 
 import inspect
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from torch import fx, nn
 
 from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
+from esper_core.leyline.errors import EsperError
 
 _LITERALS = (bool, int, float, str, type(None))
 
@@ -23,22 +25,32 @@ class ResidualModule(nn.Module):
         seed: computes the update.
         output: tuple index or mapping key of the tensor in the submodule's output.
         mask: name or position of the submodule's argument with the mask that the seed takes; None: it takes none.
+        whole: the seed looks at other positions, so that a cache of decoding must not keep any from it.
     """
 
     def __init__(
-        self, host: nn.Module, seed: nn.Module, output: int | str | None, mask: int | str | None = None
+        self,
+        host: nn.Module,
+        seed: nn.Module,
+        output: int | str | None,
+        mask: int | str | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.host = host
         self.seed = seed
         self.output = output
         self.mask = mask
+        self.whole = whole
         self.mask_position = None if mask is None else mask_position(host, mask)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the submodule's output, grown."""
+        """Return the submodule's output, grown. Raises EsperError E512 for part of a sequence, the rest in a cache."""
         output = self.host(*args, **kwargs)
         h = select(output, self.output)
+        if self.whole:
+            _refuse_part((*args, *kwargs.values()), h.shape[1])
         given = (h,) if self.mask is None else (h, given_mask(self.mask, self.mask_position, args, kwargs, h))
         return replace(output, self.output, h + self.seed(*given).type_as(h))
 
@@ -49,14 +61,35 @@ class ResidualModule(nn.Module):
             return getattr(super().__getattr__("host"), name)
 
 
+def _refuse_part(given: Iterable[Any], positions: int) -> None:
+    """A cache of transformers knows how many positions there are by now; the submodule has put its own in already."""
+    for cache in given:
+        length = getattr(cache, "get_seq_length", None)
+        if callable(length) and int(length()) > positions:
+            raise EsperError(
+                "E512",
+                "this network cannot decode with a cache",
+                where="use_cache",
+                why=f"a seed that has become a part of it looks at all {int(length())} positions, and is shown "
+                f"{positions}: the others are in the cache",
+                fix="call it, or its generate(), with use_cache=False",
+            )
+
+
 def residual_module(
-    host: nn.Module, seed: nn.Module, output: int | str | None, mask: int | str | None = None
+    host: nn.Module,
+    seed: nn.Module,
+    output: int | str | None,
+    mask: int | str | None = None,
+    *,
+    whole: bool = False,
 ) -> nn.Module:
     """Return a module that calls `host` and adds the seed's update of its output.
 
     It is a `torch.fx.GraphModule` with the arguments of `host`, which can be unpickled where Esper is not installed;
-    a `ResidualModule` where the arguments cannot be listed (``*args``, ``**kwargs``, defaults that are no literals), or
-    where the seed takes a mask, which comes in several forms and may be missing: no graph branches on that. Where the
+    a `ResidualModule` where the arguments cannot be listed (``*args``, ``**kwargs``, defaults that are no literals),
+    where a cache is to be refused, or where the seed takes a mask, which comes in several forms and may be missing: no
+    graph branches on that. Where the
     activation is an element of a tuple, the graph module returns a plain tuple; where it is the value of a mapping,
     the mapping must know ``|``.
 
@@ -65,10 +98,11 @@ def residual_module(
         seed: computes the update.
         output: tuple index or mapping key of the tensor in the submodule's output.
         mask: name or position of the argument with the mask that the seed takes; None: it takes none.
+        whole: see `ResidualModule`.
     """
     parameters = inspect.signature(host.forward).parameters.values()
-    if mask is not None or not all(map(_can_be_listed, parameters)):
-        module: nn.Module = ResidualModule(host, seed, output, mask)
+    if mask is not None or whole or not all(map(_can_be_listed, parameters)):
+        module: nn.Module = ResidualModule(host, seed, output, mask, whole=whole)
     else:
         module = fx.GraphModule(
             {"host": host, "seed": seed}, _graph([*parameters], output), class_name="ResidualModule"
