@@ -26,8 +26,10 @@ test-slow: $(STAMP)
 	$(BIN)/pytest $(SHARED) -m slow
 
 # The drills of docs/drills.md in full size; FUZZ=first:count narrows the mutations down.
+# Then every trial of docs/tried.md once more.
 soak: $(STAMP)
 	ESPER_FUZZ=$(or $(FUZZ),0:10000) $(BIN)/pytest -q -n 0 -m soak -p no:cacheprovider
+	$(BIN)/python tools/try_models.py --write docs/tried.md
 
 check: $(STAMP)
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports && \

@@ -1,0 +1,1 @@
+"""Trials of `esper_core.grow`: what was tried, and how."""
