@@ -408,6 +408,12 @@ def test_a_directory_holds_what_show_reads(tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "mine: completed, 7 of 7 epochs" in shown.output
     assert "There was no twin" in shown.output
+    found = json.loads((path / "manifest.json").read_text())["sites"]
+    assert [line.partition(":")[0] for line in found] == [slot.site.id for slot in handle.slots]
+    told = " ".join(shown.output.split())
+    assert all(line.split(",")[0] in told for line in found)
+    assert "loss: the mean over each sample" in told
+    assert found == [line.removeprefix("  site ") for line in repr(handle).splitlines() if "  site " in line]
     listed = CliRunner().invoke(cli, ["runs", "--runs", str(path.parent)], catch_exceptions=False)
     assert "mine" in listed.output
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,9 @@ LABELS = torch.randint(0, 3, (16,), generator=torch.Generator().manual_seed(1))
 
 
 class Always:
+    def __init__(self, blueprint):
+        self.blueprint = blueprint
+
     def reset(self, begun):
         pass
 
@@ -25,8 +29,8 @@ class Always:
         return [Decision(actions=[self._one(situation.masks)]) for situation in situations]
 
     def _one(self, mask):
-        free = [slot for slot in mask.slots if "mlp" in mask.blueprints_for(slot)]
-        return Action(op=Op.GERMINATE, slot=free[0], blueprint="mlp", blend=Blend.LINEAR) if free else WAIT
+        free = [slot for slot in mask.slots if self.blueprint in mask.blueprints_for(slot)]
+        return Action(op=Op.GERMINATE, slot=free[0], blueprint=self.blueprint, blend=Blend.LINEAR) if free else WAIT
 
 
 class Net(nn.Module):
@@ -50,9 +54,38 @@ def copied(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def begin(model):
+class Decoder(Net):
+    """Of sequences of tokens, with a cache that it says that it uses."""
+
+    def __init__(self, *, cached=True):
+        super().__init__()
+        self.embedding, self.config = nn.Embedding(9, 6), SimpleNamespace(use_cache=cached)
+
+    def forward(self, x):
+        return super().forward(self.embedding(x))[:, -1]
+
+
+@pytest.mark.parametrize(
+    ("blueprint", "cached", "times"), [("attention", True, 1), ("mlp", True, 0), ("attention", False, 0)]
+)
+def test_a_seed_that_a_cache_would_blind_is_told_of(blueprint, cached, times):
+    model, tokens = Decoder(cached=cached), torch.randint(0, 9, (16, 5), generator=torch.Generator().manual_seed(2))
+    handle = begin(model, blueprint, sample=tokens)
+
+    def do():
+        for _ in range(3):
+            handle.optimizer.zero_grad()
+            cross_entropy(model(tokens), LABELS).backward()
+            handle.optimizer.step()
+            handle.epoch_end([(tokens, LABELS)], cross_entropy, train_loss=1.0, train_accuracy=0.3)
+
+    assert said(do, "generate(use_cache=False)") == times
+    assert [report.blueprint for report in handle.reports] == [blueprint]
+
+
+def begin(model, blueprint="mlp", sample=INPUTS):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return esper_core.grow(model, sites=["b"], optimizer=optimizer, epochs=9, sample=INPUTS, policy=Always())
+    return esper_core.grow(model, sites=["b"], optimizer=optimizer, epochs=9, sample=sample, policy=Always(blueprint))
 
 
 def train(handle, epochs=2):

@@ -95,6 +95,11 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
             yield kind, f"{component.get('name')}{shown}"
     if catalogue := manifest.get("catalogue"):
         yield "blueprints", ", ".join(entry["name"] for entry in catalogue)
+    # Of a network in somebody's own loop, about which nothing was declared.
+    if sites := manifest.get("sites"):
+        yield "sites", "; ".join(map(str, sites))
+    if measured := (record.result or {}).get("measured"):
+        yield "measured", str(measured)
     if "seed" in manifest:
         yield "seed", str(manifest["seed"])
     if used := [_plugin(entry) for entry in manifest.get("plugins", ()) if entry.get("used")]:

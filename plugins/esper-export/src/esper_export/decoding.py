@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from esper_core.kasmina.probing import agree
 from esper_core.kasmina.slot import Slot
 from esper_core.leyline.layouts import Layout
+from esper_core.leyline.sites import Site
 
 
 class SurroundingsWarning(UserWarning):
@@ -35,7 +36,7 @@ def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -
     if not fossils:
         return frozenset()
     configs: list[Any] = [getattr(plain, name, None) for name in ("config", "generation_config")]
-    whole = frozenset(slot.site.id for slot in fossils if _mixes_positions(slot, like))
+    whole = frozenset(slot.site.id for slot in fossils if mixes_positions(slot.site, slot.seed, like))
     if whole:
         cached = [config for config in configs if getattr(config, "use_cache", None)]
         for config in cached:
@@ -56,17 +57,23 @@ def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -
     return whole if any(hasattr(config, "use_cache") for config in configs) else frozenset()
 
 
-def _mixes_positions(slot: Slot, like: Tensor) -> bool:
-    site = slot.site
+def mixes_positions(site: Site, seed: nn.Module, like: Tensor) -> bool:
+    """Say whether a seed looks at other positions than the one that it computes.
+
+    Args:
+        site: where it stands.
+        seed: is run on made-up activations.
+        like: a tensor of their dtype, where they are to be.
+    """
     if site.layout is not Layout.BTD or site.sample_shape[0] < 2:
         return False
     generator = torch.Generator().manual_seed(0)
     h, other = (torch.randn(site.shape(2), generator=generator).to(like) for _ in range(2))
     other[:, 1:] = h[:, 1:]
-    training = slot.seed.training
+    training = seed.training
     try:
         with torch.no_grad():
-            one, changed = (slot.seed.eval()(each)[:, 1:] for each in (h, other))
+            one, changed = (seed.eval()(each)[:, 1:] for each in (h, other))
     finally:
-        slot.seed.train(training)
+        seed.train(training)
     return not agree(one, changed)

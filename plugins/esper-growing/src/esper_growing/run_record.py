@@ -46,14 +46,17 @@ class RunRecord:
             )
             self._files = application.training_files(self.path, self.plugins, self.used)
 
-    def begin(self) -> dict[str, Any]:
+    def begin(self, sites: Sequence[str]) -> dict[str, Any]:
         """Make the directory, if there shall be one, and return the manifest.
+
+        Args:
+            sites: what each site of the network was found to be, in words.
 
         Raises:
             EsperError: E501 if there is such a run already, or it cannot be written.
         """
-        manifest: dict[str, Any] = self._manifest() if self._files is None else self._files.begin(self._manifest())
-        return manifest
+        manifest: dict[str, Any] = {**self._manifest(), "sites": [*sites]}
+        return manifest if self._files is None else self._files.begin(manifest)
 
     def resume(self, epoch: int, first_event: int) -> dict[str, Any]:
         """Go on before an epoch, in the directory as it is or in a new one, and return the manifest.
@@ -66,11 +69,18 @@ class RunRecord:
             manifest = self._files.resume(manifest, epoch)
         return {**manifest, "resumed_at": first_event}
 
-    def result(self, final: FinalReport, outcome: str) -> dict[str, Any]:
-        """Return the result as plain data, in the shape of a run's; what was not measured is None."""
+    def result(self, final: FinalReport, outcome: str, measured: str) -> dict[str, Any]:
+        """Return the result as plain data, in the shape of a run's; what was not measured is None.
+
+        Args:
+            final: of the host.
+            outcome: how the training ended.
+            measured: what loss and metric were found to be, in words.
+        """
         return {
             "task": self.name,
             "outcome": outcome,
+            "measured": measured,
             "test_share_of": None,
             "hosts": {final.host: host_figures(final)},
             "difference": None,

@@ -26,6 +26,7 @@ from esper_core.simic.services import RunContext
 from esper_core.tolaria.executors import OneHost
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
+from esper_growing.following.notices import sites_in_words
 from esper_growing.measuring.user_host import UserHost
 from esper_growing.run_record import RunRecord
 from esper_growing.settings import GrowSettings
@@ -115,7 +116,7 @@ class GrowSession:
         """Decide and let time pass. After the planned epochs nothing more is decided."""
         if self._rollout is None:
             self._context = context = self._make_context(first_event=0)
-            context.run_start(self._record.begin())
+            context.run_start(self._record.begin(sites_in_words(self.host.grower.growth.sites)))
             self._rollout = self._make_rollout(context)
         refuse_several_processes(type(self.host.grower.growth.slot_set.model).__name__)
         # Seeds are made in the host's own precision, also under autocast.
@@ -149,7 +150,7 @@ class GrowSession:
         assert self._context is not None
         (final,) = self._rollout.finish()
         outcome = "stopped" if self.host.grower.stopped else "completed" if self._completed else "interrupted"
-        result, context = self._record.result(final, outcome), self._context
+        result, context = self._record.result(final, outcome, self.host.measured.how), self._context
         context.run_finish(result)
         self._record.finish(result | {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()})
         return final

@@ -58,6 +58,7 @@ class TrainingFiles:
                 data={},
             )
         )
+        written["sites"] = [*manifest.get("sites", ())]  # found out, where a run's host declares them
         directory.write_json(MANIFEST, written)
         return written
 

@@ -1,15 +1,16 @@
 """What a user is told in passing: once, and in words."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import define, field
 
 from esper_core.leyline.actions import GovernorMode, Op
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.reports import HostReport
+from esper_core.leyline.sites import Site
 from esper_core.simic.rollout import Decided
-from esper_growing.following.surroundings import averages_without_seeds
+from esper_growing.following.surroundings import averages_without_seeds, slots_that_a_cache_blinds
 from esper_growing.measuring.user_host import UserHost
 
 
@@ -18,7 +19,7 @@ class Notices:
     """Warnings of one training, each of them once."""
 
     _told: set[str] = field(factory=set)
-    _looked: bool = False
+    _seen: set[str] = field(factory=set)
     _governor: GovernorMode = GovernorMode.NORMAL
 
     def once(self, message: str) -> None:
@@ -45,13 +46,18 @@ class Notices:
         for action in decided.decision.actions if decided else ():
             if action.op is Op.WAIT and "not known" in action.reason:
                 self.once(f"the policy waits: {action.reason}")
-        model = host.grower.growth.slot_set.model
-        if host.grower.growth.slot_set.slots and not self._looked and averages_without_seeds(model):
+        model, slots = host.grower.growth.slot_set.model, set(host.grower.growth.slot_set.slots)
+        new, self._seen = slots - self._seen, slots
+        if new and averages_without_seeds(model):
             self.once(
                 f"there is an AveragedModel of a {type(model).__name__} that was made before the network grew: it does "
                 "not follow. Make it when nothing grows any more, or of handle.export()"
             )
-        self._looked = bool(host.grower.growth.slot_set.slots)
+        for slot in slots_that_a_cache_blinds(model) if new else ():
+            self.once(
+                f"the seed in {slot} looks at positions that a cache of decoding keeps from it: call "
+                "generate(use_cache=False)"
+            )
 
     def concluded(self, report: HostReport, host: UserHost) -> None:
         """Say what an epoch leaves open, and that the governor's mode has changed, and why."""
@@ -68,13 +74,18 @@ class Notices:
 
 def described(host: UserHost) -> str:
     """Return what was found out about a network, its loss and its metric, in lines."""
-    lines = [f"  {host.measured.how}"]
+    lines = [host.measured.how]
     if host.grower.forks.fixed_batch:
-        lines.append("  it takes batches of one size only, and is measured in those")
-    for site in host.grower.growth.sites:
-        causal = ", causal" if site.causal else ", sees all positions" if site.layout is Layout.BTD else ""
-        copied = ", written into by what follows" if site.inplace_successor else ""
-        lines.append(
-            f"  site {site.id}: {site.layout}, width {site.width}, {site.dtype or 'as the host'}{causal}{copied}"
-        )
-    return "\n".join(lines)
+        lines.append("it takes batches of one size only, and is measured in those")
+    lines += [f"site {line}" for line in sites_in_words(host.grower.growth.sites)]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def sites_in_words(sites: Iterable[Site]) -> list[str]:
+    """Return what each site was found to be."""
+    return [
+        f"{site.id}: {site.layout}, width {site.width}, {site.dtype or 'as the host'}"
+        + (", causal" if site.causal else ", sees all positions" if site.layout is Layout.BTD else "")
+        + (", written into by what follows" if site.inplace_successor else "")
+        for site in sites
+    ]

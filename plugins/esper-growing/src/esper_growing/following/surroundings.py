@@ -3,6 +3,9 @@
 import gc
 import sys
 import warnings
+from copy import deepcopy
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -10,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from esper_core.kasmina.compiled import own_class
 from esper_core.kasmina.root_module import SEEDS
+from esper_core.kasmina.undisturbed import undisturbed
 
 #: How many calls may lie between `save_pretrained` and the seeds' own `state_dict`.
 _CALLS = 12
@@ -28,6 +32,25 @@ def averages_without_seeds(model: nn.Module) -> bool:
     copies = [one.module for one in gc.get_objects() if issubclass(type(one), AveragedModel)]
     alike = (copy for copy in copies if own_class(copy) is own_class(model))
     return any(set(seeds) - {*getattr(copy, SEEDS, ())} for copy in alike)
+
+
+def slots_that_a_cache_blinds(model: nn.Module) -> list[str]:
+    """Return the slots whose seeds look at positions that a decoder's cache, if the model has one, keeps from them."""
+    if not getattr(getattr(model, "config", None), "use_cache", False) or find_spec("esper_export") is None:
+        return []
+    mixes, like = import_module("esper_export.decoding").mixes_positions, next(model.parameters())
+    with undisturbed(model):
+        slots = getattr(model, SEEDS).items()
+        return [name for name, slot in slots if mixes(slot.site, _as_if_trained(slot.seed), like)]
+
+
+def _as_if_trained(seed: nn.Module) -> nn.Module:
+    """A new seed's update is zero, whatever it looks at: a copy in which nothing is zero."""
+    copy = deepcopy(seed)
+    for parameter in copy.parameters():
+        if not bool(parameter.any()):
+            parameter.normal_()
+    return copy
 
 
 def tell_where_saved_without_growth(model: nn.Module) -> None:
