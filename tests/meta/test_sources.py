@@ -33,7 +33,7 @@ HOUSE = {"esper-app", "esper-export", "esper-growing", "esper-learning", "esper-
 PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 #: Where code is that only development needs.
-DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/*.py", "docs/*.py", "docs/_ext/*.py")
+DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/**/*.py", "docs/*.py", "docs/_ext/*.py")
 
 
 @frozen
@@ -201,7 +201,7 @@ def test_a_mutant_breaks_its_rule(rule, mutation, mutant):
 def test_what_the_tests_import_is_installed_by_the_development_group(root, core, plugins):
     declared = {name for it in [core, *plugins] for name in [it.name, *it.requirements]} | group(core)
     files = [path for pattern in DEVELOPMENT for path in root.glob(pattern)]
-    beside = {path.stem.replace("_", "-") for path in files}
+    beside = {(path.parent if path.stem == "__init__" else path).stem.replace("_", "-") for path in files}
     found = {it.provider: path.name for path in files for it in imports(path)}
     missing = {name: path for name, path in found.items() if name not in {None, *declared, *beside}}
     assert not missing, f"add to the dependency group `dev` in pyproject.toml: {missing}"

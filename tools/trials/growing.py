@@ -1,5 +1,6 @@
 """Small trainings in which a seed grows to the end, and what is to hold afterwards."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import esper_core
 from esper_core.api import WAIT, Action, Blend, Decision, Op, Stage
+from esper_export import NotPlainWarning, SurroundingsWarning
 from trials.trial import Wrong
 
 EPOCHS = 12
@@ -137,7 +139,12 @@ def kept(handle: Any) -> int:
 
 def exported(handle: Any, inputs: Any) -> str:
     """Compare a grown model with its plain copy, and say how they agree. Raises `Wrong` if they do not."""
-    count, plain, grown = kept(handle), handle.export().eval(), handle.model.eval()
+    count, grown = kept(handle), handle.model.eval()
+    with warnings.catch_warnings():
+        # What every export of a network of transformers says; the page says it once.
+        warnings.simplefilter("ignore", SurroundingsWarning)
+        warnings.simplefilter("ignore", NotPlainWarning)
+        plain = handle.export().eval()
     changed = any(bool(p.any()) for name, p in grown.named_parameters() if name.startswith("esper."))
     with torch.no_grad():
         ours, theirs = _tensor(call(grown, inputs)), _tensor(call(plain, inputs))

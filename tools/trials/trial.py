@@ -111,5 +111,6 @@ def _group(name: str, results: Sequence[Result]) -> str:
     for result in results:
         told = "".join(f"; told: {one}" for one in result.told)
         said = f"**{result.kind}**: {result.said}{told}".replace("|", "\\|").replace("<", "\\<")
-        rows.append(f"| {result.trial.name} | {said} | {result.seconds:.0f} |")
+        name = result.trial.name.replace("|", "\\|")
+        rows.append(f"| {name} | {said} | {result.seconds:.0f} |")
     return "\n".join(rows)
