@@ -111,6 +111,18 @@ def test_a_missing_file_is_told_with_what_stands_beside_it(tmp_path: Path) -> No
     assert '"digits.toml"' in (caught.value.fix or "")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    (path := tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbf[optimizer]\r\nlr = 0.0625\r\n")
+    assert read_config_file(path) == {"optimizer": {"lr": 0.0625}}
+
+
+def test_a_file_in_another_encoding_is_told_how_to_save_it(tmp_path: Path) -> None:
+    (path := tmp_path / "run.toml").write_text("a = 1", encoding="utf-16")
+    with pytest.raises(EsperError) as caught:
+        read_config_file(path)
+    assert caught.value.fix == "save it as UTF-8"
+
+
 @pytest.mark.parametrize(("content", "why"), [(b"a = \n", "line 1"), (b"\xff", "utf-8")])
 def test_a_file_that_is_no_toml_is_told_with_the_place(tmp_path: Path, content: bytes, why: str) -> None:
     (path := tmp_path / "run.toml").write_bytes(content)

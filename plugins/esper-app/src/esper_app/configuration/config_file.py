@@ -16,7 +16,8 @@ def read_config_file(path: Path, *, inside: Path | None = None) -> dict[str, Any
         EsperError: E203 if there is no such file, it cannot be read, or it is not TOML (with line and column).
     """
     try:
-        tree = tomllib.loads(read_regular(path, inside=inside).decode())
+        # Some editors begin a file with a byte-order mark.
+        tree = tomllib.loads(read_regular(path, inside=inside).decode("utf-8-sig"))
         refuse_monsters(tree)
     except FileNotFoundError as error:
         beside = [other.name for other in path.parent.glob("*.toml")]
@@ -26,7 +27,8 @@ def read_config_file(path: Path, *, inside: Path | None = None) -> dict[str, Any
         raise EsperError("E203", "the configuration file is not TOML", where=str(path), why=str(error)) from error
     except (OSError, RecursionError, ValueError) as error:
         what = f'the configuration file "{path}" cannot be read'
-        raise EsperError("E203", what, why=why_unreadable(error)) from error
+        saved = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else None
+        raise EsperError("E203", what, why=why_unreadable(error), fix=saved) from error
     return tree
 
 
