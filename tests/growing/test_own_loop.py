@@ -85,7 +85,7 @@ def train(handle, epochs, *, clip=None, scheduler=None, steps=2, each=lambda: No
     [
         ({"train_accuracy": 35.0}, "0 to 1"),
         ({"train_accuracy": torch.tensor(-0.1)}, "0 to 1"),
-        ({"train_accuracy": "0.3"}, "no number"),
+        ({"train_accuracy": "0.3"}, "not a number"),
         ({"train_loss": torch.ones(3)}, "expected a number"),
     ],
 )
@@ -289,7 +289,7 @@ def test_a_model_of_one_batch_size_is_measured_in_that(net):
     )
     batches = [*zip(INPUTS.split(12), LABELS.split(12), strict=True)]
     assert handle.epoch_end(batches, cross_entropy).evidence.validation.samples == 48
-    with pytest.raises(EsperError, match="cannot be measured on") as caught:
+    with pytest.raises(EsperError, match="nothing can be measured on") as caught:
         handle.epoch_end([*batches, (INPUTS[:5], LABELS[:5])], cross_entropy)
     assert "drop_last" in caught.value.fix
 
