@@ -44,6 +44,8 @@ def go_on(handle: "GrowthHandle", state: Mapping[str, Any]) -> None:
 
 def _forget(handle: "GrowthHandle") -> None:
     """Take the slots back that were made for a state."""
+    if handle._hooks.seeds is not None:
+        handle._hooks.seeds.stop()
     if handle.begun:
         handle.growth.clear()
-    handle._session = handle._hooks.grower = handle._hooks.clips = None
+    handle._session = handle._hooks.grower = handle._hooks.seeds = None

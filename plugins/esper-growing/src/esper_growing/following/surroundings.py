@@ -55,8 +55,10 @@ def _as_if_trained(seed: nn.Module) -> nn.Module:
 
 def tell_where_saved_without_growth(model: nn.Module) -> None:
     """Let ``save_pretrained`` of a network that holds seeds warn that ``from_pretrained`` does not rebuild them."""
-    if callable(getattr(model, "save_pretrained", None)):
-        getattr(model, SEEDS).register_state_dict_pre_hook(_Telling())
+    seeds = getattr(model, SEEDS)
+    told = any(isinstance(hook, _Telling) for hook in seeds._state_dict_pre_hooks.values())
+    if callable(getattr(model, "save_pretrained", None)) and not told:
+        seeds.register_state_dict_pre_hook(_Telling())
 
 
 class _Telling:
