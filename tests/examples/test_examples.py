@@ -51,6 +51,31 @@ def test_gpt2_transformers(capsys):
         assert torch.allclose(plain(shown.held_out).logits, grown(shown.held_out).logits, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("blueprints", "cached"), [(("mlp", "attention", "lora"), False), (("mlp", "lora"), True)], ids=" ".join
+)
+def test_frozen_gpt2(blueprints, cached):
+    module = example("frozen_gpt2")
+    with pytest.warns(UserWarning, match="no parameter of the model is trained"):
+        shown = module.main(blueprints)
+    kept = {report.blueprint for report in shown.growth.reports if report.final_stage is Stage.FOSSILIZED}
+    assert kept == set(blueprints)
+    assert 0 < shown.added <= module.BUDGET
+    after = shown.model.state_dict()
+    assert all(torch.equal(after[name], weight) for name, weight in shown.before.items())
+    assert shown.loaded.config.use_cache is cached
+    assert torch.equal(shown.text, shown.uncached)
+    # What was loaded has grown: without its seeds the model goes on in another way, or at least scores otherwise.
+    with torch.no_grad():
+        grown, own = shown.loaded(shown.text).logits, shown.model(shown.text).logits
+        assert torch.allclose(grown, own, atol=1e-4)
+        for name, slot in shown.growth.growth.slot_set.slots.items():
+            slot.alpha = 0.0
+            assert not torch.allclose(shown.model(shown.text).logits, own, atol=1e-4), name
+            break
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short_and_listed(path):
     assert len(path.read_text().splitlines()) <= 120

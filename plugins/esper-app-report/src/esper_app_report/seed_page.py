@@ -22,8 +22,8 @@ _COLUMNS = (
 )
 _EXPLAINED = (
     "Gradients: the seed's beside the host's. Update: its rms beside that of what it is added to. Trial: the loss "
-    "without the seed minus the loss with a little of it. Network: validation accuracy of the whole network, or its loss "
-    "if there is none. "
+    "without the seed minus the loss with a little of it. Network: validation accuracy of the whole network, or "
+    "its loss. "
 )
 
 

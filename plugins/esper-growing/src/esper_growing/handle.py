@@ -262,6 +262,7 @@ class GrowthHandle:
         grower = make_grower(_HOST, self.model, self.optimizer, self._plan, confirmed)
         self._session = GrowSession(UserHost(grower, self.epochs), self._plan, self._record)
         self._hooks.grower, self._hooks.clips = grower, ClipWatch(grower.growth)
+        self._notices.frozen(self._session.host)
 
     @property
     def _known(self) -> GrowSession:

@@ -29,6 +29,14 @@ class Notices:
         if data:
             self.once("nothing is measured per sample without validation data and a loss: no seed will be kept")
 
+    def frozen(self, host: UserHost) -> None:
+        """Say what follows where no parameter of the host is trained."""
+        if not any(p.requires_grad for p in host.grower.growth.slot_set.host_parameters):
+            self.once(
+                "no parameter of the model is trained: while there is no seed, the loss has no gradient, and the loop "
+                "must leave backward out (`if loss.requires_grad: loss.backward()`)"
+            )
+
     def clipped(self, together: bool) -> None:
         """Say that a seed's gradients have shrunk the host's."""
         if together:

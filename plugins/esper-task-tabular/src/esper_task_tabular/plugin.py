@@ -17,5 +17,5 @@ def esper_tasks() -> Iterator[TaskSpec]:
         factory="esper_task_tabular.diabetes:diabetes",
         host="mlp",
         host_options={"widths": [4]},
-        defaults={"epochs": 40, "batch_size": 32, "optimizer.name": "adamw", "optimizer.lr": 3e-3},
+        defaults={"epochs": 40, "batch_size": 32, "optimizer.name": "adamw", "optimizer.lr": 1e-2},
     )
