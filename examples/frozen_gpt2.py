@@ -1,4 +1,4 @@
-"""Adapt a frozen GPT-2 by growing: its own weights never change, seeds are added within a budget of parameters. Offline."""
+"""Adapt a frozen GPT-2 by growing, offline: its own weights never change, seeds are added within a budget."""
 
 import os
 import tempfile
@@ -99,11 +99,9 @@ def main(blueprints=BLUEPRINTS):
     prompt = load_data("encodings")[1][:4, :20]
     text, uncached = continued(loaded, prompt), continued(loaded, prompt, use_cache=False)
     print("\n" + repr(bytes(text[0].tolist()).decode(errors="replace")))
-    added = sum(p.numel() for p in plain.parameters()) - own
-    print(f"{added} parameters were added to {own}; decoding uses its cache: {loaded.config.use_cache}")
-    return Run(
-        growth=growth, model=model, before=before, added=added / own, loaded=loaded, text=text, uncached=uncached
-    )
+    added = sum(p.numel() for p in plain.parameters()) / own - 1
+    print(f"{own} parameters, and {added:.0%} were added; decoding uses its cache: {loaded.config.use_cache}")
+    return Run(growth=growth, model=model, before=before, added=added, loaded=loaded, text=text, uncached=uncached)
 
 
 if __name__ == "__main__":

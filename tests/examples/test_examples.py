@@ -53,7 +53,9 @@ def test_gpt2_transformers(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("blueprints", "cached"), [(("mlp", "attention", "lora"), False), (("mlp", "lora"), True)], ids=" ".join
+    ("blueprints", "cached"),
+    [(("mlp", "attention", "lora"), False), (("mlp", "lora"), True)],
+    ids=["attention", "position by position"],
 )
 def test_frozen_gpt2(blueprints, cached):
     module = example("frozen_gpt2")

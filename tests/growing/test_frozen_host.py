@@ -112,8 +112,8 @@ def test_it_goes_on_from_a_saved_state_bit_by_bit():
 
 
 def test_it_is_said_once_that_there_is_nothing_to_learn_before_the_first_seed():
+    model = frozen()
     with pytest.warns(UserWarning, match="if loss.requires_grad") as told:
-        model = frozen()
         esper_core.grow(model, sites="body", optimizer=empty(model), epochs=2, sample=data(4, 2)[0])
     assert len(told) == 1
     with warnings.catch_warnings():
