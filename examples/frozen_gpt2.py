@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from esper_core import grow
 from esper_core.api import SiteRequest
 
-LENGTH, WIDTH, BATCH, PRETRAINING_STEPS, EPOCHS, STEPS = 64, 32, 16, 100, 12, 12
+LENGTH, WIDTH, BATCH, PRETRAINING_STEPS, EPOCHS, STEPS = 64, 32, 16, 100, 12, 10
 #: Seeds in order of preference; in each slot the first one that the budget still allows is tried.
 BLUEPRINTS = ("mlp", "attention", "lora")
 BUDGET = 0.3
@@ -25,7 +25,7 @@ def load_data(folder=""):
     files = sorted((Path(os.__file__).parent / folder).glob("*.py"))
     tokens = torch.tensor(list(b"".join(file.read_bytes() for file in files)[:300_000])).unfold(0, LENGTH, LENGTH)
     tokens = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))]
-    return tokens[128:], tokens[:128]
+    return tokens[64:], tokens[:64]
 
 
 def loss_of(outputs, tokens):

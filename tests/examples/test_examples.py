@@ -68,14 +68,13 @@ def test_frozen_gpt2(blueprints, cached):
     assert all(torch.equal(after[name], weight) for name, weight in shown.before.items())
     assert shown.loaded.config.use_cache is cached
     assert torch.equal(shown.text, shown.uncached)
-    # What was loaded has grown: without its seeds the model goes on in another way, or at least scores otherwise.
+    # What was loaded has grown: it is what was trained, not the model that was pretrained.
+    pretrained = type(shown.model)(shown.model.config).eval()
+    pretrained.load_state_dict(shown.before)
     with torch.no_grad():
-        grown, own = shown.loaded(shown.text).logits, shown.model(shown.text).logits
-        assert torch.allclose(grown, own, atol=1e-4)
-        for name, slot in shown.growth.growth.slot_set.slots.items():
-            slot.alpha = 0.0
-            assert not torch.allclose(shown.model(shown.text).logits, own, atol=1e-4), name
-            break
+        loaded, grown, own = (model(shown.text).logits for model in (shown.loaded, shown.model, pretrained))
+    assert torch.allclose(loaded, grown, atol=1e-4)
+    assert not torch.allclose(loaded, own, atol=1e-1)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
