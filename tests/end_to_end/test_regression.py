@@ -77,7 +77,7 @@ def test_no_screen_shows_an_accuracy(finished, tmp_path):
     assert all("test accuracy" not in page and "validation accuracy:" not in page for page in pages)
     assert "test loss" in output
     assert "test loss grown" in " ".join(pages[1].split())
-    assert " nats " in pages[3]
+    assert " nats" in pages[3]
 
 
 def test_it_is_resumed_and_exported_like_any_other(finished, tmp_path):
