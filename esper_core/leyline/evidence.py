@@ -94,7 +94,7 @@ class EpochMetrics:
 
     Attributes:
         loss: mean loss per sample, in nats.
-        accuracy: 0 to 1.
+        accuracy: 0 to 1; NaN where there is none.
         samples: how many samples were seen.
         seconds: wall time.
         sample_losses: loss of each sample in the split's order, where it was asked for.
@@ -127,6 +127,8 @@ class SeedEvidence:
         group_in_place: the seed's parameters are in the optimizer.
         gradient_ratio: ``(|g_seed| / |g_host|) * sqrt(n_host / n_seed)``, mean over the epoch. With the incubation
             ``probe`` g_seed is that of the seed's own pass over the alpha there, so that it compares with ``ste``.
+        gradient_norm: 2-norm of the seed's gradient, mean over the epoch.
+        host_frozen: no parameter of the host is trained, so that there is no gradient to compare the seed's with.
         gradients_finite: all of the seed's gradients were finite.
         isolated: what one batch did to the host (gradients, buffers, random state) was bit for bit what it does without
             the seed; TRAINING only.
@@ -156,6 +158,8 @@ class SeedEvidence:
     host_epochs: int = 0
     group_in_place: bool = False
     gradient_ratio: float | None = None
+    gradient_norm: float | None = None
+    host_frozen: bool = False
     gradients_finite: bool | None = None
     isolated: bool | None = None
     update_ratio: float | None = None

@@ -93,6 +93,8 @@ def _complete(
     return evolve(
         seed,
         gradient_ratio=gradients.ratio if gradients is not None else None,
+        gradient_norm=gradients.norm if gradients is not None else None,
+        host_frozen=not any(p.requires_grad for p in growth.slot_set.host_parameters),
         gradients_finite=gradients.finite if gradients is not None else None,
         isolated=gradients.isolated if gradients is not None else None,
         update_ratio=ratio,

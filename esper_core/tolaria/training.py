@@ -28,11 +28,13 @@ class GradientEvidence:
 
     Attributes:
         ratio: mean of `groups.gradient_ratio` over the steps looked at.
+        norm: mean 2-norm of its gradient over the steps looked at.
         finite: every gradient looked at was finite.
         isolated: the seed leaves the host alone, as proved on one batch; TRAINING only.
     """
 
     ratio: float | None
+    norm: float | None
     finite: bool | None
     isolated: bool | None = None
 
@@ -146,9 +148,10 @@ class GradientWatch:
 
 
 def _summary(pairs: list[list[float]], isolated: bool | None) -> GradientEvidence:
-    ratios = [ratio for ratio, _ in pairs if isfinite(ratio)]
+    ratios, norms = ([value for value in column if isfinite(value)] for column in zip(*pairs, strict=True))
     return GradientEvidence(
         ratio=sum(ratios) / len(ratios) if ratios else None,
+        norm=sum(norms) / len(norms) if norms else None,
         finite=all(isfinite(norm) for _, norm in pairs),
         isolated=isolated,
     )

@@ -354,3 +354,17 @@ def test_no_option_is_without_a_test_of_what_it_does():
 def test_a_threshold_that_makes_no_sense_is_refused(level, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         options_of(level)(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("norm", "passed", "words"),
+    [(0.5, True, ""), (0.0, False, "its gradient is zero"), (None, False, "gradient_not_zero")],
+)
+def test_beside_a_frozen_host_a_seed_need_only_have_a_gradient(norm, passed, words):
+    """There is nothing to compare it with; without the host's gradient another host's seed never passes."""
+    unmeasured = evolve(GOOD, gradient_ratio=None, gradient_norm=norm)
+    found = judge(GateLevel.G2, evolve(unmeasured, host_frozen=True))
+
+    assert found.passed is passed
+    assert words in found.reason
+    assert not judge(GateLevel.G2, unmeasured).passed

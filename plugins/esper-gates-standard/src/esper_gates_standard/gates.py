@@ -1,5 +1,7 @@
 """The gates: each is a list of checks on a seed's evidence."""
 
+from collections.abc import Iterator
+
 from esper_core.api import GateLevel, GateResult, SeedEvidence
 from esper_gates_standard.checks import (
     Check,
@@ -87,7 +89,7 @@ class TrialGate:
             [
                 at_most("update_ratio", evidence.update_ratio, config.max_update_ratio),
                 at_least("epochs_in_stage", evidence.epochs_in_stage, config.min_dwell_epochs),
-                at_least("gradient_ratio", evidence.gradient_ratio, config.min_gradient_ratio),
+                _gradient(evidence, config),
                 fact(
                     "gradients_finite",
                     evidence.gradients_finite,
@@ -100,9 +102,23 @@ class TrialGate:
                     "probe", evidence.probe, -config.harm_margin_nats, config.harm_confidence, hopeless=True
                 ),
                 remark("update_ratio", evidence.update_ratio, config.inert_update_ratio, "the seed is still inert"),
-                remark("gradient_ratio", evidence.gradient_ratio, config.weak_gradient_ratio, "its gradient is weak"),
+                *_weak_gradient(evidence, config),
             ],
         )
+
+
+def _gradient(evidence: SeedEvidence, config: G2Config) -> Check:
+    """The seed is not dead: its gradient compares with the host's, or is there at all where the host is frozen."""
+    if not evidence.host_frozen:
+        return at_least("gradient_ratio", evidence.gradient_ratio, config.min_gradient_ratio)
+    norm = evidence.gradient_norm
+    learns = None if norm is None else norm > 0.0
+    return fact("gradient_not_zero", learns, good="it has a gradient (the host is frozen)", bad="its gradient is zero")
+
+
+def _weak_gradient(evidence: SeedEvidence, config: G2Config) -> Iterator[Check]:
+    if not evidence.host_frozen:
+        yield remark("gradient_ratio", evidence.gradient_ratio, config.weak_gradient_ratio, "its gradient is weak")
 
 
 class RampGate:

@@ -22,19 +22,18 @@ from esper_growing.following.first_batch import FirstBatch
 from esper_growing.following.optimizer_hooks import OptimizerHooks
 from esper_growing.following.restoring import all_or_nothing, go_on
 from esper_growing.following.schedulers import follow_attached
+from esper_growing.measuring.description import described
+from esper_growing.measuring.epoch_outcome import EpochOutcome
 from esper_growing.measuring.numbers import number, share
 from esper_growing.measuring.sample_accuracy import Metric
 from esper_growing.measuring.sample_loss import Loss
 from esper_growing.measuring.user_data import Batches
 from esper_growing.measuring.user_host import UserHost
-from esper_growing.notices import Notices, described
+from esper_growing.notices import Notices
 from esper_growing.run_record import RunRecord
-from esper_growing.session import VERSION, EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
+from esper_growing.session import VERSION, GrowPlan, GrowSession, make_grower, refuse_other_states
 from esper_growing.sites.axes import TracedBatch
 from esper_growing.sites.confirming import Confirmation, confirm
-
-#: The network's name in events.
-_HOST = "model"
 
 
 class GrowthHandle:
@@ -61,8 +60,7 @@ class GrowthHandle:
         self._plan = plan
         self._record = record
         self._session: GrowSession | None = None
-        self._closed = False
-        self._notices = Notices()
+        self._closed, self._notices = False, Notices()
         rates = plan.settings.optimizer
         self._hooks = OptimizerHooks(
             optimizer=optimizer,
@@ -259,9 +257,10 @@ class GrowthHandle:
 
     def begin(self, confirmed: Confirmation) -> None:
         """Make the slots, once the sites are confirmed."""
-        grower = make_grower(_HOST, self.model, self.optimizer, self._plan, confirmed)
+        grower = make_grower(self.model, self.optimizer, self._plan, confirmed)
         self._session = GrowSession(UserHost(grower, self.epochs), self._plan, self._record)
         self._hooks.grower, self._hooks.clips = grower, ClipWatch(grower.growth)
+        self._notices.frozen(self._session.host)
 
     @property
     def _known(self) -> GrowSession:

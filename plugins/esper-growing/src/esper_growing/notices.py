@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from esper_core.leyline.actions import Action, GovernorMode, Op
-from esper_core.leyline.layouts import Layout
 from esper_core.leyline.reports import HostReport
 from esper_growing.measuring.user_host import UserHost
 
@@ -28,6 +27,14 @@ class Notices:
         """Say what follows from data that were not given."""
         if data:
             self.once("nothing is measured per sample without validation data and a loss: no seed will be kept")
+
+    def frozen(self, host: UserHost) -> None:
+        """Say what follows where no parameter of the host is trained."""
+        if not any(p.requires_grad for p in host.grower.growth.slot_set.host_parameters):
+            self.once(
+                "no parameter of the model is trained: while there is no seed, the loss has no gradient, and the loop "
+                "must leave backward out (`if loss.requires_grad: loss.backward()`)"
+            )
 
     def clipped(self, together: bool) -> None:
         """Say that a seed's gradients have shrunk the host's."""
@@ -52,17 +59,3 @@ class Notices:
             warnings.warn("the losses are normal again: the network may grow", stacklevel=3)
         else:
             warnings.warn(f"the governor is {report.governor.value}: {report.governor_reason}", stacklevel=3)
-
-
-def described(host: UserHost) -> str:
-    """Return what was found out about a network, its loss and its metric, in lines."""
-    lines = [f"  {host.measured.how}"]
-    if host.grower.forks.fixed_batch:
-        lines.append("  it takes batches of one size only, and is measured in those")
-    for site in host.grower.growth.sites:
-        causal = ", causal" if site.causal else ", sees all positions" if site.layout is Layout.BTD else ""
-        copied = ", written into by what follows" if site.inplace_successor else ""
-        lines.append(
-            f"  site {site.id}: {site.layout}, width {site.width}, {site.dtype or 'as the host'}{causal}{copied}"
-        )
-    return "\n".join(lines)
