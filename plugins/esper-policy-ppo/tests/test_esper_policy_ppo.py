@@ -545,6 +545,7 @@ def bits(**options: Any) -> list[float]:
     return [float(parameter.double().sum()) for parameter in ppo.network.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [it.name for it in fields(PPOConfig)])
 def test_every_hyper_parameter_makes_a_difference(name: str) -> None:
     assert bits(**{name: CHANGED[name]}) != bits()
