@@ -6,7 +6,8 @@ import torch
 from attrs import fields, frozen
 from torch import Tensor
 
-from esper_core.api import Action, ActionMasks, Blend, Catalogue, EsperError, ObservationSchema, Op, Situation
+from esper_core.api import Action, ActionMasks, Blend, Catalogue, EsperError, Op, Situation
+from esper_learning import ObservationSchema
 
 #: The heads in the order in which they are chosen; each one's choices depend on those before it.
 HEADS = ("op", "slot", "blueprint", "blend")

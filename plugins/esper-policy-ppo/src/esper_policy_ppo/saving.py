@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from esper_core.api import EsperError, PolicyState, differences
+from esper_core.api import EsperError, PolicyState
+from esper_learning import differences
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.inputs import Encoder
 

@@ -1,6 +1,6 @@
 """What this distribution offers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from esper_core.hooks import hookimpl
 from esper_core.specs import RewardTermSpec
@@ -20,94 +20,65 @@ def esper_reward_terms() -> Iterable[RewardTermSpec]:
         high=1.0,
         potential_based=True,
     )
-    yield RewardTermSpec(
-        name="attribution",
-        summary="What the seeds contribute, and no more than the network has gained over its twin.",
-        factory="esper_rewards_standard.credit:Attribution",
-        low=-1.0,
-        high=1.0,
-    )
-    yield RewardTermSpec(
-        name="rent",
-        summary="The running cost of what has grown: its share of the host's own compute.",
-        factory="esper_rewards_standard.costs:Rent",
-        config="esper_rewards_standard.config:RentConfig",
-        low=-4.0,
-        high=0.0,
-    )
-    yield RewardTermSpec(
-        name="intervention",
-        summary="A small price for each thing that the policy asks for.",
-        factory="esper_rewards_standard.costs:Intervention",
-        config="esper_rewards_standard.config:InterventionConfig",
-        low=-1.0,
-        high=0.0,
-    )
-    yield RewardTermSpec(
-        name="automatic",
-        summary="The price of what others had to do: automatic culls, and a host that was stopped.",
-        factory="esper_rewards_standard.costs:Automatic",
-        config="esper_rewards_standard.config:AutomaticConfig",
-        low=-2.0,
-        high=0.0,
-    )
-    yield RewardTermSpec(
-        name="germination",
-        summary="The later a seed is germinated, the less time it has: minus the share of the round that is over.",
-        factory="esper_rewards_standard.shaping:Germination",
-        low=-1.0,
-        high=0.0,
-    )
-    yield RewardTermSpec(
-        name="fossilization",
-        summary="For keeping what contributes, against keeping what does not.",
-        factory="esper_rewards_standard.shaping:Fossilization",
-        config="esper_rewards_standard.config:FossilizationConfig",
-        low=-1.0,
-        high=1.0,
-    )
-    yield RewardTermSpec(
-        name="cull",
-        summary="For removing what surely does harm, against removing what surely helps.",
-        factory="esper_rewards_standard.shaping:Cull",
-        low=-1.0,
-        high=1.0,
-    )
-    yield RewardTermSpec(
-        name="early-cull",
-        summary="Against removing seeds before anything is known of them.",
-        factory="esper_rewards_standard.shaping:EarlyCull",
-        config="esper_rewards_standard.config:EarlyCullConfig",
-        low=-1.0,
-        high=0.0,
-    )
-    yield RewardTermSpec(
-        name="warning",
-        summary="Against letting a harmful seed blend on, or one that has passed its last gate wait.",
-        factory="esper_rewards_standard.shaping:Warning",
-        config="esper_rewards_standard.config:WarningConfig",
-        low=-1.0,
-        high=0.0,
-    )
-    yield RewardTermSpec(
-        name="terminal",
-        summary="The validation accuracy at the planned end, less what the network has grown by.",
-        factory="esper_rewards_standard.endings:Terminal",
-        config="esper_rewards_standard.config:TerminalConfig",
-        low=-1.0,
-        high=1.0,
-    )
-    yield RewardTermSpec(
-        name="loss-gain",
-        summary="By how much the loss fell more than the twin's, in units of random guessing's loss.",
-        factory="esper_rewards_standard.endings:LossGain",
-        low=-1.0,
-        high=1.0,
-    )
-    yield RewardTermSpec(
-        name="loss-terminal",
-        summary="The loss at the planned end on a scale from random guessing's (0) to the twin's (1).",
-        factory="esper_rewards_standard.endings:LossTerminal",
-        low=-1.0,
-        high=2.0,
-    )
+    for name, low, high, factory, config, summary in _TERMS:
+        yield RewardTermSpec(
+            name=name,
+            summary=summary,
+            factory=f"esper_rewards_standard.{factory}",
+            config=f"esper_rewards_standard.config:{config}" if config else None,
+            low=low,
+            high=high,
+        )
+
+
+#: Name, bounds, factory, options and summary of the terms that are no potential.
+_TERMS: Sequence[tuple[str, float, float, str, str, str]] = (
+    (
+        *("attribution", -1.0, 1.0, "credit:Attribution", ""),
+        "What the seeds contribute, and no more than the network has gained over its twin.",
+    ),
+    (
+        *("rent", -4.0, 0.0, "costs:Rent", "RentConfig"),
+        "The running cost of what has grown: its share of the host's own compute.",
+    ),
+    (
+        *("intervention", -1.0, 0.0, "costs:Intervention", "InterventionConfig"),
+        "A small price for each thing that the policy asks for.",
+    ),
+    (
+        *("automatic", -2.0, 0.0, "costs:Automatic", "AutomaticConfig"),
+        "The price of what others had to do: automatic culls, and a host that was stopped.",
+    ),
+    (
+        *("germination", -1.0, 0.0, "shaping:Germination", ""),
+        "The later a seed is germinated, the less time it has: minus the share of the round that is over.",
+    ),
+    (
+        *("fossilization", -1.0, 1.0, "shaping:Fossilization", "FossilizationConfig"),
+        "For keeping what contributes, against keeping what does not.",
+    ),
+    (
+        *("cull", -1.0, 1.0, "shaping:Cull", ""),
+        "For removing what surely does harm, against removing what surely helps.",
+    ),
+    (
+        *("early-cull", -1.0, 0.0, "shaping:EarlyCull", "EarlyCullConfig"),
+        "Against removing seeds before anything is known of them.",
+    ),
+    (
+        *("warning", -1.0, 0.0, "shaping:Warning", "WarningConfig"),
+        "Against letting a harmful seed blend on, or one that has passed its last gate wait.",
+    ),
+    (
+        *("terminal", -1.0, 1.0, "endings:Terminal", "TerminalConfig"),
+        "The validation accuracy at the planned end, less what the network has grown by.",
+    ),
+    (
+        *("loss-gain", -1.0, 1.0, "endings:LossGain", ""),
+        "By how much the loss fell more than the twin's, in units of random guessing's loss.",
+    ),
+    (
+        *("loss-terminal", -1.0, 2.0, "endings:LossTerminal", ""),
+        "The loss at the planned end on a scale from random guessing's (0) to the twin's (1).",
+    ),
+)
