@@ -98,7 +98,7 @@ def play(policy: PPO, number: int, *, reset: bool) -> tuple[list[Trajectory], fl
 
 
 def learned(*, reset: bool, rounds: int) -> float:
-    """Train until it has turned right in three rounds in a row, at most so long; return the share in fresh rounds."""
+    """Train until it has turned right in three rounds in a row, or for `rounds`; return the share in fresh rounds."""
     policy, recent = PPO(CONFIG, CATALOGUE), [0.0] * 3
     for number in range(rounds):
         trajectories, share = play(policy, number, reset=reset)

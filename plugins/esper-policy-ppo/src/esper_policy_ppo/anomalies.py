@@ -6,7 +6,7 @@ from torch import Tensor
 #: A ratio above or below these was no small step.
 HIGHEST_RATIO, LOWEST_RATIO = 5.0, 0.1
 
-#: The value has collapsed when it explained less than nothing so often in a row ...
+#: The value has collapsed when it explained less than nothing in this many updates in a row ...
 COLLAPSED_UPDATES = 3
 
 #: ... and has recovered when it explains this share of the variance again.

@@ -52,7 +52,7 @@ class PPO:
         self._attempts = dict.fromkeys(begun.hosts, 0)
 
     def forget(self, host: str) -> None:
-        """Begin with one host as if it were new; it is also drawn for anew, not to go down the same path again."""
+        """Begin with one host as if it were new; its draws are others from then on, so that it takes another path."""
         self._hidden.pop(host, None)
         self._attempts[host] = self._attempts.get(host, 0) + 1
 
