@@ -13,6 +13,10 @@ API: tuple[int, int] = (2, 0)
 __all__ = ["API", "__version__", "grow"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Resolve ``grow``, which is a distribution of its own, on first use: ``import esper_core`` brings no torch."""
     if name == "grow":

@@ -47,6 +47,7 @@ from esper_core.leyline.protocols import (
     Split,
     Splits,
     Stateful,
+    TargetKind,
     Task,
     TaskKind,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "Stage",
     "Stateful",
     "Step",
+    "TargetKind",
     "Task",
     "TaskKind",
     "Trajectory",

@@ -94,18 +94,21 @@ def group_count(channels: int, smallest_group: int = 16) -> int:
     return 2 if channels % 2 == 0 and channels >= 4 else 1
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, last: bool = False) -> nn.Sequential:
+def conv_norm(
+    inputs: int, outputs: int, kernel: int = 3, *, groups: int = 1, dilation: int = 1, last: bool = False
+) -> nn.Sequential:
     """Return a convolution (B, inputs, H, W) -> (B, outputs, H, W) followed by a GroupNorm.
 
     Args:
         inputs: channels in.
         outputs: channels out.
         kernel: side of the square kernel; odd.
-        groups: of the convolution.
+        groups, dilation: of the convolution.
         last: it is the end of a seed's body, in front of a `BoundedGain`: the normalisation has no parameters, which
             would undo the bound, and the convolution has a bias in their place.
     """
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=last)
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, groups=groups, bias=last)
     return nn.Sequential(conv, nn.GroupNorm(group_count(outputs), outputs, affine=not last))
 
 

@@ -32,7 +32,7 @@ run_files = _helper("run_files")
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Any]:
     """Begin the files of a run in ``tmp_path/runs``: ``make_run("digits-2").short_life().write()``."""
-    return lambda name="digits-1": run_files.RunFiles(tmp_path / "runs", name)
+    return lambda name="digits-1", runs=None: run_files.RunFiles(runs or tmp_path / "runs", name)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ _GROW = """\
 .. autoclass:: esper_growing.handle.GrowthHandle
    :members:
 
-.. autoclass:: esper_growing.session.EpochOutcome
+.. autoclass:: esper_growing.measuring.epoch_outcome.EpochOutcome
    :members:
 ```"""
 

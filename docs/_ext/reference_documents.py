@@ -9,7 +9,18 @@ from reference_markdown import page
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!\w+:|#|/generated/)([^)#\s]+)(#[^)\s]*)?\)")
 
 #: The guide, in reading order; documents that are not named here come last.
-_GUIDE = ("tutorial", "concepts", "verdict", "plugins", "conformance", "errors", "security", "architecture")
+_GUIDE = (
+    "tutorial",
+    "own-model",
+    "comparing",
+    "concepts",
+    "verdict",
+    "plugins",
+    "conformance",
+    "errors",
+    "security",
+    "architecture",
+)
 
 _REFERENCE = ("hooks", "kinds", "configuration", "options", "command-line", "manifest", "checks", "api")
 

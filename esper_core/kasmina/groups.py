@@ -247,8 +247,7 @@ def _refuse_kind(optimizer: Optimizer) -> None:
 
 
 def _refuse_shapes(optimizer: Optimizer, seed_id: str, tensors: Iterable[Tensor]) -> None:
-    muon = getattr(torch.optim, "Muon", None)
-    if muon is not None and isinstance(optimizer, muon) and any(tensor.ndim != 2 for tensor in tensors):
+    if isinstance(optimizer, getattr(torch.optim, "Muon", ())) and any(tensor.ndim != 2 for tensor in tensors):
         raise _misfit(
             optimizer,
             f'the optimizer cannot train seed "{seed_id}"',

@@ -94,7 +94,7 @@ class EpochMetrics:
 
     Attributes:
         loss: mean loss per sample, in nats.
-        accuracy: 0 to 1.
+        accuracy: 0 to 1; NaN where there is none.
         samples: how many samples were seen.
         seconds: wall time.
         sample_losses: loss of each sample in the split's order, where it was asked for.

@@ -76,7 +76,7 @@ class Ended(StrEnum):
     """How a step ends its host's trajectory.
 
     ``NONE``: it does not. ``TERMINATED``: nothing comes after it, as when a host diverges: its value is 0.
-    ``TRUNCATED``: training ended as planned, or somebody stopped it: what would have come has a value.
+    ``TRUNCATED``: training ended as planned, or was cut short; `Step.terminal` tells the two apart.
     """
 
     NONE = "none"
@@ -124,6 +124,16 @@ class Step:
     ended: Ended = Ended.NONE
     reward: RewardBreakdown | None = None
 
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing after this step counts: the host was stopped, or the round is over as planned.
+
+        How many epochs are left is in the observation, so the planned end belongs to the task, and the value after it
+        is 0 (Pardo et al., 2018, section 3). Only a trajectory that is cut short before has a value to come.
+        """
+        planned = self.ended is Ended.TRUNCATED and self.epoch + 1 >= self.epochs
+        return planned or self.ended is Ended.TERMINATED
+
     def stages_before(self) -> dict[str, Stage]:
         """The stage of every slot as the policy saw it."""
         return {slot.slot: slot.state.stage for slot in self.observation.slots}
@@ -142,7 +152,7 @@ class Trajectory:
         round: number of the round, from 0.
         policy: name and version of the policy that decided.
         steps: without a gap.
-        final: the host after its last step: what a truncated trajectory is valued by.
+        final: the host after its last step: what a trajectory is valued by that was cut short.
     """
 
     host: str

@@ -27,6 +27,13 @@ class TaskKind(StrEnum):
     VECTORS = "vectors"
 
 
+class TargetKind(StrEnum):
+    """What a task asks for: one of several classes (of each sample or position), or numbers, which has no accuracy."""
+
+    CLASSES = "classes"
+    NUMBERS = "numbers"
+
+
 @frozen(kw_only=True)
 class DataShape:
     """What a host must know of its data.
@@ -34,12 +41,14 @@ class DataShape:
     Attributes:
         kind: images (B, C, H, W), tokens (B, T) of int64, or vectors (B, D).
         input_shape: shape of one sample: (C, H, W), (T,) or (D,).
-        outputs: number of classes, or the vocabulary's size.
+        outputs: number of classes, or the vocabulary's size, or how many numbers are predicted.
+        targets: classes, or numbers (a regression).
     """
 
     kind: TaskKind
     input_shape: tuple[int, ...]
     outputs: int
+    targets: TargetKind = TargetKind.CLASSES
 
 
 # Not `tuple` itself: of this mypy cannot tell host authors what may be given.
@@ -68,7 +77,8 @@ class Split:
 
     Attributes:
         inputs: (N, ...) ready for the host (normalised floats, or int64 tokens).
-        targets: (N,) class indices, or (N, T) token indices with -100 where nothing is to be predicted.
+        targets: (N,) class indices, or (N, T) token indices with -100 where nothing is to be predicted, or
+            (N, outputs) floats, centred so that outputs of zero know nothing.
     """
 
     inputs: "Tensor"
@@ -92,7 +102,7 @@ class Criterion(Protocol):
         ...
 
     def correct(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
-        """Return how right each sample is, (B,), floats from 0 to 1."""
+        """Return how right each sample is, (B,), floats from 0 to 1; NaN for all where there is no accuracy."""
         ...
 
 
@@ -123,7 +133,7 @@ class Task(Protocol):
         ...
 
     def correct(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
-        """Return how right each sample is, (B,), floats from 0 to 1."""
+        """Return how right each sample is, (B,), floats from 0 to 1; NaN for all where there is no accuracy."""
         ...
 
 

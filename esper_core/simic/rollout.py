@@ -148,10 +148,9 @@ class Rollout:
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
                 self._last[index] = report.evidence
         self.reports, self.decided, self._twin = list(reports), (), twin
-        if self._log is not None:
-            for index, report in enumerate(reports):
-                if self._log.ended(report.host):
-                    self._log.end(self._situation(index))
+        for index, report in enumerate(reports):
+            if self._log is not None and (self._log.ended(report.host) or report.failure is not None):
+                self._log.end(self._situation(index))
         require_a_host(self.reports)
         return self.reports
 
@@ -281,6 +280,8 @@ class Rollout:
             step = evolve(step, reward=breakdown)
         if self._log is not None:
             self._log.add(step)
+        if step.ended is Ended.TERMINATED:
+            self._policy.forget(report.host)
         self._answers[index] = tuple(zip(step.decision.actions, step.verdicts, strict=True))
 
 

@@ -37,8 +37,14 @@ class TrajectoryLog:
         self._open.setdefault(step.host, []).append(_slim(step))
 
     def end(self, final: Situation) -> None:
-        """Complete the trajectory of a host whose last step has ended it; `final` is how the host stands now."""
-        steps = self._open.pop(final.host)
+        """Complete the trajectory of a host; `final` is how the host stands now.
+
+        One that its last step has not ended is cut short there, as where the host has failed.
+        """
+        if not (steps := self._open.pop(final.host, [])):
+            return
+        if steps[-1].ended is Ended.NONE:
+            steps[-1] = evolve(steps[-1], ended=Ended.TRUNCATED)
         self._complete.append(
             Trajectory(host=final.host, round=steps[0].round, policy=self._policy, steps=tuple(steps), final=final)
         )

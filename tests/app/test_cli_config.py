@@ -152,6 +152,32 @@ def test_check_names_file_path_and_cause(esper: Any, tmp_path: Path) -> None:
     assert "must be >= 1" in result.stderr
 
 
+def test_everything_that_is_wrong_with_a_file_is_told_at_once(esper: Any, tmp_path: Path) -> None:
+    (file := tmp_path / "run.toml").write_text(
+        'lr = 0.1\nepochs = "five"\ntask = "dots"\n'
+        '[host]\nwidth = 0\nwidht = 2\n[optimizer]\nlr = -1.0\n[policy]\nname = "stil"\n[limits]\nseeds = 2\n'
+    )
+    result = esper("config", "check", file)
+    assert result.exit_code == 2
+    assert result.stderr.count("error[") == 7
+    for words in ('"lr"', '"epochs"', '"host.width"', '"host.widht"', '"optimizer.lr"', '"stil"', '"limits.seeds"'):
+        assert words in result.stderr
+    assert "is valid" not in result.output
+
+
+def test_a_key_without_its_section_is_told_where_it_belongs(esper: Any) -> None:
+    result = esper("config", "show", "dots", "--set", "lr=1")
+    assert 'unknown key "lr"' in result.stderr
+    assert 'did you mean "optimizer.lr"?' in result.stderr
+
+
+def test_a_section_may_be_given_as_the_name_of_its_component(esper: Any, tmp_path: Path) -> None:
+    (file := tmp_path / "run.toml").write_text('task = "dots"\npolicy = "still"\n')
+    shown = tomllib.loads(esper("config", "show", "-c", file).stdout)
+    assert (shown["task"]["name"], shown["policy"]["name"], shown["epochs"]) == ("dots", "still", 12)
+    assert tomllib.loads(esper("config", "show", "dots", "--set", "policy=still").stdout)["policy"]["name"] == "still"
+
+
 def test_the_files_plugin_table_selects_plugins(esper: Any, tmp_path: Path) -> None:
     (file := tmp_path / "run.toml").write_text('[plugins]\nrequires = ["esper-does-not-exist>=1"]\n')
     result = esper("config", "check", file, "dots")

@@ -263,6 +263,13 @@ def test_one_seed_is_followed_and_evidence_is_told_once(files, show):
     assert "b-0" not in text
 
 
+def test_epochs_that_a_run_never_reached_are_an_error(files, show):
+    files.write(result=files.result())
+    said = show("digits-1", "--epochs", "100-", code=2)
+    assert 'run "digits-1" has no epoch 100' in said
+    assert "numbers from 1 to 10" in said
+
+
 def test_epochs_are_counted_from_one_and_both_ends_belong(files, show):
     files.write()
     assert row(show("digits-1", "--epochs", "3-5"), "a") == "T27"

@@ -271,6 +271,7 @@ def test_a_plugin_that_has_changed_or_gone_is_named(whole, tmp_path):
 
 def test_what_cannot_be_resumed_says_why(whole, tmp_path):
     over = invoke("--resume", str(whole))
+    assert f"fix: look at it: esper show {whole}" in over.output
     assert (over.exit_code, "E506" in over.output) == (2, True)
     bare = at_epoch(whole, 0, tmp_path)
     none = invoke("--resume", str(bare))

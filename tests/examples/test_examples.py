@@ -51,6 +51,32 @@ def test_gpt2_transformers(capsys):
         assert torch.allclose(plain(shown.held_out).logits, grown(shown.held_out).logits, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("blueprints", "cached"),
+    [(("mlp", "attention", "lora"), False), (("mlp", "lora"), True)],
+    ids=["attention", "position by position"],
+)
+def test_frozen_gpt2(blueprints, cached):
+    module = example("frozen_gpt2")
+    with pytest.warns(UserWarning, match="no parameter of the model is trained"):
+        shown = module.main(blueprints)
+    kept = {report.blueprint for report in shown.growth.reports if report.final_stage is Stage.FOSSILIZED}
+    assert kept == set(blueprints)
+    assert 0 < shown.added <= module.BUDGET
+    after = shown.model.state_dict()
+    assert all(torch.equal(after[name], weight) for name, weight in shown.before.items())
+    assert shown.loaded.config.use_cache is cached
+    assert torch.equal(shown.text, shown.uncached)
+    # What was loaded has grown: it is what was trained, not the model that was pretrained.
+    pretrained = type(shown.model)(shown.model.config).eval()
+    pretrained.load_state_dict(shown.before)
+    with torch.no_grad():
+        loaded, grown, own = (model(shown.text).logits for model in (shown.loaded, shown.model, pretrained))
+    assert torch.allclose(loaded, grown, atol=1e-4)
+    assert not torch.allclose(loaded, own, atol=1e-1)
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short_and_listed(path):
     assert len(path.read_text().splitlines()) <= 120

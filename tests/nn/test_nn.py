@@ -74,6 +74,14 @@ def test_group_count_divides_the_channels(channels: int) -> None:
     assert channels == 1 or channels // groups >= 2
 
 
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (3, 2), (5, 3), (1, 4)])
+def test_conv_norm_keeps_height_and_width_whatever_its_dilation(kernel: int, dilation: int) -> None:
+    x = torch.randn(2, 4, 9, 7)
+    block = conv_norm(4, 8, kernel, dilation=dilation)
+    assert block(x).shape == (2, 8, 9, 7)
+    assert block[0].dilation == (dilation, dilation)
+
+
 def test_conv_norm_ends_without_parameters_in_the_normalisation_if_last() -> None:
     inner, last = conv_norm(4, 8), conv_norm(4, 8, 5, last=True)
     assert inner(torch.randn(2, 4, 6, 7)).shape == last(torch.randn(2, 4, 6, 7)).shape == (2, 8, 6, 7)

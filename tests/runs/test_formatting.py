@@ -6,6 +6,7 @@ from esper_runs.formatting import (
     evidence_in_words,
     flops,
     loss,
+    metrics,
     paired,
     percent,
     points,
@@ -86,3 +87,17 @@ def test_evidence_of_foreign_gates_is_told_as_it_is():
 
 def test_columns_of_numbers_are_aligned_to_the_right():
     assert table(("a", "b"), [("x", "1"), ("yy", "22")], right=(1,)) == "a    b\nx    1\nyy  22"
+
+
+@pytest.mark.parametrize(
+    ("split", "written"),
+    [
+        ({"accuracy": 0.9, "loss": 0.5}, "90.0 % (0.500)"),
+        ({"accuracy": "NaN", "loss": 0.5}, "loss 0.500"),
+        ({"accuracy": float("nan"), "loss": float("nan")}, "loss NaN"),
+        ({"accuracy": None, "loss": 0.5}, "loss 0.500"),
+        (None, "-"),
+    ],
+)
+def test_an_epoch_without_an_accuracy_shows_its_loss(split, written):
+    assert metrics(split) == written

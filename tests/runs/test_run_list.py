@@ -25,6 +25,17 @@ def test_without_a_twin_there_is_no_difference(make_run):
     assert (found.accuracy, found.twin_accuracy, found.difference) == (0.9, None, None)
 
 
+def test_without_an_accuracy_there_are_losses(make_run):
+    files = make_run()
+    result = files.result()
+    for host in result["hosts"].values():
+        host["test_accuracy"] = None
+    result["difference"]["test_accuracy"] = None
+    found = summary(files.write(result=result))
+    assert (found.accuracy, found.twin_accuracy, found.difference) == (None, None, None)
+    assert (found.loss, found.twin_loss, found.loss_difference) == (0.5, 0.5, -0.1)
+
+
 def test_a_killed_run_tells_its_epochs_from_the_end_of_its_log(make_run, monkeypatch):
     monkeypatch.setattr(run_list, "_TAIL_BYTES", 3000)
     files = make_run().short_life()

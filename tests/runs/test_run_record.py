@@ -178,10 +178,6 @@ def test_a_result_without_its_parts_is_damaged(files):
     assert caught.value.code == "E508"
 
 
-def test_the_twin_has_the_name_that_runs_give_it():
-    assert TWIN == run.TWIN
-
-
 def test_stages_of_a_log_are_stages(files):
     record = record_of(files)
     assert {name for data in record.epochs["grown"] for name in data["slots"].values()} <= set(Stage.__members__)

@@ -29,7 +29,7 @@ from esper_executor_serial.executor import SerialExecutor
 
 EPOCHS, ROUNDS, HOSTS = 4, 3, 2
 ARMS = ("tanh", "random")
-CAPABILITIES = frozenset({"stateful", "learns"})
+CAPABILITIES = frozenset({"stateful", "recurrent", "learns"})
 
 
 class Bandit:
@@ -57,6 +57,9 @@ class Bandit:
         slot = min(situation.masks.slots_for(Op.GERMINATE))
         action = Action(op=Op.GERMINATE, slot=slot, blueprint=ARMS[arm], blend=Blend.LINEAR)
         return Decision(actions=[action], memo={"arm": arm, "worth": self.worth.clone()})
+
+    def forget(self, host):
+        self.arm[host] = None
 
     def learn(self, trajectories):
         for trajectory in trajectories:

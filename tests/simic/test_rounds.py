@@ -17,6 +17,7 @@ from esper_core.simic.loop import run_round
 from esper_core.simic.rounds import round_seed, run_rounds
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
+from esper_core.tolaria.host import GrowingHost
 
 SCRIPT = Path(__file__).with_name("bandit.py")
 _spec = importlib.util.spec_from_file_location("esper_test_bandit", SCRIPT)
@@ -32,6 +33,11 @@ class Keeps(bandit.Bandit):
     def __init__(self):
         super().__init__()
         self.given = []
+        self.forgotten = []
+
+    def forget(self, host):
+        self.forgotten.append(host)
+        super().forget(host)
 
     def learn(self, trajectories):
         self.given.append(trajectories)
@@ -100,8 +106,32 @@ def test_a_host_that_diverged_gives_a_shorter_trajectory_that_is_terminated(tmp_
         trained.hosts["grown1"].model.head.bias.fill_(torch.nan)
     run_rounds(trained.make_round, trained.policy, trained.around, rounds=1, begun=staged)
 
-    lengths = {it.host: (len(it.steps), it.steps[-1].ended) for it in trained.policy.actor.given[0]}
-    assert lengths == {"grown0": (EPOCHS, Ended.TRUNCATED), "grown1": (1, Ended.TERMINATED)}
+    assert ends(trained) == {"grown0": (EPOCHS, Ended.TRUNCATED), "grown1": (1, Ended.TERMINATED)}
+    assert trained.policy.actor.forgotten == ["grown1"], "its hidden state, and nobody else's"
+
+
+def test_what_a_failed_host_did_before_is_learned_from_as_cut_short(tmp_path):
+    trained = training(tmp_path)
+    staged = trained.make_round(0)
+    host = trained.hosts["grown0"]
+
+    def fail(epoch):
+        if epoch == 2:
+            raise RuntimeError("out of memory")
+        return GrowingHost._train(host, epoch)
+
+    host._train = fail
+    run_rounds(trained.make_round, trained.policy, trained.around, rounds=1, begun=staged)
+
+    assert ends(trained) == {"grown0": (2, Ended.TRUNCATED), "grown1": (EPOCHS, Ended.TRUNCATED)}
+    (cut_short, _) = trained.policy.actor.given[0]
+    assert cut_short.final.observation.host.epoch == 2
+    assert trained.policy.actor.forgotten == []
+
+
+def ends(trained):
+    """How long each trajectory of the first round is, and how it ended."""
+    return {it.host: (len(it.steps), it.steps[-1].ended) for it in trained.policy.actor.given[0]}
 
 
 def test_nothing_is_learned_from_a_round_that_was_interrupted(tmp_path):

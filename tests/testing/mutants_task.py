@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from esper_core.api import DataShape, Split, Splits, TaskKind
+from esper_core.api import DataShape, Split, Splits, TargetKind, TaskKind
 from esper_core.specs import TaskSpec
 from esper_testing import TaskSubject
 
@@ -43,6 +43,47 @@ class Right:
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.argmax(dim=1) == targets).float()
+
+
+class RightInNumbers(Right):
+    """A right regression; it has no accuracy."""
+
+    shape = DataShape(kind=TaskKind.VECTORS, input_shape=(4,), outputs=2, targets=TargetKind.NUMBERS)
+    random_guess_loss = 1.0
+
+    def load(self) -> Splits:
+        splits = super().load()
+        targets = torch.randn(40, 2, generator=Generator().manual_seed(1))
+        shares = (slice(0, 20), slice(20, 30), slice(30, 40))
+        mean, deviation = targets[:20].mean(dim=0), targets[:20].std(dim=0, correction=0)
+        train, validation, test = (
+            evolve(split, targets=(targets[share] - mean) / deviation)
+            for split, share in zip((splits.train, splits.validation, splits.test), shares, strict=True)
+        )
+        return Splits(train=train, validation=validation, test=test)
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return 0.5 * (outputs - targets).square().sum(dim=1)
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.full((len(targets),), math.nan)
+
+
+class HasOneAxisOfNumbers(RightInNumbers):
+    def load(self) -> Splits:
+        splits = super().load()
+        return evolve(splits, train=evolve(splits.train, targets=splits.train.targets[:, 0]))
+
+
+class HasNumbersInNoScale(RightInNumbers):
+    def load(self) -> Splits:
+        splits = super().load()
+        return evolve(splits, train=evolve(splits.train, targets=splits.train.targets + 3.0))
+
+
+class GivesErrorsForAccuracy(RightInNumbers):
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).abs().mean(dim=1) + 1.0
 
 
 class HasNoTest(Right):
@@ -206,13 +247,14 @@ def subject(factory: Any) -> TaskSubject:
     return TaskSubject(spec=TaskSpec(name="mutant", summary="Wrong.", factory=factory, host="any"))
 
 
-RIGHT = [subject(Right), optional(UsesNoise)]
+RIGHT = [subject(Right), subject(RightInNumbers), optional(UsesNoise)]
 
 MUTANTS = {
     "task-splits": [
         (subject(HasNoTest), "the test split: 0 inputs and 0 targets"),
         (subject(LoadsDoubles), "the train split: inputs of torch.float64"),
         (subject(CountsClassesFromOne), "classes or tokens outside of 0 to 2"),
+        (subject(HasOneAxisOfNumbers), r"the train split: targets of shape \(20,\)"),
     ],
     "task-splits-disjoint": [(subject(TestsOnTrainingData), "10.0% of the test samples also occur in the train split")],
     "task-repeatable": [
@@ -225,10 +267,14 @@ MUTANTS = {
         (subject(CountsErrors), "the first loss has no gradient in its own sample's output"),
         (subject(NormalisesOverBatch), "alone a sample's loss is"),
     ],
-    "task-random-guess": [(subject(SaysBits), "random_guess_loss is 1.585, equal logits lose 1.099")],
+    "task-random-guess": [
+        (subject(SaysBits), "random_guess_loss is 1.585, equal logits or outputs of zero lose 1.099"),
+        (subject(HasNumbersInNoScale), "random_guess_loss is 1, equal logits or outputs of zero lose 10"),
+    ],
     "task-correct": [
         (subject(Counts), "for random outputs of 6 samples|for right outputs of 6 samples"),
         (subject(TakesSmallest), "no more correct than outputs that exclude them"),
+        (subject(GivesErrorsForAccuracy), "for 6 samples `correct` gives"),
     ],
     "task-augment": [
         (subject(Crops), r"a batch \(6, 4\) of torch.float32 became \(6, 3\)"),

@@ -225,14 +225,14 @@ def test_what_was_not_measured_is_a_dash(open_sink: Any, capsys: Any, monkeypatc
     assert re.search(r"from 3 +BLENDING \(live\) +- +- ", text)
 
 
-@pytest.mark.parametrize(("value", "words"), [(math.nan, "NaN"), (math.inf, "inf"), (-math.inf, "-inf")])
+@pytest.mark.parametrize(("value", "words"), [(math.nan, "loss NaN"), (math.inf, "(inf)"), (-math.inf, "(-inf)")])
 def test_nan_and_infinity_are_shown_as_they_are(open_sink: Any, capsys: Any, value: float, words: str) -> None:
     sink = open_sink()
     broken = {"mean": value, "standard_error": math.inf, "count": 1}
     seeds = [result()["seeds"][0] | {"ablation": broken}]
     hosts = {"grown": host(0.9, 438) | {"test_loss": value, "train_seconds": value}}
     sink.emit([epoch("grown", 0, value, loss=value), finished(result(hosts=hosts, seeds=seeds))])
-    assert f"({words})" in capsys.readouterr().out
+    assert words in capsys.readouterr().out
 
 
 def test_markup_and_unicode_in_names_and_reasons_are_left_alone(open_sink: Any, capsys: Any) -> None:
@@ -370,6 +370,31 @@ def test_a_terminal_gets_a_display_that_is_drawn_over_itself(received: str) -> N
     ):
         assert words in text
     assert "epoch 3/40 |" not in text
+
+
+def test_what_runs_is_shown_before_the_first_epoch_and_then_how_long_the_rest_will_take(received: str) -> None:
+    text = without_escapes(received)
+    assert text.index("digits-1: task digits") < text.index("epoch 1 of 40") < text.index("about") < text.index("3/40")
+    # An epoch takes 0.1 s in each split of each host: 0.4 s.
+    assert "epoch 4 of 40, about 14.8 s left" in text
+
+
+def test_how_long_the_rest_takes_is_not_guessed() -> None:
+    board = Board.of_run(MANIFEST)
+    assert (board.done, board.seconds_left) == (0, None)
+    board.apply(epoch("grown", 0, 0.5))
+    assert board.seconds_left == pytest.approx(39 * 0.2)
+    board.apply(epoch("twin", 1, 0.5, validation={}))
+    assert (board.done, board.seconds_left) == (1, None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_sixty_columns_are_enough(tmp_path: Path, encoding: str) -> None:
+    received = run_in_terminal(tmp_path, COLUMNS="60", PYTHONIOENCODING=encoding)
+    lines = without_escapes(received).replace("\r", "\n").split("\n")
+    assert max(map(len, lines)) <= 60
+    assert "…" not in received
+    assert all(words in received for words in ("BLENDING", "conv-light", "60.0 %", "Growing paid"))
 
 
 def test_transitions_stay_above_the_display_and_the_table_comes_last(received: str) -> None:

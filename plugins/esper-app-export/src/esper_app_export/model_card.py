@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from esper_app_export.export_formats import TOPOLOGY_SUFFIX, Format
-from esper_core.api import DataShape, TaskKind, to_json
+from esper_core.api import DataShape, TargetKind, TaskKind, to_json
 from esper_runs.comparison import comparison
 from esper_runs.formatting import MISSING, flops, whole
 from esper_runs.result import TWIN
@@ -175,7 +175,8 @@ def _inputs(shape: DataShape) -> str:
 
 def _outputs(shape: DataShape) -> str:
     length = [str(shape.input_shape[0])] if shape.kind is TaskKind.TOKENS else []
-    return f"logits of shape ({', '.join(['batch', *length, str(shape.outputs)])})"
+    kind = "numbers" if shape.targets is TargetKind.NUMBERS else "logits"
+    return f"{kind} of shape ({', '.join(['batch', *length, str(shape.outputs)])})"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from esper_app_report.training_plot import training_plot
-from esper_runs.comparison import accuracies, comparison
+from esper_runs.comparison import comparison, test_figures
 from esper_runs.formatting import duration
 from esper_runs.result import TWIN
 from esper_runs.run_record import UNFINISHED, RunRecord
@@ -67,7 +67,7 @@ def header(record: RunRecord, terminal: Terminal) -> Group:
 
 
 def in_short(record: RunRecord) -> str:
-    """Say in a line how many seeds there were and how accurate the network is."""
+    """Say in a line how many seeds there were and how good the network is."""
     ends = Counter(ending(seed) for seed in record.seeds)
     listed = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
     number = len(record.seeds)
@@ -76,7 +76,7 @@ def in_short(record: RunRecord) -> str:
     else:
         known = record.result is not None or record.epochs
         seeds = "no seed germinated" if known else "whether seeds were germinated is not known"
-    return f"{seeds}; {accuracies(record.result)}" if record.result is not None else f"{seeds}; no result yet"
+    return f"{seeds}; {test_figures(record.result)}" if record.result is not None else f"{seeds}; no result yet"
 
 
 def _title(record: RunRecord, terminal: Terminal) -> Text:

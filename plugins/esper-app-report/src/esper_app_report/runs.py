@@ -9,7 +9,7 @@ from time import time
 import click
 
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
-from esper_runs.formatting import MISSING, percent, points, size, whole
+from esper_runs.formatting import MISSING, loss, percent, points, size, whole
 from esper_runs.printing import echo, echo_json
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import RUNS
@@ -43,7 +43,7 @@ _directory = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
 @click.pass_context
 def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
-    """List runs, the newest first; accuracies are those on the test split."""
+    """List runs, the newest first; figures are accuracies on the test split, or losses in nats where there is none."""
     ctx.obj = directory or Path(RUNS)
     if ctx.invoked_subcommand is not None:
         if as_json:
@@ -142,10 +142,16 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         MISSING if run.seed is None else str(run.seed),
         run.outcome,
         f"{whole(run.epochs)}/{whole(run.planned_epochs)}",
-        percent(run.accuracy),
-        percent(run.twin_accuracy),
-        points(run.difference),
+        *_figures(run),
         whole(run.parameters),
         f"{started:%Y-%m-%d %H:%M}" if started else MISSING,
         size(run.bytes),
     )
+
+
+def _figures(run: RunSummary) -> tuple[str, str, str]:
+    """Accuracies of the grown network and its twin with their difference, or the losses where there is none."""
+    if run.accuracy is not None or run.loss is None:
+        return percent(run.accuracy), percent(run.twin_accuracy), points(run.difference)
+    difference = MISSING if run.loss_difference is None else f"{loss(run.loss_difference, signed=True)} nats"
+    return loss(run.loss), loss(run.twin_loss), difference

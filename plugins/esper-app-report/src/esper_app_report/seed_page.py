@@ -8,7 +8,7 @@ from rich.text import Text
 
 from esper_app_report.run_page import header, history, separated
 from esper_app_report.training_plot import training_plot
-from esper_runs.formatting import as_number, loss, paired, percent, value_in_words, whole
+from esper_runs.formatting import as_number, known, loss, paired, percent, value_in_words, whole
 from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, lifetime
 from esper_runs.tables import Column, Table
@@ -22,7 +22,8 @@ _COLUMNS = (
 )
 _EXPLAINED = (
     "Gradients: the seed's beside the host's. Update: its rms beside that of what it is added to. Trial: the loss "
-    "without the seed minus the loss with a little of it. Network: validation accuracy of the whole network. "
+    "without the seed minus the loss with a little of it. Network: validation accuracy of the whole network, or "
+    "its loss. "
 )
 
 
@@ -77,9 +78,14 @@ def _rows(record: RunRecord, seed: Mapping[str, Any]) -> Iterator[tuple[str, ...
                     paired(evidence["probe"]),
                     paired(evidence["contribution"]),
                     paired(evidence["host_gain"]),
-                    percent(data["validation"]["accuracy"]),
+                    _network(data["validation"]),
                 )
 
 
 def _ratio(value: Any) -> str:
     return value_in_words(as_number(value))
+
+
+def _network(split: Mapping[str, Any]) -> str:
+    accuracy = known(split["accuracy"])
+    return loss(split["loss"]) if accuracy is None else percent(accuracy)

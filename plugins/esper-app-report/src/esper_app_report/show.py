@@ -57,6 +57,7 @@ def show(
     record = read_run_record(directory)
     with reading(f'run "{directory.name}"', directory.path):
         _check_names(record, slot, seed_id)
+        _check_epochs(record, epochs[0])
         part = select(record, Selection(slot=slot, seed_id=seed_id, first=epochs[0], last=epochs[1]))
         if as_json:
             echo_json(part)
@@ -82,3 +83,12 @@ def _check_names(record: "RunRecord", slot: str | None, seed_id: str | None) -> 
     for kind, name, known in (("slot", slot, slots), ("seed", seed_id, seeds)):
         if name is not None and name not in known:
             raise EsperError("E520", f'run "{record.name}" has no {kind} "{name}"', fix=did_you_mean(name, known))
+
+
+def _check_epochs(record: "RunRecord", first: int | None) -> None:
+    from esper_core.api import EsperError
+
+    done = record.epochs_done
+    if first is not None and done and first >= done:
+        fix = f"--epochs takes numbers from 1 to {done}"
+        raise EsperError("E520", f'run "{record.name}" has no epoch {first + 1}', why=f"it ended after {done}", fix=fix)

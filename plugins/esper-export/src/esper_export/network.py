@@ -93,7 +93,8 @@ def refuse_live_seeds(model: nn.Module) -> None:
             "a network with live seeds cannot be exported",
             where=f"slot {seeds}",
             why="their fate is open: they are no permanent part of the network",
-            fix='fossilize or cull them first, or leave them out: live="remove" (--live remove)',
+            fix='train on until they are fossilized or culled, or leave them out: handle.export(live="remove"), or '
+            "esper export RUN --live remove",
         )
 
 

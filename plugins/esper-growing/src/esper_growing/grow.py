@@ -56,7 +56,8 @@ def grow(
 
     Args:
         model: the network. A root `nn.Sequential` is replaced: go on with ``handle.model``.
-        optimizer: trains it; seeds bring parameter groups of their own and leave with them.
+        optimizer: trains it; seeds bring parameter groups of their own and leave with them. Where the whole model is
+            frozen, torch takes no empty list, but a group without parameters: ``AdamW([{"params": []}])``.
         epochs: length of the training.
         sites: names or globs of submodules (``layer*``), or site requests, whose path may be a glob too; None: ask the
             plugins who knows the model.

@@ -17,23 +17,22 @@ from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.sites import Site
 from esper_core.leyline.structure import structure
 from esper_growing.following.first_batch import FirstBatch
-from esper_growing.following.notices import Notices, described
+from esper_growing.following.notices import Notices
 from esper_growing.following.optimizer_hooks import OptimizerHooks
 from esper_growing.following.restoring import all_or_nothing, go_on
 from esper_growing.following.schedulers import follow_attached
 from esper_growing.following.seed_gradients import SeedGradients
+from esper_growing.measuring.description import described
+from esper_growing.measuring.epoch_outcome import EpochOutcome
 from esper_growing.measuring.numbers import number, share
 from esper_growing.measuring.sample_accuracy import Metric
 from esper_growing.measuring.sample_loss import Loss
 from esper_growing.measuring.user_data import Batches
 from esper_growing.measuring.user_host import UserHost
 from esper_growing.run_record import RunRecord
-from esper_growing.session import VERSION, EpochOutcome, GrowPlan, GrowSession, make_grower, refuse_other_states
+from esper_growing.session import VERSION, GrowPlan, GrowSession, make_grower, refuse_other_states
 from esper_growing.sites.axes import TracedBatch
 from esper_growing.sites.confirming import Confirmation, confirm
-
-#: The network's name in events.
-_HOST = "model"
 
 
 class GrowthHandle:
@@ -60,8 +59,7 @@ class GrowthHandle:
         self._plan = plan
         self._record = record
         self._session: GrowSession | None = None
-        self._closed = False
-        self._notices = Notices()
+        self._closed, self._notices = False, Notices()
         rates = plan.settings.optimizer
         self._hooks = OptimizerHooks(
             optimizer=optimizer,
@@ -256,9 +254,10 @@ class GrowthHandle:
 
     def begin(self, confirmed: Confirmation) -> None:
         """Make the slots, once the sites are confirmed."""
-        grower = make_grower(_HOST, self.model, self.optimizer, self._plan, confirmed)
+        grower = make_grower(self.model, self.optimizer, self._plan, confirmed)
         self._session = GrowSession(UserHost(grower, self.epochs), self._plan, self._record)
         self._hooks.grower, self._hooks.seeds = grower, SeedGradients(grower.growth)
+        self._notices.frozen(self._session.host)
 
     @property
     def _known(self) -> GrowSession:

@@ -10,11 +10,9 @@ from torch import nn
 from esper_core.assembling.components import Components
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.root_module import refuse_several_processes
-from esper_core.leyline.actions import Transition, Verdict
+from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.evidence import Evidence
 from esper_core.leyline.executors import Plan
-from esper_core.leyline.learning import Decision
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport, HostReport, HostState
 from esper_core.leyline.sites import SiteRequest
@@ -26,11 +24,14 @@ from esper_core.simic.services import RunContext
 from esper_core.tolaria.executors import OneHost
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
-from esper_growing.following.notices import sites_in_words
+from esper_growing.measuring.description import sites_in_words
 from esper_growing.measuring.user_host import UserHost
 from esper_growing.run_record import RunRecord
 from esper_growing.settings import GrowSettings
 from esper_growing.sites.confirming import Confirmation
+
+#: The network's name in events.
+_HOST = "model"
 
 #: What a saved state holds of the optimizer's steps.
 STEPS = ("version", "steps", "steps_per_epoch")
@@ -59,23 +60,6 @@ class GrowPlan:
     parts: Components
     settings: GrowSettings
     seed_rate: float
-
-
-@frozen(kw_only=True)
-class EpochOutcome:
-    """What `GrowthHandle.epoch_end` saw and did.
-
-    Attributes:
-        evidence: what was measured.
-        decision: what the policy decided for the next epoch; None after the last one.
-        verdicts: the governor's answers, one for each of its actions.
-        transitions: every change of a stage since the outcome before: the actions', and those that came by themselves.
-    """
-
-    evidence: Evidence
-    decision: Decision | None
-    verdicts: tuple[Verdict, ...]
-    transitions: tuple[Transition, ...]
 
 
 class GrowSession:
@@ -206,9 +190,7 @@ class GrowSession:
         )
 
 
-def make_grower(
-    name: str, model: nn.Module, optimizer: torch.optim.Optimizer, plan: GrowPlan, confirmed: Confirmation
-) -> Grower:
+def make_grower(model: nn.Module, optimizer: torch.optim.Optimizer, plan: GrowPlan, confirmed: Confirmation) -> Grower:
     """Make the growing part of a user's network.
 
     Raises:
@@ -225,7 +207,7 @@ def make_grower(
         plan.seed_rate,
     )
     governor = Governor(plan.settings.random_guess_loss or 0.0, plan.parts.evaluators)
-    grower = Grower(name, growth, governor, plan.settings.limits, fixed_batch=confirmed.fixed_batch)
+    grower = Grower(_HOST, growth, governor, plan.settings.limits, fixed_batch=confirmed.fixed_batch)
     if grower.catalogue.entries and not any(map(grower.catalogue.fitting, confirmed.sites)):
         blueprints = "; ".join(f"{it.name} is for {', '.join(sorted(it.layouts))}" for it in grower.catalogue.entries)
         sites = ", ".join(f"{site.id} is {site.layout} of width {site.width}" for site in confirmed.sites)

@@ -10,7 +10,7 @@ their gradient ratio), the one "active" seed (each slot has its own block), and 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from math import isfinite, log1p
 from typing import Any
 
@@ -131,15 +131,19 @@ def _row_differences(part: str, saved: Sequence[Feature], now: Sequence[Feature]
 
 def _read(record: Any, path: str) -> Any:
     """Follow a path; None as soon as something on it is not there."""
-    for step in path.split("."):
-        if step.lstrip("-").isdigit():
-            index = int(step)
-            record = record[index] if -len(record) <= index < len(record) else None
+    for step in _steps(path):
+        if isinstance(step, int):
+            record = record[step] if -len(record) <= step < len(record) else None
         else:
             record = getattr(record, step)
         if record is None:
             return None
     return record
+
+
+@cache
+def _steps(path: str) -> tuple[str | int, ...]:
+    return tuple(int(step) if step.lstrip("-").isdigit() else step for step in path.split("."))
 
 
 def _number(value: Any) -> float | None:

@@ -1,1 +1,1 @@
-"""The policies that know nothing: one never acts, the other acts at random."""
+"""Policies that learn nothing: one never acts, one acts at random, one by the clock, and one repeats a run."""

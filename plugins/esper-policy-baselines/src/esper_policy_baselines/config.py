@@ -1,6 +1,8 @@
-"""Options of the policy `random`."""
+"""Options of the policies."""
 
 from attrs import field, frozen, validators
+
+from esper_core.api import Blend
 
 _SHARE = validators.optional([validators.instance_of((int, float)), validators.ge(0.0), validators.le(1.0)])
 
@@ -17,3 +19,38 @@ class RandomConfig:
 
     germination: float | None = field(default=None, validator=_SHARE)
     seed: int = field(default=0, validator=validators.instance_of(int))
+
+
+@frozen(kw_only=True)
+class PeriodicConfig:
+    """Options of `periodic`.
+
+    Attributes:
+        every_epochs: epochs from one germination to the next.
+        first_epoch: the epoch before which the first seed is germinated, from 0.
+        blueprint: the only one that is germinated; None: the first in the catalogue that fits.
+        blend: how a seed is blended in.
+        ramp_epochs: length of the rise of its alpha; 0 for alpha 1 at once, None for what ``lifecycle.ramp_epochs``
+            says.
+    """
+
+    every_epochs: int = field(default=5, validator=[validators.instance_of(int), validators.ge(1)])
+    first_epoch: int = field(default=2, validator=[validators.instance_of(int), validators.ge(0)])
+    blueprint: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
+    blend: Blend = field(default=Blend.LINEAR, converter=Blend)
+    ramp_epochs: int | None = field(
+        default=None, validator=validators.optional([validators.instance_of(int), validators.ge(0)])
+    )
+
+
+@frozen(kw_only=True)
+class FixedScheduleConfig:
+    """Options of `fixed-schedule`.
+
+    Attributes:
+        run: the directory of the run that is repeated; None: an empty schedule, under which nothing is done.
+        round: number of its round, from 0.
+    """
+
+    run: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
+    round: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0)])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from esper_core.hooks import hookimpl
-from esper_core.specs import PolicySpec
+from esper_core.specs import Capability, PolicySpec
 
 ESPER_API = "2.0"
 
@@ -21,4 +21,17 @@ def esper_policies() -> Iterable[PolicySpec]:
         summary="Does any possible thing at random.",
         factory="esper_policy_baselines.policies:RandomActor",
         config="esper_policy_baselines.config:RandomConfig",
+    )
+    yield PolicySpec(
+        name="periodic",
+        summary="Germinates every few epochs, and keeps what passes its gates.",
+        factory="esper_policy_baselines.periodic:Periodic",
+        config="esper_policy_baselines.config:PeriodicConfig",
+    )
+    yield PolicySpec(
+        name="fixed-schedule",
+        summary="Does again what was done in a recorded run.",
+        factory="esper_policy_baselines.fixed_schedule:FixedSchedule",
+        config="esper_policy_baselines.config:FixedScheduleConfig",
+        capabilities=frozenset({Capability.STATEFUL}),
     )

@@ -1,4 +1,4 @@
-"""The policies that know nothing: one never acts, the other acts at random."""
+"""The policies that use no information: one never acts, the other acts at random."""
 
 from collections.abc import Sequence
 from random import Random

@@ -43,6 +43,8 @@ def comparison(result: Mapping[str, Any]) -> Table:
     measures = {"test_accuracy": judged.accuracy, "test_loss": judged.loss}
     rows = []
     for row in _ROWS:
+        if row.key == "test_accuracy" and not _has_accuracy(hosts):
+            continue
         cells: list[Cell | str] = [row.title, *(row.write(hosts[name].get(row.key)) for name in names)]
         if difference:
             style = _STYLES.get(measures.get(row.key, Measure()).direction, "")
@@ -52,9 +54,18 @@ def comparison(result: Mapping[str, Any]) -> Table:
     return Table(columns=(Column(""), *(Column(title, right=True) for title in titles)), rows=tuple(rows))
 
 
-def accuracies(result: Mapping[str, Any]) -> str:
-    """Return the accuracies on the test split in a line, with the difference where there is one."""
+def test_figures(result: Mapping[str, Any]) -> str:
+    """Return what was measured on the test split in a line, with the difference where there is one.
+
+    That is the accuracies, or the losses where no host has an accuracy.
+    """
     hosts = result.get("hosts") or {}
-    listed = ", ".join(f"{name} {percent(hosts[name].get('test_accuracy'))}" for name in sorted(hosts))
+    row = _ROWS[0] if _has_accuracy(hosts) else _ROWS[1]
+    listed = ", ".join(f"{name} {row.write(hosts[name].get(row.key))}" for name in sorted(hosts))
     difference = result.get("difference")
-    return f"test accuracy {listed}" + (f" ({points(difference.get('test_accuracy'))})" if difference else "")
+    return f"{row.title} {listed}" + (f" ({row.write_difference(difference.get(row.key))})" if difference else "")
+
+
+def _has_accuracy(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
+    """One of these hosts, or, if no loss is known either, of hosts of whatever kind."""
+    return any(host.get("test_accuracy") is not None or host.get("test_loss") is None for host in hosts.values())

@@ -103,8 +103,17 @@ def duration(seconds: Any, signed: bool = False) -> str:
 
 
 def metrics(split: Mapping[str, Any] | None) -> str:
-    """Write accuracy and loss of an epoch over one split."""
-    return MISSING if split is None else f"{percent(split['accuracy'])} ({loss(split['loss'])})"
+    """Write accuracy and loss of an epoch over one split; the loss alone where there is no accuracy."""
+    if split is None:
+        return MISSING
+    accuracy, nats = known(split.get("accuracy")), loss(split.get("loss"))
+    return f"loss {nats}" if accuracy is None else f"{percent(accuracy)} ({nats})"
+
+
+def known(accuracy: Any) -> float | None:
+    """Return an accuracy from a JSON file; None where there is none, for which NaN stands there."""
+    value = as_number(accuracy)
+    return None if value is None or isnan(value) else value
 
 
 def value_in_words(value: Any) -> str:

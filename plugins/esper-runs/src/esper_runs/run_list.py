@@ -36,6 +36,7 @@ class RunSummary:
         epochs, planned_epochs: completed and planned ones.
         accuracy, twin_accuracy: on the test split, 0 to 1, where there is one grown host.
         difference: the former minus the latter.
+        loss, twin_loss, loss_difference: likewise, in nats.
         parameters: of the grown network.
         started: when it began, in seconds since 1970.
         written: when something was last written to it.
@@ -54,6 +55,9 @@ class RunSummary:
     accuracy: float | None = None
     twin_accuracy: float | None = None
     difference: float | None = None
+    loss: float | None = None
+    twin_loss: float | None = None
+    loss_difference: float | None = None
     parameters: int | None = None
     started: float | None = None
     written: float
@@ -126,9 +130,11 @@ def _reached(result: Mapping[str, Any] | None, epochs: int | None) -> dict[str, 
     grown = [host for name, host in result["hosts"].items() if name != TWIN]
     reached: dict[str, Any] = {"outcome": result["outcome"], "epochs": max(host["epochs"] for host in grown)}
     if len(grown) == 1:
-        reached |= {"accuracy": as_number(grown[0]["test_accuracy"]), "parameters": grown[0]["parameters"]}
-        reached |= {"twin_accuracy": as_number(result["hosts"].get(TWIN, {}).get("test_accuracy"))}
-        reached |= {"difference": as_number((result.get("difference") or {}).get("test_accuracy"))}
+        twin, difference = result["hosts"].get(TWIN, {}), result.get("difference") or {}
+        for name, key in (("accuracy", "test_accuracy"), ("loss", "test_loss")):
+            reached |= {name: as_number(grown[0].get(key)), f"twin_{name}": as_number(twin.get(key))}
+        reached |= {"parameters": grown[0]["parameters"], "difference": as_number(difference.get("test_accuracy"))}
+        reached |= {"loss_difference": as_number(difference.get("test_loss"))}
     return reached
 
 

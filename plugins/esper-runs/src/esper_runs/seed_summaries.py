@@ -5,6 +5,7 @@ from typing import Any
 
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Stage
+from esper_runs.formatting import known
 
 
 def seed_summaries(
@@ -63,6 +64,6 @@ def _move(summary: dict[str, Any], transition: Mapping[str, Any]) -> None:
 
 def _as_last_measured(summary: dict[str, Any], epoch: Mapping[str, Any], seed: Mapping[str, Any]) -> None:
     summary["parameters"] = seed["parameters"]
-    summary["accuracy_at_end"] = epoch["validation"]["accuracy"]
+    summary["accuracy_at_end"] = known(epoch["validation"]["accuracy"])
     summary["ablation"] = seed["contribution"] or summary["ablation"]
     summary["gain"] = seed["host_gain"] or summary["gain"]

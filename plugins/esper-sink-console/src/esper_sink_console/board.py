@@ -1,12 +1,16 @@
 """The part of a run's state that is shown: kept up to date by events, drawn by others."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from attrs import define, field
 
 from esper_core.api import Event, EventKind
+from esper_runs.formatting import as_number
 from esper_runs.result import TWIN
+
+_SPLITS = ("train", "validation")
 
 
 @define
@@ -63,6 +67,20 @@ class Board:
         elif event.kind is EventKind.SEED_TRANSITION:
             board = self.hosts.setdefault(event.host, HostBoard())
             board.slots[event.data["slot"]] = event.data["target"]
+
+    @property
+    def done(self) -> int:
+        """How many epochs every host that has reported has completed."""
+        return min((host.epoch + 1 for host in self.hosts.values() if host.epoch is not None), default=0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long the rest will take, by the latest epoch of each host; None if that is not known."""
+        if self.epochs is None or not self.done:
+            return None
+        measured = [as_number(h.evidence.get(s, {}).get("seconds")) for h in self.hosts.values() for s in _SPLITS]
+        known = [seconds for seconds in measured if seconds is not None and isfinite(seconds)]
+        return (self.epochs - self.done) * sum(known) if len(known) == len(measured) else None
 
     def growing(self) -> dict[str, HostBoard]:
         """Return the hosts that may grow: all but the twin."""

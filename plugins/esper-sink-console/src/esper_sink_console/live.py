@@ -6,7 +6,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from esper_runs.formatting import metrics, paired, whole
+from esper_runs.formatting import duration, metrics, paired, whole
 from esper_runs.terminal import Terminal
 from esper_sink_console.board import Board, HostBoard
 
@@ -20,9 +20,15 @@ _STYLES = {
 }
 
 
+#: Columns from which on the display has bars of alpha and air around its tables.
+_WIDE = 80
+
+
 def display(board: Board, terminal: Terminal) -> RenderableType:
     """Return hosts and slots as they are now."""
     parts: list[RenderableType] = [terminal.text(board.title, "title")] if board.title else []
+    if board.epochs:
+        parts.append(_over(board, board.epochs, terminal))
     if any(host.epoch is not None for host in board.hosts.values()):
         parts.append(_hosts(board, terminal))
     if any(host.slots for host in board.growing().values()):
@@ -30,8 +36,18 @@ def display(board: Board, terminal: Terminal) -> RenderableType:
     return Group(*parts)
 
 
+def _over(board: Board, epochs: int, terminal: Terminal) -> Table:
+    """How much of the run is over, from its first moment on."""
+    left = board.seconds_left
+    said = f"epoch {min(board.done + 1, epochs)} of {epochs}" if board.done < epochs else f"{epochs} epochs"
+    line = Table.grid(padding=(0, 2, 0, 0))
+    bar = ProgressBar(total=epochs, completed=board.done, width=24)
+    line.add_row(bar, terminal.text(said + (f", about {duration(left)} left" if left else "")))
+    return line
+
+
 def _hosts(board: Board, terminal: Terminal) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    table = _table(terminal)
     table.add_column("")
     for title in ("epoch", "training", "validation", "parameters"):
         table.add_column(title, justify="right")
@@ -54,8 +70,9 @@ def _progress(host: HostBoard, epochs: int | None) -> str:
 
 def _slots(board: Board, terminal: Terminal) -> Table:
     growing = board.growing()
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("slot", "stage", "blueprint", "alpha", "", "contribution"):
+    table = _table(terminal)
+    bar = [] if _narrow(terminal) else [""]
+    for title in ("slot", "stage", "blueprint", "alpha", *bar, "contribution"):
         table.add_column(title, justify="right" if title in ("alpha", "contribution") else "left")
     for name, host in growing.items():
         for slot, stage in host.slots.items():
@@ -68,8 +85,18 @@ def _slot(host: HostBoard, slot: str, stage: str, terminal: Terminal) -> list[Re
     shown = Text(stage, style=_STYLES.get(stage, "dim"))
     seed = host.seeds.get(slot)
     if seed is None or stage in ("DORMANT", "EMBARGOED", "RESETTING"):
-        return [shown, "", "", "", ""]
+        return [shown]
     alpha = seed["alpha"]
-    bar = ProgressBar(total=1.0, completed=alpha, width=12)
+    bar: list[RenderableType] = [] if _narrow(terminal) else [ProgressBar(total=1.0, completed=alpha, width=12)]
     contribution = terminal.text(paired(seed.get("contribution")))
-    return [shown, terminal.text(seed["blueprint"]), f"{alpha:.2f}", bar, contribution]
+    return [shown, terminal.text(seed["blueprint"]), f"{alpha:.2f}", *bar, contribution]
+
+
+def _table(terminal: Terminal) -> Table:
+    if _narrow(terminal):
+        return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    return Table(box=box.SIMPLE_HEAD)
+
+
+def _narrow(terminal: Terminal) -> bool:
+    return terminal.width < _WIDE

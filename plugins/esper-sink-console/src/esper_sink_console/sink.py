@@ -49,6 +49,7 @@ class ConsoleSink:
             # Drawn when events come: a thread that redraws in between would take time from the training.
             self._live = Live(console=console, auto_refresh=False)
             self._live.start()
+            self._draw()
         elif self._board.title:
             self._say(self._board.title)
 
@@ -82,9 +83,12 @@ class ConsoleSink:
         return self._terminal
 
     def _say(self, line: str) -> None:
-        """Print a line, above the display if there is one."""
+        """Print a line, above the display if there is one. A terminal's lines are broken between words."""
         terminal = self._opened()
-        terminal.console.print(terminal.text(line), soft_wrap=True)
+        if terminal.console.is_terminal:
+            terminal.console.print(terminal.paragraph(line))
+        else:
+            terminal.console.print(terminal.text(line), soft_wrap=True)
 
     def _line(self, event: Event) -> str | None:
         if event.kind is EventKind.EPOCH_COMPLETED:

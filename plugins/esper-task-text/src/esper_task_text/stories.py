@@ -10,6 +10,7 @@ from attrs import frozen
 
 from esper_core.api import EsperError
 from esper_task_text.config import TinyStoriesConfig
+from esper_task_text.offline import offline_unless_reachable
 
 #: The environment variable for a folder that contains a folder for each data set.
 DATA_DIRECTORY_VARIABLE = "ESPER_DATA_DIR"
@@ -135,7 +136,8 @@ def _from_hub(split: str) -> Iterator[str]:
     where = f"${DATA_DIRECTORY_VARIABLE}/tinystories, {_HUB} on the hub"
     datasets = _import_datasets(where)
     try:
-        table = datasets.load_dataset(_HUB, split=split)
+        with offline_unless_reachable(datasets):
+            table = datasets.load_dataset(_HUB, split=split)
     # The exception of a failed download depends on a chain of libraries and their versions.
     except Exception as error:
         raise _missing(where, f"the download from the hub failed: {_first_line(error)}") from error

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from esper_core.api import EsperError
 from esper_task_vision.images import LabelledImages, PublicData, checked, damaged, missing
+from esper_task_vision.offline import offline_unless_reachable
 
 #: Formats of local files: the name of the `datasets` builder, which is also the suffix of the files.
 _FORMATS = ("parquet", "arrow")
@@ -66,7 +67,8 @@ def read_hub(data: PublicData, where: str) -> tuple[LabelledImages, LabelledImag
     """
     datasets = _import_datasets(data, where)
     try:
-        tables = {split: datasets.load_dataset(data.hub, split=split) for split in _SPLITS}
+        with offline_unless_reachable(datasets):
+            tables = {split: datasets.load_dataset(data.hub, split=split) for split in _SPLITS}
     # The exception of a failed download depends on a chain of libraries and their versions.
     except Exception as error:
         why = f"the download from the hub failed: {_first_line(error)}"

@@ -35,8 +35,18 @@ def _restore_environ(before: dict[str, str]) -> None:
     os.environ.update(before | by_torch)
 
 
+def _filters() -> list[Any]:
+    """The filters, without those of sympy: torch imports it with its first optimizer, whichever code makes that."""
+    return [it for it in warnings.filters if not _of_sympy(it)]
+
+
 def _restore_filters(before: list[Any]) -> None:
-    warnings.filters[:] = before  # type: ignore[index]
+    by_torch = [it for it in warnings.filters if _of_sympy(it)]
+    warnings.filters[:] = by_torch + before  # type: ignore[index]
+
+
+def _of_sympy(warning_filter: tuple[Any, ...]) -> bool:
+    return str(warning_filter[2].__module__).partition(".")[0] == "sympy"
 
 
 def _root_logger() -> tuple[int, list[logging.Handler]]:
@@ -87,7 +97,7 @@ TORCH_RANDOM = "torch's global generator"
 ASPECTS: Mapping[str, Aspect] = {
     "the working directory": Aspect(os.getcwd, os.chdir),
     "the environment": Aspect(_environ, _restore_environ),
-    "the warning filters": Aspect(lambda: list(warnings.filters), _restore_filters),
+    "the warning filters": Aspect(_filters, _restore_filters),
     "the root logger": Aspect(_root_logger, _restore_root_logger),
     "the running threads": Aspect(lambda: {thread.ident for thread in threading.enumerate()}, lambda _: None),
     "random's global generator": Aspect(random.getstate, random.setstate),

@@ -5,7 +5,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from esper_core.leyline.protocols import DataShape, TaskKind
+from esper_core.leyline.protocols import DataShape, TargetKind, TaskKind
 from esper_core.leyline.records import to_json
 from esper_core.leyline.specs import TaskSpec
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
@@ -29,7 +29,7 @@ def splits(subject: TaskSubject) -> None:
             raise CheckFailure(
                 f"the {name} split: {wrong}",
                 cause="data that are not scaled or cast, or a shape that was written down for other data",
-                fix="return float32 inputs or int64 tokens of `shape.input_shape`, and int64 targets",
+                fix="return float32 inputs or int64 tokens of `shape.input_shape`, int64 classes or float32 numbers",
             )
 
 
@@ -40,17 +40,31 @@ def _wrong(shape: DataShape, inputs: Tensor, targets: Tensor) -> list[str]:
     found = []
     if tuple(inputs.shape[1:]) != tuple(shape.input_shape):
         found.append(f"samples of shape {tuple(inputs.shape[1:])} where `shape` says {tuple(shape.input_shape)}")
-    if inputs.dtype != (torch.int64 if tokens else torch.float32) or targets.dtype != torch.int64:
+    wanted = torch.float32 if _numbers(shape) else torch.int64
+    if inputs.dtype != (torch.int64 if tokens else torch.float32) or targets.dtype != wanted:
         found.append(f"inputs of {inputs.dtype} and targets of {targets.dtype}")
-    if tuple(targets.shape) != (tuple(inputs.shape) if tokens else (len(inputs),)):
+    if tuple(targets.shape) != _target_shape(shape, inputs):
         found.append(f"targets of shape {tuple(targets.shape)}")
+    if _numbers(shape) and not bool(targets.isfinite().all()):
+        found.append("targets that are NaN or infinite")
     predicted = targets[targets != NOTHING] if tokens else targets
-    values = [predicted, inputs.flatten()] if tokens else [predicted]
+    classes = [] if _numbers(shape) else [predicted]
+    values = [*classes, inputs.flatten()] if tokens else classes
     if any(v.numel() and (v.min() < 0 or v.max() >= shape.outputs) for v in values):
         found.append(f"classes or tokens outside of 0 to {shape.outputs - 1}")
     if not tokens and not bool(inputs.isfinite().all()):
         found.append("inputs that are NaN or infinite")
     return found
+
+
+def _numbers(shape: DataShape) -> bool:
+    return shape.targets is TargetKind.NUMBERS
+
+
+def _target_shape(shape: DataShape, inputs: Tensor) -> tuple[int, ...]:
+    if _numbers(shape):
+        return (len(inputs), shape.outputs)
+    return tuple(inputs.shape) if shape.kind is TaskKind.TOKENS else (len(inputs),)
 
 
 @check("task-splits-disjoint", TaskSpec.kind, CONTRACT)
@@ -159,7 +173,7 @@ def any_batch(subject: TaskSubject) -> None:
             for begin in (0, 64 - size):
                 part = slice(begin, begin + size)
                 found = function(outputs[part], targets[part])
-                if found.shape != (size,) or not torch.allclose(found, together[part], rtol=1e-4, atol=1e-6):
+                if found.shape != (size,) or not _same(found, together[part]):
                     raise CheckFailure(
                         f"samples {begin} to {begin + size - 1} have another {name} among 64 than among {size}",
                         cause="a normalisation or a limit that depends on the number of samples",
@@ -167,25 +181,41 @@ def any_batch(subject: TaskSubject) -> None:
                     )
 
 
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
 @check("task-random-guess", TaskSpec.kind, CONTRACT)
 def random_guess(subject: TaskSubject) -> None:
-    """`random_guess_loss` is the loss of a model that knows nothing: within 20 % of that of equal logits."""
+    """`random_guess_loss` is the loss of a model that knows nothing: within 20 % of that of equal logits.
+
+    Where numbers are predicted, it is the loss of outputs of zero over the training split.
+    """
     task = subject.build()
     outputs, targets = batch_of(task)
+    if _numbers(task.shape):
+        targets = task.load().train.targets
+        outputs = torch.zeros(len(targets), task.shape.outputs)
     equal, stated = task.losses(torch.zeros_like(outputs), targets).mean().item(), task.random_guess_loss
     if not isfinite(stated) or abs(stated - equal) > 0.2 * abs(equal):
         raise CheckFailure(
-            f"random_guess_loss is {stated:.4g}, equal logits lose {equal:.4g}",
-            cause="bits in place of nats, or the number of classes of other data",
-            fix="math.log(shape.outputs) for cross entropy",
+            f"random_guess_loss is {stated:.4g}, equal logits or outputs of zero lose {equal:.4g}",
+            cause="bits in place of nats, the number of classes of other data, or targets that are not centred",
+            fix="math.log(shape.outputs) for cross entropy; half the variance of centred targets for 0.5 * (y - t)^2",
         )
 
 
 @check("task-correct", TaskSpec.kind, CONTRACT)
 def correct(subject: TaskSubject) -> None:
-    """`correct` gives each sample a float from 0 to 1, larger for outputs that name the targets than for others."""
+    """`correct` gives each sample a float from 0 to 1, larger for outputs that name the targets than for others.
+
+    Where numbers are predicted, it may give NaN for every sample instead: there is no accuracy.
+    """
     task = subject.build()
     outputs, targets = batch_of(task)
+    if _numbers(task.shape):
+        _require_shares_or_nothing(task.correct(outputs.detach(), targets))
+        return
     classes = torch.arange(task.shape.outputs)
     right = 100.0 * (targets.unsqueeze(-1) == classes)
     for name, guess in {"random": outputs.detach(), "right": right, "wrong": -right}.items():
@@ -202,6 +232,16 @@ def correct(subject: TaskSubject) -> None:
             "outputs that name the targets are no more correct than outputs that exclude them",
             cause="argmin for argmax, or the wrong axis",
             fix="compare outputs.argmax over the last axis with the targets",
+        )
+
+
+def _require_shares_or_nothing(found: Tensor) -> None:
+    right = found.is_floating_point() and found.shape == (BATCH,)
+    if not right or not (bool(found.isnan().all()) or bool(((found >= 0) & (found <= 1)).all())):
+        raise CheckFailure(
+            f"for {BATCH} samples `correct` gives {found!r:.150}",
+            cause="an error in the units of the targets, or an accuracy of some samples only",
+            fix="return NaN for every sample where there is no accuracy",
         )
 
 

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from torch import Generator, Tensor
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.protocols import Split, Task
+from esper_core.leyline.protocols import Split, TargetKind, Task
 from esper_core.leyline.specs import TaskSpec
 from esper_testing.check import NotApplicable
 from esper_testing.subject import Subject
@@ -78,11 +78,12 @@ class TaskSubject(Subject[TaskSpec]):
 
 
 def batch_of(task: Task, size: int = BATCH) -> tuple[Tensor, Tensor]:
-    """Return random logits and the targets of some training samples, repeated where there are few."""
+    """Return random outputs and the targets of some training samples, repeated where there are few."""
     targets = task.load().train.targets
     targets = targets.repeat(-(-size // len(targets)), *(1 for _ in targets.shape[1:]))[:size]
-    logits = torch.randn(*targets.shape, task.shape.outputs, generator=Generator().manual_seed(0))
-    return logits.requires_grad_(), targets
+    axes = (size,) if task.shape.targets is TargetKind.NUMBERS else tuple(targets.shape)
+    outputs = torch.randn(*axes, task.shape.outputs, generator=Generator().manual_seed(0))
+    return outputs.requires_grad_(), targets
 
 
 def splits_of(task: Task) -> dict[str, Split]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from esper_app.cli.checking import checked_file
 from esper_app.cli.config_options import ConfigOptions, complete_names, config_options
 from esper_app.cli.options import plugin_options
 from esper_app.cli.resolving import resolve_command
@@ -61,9 +62,14 @@ def init(task: str | None, output: Path | None, config_options: ConfigOptions, p
 @_task
 @plugin_options
 def check(file: Path, task: str | None, plugin_options: PluginOptions) -> None:
-    """Check a configuration file: every key, every value, every component."""
-    resolved = resolve_command(task, ConfigOptions(file=file), plugin_options).configuration.config
-    echo(f"{file} is valid: task {resolved.task.name}, host {resolved.host.name}, policy {resolved.policy.name}")
+    """Check a configuration file: every key, every value, every component. All that is wrong is told at once."""
+    found, errors = checked_file(file, task, plugin_options)
+    for error in errors[:-1]:
+        echo(f"{error}\n", err=True)
+    if found is None:
+        raise errors[-1]
+    config = found.configuration.config
+    echo(f"{file} is valid: task {config.task.name}, host {config.host.name}, policy {config.policy.name}")
 
 
 def _write_new(path: Path, text: str) -> None:

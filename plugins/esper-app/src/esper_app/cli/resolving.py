@@ -1,6 +1,6 @@
 """From the command line to the plugins and the configuration of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -54,13 +54,23 @@ def resolve_command(task: str | None, config: ConfigOptions, plugins: PluginOpti
     return resolve_run_config(task, config, lambda table: load_selected(plugins, table))
 
 
-def resolve_run_config(task: str | None, config: ConfigOptions, load: Callable[[PluginsConfig], PluginSet]) -> Resolved:
+def resolve_run_config(
+    task: str | None,
+    config: ConfigOptions,
+    load: Callable[[PluginsConfig], PluginSet],
+    *,
+    data: Mapping[str, Any] | None = None,
+) -> Resolved:
     """Resolve the configuration with the plugins that `load` gives for its section ``plugins``.
+
+    `data` is what the configuration file holds; by default the file is read.
 
     Raises:
         EsperError: E201 to E204, and what `load` raises.
     """
-    file = read_config_file(config.file, inside=config.inside) if config.file else {}
+    if data is None:
+        data = read_config_file(config.file, inside=config.inside) if config.file else {}
+    file = data
     overrides = _overrides(task, config)
     said = merge(
         [

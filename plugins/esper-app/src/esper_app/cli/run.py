@@ -1,5 +1,6 @@
 """``esper run``: grow a network on a task, next to a twin that never grows."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ from esper_app.exit_codes import exit_code_of
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
 from esper_runs.printing import echo
-from esper_runs.run_directory import CONFIG, find_run
+from esper_runs.run_directory import CONFIG
+from esper_runs.run_list import locate_run
 
 if TYPE_CHECKING:
     from esper_app.execution.run import FinishedRun
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     "--resume",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="Go on with a run that was interrupted or killed, from its newest checkpoint.",
+    help="Go on with a run that was interrupted or killed, from its newest checkpoint: a directory, or a name under "
+    "runs/; `last` is the newest one.",
 )
 @click.option(
     "--check-plugins",
@@ -88,10 +91,14 @@ def run(
         echo(f"plugins: not looked at: {sampled}components of the kinds {' and '.join(told['not_watched'])}")
     _warn_of_sinks(finished.result)
     if finished.interrupted:
-        echo(f"go on with: esper run --resume {finished.directory.path}")
+        echo(f"go on with: {_command('run', '--resume', finished)}")
     if (code := exit_code_of(finished.result)) is ExitCode.WENT_WRONG:
-        echo(f"warning: the run went wrong, see: esper show {finished.directory.path}", err=True)
+        echo(f"warning: the run went wrong, see: {_command('show', finished)}", err=True)
     ctx.exit(code)
+
+
+def _command(*words: "str | FinishedRun") -> str:
+    return shlex.join(["esper", *(word if isinstance(word, str) else str(word.directory.path) for word in words)])
 
 
 def _warn_of_sinks(result: Mapping[str, Any]) -> None:
@@ -107,7 +114,7 @@ def _resume(
 ) -> "FinishedRun":
     if task or config_options != ConfigOptions():
         raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
-    directory = find_run(path)
+    directory = locate_run(path)
     from esper_app.cli.resolving import resolve_command
     from esper_app.execution.resuming import read_manifest, refuse_other_core
 

@@ -69,7 +69,8 @@ class Merged:
 def merge(layers: Iterable[Layer], kinds: Iterable[PluginKind] = KINDS) -> Merged:
     """Lay the layers on top of each other, the strongest last.
 
-    Tables are merged key by key, everything else replaces. A layer that names another host (task, policy, gate set,
+    Tables are merged key by key, everything else replaces. ``task = "digits"`` is ``task.name = "digits"``, and so in
+    every section that names one component. A layer that names another host (task, policy, gate set,
     optimizer, sink) discards what weaker layers said about the former one.
 
     Args:
@@ -78,8 +79,9 @@ def merge(layers: Iterable[Layer], kinds: Iterable[PluginKind] = KINDS) -> Merge
     """
     stack = _Stack(Places.of(kinds))
     for layer in layers:
-        stack.discard_options(layer.data)
-        stack.lay(stack.tree, layer.data, layer, "")
+        data = _named(layer.data, stack.places)
+        stack.discard_options(data)
+        stack.lay(stack.tree, data, layer, "")
     return Merged(tree=stack.tree, values=stack.values, tables=stack.tables)
 
 
@@ -122,6 +124,13 @@ class _Stack:
             for known in (self.values, self.tables):
                 for gone in [other for other in known if other == path or other.startswith(f"{path}.")]:
                     del known[gone]
+
+
+def _named(data: Mapping[str, Any], places: Places) -> dict[str, Any]:
+    return {
+        section: {"name": value} if isinstance(value, str) and section in places.beside else value
+        for section, value in data.items()
+    }
 
 
 def _names_another(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

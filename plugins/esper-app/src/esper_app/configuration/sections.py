@@ -22,7 +22,7 @@ from esper_app.configuration.config import (
     SinksConfig,
 )
 from esper_app.configuration.layers import Merged
-from esper_app.configuration.places import Places, further_kinds
+from esper_app.configuration.places import CORE_SECTIONS, Places, further_kinds
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.kinds import PluginKind
@@ -215,7 +215,8 @@ class _Reader:
         for key in table:
             if key not in known:
                 full = f"{path}.{key}" if path else key
-                raise EsperError("E201", f'unknown key "{full}"', where=self.place(full), fix=did_you_mean(key, known))
+                fix = (None if path else _in_a_section(key)) or did_you_mean(key, known)
+                raise EsperError("E201", f'unknown key "{full}"', where=self.place(full), fix=fix)
 
     def place(self, path: str) -> str | None:
         return self.merged.source(path)
@@ -223,3 +224,9 @@ class _Reader:
 
 def _names(cls: type | None) -> list[str]:
     return [field.name for field in attrs.fields(cls) if field.init] if cls else []
+
+
+def _in_a_section(key: str) -> str | None:
+    """A key that is written without its section, such as ``lr``: say where it belongs."""
+    found = [f'"{section}.{key}"' for section, cls in CORE_SECTIONS.items() if key in _names(cls)]
+    return f"did you mean {' or '.join(found)}?" if found else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ def resumable(directory: RunDirectory) -> Path:
     over = os.path.lexists(directory.path / RESULT)
     if over and read_object(directory, RESULT).get("outcome") != RunEnd.INTERRUPTED:
         raise EsperError(
-            "E506", f'run "{directory.name}" is over', why="it has a result", fix="begin a new run: esper run TASK"
+            "E506",
+            f'run "{directory.name}" is over',
+            why="it has a result",
+            fix=f"look at it: {_command('show', directory.path)}; or begin a new run: esper run TASK",
         )
     path = newest_checkpoint(directory.folder(FOLDER))
     if path is None:
@@ -37,9 +41,13 @@ def resumable(directory: RunDirectory) -> Path:
             f'run "{directory.name}" has no checkpoint',
             where=str(directory.path / FOLDER),
             why="it ended before its first one, or was told to write none (checkpoints.every = 0)",
-            fix="begin it again: esper run --config " + str(directory.path / "config.toml"),
+            fix=f"begin it again: {_command('run', '--config', directory.path / CONFIG)}",
         )
     return path
+
+
+def _command(*words: str | Path) -> str:
+    return shlex.join(["esper", *map(str, words)])
 
 
 def read_manifest(directory: RunDirectory) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """What a user is told in passing: once, and in words."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from attrs import define, field
 
 from esper_core.leyline.actions import GovernorMode, Op
-from esper_core.leyline.layouts import Layout
 from esper_core.leyline.reports import HostReport
-from esper_core.leyline.sites import Site
 from esper_core.simic.rollout import Decided
 from esper_growing.following.surroundings import averages_without_seeds, slots_that_a_cache_blinds
 from esper_growing.measuring.user_host import UserHost
@@ -32,6 +30,14 @@ class Notices:
         """Say what follows from data that were not given."""
         if data:
             self.once("nothing is measured per sample without validation data and a loss: no seed will be kept")
+
+    def frozen(self, host: UserHost) -> None:
+        """Say what follows where no parameter of the host is trained."""
+        if not any(p.requires_grad for p in host.grower.growth.slot_set.host_parameters):
+            self.once(
+                "no parameter of the model is trained: while there is no seed, the loss has no gradient, and the loop "
+                "must leave backward out (`if loss.requires_grad: loss.backward()`)"
+            )
 
     def overflowed(self, steps: Mapping[str, int]) -> None:
         """Say that a seed has sat steps out, by slot."""
@@ -70,22 +76,3 @@ class Notices:
             warnings.warn("the losses are normal again: the network may grow", stacklevel=3)
         else:
             warnings.warn(f"the governor is {report.governor.value}: {report.governor_reason}", stacklevel=3)
-
-
-def described(host: UserHost) -> str:
-    """Return what was found out about a network, its loss and its metric, in lines."""
-    lines = [host.measured.how]
-    if host.grower.forks.fixed_batch:
-        lines.append("it takes batches of one size only, and is measured in those")
-    lines += [f"site {line}" for line in sites_in_words(host.grower.growth.sites)]
-    return "\n".join(f"  {line}" for line in lines)
-
-
-def sites_in_words(sites: Iterable[Site]) -> list[str]:
-    """Return what each site was found to be."""
-    return [
-        f"{site.id}: {site.layout}, width {site.width}, {site.dtype or 'as the host'}"
-        + (", causal" if site.causal else ", sees all positions" if site.layout is Layout.BTD else "")
-        + (", written into by what follows" if site.inplace_successor else "")
-        for site in sites
-    ]

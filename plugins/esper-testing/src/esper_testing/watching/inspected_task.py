@@ -7,7 +7,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from esper_core.leyline.protocols import DataShape, HostBuild, Splits, Task, TaskKind
+from esper_core.leyline.protocols import DataShape, HostBuild, Splits, TargetKind, Task, TaskKind
 from esper_testing.watching.inspection import GlobalRandom, Inspection
 
 
@@ -119,18 +119,23 @@ class InspectedTask:
             if correct.shape != (len(targets),) or not correct.is_floating_point():
                 seen = f"gave {_told(correct)} for how right {len(targets)} samples are"
                 self._broken(seen, "a count or a mean over the batch", "return (B,) floats")
-            if inspection.due(self.title, "correct") and not bool(((correct >= 0) & (correct <= 1)).all()):
+            if inspection.due(self.title, "correct") and not self._shares(correct):
                 self._broken("gave a metric outside of 0 to 1", "a count, or percent", "return shares")
         return correct
 
+    def _shares(self, correct: Tensor) -> bool:
+        without = self.shape.targets is TargetKind.NUMBERS and bool(correct.isnan().all())
+        return without or bool(((correct >= 0) & (correct <= 1)).all())
+
     def _require_outputs(self, outputs: Any, targets: Tensor) -> None:
-        expected = (*targets.shape, self.shape.outputs)
+        numbers = self.shape.targets is TargetKind.NUMBERS
+        expected = tuple(targets.shape) if numbers else (*targets.shape, self.shape.outputs)
         if not isinstance(outputs, Tensor) or outputs.shape != expected or not outputs.is_floating_point():
             self.inspection.broken(
                 self.host,
                 f"gave {_told(outputs)} where the task wants {expected}",
-                cause="a head for another number of classes, or a result in a tuple",
-                fix="build the head for data.outputs, and return the logits alone",
+                cause="a head for another number of outputs, or a result in a tuple",
+                fix="build the head for data.outputs, and return its outputs alone",
             )
 
     def _broken(self, seen: str, cause: str, fix: str) -> None:
@@ -143,7 +148,8 @@ def _wrong_split(shape: DataShape, inputs: Tensor, targets: Tensor) -> str | Non
         return f"{len(inputs)} inputs and {len(targets)} targets"
     if tuple(inputs.shape[1:]) != tuple(shape.input_shape):
         return f"samples of {tuple(inputs.shape[1:])}, and `shape` says {tuple(shape.input_shape)}"
-    if inputs.dtype != (torch.int64 if tokens else torch.float32) or targets.dtype != torch.int64:
+    wanted = torch.float32 if shape.targets is TargetKind.NUMBERS else torch.int64
+    if inputs.dtype != (torch.int64 if tokens else torch.float32) or targets.dtype != wanted:
         return f"inputs of {inputs.dtype} and targets of {targets.dtype}"
     return None if tokens or _finite(inputs) else "inputs that are not finite"
 

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from attrs import evolve
+from torch import nn
 
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.seed_factory import SeedFactory
@@ -17,10 +18,19 @@ from esper_core.leyline.layouts import Layout
 from esper_core.leyline.stages import Blend, Cause, Stage
 from esper_core.tolaria.host import GrowingHost
 from esper_core.tolaria.measuring import measure
-from tests.tolaria.conftest import Seed
 
 #: A batch of this size is the last one of an epoch: 70 samples in batches of 16.
 LAST = 6
+
+
+class Seed(nn.Module):
+    def __init__(self, site):
+        super().__init__()
+        self.conv = nn.Conv2d(site.width, site.width, 3, padding=1)
+        self.gain = nn.Parameter(torch.zeros(site.width))
+
+    def forward(self, h):
+        return torch.tanh(self.conv(h)) * self.gain.view(-1, 1, 1)
 
 
 class Rigged(Seed):

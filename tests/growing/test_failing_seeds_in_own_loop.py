@@ -2,11 +2,46 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 import esper_core
-from esper_core.leyline.stages import Cause, Stage
-from tests.growing.test_own_loop import INPUTS, LABELS, Always, Net
+from esper_core.leyline.actions import WAIT, Action, Op
+from esper_core.leyline.learning import Decision
+from esper_core.leyline.stages import Blend, Cause, Stage
+
+INPUTS = torch.randn(48, 6, generator=torch.Generator().manual_seed(0))
+LABELS = torch.randint(0, 3, (48,), generator=torch.Generator().manual_seed(1))
+
+
+class Always:
+    """Germinates wherever it may, and keeps whatever it may."""
+
+    def __init__(self, blueprint="mlp"):
+        self.blueprint = blueprint
+
+    def reset(self, begun):
+        pass
+
+    def decide(self, situations):
+        return [Decision(actions=[self._one(situation.masks)]) for situation in situations]
+
+    def _one(self, mask):
+        if mask.fossilize:
+            return Action(op=Op.FOSSILIZE, slot=min(mask.fossilize))
+        for slot in mask.slots:
+            if self.blueprint in mask.blueprints_for(slot):
+                return Action(op=Op.GERMINATE, slot=slot, blueprint=self.blueprint, blend=Blend.LINEAR)
+        return WAIT
+
+
+class Net(nn.Module):
+    def __init__(self, wrap=lambda layer: layer):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), wrap(nn.Linear(8, 8)), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.c(self.b(torch.relu(self.a(x))))
 
 
 class _Fails:

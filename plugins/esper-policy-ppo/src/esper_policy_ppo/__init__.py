@@ -1,0 +1,1 @@
+"""A policy that learns to grow: recurrent PPO with exact masks, conditional on what was chosen before."""

@@ -1,0 +1,82 @@
+"""The hyper-parameters, all of them, each in use. The discount is the run's (``rewards.gamma``)."""
+
+from typing import Any
+
+from attrs import field, frozen, validators
+
+_NUMBER: Any = validators.instance_of((int, float))
+_COUNT: Any = [validators.instance_of(int), validators.ge(1)]
+
+
+def _positive(default: float) -> Any:
+    return field(default=default, validator=[_NUMBER, validators.gt(0.0)])
+
+
+def _limit(default: float | None) -> Any:
+    return field(default=default, validator=validators.optional([_NUMBER, validators.gt(0.0)]))
+
+
+def _not_negative(default: float) -> Any:
+    return field(default=default, validator=[_NUMBER, validators.ge(0.0)])
+
+
+def _share(default: float) -> Any:
+    return field(default=default, validator=[_NUMBER, validators.ge(0.0), validators.le(1.0)])
+
+
+def _count(default: int) -> Any:
+    return field(default=default, validator=_COUNT)
+
+
+@frozen(kw_only=True)
+class PPOConfig:
+    """Hyper-parameters of `ppo`.
+
+    Attributes:
+        rounds: how many rounds it wants to learn from.
+        seed: of its first weights, of what it draws, and of the order of its minibatches.
+        sample: draw actions from the policy; otherwise the most probable operation, then slot, and so on.
+        hidden: width of the network and of its LSTM.
+        slot_encoding: width of what it makes of each slot.
+        observation_clip: normalised features are clipped to plus and minus this.
+        learning_rate: Adam's.
+        adam_epsilon: Adam's.
+        max_gradient_norm: the gradient is scaled down to this norm.
+        update_epochs: passes over a round's steps, at most.
+        minibatches: of sequences, in each pass.
+        chunk_epochs: trajectories are cut into sequences of this length, each begun with the hidden state that was
+            there; None: not cut.
+        gae_lambda: bias against variance of the advantages, 0 to 1 (Schulman et al., 2016).
+        clip_ratio: how far an update may move the probability of what was done (Schulman et al., 2017).
+        target_kl: the update stops before the step at which the mean KL divergence from the policy that acted is 1.5
+            times this; None: never.
+        value_coefficient: weight of the value loss.
+        value_clip: how far an update may move a value, in standard deviations of the return; None: not limited.
+        entropy_coefficient: weight of the entropy at first, each head's as a share of what was possible.
+        final_entropy_coefficient: its weight after `rounds` rounds; in between it goes in a straight line.
+    """
+
+    rounds: int = _count(100)
+    seed: int = field(default=0, validator=validators.instance_of(int))
+    sample: bool = field(default=True, validator=validators.instance_of(bool))
+    hidden: int = _count(128)
+    slot_encoding: int = _count(64)
+    observation_clip: float = _positive(10.0)
+    learning_rate: float = _positive(3e-4)
+    adam_epsilon: float = _positive(1e-5)
+    max_gradient_norm: float = _positive(0.5)
+    update_epochs: int = _count(4)
+    minibatches: int = _count(4)
+    chunk_epochs: int | None = field(default=None, validator=validators.optional(_COUNT))
+    gae_lambda: float = _share(0.95)
+    clip_ratio: float = field(default=0.2, validator=[_NUMBER, validators.gt(0.0), validators.lt(1.0)])
+    target_kl: float | None = _limit(0.02)
+    value_coefficient: float = _not_negative(0.5)
+    value_clip: float | None = _limit(None)
+    entropy_coefficient: float = _not_negative(0.05)
+    final_entropy_coefficient: float = _not_negative(0.01)
+
+    def entropy_weight(self, updates: int) -> float:
+        """Return the weight of the entropy after this many updates."""
+        share = min(1.0, updates / self.rounds)
+        return self.entropy_coefficient + share * (self.final_entropy_coefficient - self.entropy_coefficient)

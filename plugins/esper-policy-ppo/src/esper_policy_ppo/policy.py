@@ -1,0 +1,228 @@
+"""The policy: it decides with the network, notes what it needs to learn, and learns from whole rounds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from attrs import evolve
+from torch import Tensor
+
+from esper_core.api import Catalogue, Decision, Ended, PolicyState, Round, Situation, Step, Trajectory, derive_seed
+from esper_policy_ppo.advantages import advantages, explained_variance, normalised
+from esper_policy_ppo.anomalies import ValueWatch, anomalies
+from esper_policy_ppo.choices import draw
+from esper_policy_ppo.config import PPOConfig
+from esper_policy_ppo.inputs import BLENDS, OPS, Encoder, Inputs
+from esper_policy_ppo.network import Judged, build_network
+from esper_policy_ppo.rollout_buffer import RolloutBuffer
+from esper_policy_ppo.saving import packed_optimizer, refuse_another, restore_optimizer
+from esper_policy_ppo.update import Targets, ratios, update
+
+
+class PPO:
+    """A recurrent policy under exact masks that learns by PPO.
+
+    What it draws for a host follows from its seed, the round, the host and the epoch, so that hosts do not disturb each
+    other and a resumed run draws what the uninterrupted one would have drawn. Within a round its weights and the
+    statistics of observations are fixed.
+
+    Args:
+        config: hyper-parameters.
+        catalogue: the run's blueprints.
+    """
+
+    def __init__(self, config: PPOConfig, catalogue: Catalogue) -> None:
+        self.config = config
+        self.rounds = config.rounds
+        self.encoder = Encoder(catalogue)
+        self.network = build_network(self.encoder.features, len(catalogue), config)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, foreach=False
+        )
+        self.updates = 0
+        self._watch = ValueWatch()
+        self._round = 0
+        self._hidden: dict[str, Tensor] = {}
+        self._attempts: dict[str, int] = {}
+
+    def reset(self, begun: Round) -> None:
+        """Begin a round: every host is new."""
+        self._round = begun.number
+        self._hidden = {}
+        self._attempts = dict.fromkeys(begun.hosts, 0)
+
+    def forget(self, host: str) -> None:
+        """Begin with one host as if it were new; its draws are others from then on, so that it takes another path."""
+        self._hidden.pop(host, None)
+        self._attempts[host] = self._attempts.get(host, 0) + 1
+
+    @torch.no_grad()
+    def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
+        """Return one possible action for each host, with what learning from it takes."""
+        if not situations:
+            return []
+        begins = [it.host not in self._hidden for it in situations]
+        new = torch.stack(self.network.start(1), dim=1)[0]
+        before = torch.stack([self._hidden.get(it.host, new) for it in situations])
+        inputs = self.encoder.inputs(situations)
+        features, encodings, (h, c) = self.network(inputs.map(lambda it: it[None]), (before[:, 0], before[:, 1]))
+        uniform = self._uniform(situations, inputs) if self.config.sample else None
+        judged = self.network.judge(
+            features[0],
+            encodings[0],
+            inputs,
+            lambda head, log_probs: draw(log_probs, None if uniform is None else uniform[head]),
+        )
+        for it, state in zip(situations, torch.stack([h, c], dim=1), strict=True):
+            self._hidden[it.host] = state
+        values = self.network.denormalised(judged.values).tolist()
+        return [
+            self._decision(it, judged, row, values[row], before[row].clone(), begins[row])
+            for row, it in enumerate(situations)
+        ]
+
+    def learn(self, trajectories: Sequence[Trajectory]) -> Mapping[str, float]:
+        """Learn from one round, and return figures about it.
+
+        Raises:
+            EsperError: E202 if it had no reward, E502 if this policy did not decide it, or if discounts differ.
+        """
+        if not any(it.steps for it in trajectories):
+            return {}
+        config, network = self.config, self.network
+        buffer = RolloutBuffer.of(trajectories, self.encoder, config.hidden)
+        self.value_what_was_cut_short(buffer, trajectories)
+        found = advantages(
+            buffer.rewards,
+            buffer.values,
+            buffer.ends,
+            buffer.final_values,
+            gamma=buffer.gamma,
+            gae_lambda=config.gae_lambda,
+        )
+        returns, valid = found + buffer.values, buffer.valid
+        explained = explained_variance(buffer.values[valid], returns[valid])
+
+        # Values keep their meaning while the moments of returns move.
+        network.take_in_returns(returns[valid])
+        targets = Targets(
+            advantages=normalised(found, buffer.choosable),
+            returns=network.normalised_returns(returns),
+            values=network.normalised_returns(buffer.values),
+        )
+        entropy_weight = config.entropy_weight(self.updates)
+        order = torch.Generator().manual_seed(derive_seed(config.seed, "minibatches", self.updates))
+        count = update(network, self.optimizer, buffer, targets, config, entropy_weight=entropy_weight, generator=order)
+        moved, kl = ratios(network, buffer, buffer.sequences(config.chunk_epochs))
+        self.updates += 1
+
+        # Only now: within the rollout and the update observations were normalised alike.
+        network.host_moments.update(buffer.inputs.host[valid])
+        network.slot_moments.update(buffer.inputs.slots[valid][buffer.inputs.present[valid]])
+        figures = {
+            **count.mean_losses(),
+            "steps": float(buffer.steps),
+            "mean reward": float(buffer.rewards[valid].mean()),
+            "mean value": float(buffer.values[valid].mean()),
+            "optimizer steps": float(count.steps),
+            "skipped minibatches": float(count.skipped),
+            "stopped at target kl": float(count.stopped),
+            "kl": kl,
+            "largest ratio": float(moved.max()),
+            "smallest ratio": float(moved.min()),
+            "clipped share": float(((moved - 1.0).abs() > config.clip_ratio).float().mean()),
+            "entropy weight": entropy_weight,
+            **({} if explained is None else {"explained variance": explained}),
+            **anomalies(moved, count.skipped, self._watch.observe(explained)),
+        }
+        return {name: value for name, value in figures.items() if value == value and abs(value) != float("inf")}
+
+    def state(self) -> PolicyState:
+        """Return weights, moments, the optimizer's state, hidden states and counters."""
+        tensors = {f"network/{name}": tensor.clone() for name, tensor in self.network.state_dict().items()}
+        tensors |= packed_optimizer(self.optimizer)
+        tensors |= {f"hidden/{host}": state.clone() for host, state in self._hidden.items()}
+        record = {
+            "catalogue": self.encoder.catalogue.digest,
+            "blueprints": list(self.encoder.catalogue.names),
+            "schema": self.encoder.schema.record(),
+            "schema_hash": self.encoder.schema.hash,
+            "widths": [self.config.hidden, self.config.slot_encoding],
+            "updates": self.updates,
+            "value_watch": [self._watch.bad, self._watch.collapsed],
+            "round": self._round,
+            "attempts": dict(self._attempts),
+        }
+        return PolicyState(tensors=tensors, record=record)
+
+    def restore(self, state: PolicyState) -> None:
+        """Go on from such a state.
+
+        Raises:
+            EsperError: E502 if it is of another catalogue, of other features or widths, or not whole.
+        """
+        refuse_another(state, self.encoder, self.config)
+        weights = {name.removeprefix("network/"): it for name, it in state.tensors.items() if name[:8] == "network/"}
+        self.network.load_state_dict(weights)
+        restore_optimizer(self.optimizer, state.tensors)
+        self._hidden = {
+            name.removeprefix("hidden/"): it.clone() for name, it in state.tensors.items() if name[:7] == "hidden/"
+        }
+        record = state.record
+        self.updates, self._round, self._attempts = record["updates"], record["round"], dict(record["attempts"])
+        self._watch = ValueWatch(*record["value_watch"])
+
+    def _uniform(self, situations: Sequence[Situation], inputs: Inputs) -> list[Tensor]:
+        """Numbers in [0, 1) for each head, (B, C); a host's own do not depend on how many slots others have."""
+        slots = inputs.present.shape[-1]
+        widths = (len(OPS), slots, len(self.encoder.catalogue), len(BLENDS))
+        drawn = [torch.zeros(len(situations), width) for width in widths]
+        for row, it in enumerate(situations):
+            place = (it.host, it.observation.host.epoch, self._attempts.get(it.host, 0))
+            seed = derive_seed(self.config.seed, "ppo", self._round, *place)
+            generator = torch.Generator().manual_seed(seed)
+            for head, width in enumerate((len(OPS), len(it.masks.slots), widths[2], widths[3])):
+                drawn[head][row, :width] = torch.rand(width, generator=generator)
+        return drawn
+
+    def _decision(
+        self, situation: Situation, judged: Judged, row: int, value: float, before: Tensor, begins: bool
+    ) -> Decision:
+        chosen, log_probs = judged.chosen[row].tolist(), judged.log_probs[row]
+        probability = float(log_probs.sum().exp())
+        action = evolve(
+            self.encoder.action(chosen, situation.masks),
+            policy="ppo",
+            reason=f"probability {probability:.2f}, value {value:+.3f}",
+            confidence=min(1.0, probability),
+        )
+        memo: dict[str, Any] = {
+            "chosen": chosen,
+            "log_probs": log_probs.tolist(),
+            "value": value,
+            "hidden": before,
+            "begins": begins,
+        }
+        return Decision(actions=[action], memo=memo)
+
+    @torch.no_grad()
+    def value_what_was_cut_short(self, buffer: RolloutBuffer, trajectories: Sequence[Trajectory]) -> None:
+        """Fill in the value of the final observation of each trajectory that ended and was not over."""
+        rows: dict[str, int] = {}
+        columns = {host: index for index, host in enumerate(dict.fromkeys(it.host for it in trajectories))}
+        for trajectory in trajectories:
+            rows[trajectory.host] = rows.get(trajectory.host, 0) + len(trajectory.steps)
+            last = trajectory.steps[-1]
+            if last.ended is not Ended.NONE and not last.terminal:
+                at = rows[trajectory.host] - 1, columns[trajectory.host]
+                buffer.final_values[at] = self._value_after(last, trajectory.final, buffer.hidden[at])
+
+    def _value_after(self, last: Step, final: Situation, before: Tensor) -> Tensor:
+        """The value of what was seen after a step, with the memory of that step."""
+        seen = Situation(host=last.host, observation=last.observation, masks=last.masks)
+        hidden = (before[None, 0], before[None, 1])
+        for situation in (seen, final):
+            inputs = self.encoder.inputs([situation]).map(lambda it: it[None])
+            features, _, hidden = self.network(inputs, hidden)
+        values = self.network.value_head(features)[0, 0, 0]
+        return self.network.denormalised(values)[0]

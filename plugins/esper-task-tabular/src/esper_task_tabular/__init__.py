@@ -1,0 +1,1 @@
+"""Tasks on tables, with their data."""

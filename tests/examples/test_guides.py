@@ -1,0 +1,59 @@
+"""The programs in the guides are run as they are written there."""
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from esper_core.leyline.stages import TRANSITIONS, Stage
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def program(page):
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    # A module, not just code: what is saved names the class by the module that it is in.
+    (tmp_path / "own_model_guide.py").write_text(program("own-model.md"))
+    names = vars(import_module("own_model_guide"))
+    monkeypatch.delitem(sys.modules, "own_model_guide")
+    printed = capsys.readouterr().out
+    assert "epoch 15: training loss" in printed
+    assert "; trunk mlp TRAINING -> BLENDING" in printed
+    assert "accuracy" not in printed
+    assert [slot.stage for slot in names["handle"].slots] == [Stage.FOSSILIZED]
+    assert names["frozen_handle"].slots[0].stage.live
+    ours, theirs = names["resumed"].state_dict(), names["model"].state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_comparing(make_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for policy, gain in (("heuristic", 0.05), ("random", 0.01)):
+        for seed in range(3):
+            files = make_run(f"digits-{seed}", runs=tmp_path / "study" / policy)
+            result = files.result()
+            result["difference"]["test_gain"]["mean"] = gain + seed / 100
+            files.write(manifest=files.manifest(seed=seed), result=result)
+    exec(compile(program("comparing.md"), "comparing.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == [
+        "heuristic: +0.060 ± 0.006 nats over 3 seeds",
+        "random:    +0.020 ± 0.006 nats over 3 seeds",
+        "difference, seed by seed: +0.040 ± 0.000 nats over 3 seeds",
+    ]
+
+
+def test_the_picture_of_the_life_shows_every_stage_and_gate():
+    words = {text.text for text in ElementTree.parse(DOCS / "lifecycle.svg").iter("{http://www.w3.org/2000/svg}text")}
+    assert {stage.name for stage in Stage} <= words
+    assert {gate.value for gates in TRANSITIONS.values() for gate in gates} <= set(re.findall(r"G\d", " ".join(words)))
