@@ -28,10 +28,10 @@ class LifecycleConfig:
         embargo_epochs: a slot rests this long after a cull.
         probe_alpha: the small alpha at which a TRAINING seed is tried on validation data, and trained with the
             incubation ``probe``.
-        update_limit: a seed's update is bounded to so many times the activation, in root mean square, for each image,
+        update_limit: a seed's update is bounded to this many times the activation, in root mean square, for each image,
             position or vector, as long as its fate is open. Beyond the limit it falls again, and what is not finite is
             left out. Esper's own blueprints never get beyond 1.
-        bounded_timeout_epochs: a seed is culled when its update has been bounded for so many epochs in a row.
+        bounded_timeout_epochs: a seed is culled when its update has been bounded for this many epochs in a row.
         isolate: BLENDING and PROBATIONARY seeds see the host's activations detached. None: yes, but not where the
             site is causal text.
     """

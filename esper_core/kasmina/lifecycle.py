@@ -27,7 +27,7 @@ class Seed:
         ramp_epoch: when its alpha began to rise; None before.
         accuracy_at_germination: validation accuracy of the network then, 0 to 1, if it was known.
         ablation, gain: last measured; see `FieldReport`.
-        bounded_epochs: in so many epochs in a row, up to now, its update was bounded.
+        bounded_epochs: the number of epochs in a row, up to now, in which its update was bounded.
         history: every transition so far.
     """
 

@@ -30,7 +30,7 @@ class Slot(nn.Module):
     it may run twice for one batch (activation checkpointing). What it does keep is that its seed has failed.
 
     A seed fails by raising, by returning what is no update, or by writing into its input. The pass goes on without it,
-    and so do all that follow; whoever owns the slot then culls the seed. A fossil cannot be left out: it raises E407.
+    and so do all that follow; the owner of the slot then culls the seed. A fossil cannot be left out: it raises E407.
 
     Args:
         site: the confirmed site.

@@ -15,7 +15,7 @@ from esper_core.leyline.protocols import Sink
 #: A sink that has raised so often is not called any more.
 MAX_ERRORS = 3
 
-#: A sink that has not returned from a call after so many seconds is not called any more.
+#: A sink that does not return from a call within this many seconds is not called again.
 DEADLINE = 30.0
 
 

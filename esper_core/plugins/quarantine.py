@@ -42,7 +42,7 @@ Result = TypeVar("Result")
 _MACHINERY = ("esper_core.plugins.", "importlib", "_frozen_importlib")
 
 
-#: A plugin's code may take so many seconds while it is imported and asked what it offers; `ESPER_PLUGIN_SECONDS`.
+#: A plugin's code may take this many seconds while it is imported and asked what it offers; `ESPER_PLUGIN_SECONDS`.
 PLUGIN_SECONDS = 60.0
 
 
@@ -77,7 +77,7 @@ def _no_exit() -> Iterator[None]:
     over: list[bool] = []
 
     def exit_here(status: int) -> NoReturn:
-        # A child process, or another thread, may end as it likes; so may whoever has kept this function.
+        # A child process, or another thread, may end as it likes; so may other code that has kept this function.
         if not over and (os.getpid(), threading.get_ident()) == owner:
             raise SystemExit(status)
         real(status)

@@ -63,7 +63,7 @@ class OptimizerConfig:
         nesterov: Nesterov momentum, of sgd; on by default where there is momentum.
         weight_decay: by default 5e-4 for sgd, 0.01 for adamw, 0 for adam.
         betas: decay rates of the first and second moment, of adam and adamw.
-        warmup_epochs: the learning rate rises linearly over so many epochs.
+        warmup_epochs: the learning rate rises linearly over this many epochs.
         schedule: ``cosine`` (to 0 at the last epoch) or ``constant``.
         seed_schedule: what a germination does to the schedule: ``restart-seed`` gives the seed a cosine of its own over
             the epochs that remain, ``keep`` lets it follow the host's, ``restart-all`` restarts the host's as well.

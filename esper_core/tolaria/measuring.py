@@ -182,7 +182,7 @@ def _passes(
 
 
 def _chunks(group: Sequence[int], branches: Sequence[Branch], most: int) -> Iterator[list[int]]:
-    """Divide settings among passes with at most so many distinct branches each."""
+    """Divide settings among passes with at most this many distinct branches each."""
     distinct = list(dict.fromkeys(branches[index] for index in group))
     for begin in range(0, len(distinct), most):
         together = {*distinct[begin : begin + most]}

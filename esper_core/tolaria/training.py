@@ -19,7 +19,7 @@ from esper_core.tolaria.incubation import probe, probed_slots
 from esper_core.tolaria.isolation import prove_isolation
 from esper_core.tolaria.lr_schedule import LearningRateSchedule
 
-#: Gradients are looked at in every so many steps.
+#: Gradients are looked at once in this many steps.
 GRADIENT_STRIDE = 4
 
 

@@ -246,7 +246,7 @@ def test_a_control_that_cannot_be_trained_yet_is_refused_by_name(twin):
         ({"name": "../elsewhere"}, "name"),
         ({"telemetry": "loud"}, "telemetry"),
         ({"twin": 1}, "twin"),
-        ({"host": "cnn"}, "host"),
+        ({"host": 3}, "host"),
         ({"host": {"name": 3}}, "host.name"),
         ({"host": {"dropout": 1.0}}, "host.dropout"),
         ({"host": {"widths": [4, "x"]}}, "host.widths[1]"),

@@ -389,7 +389,7 @@ def test_what_is_no_state_is_refused_before_anything_is_touched() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     handle = esper_core.grow(model, sites=["0"], optimizer=optimizer, epochs=3, sample=torch.randn(4, 8))
     before = handle.state_dict()
-    with pytest.raises(EsperError, match="it has no steps_per_epoch, sites") as error:
+    with pytest.raises(EsperError, match="it has no version, steps_per_epoch, sites") as error:
         handle.load_state_dict({"epoch": 2, "steps": 7})
     assert error.value.code == "E502"
     assert handle.state_dict() == before

@@ -114,7 +114,7 @@ class TestOptions:
         assert "has no options" in raised.value.why
 
     def test_an_options_class_must_be_an_attrs_class(self):
-        with pytest.raises(EsperError, match="no attrs class") as raised:
+        with pytest.raises(EsperError, match="not an attrs class") as raised:
             build_config(registered(config=dict), {})
         assert raised.value.code == "E160"
 

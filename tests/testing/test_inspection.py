@@ -142,7 +142,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "policy",
         '{"germinated": dict(self.germinated)}',
         '{"germinated": {1, 2}, "x": object()}',
-        "no plain data",
+        "is not plain data",
     ),
     "sink-changes": (
         "sink",
@@ -158,13 +158,6 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "task-shape": ("task", "input_shape=(5,)", "input_shape=(6,)", "a train split with samples of (5,)"),
     "task-dtype": ("task", "argmax(1)", "argmax(1).int()", "targets of torch.int32"),
-    "task-data": (
-        "task",
-        "        targets = inputs",
-        "        inputs[0] = math.nan\n        targets = inputs",
-        "not finite",
-    ),
-    "task-empty": ("task", "targets=y)", "targets=y[1:])", "60 inputs and 59 targets"),
     "task-augment-dtype": ("task", "return inputs", "return inputs.double()", "augmented (20, 5) of torch.float32 to"),
     "task-augment-in-place": ("task", "return inputs", "return inputs.mul_(2)", "changed the batch that it augments"),
     "task-augment-draws": (
@@ -252,6 +245,22 @@ def test_a_wrong_plugin_is_caught_in_its_run(name: str, plugins: Callable[..., P
     assert message in said
     assert "because the likely cause is " in said
     assert "fix: " in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("        targets = inputs", "        inputs[0] = math.nan\n        targets = inputs", "not finite"),
+        ("targets=y)", "targets=y[1:])", "60 inputs and 59 targets"),
+    ],
+)
+def test_data_that_nothing_can_be_trained_on_are_refused_in_every_run(
+    old: str, new: str, message: str, plugins: Callable[..., Path], runs: Path
+) -> None:
+    done = check(plugins("task", old, new), runs, "--check-plugins")
+    assert done.exit_code == 5, done.output
+    assert 'error[E302] the training split of task "v1"' in done.output
+    assert message in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("name", ["gate-score", "seed-draws", "sink-draws", "term-draws"])

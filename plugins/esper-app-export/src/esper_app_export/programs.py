@@ -139,7 +139,7 @@ def _unfit(form: Format, error: Exception) -> EsperError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporting tells of what is of no consequence here: packages that are not used, its own deprecated calls."""
+    """Exporting warns of what does not matter here: packages that are not used, its own deprecated calls."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

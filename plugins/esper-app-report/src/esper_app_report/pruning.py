@@ -22,7 +22,7 @@ class PruneRule:
 
     Attributes:
         names: only these; naming a run also waives the protection of the newest and of running ones.
-        keep: all but the newest so many in the directory.
+        keep: all but this many of the newest in the directory.
         older_than_days: only those that began longer ago.
         outcomes: only those that ended so.
     """

@@ -1,4 +1,4 @@
-"""What commands print: the one way from a text, whoever wrote it, to a terminal."""
+"""What commands print: the one way by which text of any origin reaches a terminal."""
 
 import re
 import sys

@@ -45,7 +45,7 @@ def read_regular(path: Path, *, inside: Path | None = None, largest: int = LARGE
         path: the file.
         inside: a directory that it is in; nothing between the two, nor the file, may be a link. None: links may lead
             to it.
-        largest: it may have so many bytes.
+        largest: it may have this many bytes.
 
     Raises:
         NotAFileError: if it is something else, or larger.
@@ -108,11 +108,11 @@ def parse_json(data: bytes | str) -> Any:
     except RecursionError:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
     if data.count(b"[") + data.count(b"{") > DEEPEST or _LONG_NUMBER.search(data):
-        refuse_monsters(value)
+        refuse_oversized(value)
     return value
 
 
-def refuse_monsters(value: Any) -> None:
+def refuse_oversized(value: Any) -> None:
     """Check plain data for depth and large integers. Raises ValueError."""
     waiting = [(value, 0)]
     while waiting:
@@ -147,8 +147,9 @@ def why_unreadable(error: Exception) -> str:
 def reading(what: str, path: Path, *, code: str = "E508", fix: str | None = None) -> Iterator[None]:
     """Turn what files of the wrong shape lead to, wherever they are looked at, into an error with a code.
 
-    Files are checked as far as they are understood in one place; beyond that whoever uses a value finds it missing, of
-    another type, or out of its range. None of that is a fault of the code, as long as the files are not Esper's own.
+    Files are checked as far as they are understood in one place; beyond that the code that uses a value finds it
+    missing, of another type, or out of its range. None of that is a fault of the code, as long as the files are not
+    Esper's own.
 
     Raises:
         EsperError: of this code.

@@ -139,7 +139,7 @@ def _reached(result: Mapping[str, Any] | None, epochs: int | None) -> dict[str, 
 
 
 def _progress(log: Path) -> tuple[int | None, bool]:
-    """How many epochs a log tells of (None: of none), and whether it tells of the run's end."""
+    """How many epochs a log reports (None: none), and whether it reports the run's end."""
     try:
         refuse_links(log.parent, log)
         refuse_other_kinds(log, log.stat().st_mode)

@@ -178,7 +178,7 @@ class CheckpointsConfig:
         every: epochs between two checkpoints; 0 for none, ``auto`` to go by the clock.
         seconds: by the clock, the newest checkpoint is at most this old, unless an epoch takes longer, or saving this
             often would take more than 2 % of the run's time. There is always one at the end.
-        keep: the newest so many are kept, and always the newest one with which nothing was wrong.
+        keep: this many of the newest are kept, and always the newest one with which nothing was wrong.
     """
 
     every: int | None = field(

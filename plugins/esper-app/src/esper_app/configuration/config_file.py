@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from esper_core.leyline.errors import EsperError, did_you_mean
-from esper_runs.reading import read_regular, refuse_monsters, why_unreadable
+from esper_runs.reading import read_regular, refuse_oversized, why_unreadable
 from esper_runs.run_directory import CONFIG, RunDirectory
 
 
@@ -18,7 +18,7 @@ def read_config_file(path: Path, *, inside: Path | None = None) -> dict[str, Any
     try:
         # Some editors begin a file with a byte-order mark.
         tree = tomllib.loads(read_regular(path, inside=inside).decode("utf-8-sig"))
-        refuse_monsters(tree)
+        refuse_oversized(tree)
     except FileNotFoundError as error:
         beside = [other.name for other in path.parent.glob("*.toml")]
         fix = did_you_mean(path.name, beside) if beside else "write one with: esper config init"

@@ -66,7 +66,7 @@ class OptimizerHooks:
         return overflowed
 
     def go_on(self, steps: int, steps_per_epoch: int | None) -> None:
-        """Go on after so many steps of an epoch."""
+        """Go on after this many steps of an epoch."""
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self.begin_epoch()
 

@@ -23,7 +23,7 @@ def all_or_nothing(handle: "GrowthHandle") -> Iterator[None]:
     weights = deepcopy((handle.model.state_dict(), handle.optimizer.state_dict())) if planted else None
     try:
         yield
-    except Exception as error:  # a stranger's state leads anywhere, into plugins too
+    except Exception as error:  # a state from elsewhere can lead anywhere, into plugins too
         _forget(handle) if before is None else go_on(handle, before)
         if weights is not None:
             handle.model.load_state_dict(weights[0])

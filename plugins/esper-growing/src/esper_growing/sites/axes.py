@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from esper_core.kasmina.undisturbed import undisturbed
 from esper_core.tolaria.data import Inputs
 
-#: Differences of so many units in the last place, of the largest number, are none.
+#: Differences of this many units in the last place, of the largest number, are none.
 _ROUNDING = 64
 #: How far results of other kernels may be apart, relative to the largest number.
 _OTHER_KERNELS = 1e-3
@@ -116,7 +116,7 @@ Observe = Callable[[TracedBatch], Mapping[str, Tensor]]
 
 
 def find_out(model: nn.Module, batch: TracedBatch, observe: Observe) -> Findings:
-    """Run a batch in other forms and say what that tells of each activation.
+    """Run a batch in other forms and say what that shows about each activation.
 
     Its samples in another order: where the activation follows, its first axis is theirs. Half of them: a model may take
     one size only. Shorter: the axes that shrink are positions. Another second half of the positions: what changes in

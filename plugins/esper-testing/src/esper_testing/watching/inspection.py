@@ -17,10 +17,10 @@ import torch
 from esper_core.leyline.errors import EsperError
 from esper_testing.usage import picture
 
-#: Where something is called for every batch, so many first calls of each sort are looked at closely, …
+#: Where something is called for every batch, this many first calls of each sort are looked at closely, …
 FIRST = 3
 
-#: … and after them one in so many.
+#: … and after them one in this many.
 EVERY = 50
 
 LEVELS = ("quick", "full")
