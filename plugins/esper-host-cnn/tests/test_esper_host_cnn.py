@@ -247,6 +247,7 @@ def test_refuses_groups_of_a_single_value() -> None:
         ({"widths": (8, 4.0)}, "widths"),
         ({"widths": (8, 6), "groups": 4}, "groups"),
         ({"groups": 0}, "groups"),
+        ({"groups": 2, "norm": "batch"}, "groups"),
         ({"pool": -1}, "pool"),
         ({"norm": "layer"}, "layer"),
         ({"channels_last": 1}, "channels_last"),

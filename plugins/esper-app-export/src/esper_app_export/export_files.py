@@ -54,9 +54,14 @@ def destination(directory: RunDirectory, form: Format, output: Path | None) -> P
     """Return the file to export to: `output`, in the folder `output`, or in the folder ``export`` of the run.
 
     Raises:
-        EsperError: E508 if that folder is a link to somewhere else.
+        EsperError: E508 if that folder is a link to somewhere else, E513 if the name of the file is that of another
+            form.
     """
     name = directory.name + form.suffix
+    other = [it for it in Format if output is not None and output.suffix == it.suffix and it is not form]
+    if other and not (output is not None and output.is_dir()):
+        what = f'"{output}" has the suffix of {other[0]}, and what is written is {form}'
+        raise EsperError("E513", what, fix=f"--format {other[0]}, or a name that ends in {form.suffix}")
     if output is None:
         return directory.folder(FOLDER) / name
     return output / name if output.is_dir() else output

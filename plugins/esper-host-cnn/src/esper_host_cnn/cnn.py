@@ -72,7 +72,7 @@ def build(config: CnnConfig, data: DataShape) -> HostBuild:
 
 
 def _norm(config: CnnConfig, width: int) -> nn.Module:
-    return nn.BatchNorm2d(width) if config.norm is Norm.BATCH else nn.GroupNorm(config.groups, width)
+    return nn.BatchNorm2d(width) if config.norm is Norm.BATCH else nn.GroupNorm(config.norm_groups, width)
 
 
 def _image_shape(data: DataShape) -> tuple[int, int, int]:
@@ -91,11 +91,11 @@ def _image_shape(data: DataShape) -> tuple[int, int, int]:
 def _check_room(config: CnnConfig, height: int, width: int) -> None:
     """Refuse images that are smaller than a pool, or that leave a group with a single value to normalise."""
     for index, channels in enumerate(config.widths):
-        if config.norm is Norm.GROUP and height * width * channels == config.groups:
+        if config.norm is Norm.GROUP and height * width * channels == config.norm_groups:
             raise EsperError(
                 "E402",
-                f"block {index} of the host cnn has one pixel and {channels} channels in {config.groups} groups",
-                where=f"host.widths={list(config.widths)}, host.groups={config.groups}",
+                f"block {index} of the host cnn has one pixel and {channels} channels in {config.norm_groups} groups",
+                where=f"host.widths={list(config.widths)}, host.groups={config.norm_groups}",
                 why="a group with one value normalises to zero, so the block's output would be constant",
                 fix="set host.groups=1, a larger width, or a smaller host.pool",
             )

@@ -12,6 +12,10 @@ class Norm(StrEnum):
     BATCH = "batch"
 
 
+#: Groups of each GroupNorm where the options do not say.
+_GROUPS = 2
+
+
 @frozen(kw_only=True)
 class CnnConfig:
     """Options of the host `cnn`.
@@ -20,7 +24,7 @@ class CnnConfig:
         widths: channels of each block, first to last; one block or more.
         pool: number of blocks, from the first, that end in a 2x2 max pool; with fewer blocks than that, all of them do.
         norm: ``group`` (GroupNorm) or ``batch`` (BatchNorm, whose running statistics are part of the network's state).
-        groups: groups of each GroupNorm; must divide every width. Not used with ``batch``.
+        groups: groups of each GroupNorm; must divide every width. None: 2. BatchNorm has none.
         channels_last: keep weights and activations in torch's channels_last memory format.
     """
 
@@ -34,16 +38,26 @@ class CnnConfig:
     )
     pool: int = field(default=2, validator=[validators.instance_of(int), validators.ge(0)])
     norm: Norm = field(default=Norm.GROUP, converter=Norm)
-    groups: int = field(default=2, validator=[validators.instance_of(int), validators.gt(0)])
+    groups: int | None = field(
+        default=None, validator=validators.optional([validators.instance_of(int), validators.gt(0)])
+    )
     channels_last: bool = field(default=True, validator=validators.instance_of(bool))
 
     @groups.validator
-    def _divides_widths(self, _: "Attribute[int]", value: int) -> None:
-        unfit = [width for width in self.widths if width % value]
-        if self.norm is Norm.GROUP and unfit:
-            raise ValueError(
-                f"'groups' is {value} and does not divide the width {unfit[0]} (widths {list(self.widths)})"
-            )
+    def _divides_widths(self, _: "Attribute[int | None]", value: int | None) -> None:
+        if self.norm is Norm.BATCH:
+            if value is not None:
+                raise ValueError(f"'groups' is {value}, and BatchNorm has no groups: leave it out, or set norm=group")
+            return
+        unfit = [width for width in self.widths if width % self.norm_groups]
+        if unfit:
+            what = f"'groups' is {self.norm_groups} and does not divide the width {unfit[0]}"
+            raise ValueError(f"{what} (widths {list(self.widths)})")
+
+    @property
+    def norm_groups(self) -> int:
+        """Groups of each GroupNorm."""
+        return _GROUPS if self.groups is None else self.groups
 
     @property
     def pooled_blocks(self) -> int:
