@@ -259,6 +259,15 @@ class Sink(Protocol):
         ...
 
 
+@runtime_checkable
+class ShowsProgress(Protocol):
+    """A sink that also shows how far an epoch is. It is told now and then, or never: by the clock, unlike events."""
+
+    def progress(self, host: str, epoch: int, done: int, steps: int) -> None:
+        """Learn that a host has begun training step `done` of `steps` of an epoch, both steps from 1, epochs from 0."""
+        ...
+
+
 class Services(Protocol):
     """What the loop takes from its surroundings."""
 

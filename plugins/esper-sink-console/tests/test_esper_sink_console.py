@@ -306,6 +306,7 @@ sink.open(given.MANIFEST)
 for number in range(3):
     sink.emit([given.epoch("twin", number, 0.4 + number / 10), given.epoch("grown", number, 0.5 + number / 10)])
     sink.flush()
+sink.progress("grown", 3, 7, 17)
 sink.emit([given.transition(3)])
 sink.emit([given.epoch("grown", 3, 0.8)])
 sink.emit([given.finished(given.result())])
@@ -377,6 +378,12 @@ def test_what_runs_is_shown_before_the_first_epoch_and_then_how_long_the_rest_wi
     assert text.index("digits-1: task digits") < text.index("epoch 1 of 40") < text.index("about") < text.index("3/40")
     # An epoch takes 0.1 s in each split of each host: 0.4 s.
     assert "epoch 4 of 40, about 14.8 s left" in text
+
+
+def test_a_terminal_shows_how_far_the_epoch_is_until_it_is_over(received: str) -> None:
+    text = without_escapes(received)
+    assert "grown: step 7 of 17 of epoch 4" in text
+    assert text.rindex("step 7 of 17") < text.rindex("4/40")
 
 
 def test_how_long_the_rest_takes_is_not_guessed() -> None:

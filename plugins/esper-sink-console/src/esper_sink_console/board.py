@@ -38,11 +38,13 @@ class Board:
         title: what runs.
         epochs: length of the run, None if it is not known.
         hosts: its hosts by name, in order of appearance.
+        training: host, epoch (from 0), step (from 1) and steps of the epoch that is being trained; None if not known.
     """
 
     title: str
     epochs: int | None
     hosts: dict[str, HostBoard] = field(factory=dict)
+    training: tuple[str, int, int, int] | None = None
 
     @classmethod
     def of_run(cls, manifest: Mapping[str, Any]) -> "Board":
@@ -59,6 +61,7 @@ class Board:
     def apply(self, event: Event) -> None:
         """Take one event in."""
         if event.kind is EventKind.EPOCH_COMPLETED:
+            self.training = None
             board = self.hosts.setdefault(event.host, HostBoard())
             board.epoch = event.epoch
             board.evidence = event.data

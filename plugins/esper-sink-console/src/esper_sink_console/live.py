@@ -43,6 +43,10 @@ def _over(board: Board, epochs: int, terminal: Terminal) -> Table:
     line = Table.grid(padding=(0, 2, 0, 0))
     bar = ProgressBar(total=epochs, completed=board.done, width=24)
     line.add_row(bar, terminal.text(said + (f", about {duration(left)} left" if left else "")))
+    if board.training is not None:
+        host, epoch, done, steps = board.training
+        inner = ProgressBar(total=steps, completed=done, width=24)
+        line.add_row(inner, terminal.text(f"{host}: step {done} of {steps} of epoch {epoch + 1}"))
     return line
 
 

@@ -72,6 +72,12 @@ class ConsoleSink:
         if monotonic() - self._drawn_at >= _REDRAW_SECONDS:
             self._draw()
 
+    def progress(self, host: str, epoch: int, done: int, steps: int) -> None:
+        """Draw how far an epoch is, in a terminal."""
+        if self._live is not None:
+            self._board.training = (host, epoch, done, steps)
+            self._draw()
+
     def close(self) -> None:
         """Give the terminal back; a second call does nothing."""
         self._stop_live()

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from esper_app.configuration.components import RegisteredOptions
 from esper_app.configuration.resolve import resolve_config
 from esper_app.execution.assembly import Assembly, assemble
+from esper_app.execution.progress import Progress
 from esper_core.leyline.executors import Plan
 from esper_core.leyline.protocols import Splits, Task
 from esper_core.leyline.records import to_json, with_numbers
@@ -32,18 +33,20 @@ class RunHostBuilder:
     Attributes:
         selection: the run's plugins.
         assembly: the run's parts, where they are made already; they stay behind when the builder is pickled.
+        progress: is told of every batch; it stays behind as well.
     """
 
     selection: Selection
     assembly: Assembly | None = field(default=None, eq=False, repr=False)
+    progress: Progress | None = field(default=None, eq=False, repr=False)
 
     @classmethod
-    def of(cls, plugins: PluginSet, assembly: Assembly) -> "RunHostBuilder":
+    def of(cls, plugins: PluginSet, assembly: Assembly, progress: Progress | None = None) -> "RunHostBuilder":
         """Return the builder of a run that is made of these plugins and parts."""
         active = [record.origin for record in plugins.records if record.status is Status.ACTIVE]
         names = tuple(f"{it.distribution}:{it.plugin}" for it in active if it.distribution)
         files = tuple(Path(it.file) for it in active if it.file and not it.distribution)
-        return cls(Selection(wanted=names or (NONE,), paths=files), assembly)
+        return cls(Selection(wanted=names or (NONE,), paths=files), assembly, progress)
 
     def __call__(self, plan: Plan) -> GrowingHost:
         """Make the host of a plan.
@@ -55,7 +58,10 @@ class RunHostBuilder:
         assembly = self.assembly
         if assembly is None or assembly.config.tree() != plan.config:
             assembly = _assembled(self.selection, to_json(plan.config))
-        return GrowingHost(assembly.host_plan(plan))
+        host = GrowingHost(assembly.host_plan(plan))
+        if self.progress is not None:
+            self.progress.watch(host)
+        return host
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunHostBuilder, (self.selection,)

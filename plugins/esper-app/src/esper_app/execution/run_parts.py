@@ -8,6 +8,7 @@ from esper_app.configuration.twin import Twin
 from esper_app.execution.assembly import Assembly, build_sinks
 from esper_app.execution.checkpoint import Checkpoint, damaged
 from esper_app.execution.host_builder import RunHostBuilder
+from esper_app.execution.progress import Progress
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
@@ -46,11 +47,12 @@ class RunParts:
         """Wire hosts, sinks and observers of an assembly together."""
         config = assembly.config
         sinks = build_sinks(config, plugins.registry)
+        progress = Progress(sinks.values())
         if watch is not None:
             sinks = watch.over_sinks(sinks, plugins.registry)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
         hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
-        context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly)
+        context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly, progress)
         return cls(
             assembly=assembly,
             context=context,
