@@ -33,7 +33,8 @@ def test_it_is_none_of_ours(example):
 
 def test_it_passes_every_check(installed):
     results = json.loads(installed.esper("plugins", "check", EXAMPLE.name, "--json"))
-    assert {result["outcome"] for result in results} == {"passed"}
+    assert {result["outcome"] for result in results} <= {"passed", "skipped"}
+    assert sum(result["outcome"] == "passed" for result in results) > 30
     assert {"blueprint-zero-at-birth", "blueprint-bounded", "plugin-light"} <= {result["check"] for result in results}
 
 

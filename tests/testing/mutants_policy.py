@@ -302,7 +302,7 @@ class KeepsHistory(Right):
         self.history: list[Any] = []
 
     def one(self, observation: Observation, masks: ActionMasks) -> Action:
-        self.history.append(observation)
+        self.history.append(repr(observation))
         return super().one(observation, masks)
 
 

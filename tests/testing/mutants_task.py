@@ -207,7 +207,8 @@ class KeepsLosses(Right):
         self.seen: list[Any] = []
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        self.seen.append(found := super().losses(outputs, targets))
+        found = super().losses(outputs, targets)
+        self.seen.append(found.tolist() * 20)
         return found
 
 
