@@ -94,3 +94,14 @@ def test_a_pipe_or_a_folder_is_refused_at_once(run: Path, tmp_path: Path, own: b
         with pytest.raises(EsperError, match="cannot write"):
             resumed(run, 0, path)
         path.unlink() if make is os.mkfifo else path.rmdir()
+
+
+def test_a_log_that_is_too_large_to_be_read_is_refused(run: Path) -> None:
+    log = run / "events.jsonl"
+    log.write_text("".join(map(line, range(6))))
+    os.truncate(log, 8 << 40)
+    with pytest.raises(EsperError) as caught:
+        resumed(run, 4)
+    assert caught.value.code == "E504"
+    assert "8,796,093,022,208 bytes" in str(caught.value.why)
+    assert log.stat().st_size == 8 << 40

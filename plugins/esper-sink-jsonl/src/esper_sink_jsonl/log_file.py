@@ -13,6 +13,9 @@ ENDINGS = (".jsonl", ".ndjson", ".json", ".log")
 #: The first line of a log is looked at as far as this.
 _LONGEST_LINE = 1 << 24
 
+#: A log is read whole to be cut, up to this many bytes.
+_LARGEST = 1 << 31
+
 #: What every event begins with.
 _BEGIN = b'{"kind": "'
 
@@ -61,7 +64,12 @@ def own_tail(file: FileIO, number: int, run: str) -> int | None:
     """Return where the events from a number on begin; None if what comes after that is not this run's alone.
 
     They are a run's own if their numbers go on one by one to the end, and none says that another run begins.
+
+    Raises:
+        OSError: if the file is too large to be looked at.
     """
+    if (size := os.fstat(file.fileno()).st_size) > _LARGEST:
+        raise OSError(f"it has {size:,} bytes, and a log is continued up to {_LARGEST:,}")
     file.seek(0)
     *lines, rest = file.readall().split(b"\n")
     kept, expected = 0, 0
