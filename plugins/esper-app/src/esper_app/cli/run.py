@@ -17,7 +17,6 @@ from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
 from esper_runs.printing import echo
 from esper_runs.run_directory import CONFIG
-from esper_runs.run_list import locate_run
 
 if TYPE_CHECKING:
     from esper_app.execution.run import FinishedRun
@@ -114,6 +113,8 @@ def _resume(
 ) -> "FinishedRun":
     if task or config_options != ConfigOptions():
         raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
+    from esper_runs.run_list import locate_run
+
     directory = locate_run(path)
     from esper_app.cli.resolving import resolve_command
     from esper_app.execution.resuming import read_manifest, refuse_other_core
