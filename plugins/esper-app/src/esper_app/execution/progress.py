@@ -11,7 +11,7 @@ from esper_core.leyline.deadline import within
 from esper_core.leyline.protocols import ShowsProgress, Sink
 from esper_core.nissa.guarded_sink import DEADLINE
 from esper_core.tolaria.data import BatchStream
-from esper_core.tolaria.host import GrowingHost
+from esper_core.tolaria.host import GrowingHost, HostPlan
 
 #: Sinks are told at most once in this many seconds.
 INTERVAL = 0.25
@@ -32,11 +32,8 @@ class Progress:
 
     def watch(self, host: GrowingHost) -> None:
         """Count the batches of a host that is in this process."""
-        plan = host.plan
         if self._sinks:
-            host.batches = _CountedBatches(
-                BatchStream(plan.splits.train, plan.task, plan.batch_size, host.batches.seed), plan.name, self._tell
-            )
+            host.batches = _CountedBatches(host.plan, host.batches.seed, self._tell)
 
     def _tell(self, host: str, epoch: int, done: int, steps: int) -> None:
         if (now := self._clock()) - self._told_at < INTERVAL:
@@ -52,11 +49,11 @@ class Progress:
 
 
 class _CountedBatches(BatchStream):
-    def __init__(self, batches: BatchStream, host: str, tell: Callable[[str, int, int, int], None]) -> None:
-        vars(self).update(vars(batches))
-        self._host, self._tell_progress = host, tell
+    def __init__(self, plan: HostPlan, seed: int, tell: Callable[[str, int, int, int], None]) -> None:
+        super().__init__(plan.splits.train, plan.task, plan.batch_size, seed)
+        self._told = partial(tell, plan.name)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         for done, batch in enumerate(super().epoch(epoch), 1):
-            self._tell_progress(self._host, epoch, done, self.steps)
+            self._told(epoch, done, self.steps)
             yield batch
