@@ -9,7 +9,8 @@ import pytest
 from esper_core.leyline.deadline import OverdueError, within
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind
-from esper_core.nissa.hub import Hub
+from esper_nissa.hub import Hub
+from esper_nissa.queue_limits import QueueLimits
 
 EPOCH = Event(kind=EventKind.EPOCH_COMPLETED, epoch=0, data={"loss": {"train": [1.0, 2.0]}, "pair": (1, [2])})
 
@@ -65,7 +66,7 @@ def through(hub):
 @pytest.mark.parametrize("place", ["emit", "flush", "close"])
 def test_a_sink_that_hangs_is_named_and_the_run_goes_on(place, does, thread):
     bad, good = Listening(place, does), Listening()
-    hub = Hub({"bad": bad, "good": good}, deadline=0.05)
+    hub = Hub({"bad": bad, "good": good}, limits=QueueLimits(deadline=0.05))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if thread:
@@ -87,7 +88,7 @@ def test_a_sink_that_hangs_is_named_and_the_run_goes_on(place, does, thread):
 def test_a_sink_that_hangs_in_open_is_an_error_with_its_name():
     first = Listening()
     with pytest.raises(EsperError, match=r'E504.*"bad".*open'):
-        Hub({"first": first, "bad": Listening("open", hang)}, deadline=0.05).open({})
+        Hub({"first": first, "bad": Listening("open", hang)}, limits=QueueLimits(deadline=0.05)).open({})
     assert first.log == ["open", "close"]
 
 

@@ -17,10 +17,8 @@ from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FinalReport, HostReport, HostState
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import Capability
-from esper_core.nissa.hub import Hub
 from esper_core.simic.rollout import Decided, Rollout
 from esper_core.simic.serialization import loop_of, loop_record, policy_of, policy_record
-from esper_core.simic.services import RunContext
 from esper_core.tolaria.executors import OneHost
 from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
@@ -29,6 +27,8 @@ from esper_growing.measuring.user_host import UserHost
 from esper_growing.run_record import RunRecord
 from esper_growing.settings import GrowSettings
 from esper_growing.sites.confirming import Confirmation
+from esper_nissa.context import RunContext
+from esper_nissa.hub import Hub
 
 #: The network's name in events.
 _HOST = "model"

@@ -14,6 +14,7 @@ from esper_core.leyline.records import plain
 from esper_core.leyline.stages import GateLevel
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
+from esper_nissa.queue_limits import BATCH, CAPACITY, WhenFull
 from esper_runs.run_directory import RUNS
 
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
@@ -122,11 +123,16 @@ class SinksConfig(ComponentsConfig):
     """Where telemetry goes.
 
     Attributes:
-        names: the sinks, in the order in which they are served.
+        names: the sinks.
+        capacity: events that wait for one sink at most, at least 64.
+        when_full: what happens when a sink does not keep up: ``block``, training waits for it; ``drop-oldest``,
+            rewards, gates and diagnoses are dropped and counted, but nothing else; ``fail``, the run ends with E504.
         options: the options of each, by name.
     """
 
     names: tuple[str, ...] = field(default=("console", "jsonl"), validator=_check_unique)
+    capacity: int = field(default=CAPACITY, validator=[validators.instance_of(int), validators.ge(BATCH)])
+    when_full: WhenFull = WhenFull.BLOCK
 
 
 @frozen(kw_only=True)

@@ -14,12 +14,13 @@ from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.executors import HostBuilder
 from esper_core.leyline.records import plain
-from esper_core.nissa.hub import Hub
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.rollout import Rollout
-from esper_core.simic.services import RunContext
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
+from esper_nissa.context import RunContext
+from esper_nissa.hub import Hub
+from esper_nissa.queue_limits import QueueLimits
 from esper_runs.reading import why_unreadable
 from esper_runs.result import TWIN
 
@@ -47,12 +48,12 @@ class RunParts:
         """Wire hosts, sinks and observers of an assembly together."""
         config = assembly.config
         sinks = build_sinks(config, plugins.registry)
-        progress = Progress(sinks.values())
         if watch is not None:
             sinks = watch.over_sinks(sinks, plugins.registry)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
-        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event)
-        context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly, progress)
+        limits = QueueLimits(capacity=config.sinks.capacity, when_full=config.sinks.when_full)
+        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event, limits=limits)
+        context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly, Progress(hub))
         return cls(
             assembly=assembly,
             context=context,

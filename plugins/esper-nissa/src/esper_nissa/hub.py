@@ -1,6 +1,7 @@
-"""The hub hands events to the sinks of one run, and keeps what sinks raise away from training."""
+"""The hub hands events to the sinks of one run, and keeps what sinks do away from training."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -11,25 +12,25 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind, Level
 from esper_core.leyline.protocols import Sink
 from esper_core.leyline.structure import structure
-from esper_core.nissa.guarded_sink import DEADLINE, GuardedSink, SinkCounts, sink_failed
+from esper_nissa.queue_limits import BATCH, QueueLimits
+from esper_nissa.sink_worker import SinkCounts, SinkWorker, sink_failed
 
-#: So many events wait for each other at most.
-BATCH = 64
+_LIMITS = QueueLimits()
 
 
 class Hub:
-    """Numbers events, stamps them, and delivers them in order to every sink. Sinks run between steps.
+    """Numbers events, stamps them, and hands them in order to every sink, which takes them in a thread of its own.
 
     Events above the wanted level are left out before they are numbered: a log whose numbers have no gap is complete.
     A sink that raises three times is disabled; its counts say what was lost, and one PLUGIN_FAILED tells the others.
 
     Args:
-        sinks: built sinks by name, in the order in which they are served.
+        sinks: built sinks by name.
         level: how much telemetry is wanted.
         clock: seconds since 1970.
         first: number of the first event, for a run that goes on.
-        deadline: seconds that each call of a sink may take; one that takes longer is disabled.
-        strict: raise what a sink raises (E504) instead of counting it.
+        limits: of each sink's queue.
+        strict: raise what a sink raises (E504) instead of counting it. Every delivery is waited for then.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class Hub:
         clock: Callable[[], float] = time.time,
         strict: bool = False,
         first: int = 0,
-        deadline: float = DEADLINE,
+        limits: QueueLimits = _LIMITS,
     ) -> None:
-        self._sinks = [
-            GuardedSink(name=name, sink=sink, strict=strict, deadline=deadline) for name, sink in sinks.items()
-        ]
+        self._workers = [SinkWorker(name, sink, limits) for name, sink in sinks.items()]
         self._level = level
         self._clock = clock
-        self._waiting: list[Event] = []
+        self._strict = strict
+        # Never replaced: a signal handler may add to it at any moment.
+        self._waiting: deque[Event] = deque()
         self._next_number = first
         self._delivering = False
         self._open = False
@@ -58,38 +59,58 @@ class Hub:
         Raises:
             EsperError: the sink's own, or E504 around anything else. The sinks that are open by then are closed.
         """
-        for index, guarded in enumerate(self._sinks):
+        for index, worker in enumerate(self._workers):
             try:
-                guarded.open(manifest)
+                worker.open(manifest)
             except BaseException as error:
-                for earlier in self._sinks[:index]:
+                for earlier in self._workers[:index]:
                     earlier.close()
                 if isinstance(error, EsperError | KeyboardInterrupt):
                     raise
-                raise sink_failed(guarded.name, "open", error) from error
+                raise sink_failed(worker.name, "open", error) from error
         self._open = True
 
     def emit(self, event: Event) -> None:
-        """Take an event. It reaches the sinks at the epoch's end at the latest, a rare one at once.
+        """Take an event. It is on its way to the sinks at the epoch's end at the latest, a rare one at once.
 
         Raises:
             RuntimeError: before `open` and after `close`.
-            EsperError: E504, if strict.
+            EsperError: E504 if a sink does not keep up and the policy is to fail; if strict, what a sink raised.
         """
         if not self._open:
             raise RuntimeError("the hub is not open")
         self._take(event)
         if event.kind is EventKind.EPOCH_COMPLETED:
-            self.flush()
+            self._deliver()
+            for worker in self._workers:
+                worker.want_flush()
+            self._settle()
         elif event.level is Level.MINIMAL or len(self._waiting) >= BATCH:
             self._deliver()
+            self._settle()
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a sink shows how far an epoch is."""
+        return any(worker.shows_progress for worker in self._workers)
+
+    def progress(self, host: str, epoch: int, done: int, steps: int) -> None:
+        """Tell the sinks that show progress how far an epoch is; see `ShowsProgress`."""
+        for worker in self._workers:
+            worker.progress(host, epoch, done, steps)
 
     def flush(self) -> None:
-        """Deliver everything, and let every sink make it durable or visible."""
-        self._deliver()
-        for guarded in self._sinks:
-            guarded.flush()
-        self._report(disabled=True)
+        """Wait until every sink has taken everything, and made it durable or visible, or is given up."""
+        while True:  # a sink that fails here adds an event for the others
+            self._deliver()
+            for worker in self._workers:
+                worker.want_flush()
+            for worker in self._workers:
+                worker.wait()
+            self._report(disabled=True)
+            if not self._waiting:
+                break
+        self._settle()
 
     def close(self) -> None:
         """End the run in every sink; does nothing unless the hub is open."""
@@ -101,8 +122,8 @@ class Hub:
             self._deliver()
         finally:
             self._open = False
-            for guarded in self._sinks:
-                guarded.close()
+            for worker in self._workers:
+                worker.close()
 
     @property
     def next_number(self) -> int:
@@ -111,13 +132,13 @@ class Hub:
 
     def counts(self) -> dict[str, SinkCounts]:
         """Return what became of every sink's events so far, by the sink's name."""
-        return {guarded.name: guarded.counts for guarded in self._sinks}
+        return {worker.name: worker.counts for worker in self._workers}
 
     def restore_counts(self, counts: Mapping[str, Any]) -> None:
         """Go on counting where a run was saved: `counts` are those of `counts`, as plain data, by the sink's name."""
-        for guarded in self._sinks:
-            if guarded.name in counts:
-                guarded.counts = structure(SinkCounts, counts[guarded.name])
+        for worker in self._workers:
+            if worker.name in counts:
+                worker.counts = structure(SinkCounts, counts[worker.name])
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +149,7 @@ class Hub:
         self.close()
 
     def _take(self, event: Event) -> None:
-        if self._sinks and event.level <= self._level:
+        if self._workers and event.level <= self._level:
             self._waiting.append(attrs.evolve(event, time=self._clock()))
 
     def _deliver(self) -> None:
@@ -142,22 +163,33 @@ class Hub:
         self._delivering = True
         try:
             while self._waiting:
-                waiting, self._waiting = self._waiting, []
+                waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
                 batch = tuple(
                     attrs.evolve(event, sequence=number) for number, event in enumerate(waiting, self._next_number)
                 )
                 self._next_number += len(batch)
-                for guarded in self._sinks:
-                    guarded.emit(batch)
+                for worker in self._workers:
+                    worker.put(batch)
                 self._report(disabled=True)
         finally:
             self._delivering = False
 
+    def _settle(self) -> None:
+        """If strict, wait for the sinks, and raise what one raised."""
+        if not self._strict:
+            return
+        for worker in self._workers:
+            worker.wait()
+            if worker.raised is not None:
+                place, error = worker.raised
+                worker.raised = None
+                raise sink_failed(worker.name, place, error) from error
+
     def _report(self, *, disabled: bool) -> None:
         """Report failing sinks, each once: those that are disabled, or all that ever failed."""
-        for guarded in self._sinks:
-            if guarded.reported or not (guarded.counts.disabled if disabled else guarded.counts.errors):
+        for worker in self._workers:
+            if worker.reported or not (worker.counts.disabled if disabled else worker.counts.errors):
                 continue
-            guarded.reported = True
-            data = {"plugin": guarded.name, "place": "sink", "error": guarded.counts.last_error}
-            self._take(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": guarded.counts.disabled}))
+            worker.reported = True
+            data = {"plugin": worker.name, "place": "sink", "error": worker.counts.last_error}
+            self._take(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": worker.counts.disabled}))

@@ -13,9 +13,9 @@ from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.evidence import Evidence
-from esper_core.nissa.hub import Hub
 from esper_core.plugins.observers import Observers
 from esper_core.plugins.plugin_set import PluginSet
+from esper_nissa.hub import Hub
 
 
 @define
