@@ -236,7 +236,10 @@ class Learner(Protocol):
 
 @runtime_checkable
 class Sink(Protocol):
-    """Receives telemetry events in order. What it raises is counted and never reaches the run's results."""
+    """Receives telemetry events in order. What it raises is counted and never reaches the run's results.
+
+    All of its methods are called in one thread, which is not the one that trains.
+    """
 
     def open(self, manifest: Mapping[str, Any]) -> None:
         """Begin a run, or go on with one.

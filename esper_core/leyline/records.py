@@ -4,6 +4,7 @@ import json
 from array import array
 from collections.abc import Mapping
 from enum import Enum, IntEnum
+from functools import cache
 from math import isfinite, isnan
 from typing import Any
 
@@ -11,6 +12,10 @@ import attrs
 
 #: Field metadata: the field is left out of `plain` (bulky measurements that stay in memory).
 BULKY: Mapping[str, Any] = {"esper_bulky": True}
+
+_STRICT: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False}
+_LINE = json.JSONEncoder(**_STRICT)
+_AS_IT_IS = frozenset({str, int, float, bool, type(None)})
 
 
 def plain(value: Any) -> Any:
@@ -21,15 +26,19 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: if something has no plain form.
     """
-    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
+    # Most of what comes, first: a log has thousands of events a second.
+    if (kind := type(value)) in _AS_IT_IS:
         return value
+    if kind is dict:
+        return {key if type(key) is str else str(plain(key)): plain(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [plain(item) for item in value]
     if isinstance(value, Enum):
         return value.name if isinstance(value, IntEnum) else value.value
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | str):
         return value
-    if attrs.has(type(value)):
-        fields = attrs.fields(type(value))
-        return {f.name: plain(getattr(value, f.name)) for f in fields if not f.metadata.get("esper_bulky")}
+    if attrs.has(kind):
+        return {name: plain(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | array):
@@ -37,6 +46,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(plain(item) for item in value)
     raise TypeError(f"{type(value).__name__} has no plain form")
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(kind) if not field.metadata.get("esper_bulky"))
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -50,9 +64,9 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     """
     data = plain(value)
     try:
-        return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
+        return _LINE.encode(data) if indent is None else json.dumps(data, **_STRICT, indent=indent)
     except ValueError:
-        return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False, indent=indent)
+        return json.dumps(_finite(data), **_STRICT, indent=indent)
 
 
 def _finite(data: Any) -> Any:

@@ -27,7 +27,15 @@ FAMILY_MODULES = {
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datasets", "tokenizers", "esper_core.nn"}
 
 #: Distributions that are parts of the house, not guests: they may use what is not public.
-HOUSE = {"esper-app", "esper-export", "esper-growing", "esper-learning", "esper-runs", "esper-testing"}
+HOUSE = {
+    "esper-app",
+    "esper-export",
+    "esper-growing",
+    "esper-learning",
+    "esper-nissa",
+    "esper-runs",
+    "esper-testing",
+}
 
 #: Modules that are not named as the distribution that provides them.
 PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}

@@ -48,9 +48,10 @@ class Hub:
         self._clock = clock
         self._strict = strict
         # Never replaced: a signal handler may add to it at any moment.
-        self._waiting: deque[Event] = deque()
+        self._arrived: deque[Event] = deque()
+        self._taking = False
+        self._batch: list[Event] = []
         self._next_number = first
-        self._delivering = False
         self._open = False
 
     def open(self, manifest: Mapping[str, Any]) -> None:
@@ -81,12 +82,8 @@ class Hub:
             raise RuntimeError("the hub is not open")
         self._take(event)
         if event.kind is EventKind.EPOCH_COMPLETED:
-            self._deliver()
             for worker in self._workers:
                 worker.want_flush()
-            self._settle()
-        elif event.level is Level.MINIMAL or len(self._waiting) >= BATCH:
-            self._deliver()
             self._settle()
 
     @property
@@ -101,14 +98,13 @@ class Hub:
 
     def flush(self) -> None:
         """Wait until every sink has taken everything, and made it durable or visible, or is given up."""
-        while True:  # a sink that fails here adds an event for the others
-            self._deliver()
+        self._take(hand_on=True)
+        while True:
             for worker in self._workers:
                 worker.want_flush()
             for worker in self._workers:
                 worker.wait()
-            self._report(disabled=True)
-            if not self._waiting:
+            if not self._report(disabled=True):  # a sink that fails here adds an event for the others
                 break
         self._settle()
 
@@ -119,7 +115,6 @@ class Hub:
         try:
             self.flush()
             self._report(disabled=False)
-            self._deliver()
         finally:
             self._open = False
             for worker in self._workers:
@@ -148,31 +143,39 @@ class Hub:
     ) -> None:
         self.close()
 
-    def _take(self, event: Event) -> None:
-        if self._workers and event.level <= self._level:
-            self._waiting.append(attrs.evolve(event, time=self._clock()))
+    def _take(self, *events: Event, hand_on: bool = False) -> None:
+        """Number events and put them into the batch, which goes on its way if it is time.
 
-    def _deliver(self) -> None:
-        """Deliver until nothing waits: a sink that fails adds an event for the others.
-
-        A signal handler may emit in the middle of this. Its event waits for its turn, and numbers are given out here
-        and nowhere else, so that every sink sees the same order.
+        A signal handler may emit in the middle of this. Its event waits for its turn, so that every sink sees the order
+        of the numbers.
         """
-        if self._delivering:
+        if not self._workers:
             return
-        self._delivering = True
+        self._arrived.extend(event for event in events if event.level <= self._level)
+        if self._taking:
+            return
+        self._taking = True
         try:
-            while self._waiting:
-                waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                batch = tuple(
-                    attrs.evolve(event, sequence=number) for number, event in enumerate(waiting, self._next_number)
-                )
-                self._next_number += len(batch)
-                for worker in self._workers:
-                    worker.put(batch)
-                self._report(disabled=True)
+            while self._arrived:
+                event = self._arrived.popleft()
+                self._batch.append(attrs.evolve(event, sequence=self._next_number, time=self._clock()))
+                self._next_number += 1
+                rare = event.level is Level.MINIMAL or event.kind is EventKind.EPOCH_COMPLETED
+                if rare or len(self._batch) >= BATCH:
+                    self._hand_on()
+            if hand_on:
+                self._hand_on()
         finally:
-            self._delivering = False
+            self._taking = False
+
+    def _hand_on(self) -> None:
+        if not self._batch:
+            return
+        batch, self._batch = tuple(self._batch), []
+        for worker in self._workers:
+            worker.put(batch)
+        if not self._report(disabled=True):
+            self._settle()
 
     def _settle(self) -> None:
         """If strict, wait for the sinks, and raise what one raised."""
@@ -185,11 +188,14 @@ class Hub:
                 worker.raised = None
                 raise sink_failed(worker.name, place, error) from error
 
-    def _report(self, *, disabled: bool) -> None:
-        """Report failing sinks, each once: those that are disabled, or all that ever failed."""
+    def _report(self, *, disabled: bool) -> bool:
+        """Report failing sinks, each once: those that are disabled, or all that ever failed. Say whether one was."""
+        found = []
         for worker in self._workers:
             if worker.reported or not (worker.counts.disabled if disabled else worker.counts.errors):
                 continue
             worker.reported = True
             data = {"plugin": worker.name, "place": "sink", "error": worker.counts.last_error}
-            self._take(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": worker.counts.disabled}))
+            found.append(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": worker.counts.disabled}))
+        self._take(*found)
+        return bool(found)

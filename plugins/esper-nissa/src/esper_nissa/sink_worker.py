@@ -278,16 +278,22 @@ def _overdue(seconds: float) -> str:
     return f"it did not return within {seconds:g} seconds"
 
 
+#: What nobody can change.
+_UNCHANGING = frozenset({str, int, float, bool, type(None)})
+
+
 def _own(batch: Sequence[Event]) -> tuple[Event, ...]:
     """A sink may do with its events what it likes: they are its own."""
     return tuple(attrs.evolve(event, data=_copied(event.data)) for event in batch)
 
 
 def _copied(value: Any) -> Any:
+    if (kind := type(value)) in _UNCHANGING:
+        return value
     if isinstance(value, Mapping):
         return {key: _copied(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_copied, value)) if type(value) in (list, tuple) else [*map(_copied, value)]
+        return kind(map(_copied, value)) if kind in (list, tuple) else [*map(_copied, value)]
     return value
 
 
