@@ -5,7 +5,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_core.leyline.errors import EsperError
@@ -98,6 +98,7 @@ def test_events_are_stamped_once_for_all_sinks() -> None:
     assert first.events == second.events
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(list(EventKind)), max_size=200), st.sampled_from(list(Level)))
 def test_wanted_events_arrive_in_order_and_numbered_without_gap(kinds: list[EventKind], level: Level) -> None:
     sink = Recording()
@@ -109,6 +110,7 @@ def test_wanted_events_arrive_in_order_and_numbered_without_gap(kinds: list[Even
     assert [event.sequence for event in sink.events] == list(range(len(wanted)))
 
 
+@settings(deadline=None)
 @given(st.frozensets(st.integers(0, 12)), st.integers(0, 12))
 def test_a_failing_sink_takes_nothing_from_the_others(failing: frozenset[int], epochs: int) -> None:
     broken, sound = Recording(failing), Recording()

@@ -156,15 +156,16 @@ class Hub:
             return
         self._taking = True
         try:
-            while self._arrived:
+            while self._arrived or (hand_on and self._batch):
+                if not self._arrived:
+                    self._hand_on()
+                    continue
                 event = self._arrived.popleft()
                 self._batch.append(attrs.evolve(event, sequence=self._next_number, time=self._clock()))
                 self._next_number += 1
                 rare = event.level is Level.MINIMAL or event.kind is EventKind.EPOCH_COMPLETED
                 if rare or len(self._batch) >= BATCH:
                     self._hand_on()
-            if hand_on:
-                self._hand_on()
         finally:
             self._taking = False
 
@@ -174,8 +175,8 @@ class Hub:
         batch, self._batch = tuple(self._batch), []
         for worker in self._workers:
             worker.put(batch)
-        if not self._report(disabled=True):
-            self._settle()
+        self._report(disabled=True)
+        self._settle()
 
     def _settle(self) -> None:
         """If strict, wait for the sinks, and raise what one raised."""
