@@ -48,30 +48,19 @@ def clock(step: float) -> Any:
     return iter(step * number for number in range(1_000)).__next__
 
 
-class WaitingHub(Hub):
-    """A hub whose sinks have seen the newest progress after `wait`."""
-
-    def wait(self) -> None:
-        for worker in self._workers:
-            with worker._changed:
-                worker._wait_while(lambda worker=worker: worker._progress is not None or worker._began is not None)
-
-
-def watched(host: Any, clock: Any, *sinks: Any) -> WaitingHub:
-    """Have sinks told of a host's progress."""
-    hub = WaitingHub({str(index): sink for index, sink in enumerate(sinks)})
+def watched(host: Any, clock: Any, *sinks: Any) -> None:
+    """Have sinks told of a host's progress, in step."""
+    hub = Hub({str(index): sink for index, sink in enumerate(sinks)}, in_step=True)
     hub.open({"name": "run"})
     Progress(hub, clock).watch(host)
-    return hub
 
 
 def test_every_batch_is_told_of_when_there_is_time_and_all_batches_are_the_same() -> None:
     plain, counted, sink = host(), host(), Showing()
-    hub = watched(counted, clock(INTERVAL), Silent(), sink)
+    watched(counted, clock(INTERVAL), Silent(), sink)
     for (inputs, targets), (others, labels) in zip(plain.batches.epoch(3), counted.batches.epoch(3), strict=True):
         assert torch.equal(inputs, others)
         assert torch.equal(targets, labels)
-        hub.wait()
     assert sink.told == [("grown", 3, 1, 3), ("grown", 3, 2, 3), ("grown", 3, 3, 3)]
 
 
@@ -85,19 +74,16 @@ def test_another_seed_of_the_data_is_followed() -> None:
 
 def test_within_the_interval_nothing_is_told() -> None:
     counted, sink = host(), Showing()
-    hub = watched(counted, clock(INTERVAL / 10), sink)
+    watched(counted, clock(INTERVAL / 10), sink)
     assert len([*counted.batches.epoch(0)]) == 3
-    hub.wait()
     assert sink.told == [("grown", 0, 1, 3)]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(0)])
 def test_what_a_sink_raises_ends_its_progress_alone(error: BaseException) -> None:
     counted, broken, sound = host(), Showing(error), Showing()
-    hub = watched(counted, clock(1.0), broken, sound)
-    for _ in counted.batches.epoch(0):
-        hub.wait()
-    hub.wait()
+    watched(counted, clock(1.0), broken, sound)
+    assert len([*counted.batches.epoch(0)]) == 3
     assert (len(broken.told), len(sound.told)) == (1, 3)
 
 

@@ -30,7 +30,9 @@ class Hub:
         clock: seconds since 1970.
         first: number of the first event, for a run that goes on.
         limits: of each sink's queue.
-        strict: raise what a sink raises (E504) instead of counting it. Every delivery is waited for then.
+        strict: raise what a sink raises (E504) instead of counting it.
+        in_step: wait for the sinks with every delivery, so that nothing else happens while they are called; also if
+            `strict`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Hub:
         level: Level = Level.NORMAL,
         clock: Callable[[], float] = time.time,
         strict: bool = False,
+        in_step: bool = False,
         first: int = 0,
         limits: QueueLimits = _LIMITS,
     ) -> None:
@@ -47,6 +50,7 @@ class Hub:
         self._level = level
         self._clock = clock
         self._strict = strict
+        self._in_step = in_step or strict
         # Never replaced: a signal handler may add to it at any moment.
         self._arrived: deque[Event] = deque()
         self._taking = False
@@ -95,6 +99,7 @@ class Hub:
         """Tell the sinks that show progress how far an epoch is; see `ShowsProgress`."""
         for worker in self._workers:
             worker.progress(host, epoch, done, steps)
+        self._settle()
 
     def flush(self) -> None:
         """Wait until every sink has taken everything, and made it durable or visible, or is given up."""
@@ -179,12 +184,10 @@ class Hub:
         self._settle()
 
     def _settle(self) -> None:
-        """If strict, wait for the sinks, and raise what one raised."""
-        if not self._strict:
-            return
-        for worker in self._workers:
+        """Wait for the sinks, if that is wanted; if strict, raise what one raised."""
+        for worker in self._workers if self._in_step else ():
             worker.wait()
-            if worker.raised is not None:
+            if self._strict and worker.raised is not None:
                 place, error = worker.raised
                 worker.raised = None
                 raise sink_failed(worker.name, place, error) from error

@@ -140,7 +140,7 @@ class SinkWorker:
     def wait(self) -> None:
         """Wait until everything has been given to the sink; one that hangs is disabled."""
         with self._changed:
-            self._wait_while(lambda: bool(self._batches) or self._flush_wanted or self._began is not None)
+            self._wait_while(self._busy)
 
     def close(self) -> None:
         """Have the sink closed after everything before, even a disabled one: it may hold a file or a terminal."""
@@ -160,6 +160,9 @@ class SinkWorker:
             within(self._limits.deadline, self._sink.close)
         except BaseException as error:  # as in its thread
             self._failed("close", summary(error), lost=0, disabled=True)
+
+    def _busy(self) -> bool:
+        return bool(self._batches or self._flush_wanted or self._progress) or self._began is not None
 
     def _make_room(self, wanted: int) -> None:
         """Act on a full queue; called with the lock."""

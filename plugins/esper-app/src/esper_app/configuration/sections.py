@@ -130,11 +130,12 @@ class _Reader:
 
     def listed(self, section: str, kind: str, cls: type[Listed]) -> Listed:
         table, key = self.table(section), Places.of(self.components.kinds).listed[section]
-        names: tuple[str, ...] = getattr(self.build(cls, {key: table[key]} if key in table else {}, section), key)
-        self.refuse_unknown(section, table, [key, *names])
+        settings = [name for name in _names(cls) if name != "options"]
+        listed = self.build(cls, {name: table[name] for name in settings if name in table}, section)
+        names: tuple[str, ...] = getattr(listed, key)
+        self.refuse_unknown(section, table, [*settings, *names])
         options = {name: self.named_options(kind, name, section, f"{section}.{key}") for name in names}
-        keys: dict[str, Any] = {key: names, "options": options}
-        return cls(**keys)
+        return attrs.evolve(listed, options=options)
 
     def further(self, section: str, kind: PluginKind) -> ComponentConfig | ComponentsConfig:
         if kind.section and kind.section.several:

@@ -137,7 +137,6 @@ def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun
 
     def after_epoch(epoch: int) -> None:
         if watch is not None:
-            context.hub.flush()
             watch.settle()
         saver.after_epoch(epoch)
 

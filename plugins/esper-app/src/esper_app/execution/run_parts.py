@@ -52,7 +52,9 @@ class RunParts:
             sinks = watch.over_sinks(sinks, plugins.registry)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
         limits = QueueLimits(capacity=config.sinks.capacity, when_full=config.sinks.when_full)
-        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event, limits=limits)
+        hub = Hub(
+            sinks, level=config.telemetry, strict=strict, in_step=watch is not None, first=first_event, limits=limits
+        )
         context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly, Progress(hub))
         return cls(
             assembly=assembly,
