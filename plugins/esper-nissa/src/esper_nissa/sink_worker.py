@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -14,6 +14,7 @@ from esper_core.leyline.deadline import within
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.protocols import ShowsProgress, Sink
+from esper_nissa.copies import copied, own_copies
 from esper_nissa.queue_limits import QueueLimits, WhenFull
 
 #: A sink that has raised this often is not called any more.
@@ -84,7 +85,7 @@ class SinkWorker:
 
         def work() -> None:
             try:
-                self._sink.open(_copied(manifest))
+                self._sink.open(copied(manifest))
                 error: BaseException | None = None
             except BaseException as raised:  # raised again where it was opened
                 error = raised
@@ -252,7 +253,7 @@ class SinkWorker:
         """Return what comes next, by name, and how many events that delivers; called with the lock."""
         if self._batches:
             batch = self._batches.popleft()
-            return "emit", lambda: self._sink.emit(_own(batch)), len(batch)
+            return "emit", lambda: self._sink.emit(own_copies(batch)), len(batch)
         if self._flush_wanted:
             self._flush_wanted = False
             return "flush", self._sink.flush, 0
@@ -279,25 +280,6 @@ class SinkWorker:
 
 def _overdue(seconds: float) -> str:
     return f"it did not return within {seconds:g} seconds"
-
-
-#: What nobody can change.
-_UNCHANGING = frozenset({str, int, float, bool, type(None)})
-
-
-def _own(batch: Sequence[Event]) -> tuple[Event, ...]:
-    """A sink may do with its events what it likes: they are its own."""
-    return tuple(attrs.evolve(event, data=_copied(event.data)) for event in batch)
-
-
-def _copied(value: Any) -> Any:
-    if (kind := type(value)) in _UNCHANGING:
-        return value
-    if isinstance(value, Mapping):
-        return {key: _copied(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return kind(map(_copied, value)) if kind in (list, tuple) else [*map(_copied, value)]
-    return value
 
 
 def sink_failed(name: str, place: str, error: BaseException) -> EsperError:
