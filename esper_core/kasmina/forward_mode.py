@@ -47,7 +47,7 @@ def add_bounded(h: Tensor, delta: Tensor, alpha: Tensor, *, limit: float, axes: 
 
 def is_transformed() -> bool:
     """Say whether `torch.func` transforms this pass, as for the gradients of single samples."""
-    return torch._C._are_functorch_transforms_active()  # type: ignore[no-any-return]
+    return torch._C._are_functorch_transforms_active()
 
 
 def bounding_factor(h: Tensor, delta: Tensor, *, limit: float, axes: tuple[int, ...]) -> Tensor:

@@ -133,8 +133,8 @@ class Slot(nn.Module):
         try:
             return self._computed(h if fossil else h.clone(), mask)
         except BaseException as error:
-            # Checkpointing ends a pass by raising, when it has all that it wants. What torch.func cannot transform, such
-            # as random numbers without `randomness`, is no fault of the seed.
+            # Checkpointing ends a pass by raising, when it has all that it wants. What torch.func cannot transform, as
+            # random numbers without `randomness`, is no fault of the seed.
             checkpointing = type(error).__module__ == "torch.utils.checkpoint"
             if isinstance(error, KeyboardInterrupt) or checkpointing or is_transformed():
                 raise
