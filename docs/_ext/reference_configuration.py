@@ -29,8 +29,8 @@ A value that is left out is not the same as `"none"`:
 - **left out**: the value of the layer below holds, in the end the default in the tables below.
 - **`"none"`**: no value, which the descriptions below call None. TOML has no null, so it is written as this word. What
   it means stands with the key: usually no limit, or nothing of the kind. It undoes a value of a layer below.
-- **`"auto"`**: also no value, and accepted for every key that may be None and is not a text. It is the word for keys for
-  which Esper then chooses a value, such as `policy.blueprints`, and `esper config show` prints it there.
+- **`"auto"`**: also no value, and accepted for every key that may be None and is not a text. It is the word for keys
+  for which Esper then chooses a value, such as `policy.blueprints`, and `esper config show` prints it there.
 
 A few keys have a value that is called `none` and is a choice like the others: `twin` and `lifecycle.incubation`."""
 
