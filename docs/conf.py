@@ -29,6 +29,8 @@ nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!esper_core\.(adapting|api|hooks|nn|specs|testing)\.\w+$).*")]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["esper.css"]
 html_title = f"Esper {release}"
 html_copy_source = False
 html_show_sphinx = False

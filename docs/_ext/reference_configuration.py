@@ -24,8 +24,15 @@ command line (`--set KEY=VALUE`). Each overrides the one before. `esper config s
 and where each comes from, and `esper config init TASK` prints a file to start from. An unknown key is an error, and so
 is a value of the wrong type.
 
-TOML has no null, so `"none"` is written for what the descriptions below call None. If the option is not a text,
-`"auto"` means the same; it is shown where Esper then chooses a value."""
+A value that is left out is not the same as `"none"`:
+
+- **left out**: the value of the layer below holds, in the end the default in the tables below.
+- **`"none"`**: no value, which the descriptions below call None. TOML has no null, so it is written as this word. What
+  it means stands with the key: usually no limit, or nothing of the kind. It undoes a value of a layer below.
+- **`"auto"`**: also no value, and accepted for every key that may be None and is not a text. It is the word for keys
+  for which Esper then chooses a value, such as `policy.blueprints`, and `esper config show` prints it there.
+
+A few keys have a value that is called `none` and is a choice like the others: `twin` and `lifecycle.incubation`."""
 
 
 def configuration_pages(plugins: PluginSet, own: Sequence[str]) -> dict[str, str]:

@@ -37,8 +37,17 @@ def add_bounded(h: Tensor, delta: Tensor, alpha: Tensor, *, limit: float, axes: 
     The gradient of `h` is the incoming one, unscaled; that of `delta` is ``alpha * factor`` times it. `alpha` is a
     0-dimensional tensor; it gets no gradient, and neither do the two sizes that the factor is made of.
     """
+    if is_transformed():  # which knows no function that keeps what is neither its input nor its output
+        with torch.no_grad():
+            factor = bounding_factor(h, delta, limit=limit, axes=axes)
+        return h + torch.where(factor > 0, delta, 0.0) * (alpha * factor).to(h.dtype)
     result: Tensor = _AddBounded.apply(h, delta, alpha, limit, axes)  # type: ignore[no-untyped-call]
     return result
+
+
+def is_transformed() -> bool:
+    """Say whether `torch.func` transforms this pass, as for the gradients of single samples."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def bounding_factor(h: Tensor, delta: Tensor, *, limit: float, axes: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,14 @@ from torch.utils.hooks import RemovableHandle
 
 from esper_core.kasmina.compiled import mark_hooked, unmark_hooked
 from esper_core.kasmina.config import UPDATE_LIMIT
-from esper_core.kasmina.forward_mode import ForwardMode, add_bounded, isolated_input, open_input, straight_through
+from esper_core.kasmina.forward_mode import (
+    ForwardMode,
+    add_bounded,
+    is_transformed,
+    isolated_input,
+    open_input,
+    straight_through,
+)
 from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
 from esper_core.leyline.errors import EsperError, summary
@@ -126,8 +133,10 @@ class Slot(nn.Module):
         try:
             return self._computed(h if fossil else h.clone(), mask)
         except BaseException as error:
-            # Checkpointing ends a pass by raising, when it has all that it wants.
-            if isinstance(error, KeyboardInterrupt) or type(error).__module__ == "torch.utils.checkpoint":
+            # Checkpointing ends a pass by raising, when it has all that it wants. What torch.func cannot transform, as
+            # random numbers without `randomness`, is no fault of the seed.
+            checkpointing = type(error).__module__ == "torch.utils.checkpoint"
+            if isinstance(error, KeyboardInterrupt) or checkpointing or is_transformed():
                 raise
             reason = f"its forward raised {summary(error)}"
             if fossil:

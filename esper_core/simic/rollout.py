@@ -59,8 +59,7 @@ class Rollout:
         random_guess_loss: of the task, in nats; None where it is not known.
         services: where events go.
         terms: the reward.
-        gamma: the run's discount, 0 to 1.
-        number: of the round, from 0.
+        gamma, number: the run's discount, 0 to 1; and the round, from 0.
 
     Attributes:
         reports: how the hosts stood last.
@@ -197,13 +196,12 @@ class Rollout:
         return LoopState(record=record, tensors=tensors)
 
     def restore(self, hosts: Sequence[HostState], state: LoopState, policy: PolicyState | None) -> None:
-        """Bring the rollout to a captured state.
+        """Bring the rollout to a captured state: all of it is read before anything is touched.
 
         Raises:
             EsperError: E502 if a state does not fit its host, or its policy.
         """
         record = state.record
-        # Everything is read before anything is touched: of a damaged state nothing is taken.
         curves = [structure(LearningCurves, dict(saved)) for saved in record["curves"]]
         last = [_evidence_of(saved) for saved in record["last"]]
         answers = [structure(Answers, saved) for saved in record["answers"]]
@@ -217,6 +215,8 @@ class Rollout:
             )
             for index, saved in enumerate(record["decided"])
         )
+        if any(len(saved) != len(self.reports) for saved in (curves, last, answers, rewards, decided or last)):
+            raise ValueError(f"the saved loop is not one of {len(self.reports)} hosts in each of its lists")
         self._policy.restore(policy)
         if self._log is not None:
             self._log.restore(state.tensors)

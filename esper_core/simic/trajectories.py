@@ -18,6 +18,8 @@ from esper_core.simic.serialization import decision_of, decision_record
 
 #: The name of the tensor that holds the records of all steps: JSON, compressed. They do not belong in a file's header.
 _STEPS = "steps"
+#: How much longer than compressed they may be, and how long in any case. What zlib can make is 1,000 times as long.
+_MOST_TIMES, _ALWAYS = 200, 1 << 20
 
 
 class TrajectoryLog:
@@ -73,14 +75,22 @@ class TrajectoryLog:
         return tensors | {_STEPS: torch.frombuffer(bytearray(data), dtype=torch.uint8)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave."""
-        content = json.loads(zlib.decompress(tensors[_STEPS].numpy().tobytes()))
+        """Go on from what `tensors` gave. Raises ValueError for more than steps can be."""
+        content = json.loads(_decompressed(tensors[_STEPS].numpy().tobytes()))
         self._complete.clear()
         for index, saved in enumerate(content["complete"]):
             final = structure(Situation, saved["final"])
             self._open[final.host] = _steps(saved["steps"], tensors, f"complete/{index}")
             self.end(final)
         self._open = {host: _steps(saved, tensors, f"open/{host}") for host, saved in content["open"].items()}
+
+
+def _decompressed(data: bytes) -> bytes:
+    reader = zlib.decompressobj()
+    content = reader.decompress(data, _ALWAYS + _MOST_TIMES * len(data))
+    if not reader.eof:
+        raise ValueError(f"{_STEPS} are cut off, or more than {_MOST_TIMES} times as long as compressed")
+    return content
 
 
 def _slim(step: Step) -> Step:

@@ -48,6 +48,21 @@ def test_it_grows_by_its_loss(finished):
     assert (seed["accuracy_at_germination"], seed["accuracy_at_end"]) == (None, None)
 
 
+def test_the_error_is_shown_in_units_of_the_target(finished):
+    run, output = finished
+    result = json.loads((run / "result.json").read_text())
+    deviation = json.loads((run / "manifest.json").read_text())["data"]["target_deviation"]
+    errors = {name: host["test_in_units"] for name, host in result["hosts"].items()}
+    for name, host in result["hosts"].items():
+        assert errors[name] == pytest.approx(deviation * (2 * host["test_loss"]) ** 0.5)
+    assert 40 < errors["grown"] < 80
+    assert result["difference"]["test_in_units"] == pytest.approx(errors["grown"] - errors["twin"])
+    for shown in (output, esper("show", str(run))):
+        (line,) = [line for line in shown.splitlines() if "test RMSE of the progression" in line]
+        assert f"{errors['twin']:.4g}" in line
+        assert f"{errors['grown']:.4g}" in line
+
+
 def test_the_twin_and_the_network_learn(finished):
     run, _ = finished
     hosts = json.loads((run / "result.json").read_text())["hosts"]

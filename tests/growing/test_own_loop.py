@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import warnings
 
 import pytest
@@ -271,6 +272,52 @@ def test_a_broken_sample_is_named_and_forgiven(net):
     with pytest.warns(UserWarning, match="normal again"):
         handle.epoch_end([(INPUTS, LABELS)], cross_entropy)
     assert handle.governor.value == "normal"
+
+
+@pytest.mark.parametrize(
+    ("named", "of"),
+    [
+        ("inputs", lambda x: x),
+        ("inputs[0]", lambda x: (x, torch.ones_like(x))),
+        ("inputs['x']", lambda x: {"other": torch.ones_like(x), "x": x}),
+    ],
+)
+def test_a_tensor_that_is_not_finite_is_named(named, of):
+    class Several(Net):
+        def forward(self, x, other=None):
+            return super().forward(x)
+
+    model = Several()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = esper_core.grow(model, sites=["b"], optimizer=optimizer, epochs=9, sample=INPUTS[:4])
+    broken = INPUTS.clone()
+    broken[40] = float("inf")
+    with pytest.warns(UserWarning, match=re.escape(f"validation data are not finite in {named}: give")):
+        handle.epoch_end([(of(INPUTS), LABELS), (of(broken), LABELS)], cross_entropy)
+
+
+def test_what_a_model_makes_finite_is_no_fault(net):
+    class Imputing(Net):
+        def forward(self, x):
+            return super().forward(x.nan_to_num(0.0))
+
+    model = Imputing()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = esper_core.grow(model, sites=["b"], optimizer=optimizer, epochs=9, sample=INPUTS[:4])
+    missing = INPUTS.clone()
+    missing[3, 2] = float("nan")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*finite")
+        handle.epoch_end([(missing, LABELS)], cross_entropy, train_loss=1.0, train_accuracy=0.3)
+    assert handle.governor.value == "normal"
+
+
+@pytest.mark.parametrize("wrong", [LABELS[:5], LABELS[None]])
+def test_as_many_targets_as_inputs_are_asked_for(net, wrong):
+    with pytest.raises(EsperError, match="nothing can be measured on") as caught:
+        grow(net, None).epoch_end([(INPUTS, wrong)], cross_entropy)
+    assert caught.value.code == "E302"
+    assert "48 inputs" in caught.value.why
 
 
 def test_a_model_of_one_batch_size_is_measured_in_that(net):

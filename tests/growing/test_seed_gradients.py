@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 import esper_core
 from esper_core.api import WAIT, Action, Blend, Decision, EsperError, Op, Stage
+from esper_core.kasmina.forward_mode import ForwardMode
 
 INPUTS = torch.randn(48, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(0, 3, (48,), generator=torch.Generator().manual_seed(1))
@@ -22,6 +23,9 @@ LONG = {"lifecycle": {"incubation_epochs": 9, "training_timeout_epochs": 9}}
 class Always:
     """Germinates wherever it may."""
 
+    def __init__(self, blend=Blend.LINEAR):
+        self.blend = blend
+
     def reset(self, begun):
         pass
 
@@ -30,7 +34,7 @@ class Always:
 
     def _one(self, mask):
         free = [slot for slot in mask.slots if "mlp" in mask.blueprints_for(slot)]
-        return Action(op=Op.GERMINATE, slot=free[0], blueprint="mlp", blend=Blend.LINEAR) if free else WAIT
+        return Action(op=Op.GERMINATE, slot=free[0], blueprint="mlp", blend=self.blend) if free else WAIT
 
 
 class Net(nn.Module):
@@ -45,7 +49,7 @@ class Net(nn.Module):
 class Training:
     """A network in a loop of one's own, with a seed in TRAINING or without Esper."""
 
-    def __init__(self, *, grown, rate=0.1, make=torch.optim.SGD):
+    def __init__(self, *, grown, rate=0.1, make=torch.optim.SGD, blend=Blend.LINEAR):
         torch.manual_seed(0)
         self.model = Net()
         self.optimizer = make(self.model.parameters(), lr=rate)
@@ -57,7 +61,7 @@ class Training:
                 optimizer=self.optimizer,
                 epochs=9,
                 sample=INPUTS[:4],
-                policy=Always(),
+                policy=Always(blend),
                 settings=LONG,
             )
 
@@ -386,19 +390,50 @@ def test_isolation_that_cannot_be_proved_is_not_claimed():
         assert proofs(handle, 2) == [None, None]
 
 
-def test_gradients_of_single_samples_are_found_with_a_seed_in_the_network():
-    run = Training(grown=True).epochs(2, clipped)
-    weights = {name: p.detach() for name, p in run.model.named_parameters()}
+def of_single_samples(model, **options):
+    """The gradients of every sample, by `torch.func`."""
 
     def loss(weights, x, y):
-        return cross_entropy(torch.func.functional_call(run.model, weights, (x[None],)), y[None])
+        return cross_entropy(torch.func.functional_call(model, weights, (x[None],)), y[None])
 
-    rows = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, INPUTS, LABELS)
-    whole = torch.func.grad(
-        lambda weights: cross_entropy(torch.func.functional_call(run.model, weights, (INPUTS,)), LABELS)
-    )
-    for name, gradient in whole(weights).items():
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), **options)(weights, INPUTS, LABELS)
+
+
+@pytest.mark.parametrize("blend", [Blend.LINEAR, Blend.GATED])
+@pytest.mark.parametrize(
+    ("mode", "alpha", "size"),
+    [
+        (ForwardMode.STRAIGHT_THROUGH, 0.0, 1.0),  # TRAINING
+        (ForwardMode.ISOLATED, 0.4, 1.0),  # BLENDING
+        (ForwardMode.OPEN, 0.7, 1e6),
+        (ForwardMode.OPEN, 1.0, 1.0),  # PROBATIONARY
+        (ForwardMode.FOSSIL, 1.0, 1.0),
+    ],
+)
+def test_gradients_of_single_samples_are_found_with_a_seed_in_the_network(blend, mode, alpha, size):
+    run = Training(grown=True, blend=blend).epochs(2, clipped)
+    slot = run.handle.growth.slot_set.slots["b"]
+    inner = slot.seed.forward
+    slot.seed.forward = lambda h: size * inner(h)
+    slot.enter(mode)
+    slot.set_alpha(alpha)
+    rows, parameters = of_single_samples(run.model), dict(run.model.named_parameters())
+    whole = torch.autograd.grad(cross_entropy(run.model(INPUTS), LABELS), [*parameters.values()])
+    for name, gradient in zip(parameters, whole, strict=True):
         torch.testing.assert_close(rows[name].mean(0), gradient, atol=1e-6, rtol=1e-4)
+    assert not slot.failure
+
+
+def test_a_seed_is_not_blamed_for_what_torch_cannot_transform():
+    run = Training(grown=True).epochs(1, clipped)
+    slot = run.handle.growth.slot_set.slots["b"]
+    inner = slot.seed.forward
+    slot.seed.forward = lambda h: torch.nn.functional.dropout(inner(h))
+    with pytest.raises(RuntimeError, match="randomness"):
+        of_single_samples(run.model)
+    assert not slot.failure
+    of_single_samples(run.model, randomness="different")
 
 
 def test_a_network_without_values_is_refused():

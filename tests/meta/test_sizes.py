@@ -92,12 +92,12 @@ def test_a_tree_within_its_limits_has_no_problem(sizes: Any, tree: Path) -> None
 
 #: What is put into the tree, and what is said then.
 MUTANTS = [
-    ({"esper_core/simic": 5_211}, "leyline to simic: 5,211 lines of code, 1 over the limit of 5,210"),
+    ({"esper_core/simic": 5_221}, "leyline to simic: 5,221 lines of code, 1 over the limit of 5,220"),
     ({"esper_core/leyline": 2_311, "esper_core/nn": 2_900}, "leyline to simic: 5,211 lines of code"),
     ({"esper_core/kasmina": 4_000, "esper_core/other": 3_001}, "the whole core: 7,001 lines of code, 1 over"),
     ({"esper_core/other": 7_001}, "the whole core: 7,001 lines of code"),
     ({GROWING: 501}, "growing: 501 lines of code, 1 over the limit of 500"),
-    ({f"{GROWING}/sites": 1_651}, "esper-growing: 1,651 lines of code, 1 over the limit of 1,650"),
+    ({f"{GROWING}/sites": 1_666}, "esper-growing: 1,666 lines of code, 1 over the limit of 1,665"),
     ({"esper_core/tolaria/long.py": "#\n" * 301}, "tolaria/long.py has 301 lines, at most 300"),
     ({"esper_core/deep/er/long.py": "\n" * 301}, "deep/er/long.py has 301 lines"),
     ({"plugins/esper-a/src/esper_a/long.py": '"""\n' + "\n" * 299 + '"""\n'}, "esper_a/long.py has 301 lines"),

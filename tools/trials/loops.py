@@ -75,7 +75,10 @@ def trials() -> list[Trial]:
         Trial("Averages", "EMA, made again for what has grown", _averaged_again),
         Trial("Averages", "SWA (`AveragedModel`, `SWALR`), made for what has grown", _swa),
         Trial("Transforms of torch", "`torch.func`: gradients of single samples of what was exported", _per_sample),
-        Trial("Transforms of torch", "`torch.func` and `vmap` over a network that holds a seed", _vmap_alive),
+        *(
+            Trial("Transforms of torch", f"`torch.func` and `vmap` over a seed in {stage}", partial(_vmap_alive, stage))
+            for stage in ("TRAINING", "BLENDING", "PROBATIONARY")
+        ),
         Trial("Transforms of torch", "a network on the meta device", _meta, refused="E402"),
         Trial("Transforms of torch", "`torch.compile`, before `grow`", partial(_compiled, "before")),
         Trial("Transforms of torch", "`torch.compile`, after `grow`", partial(_compiled, "after")),
@@ -351,13 +354,15 @@ def _per_sample() -> str:
         return _compare_per_sample(handle.export(), "1 seed kept")
 
 
-def _vmap_alive() -> str:
+def _vmap_alive(until: str) -> str:
     model = Net()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    lifecycle = {"incubation_epochs": 9, "training_timeout_epochs": 9}
-    with grow(model, optimizer, sites=["b"], settings={"lifecycle": lifecycle}) as handle:
-        train(handle, vectors(), epochs=2)
-        return _compare_per_sample(model.train(), f"a seed in {handle.slots[0].stage.name}")
+    with grow(model, optimizer, sites=["b"]) as handle:
+        for _ in range(EPOCHS):
+            train(handle, vectors(), epochs=1)
+            if handle.slots[0].stage.name == until:
+                return _compare_per_sample(model.train(), f"a seed in {until}")
+        raise Wrong(f"no seed was in {until}")
 
 
 def _meta() -> str:

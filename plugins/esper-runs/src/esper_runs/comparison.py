@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import frozen
 
-from esper_runs.formatting import duration, flops, loss, percent, points, whole
+from esper_runs.formatting import duration, figure, flops, loss, percent, points, whole
 from esper_runs.result import TWIN
 from esper_runs.tables import Cell, Column, Table
 from esper_runs.verdict import Direction, Measure, verdict
@@ -21,9 +21,13 @@ class _Row:
     write_difference: Callable[[Any], str]
 
 
+#: A regression's error in units of its targets; the result says what it is called.
+_IN_UNITS = "test_in_units"
+
 _ROWS = (
     _Row("test accuracy", "test_accuracy", percent, points),
     _Row("test loss", "test_loss", loss, lambda value: loss(value, signed=True)),
+    _Row("test error", _IN_UNITS, figure, lambda value: figure(value, signed=True)),
     _Row("parameters", "parameters", whole, lambda value: whole(value, signed=True)),
     _Row("forward pass", "forward_flops", flops, lambda value: flops(value, signed=True)),
     _Row("training time", "train_seconds", duration, lambda value: duration(value, signed=True)),
@@ -45,7 +49,10 @@ def comparison(result: Mapping[str, Any]) -> Table:
     for row in _ROWS:
         if row.key == "test_accuracy" and not _has_accuracy(hosts):
             continue
-        cells: list[Cell | str] = [row.title, *(row.write(hosts[name].get(row.key)) for name in names)]
+        if row.key == _IN_UNITS and not result.get("test_measure"):
+            continue
+        title = f"test {result['test_measure']}" if row.key == _IN_UNITS else row.title
+        cells: list[Cell | str] = [title, *(row.write(hosts[name].get(row.key)) for name in names)]
         if difference:
             style = _STYLES.get(measures.get(row.key, Measure()).direction, "")
             cells.append(Cell(row.write_difference(difference.get(row.key)), style))

@@ -51,6 +51,13 @@ def loss(nats: Any, signed: bool = False, digits: int = _DIGITS) -> str:
     return _fixed(value, digits, signed=signed)
 
 
+def figure(number: Any, signed: bool = False) -> str:
+    """Write a figure on somebody's own scale, with four significant digits."""
+    if (value := as_number(number)) is None or not isfinite(value):
+        return _no_number(value)
+    return f"{value:{'+' if signed and value else ''}.4g}"
+
+
 def paired(difference: Mapping[str, Any] | None, digits: int = _DIGITS) -> str:
     """Write a paired difference of losses with its standard error, in which a small one has two significant digits."""
     if not difference:

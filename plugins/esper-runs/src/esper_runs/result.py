@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from esper_core.leyline.evidence import paired_difference
@@ -34,21 +35,27 @@ def run_result(
     end: RunEnd,
     *,
     share_of: Mapping[str, Any] | None = None,
+    units: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the result as plain data, as ``result.json`` and the last event hold it.
 
     Differences are those of the one grown host to its twin; they are missing where there are several, or no twin.
     ``test_gain`` is the twin's loss minus the grown network's on the same test samples, with its standard error.
-    ``test_share_of`` is what the test accuracy is a share of; see `answers_asked`.
+    ``test_share_of`` is what the test accuracy is a share of; see `answers_asked`. ``test_measure`` is the name of what
+    ``test_in_units`` of a host is: the error of a regression in units of its targets; see `in_units`.
     """
     reports = [*finals, *([twin] if twin else [])]
     only = finals[0] if len(finals) == 1 else None
+    hosts = {report.host: host_figures(report) for report in reports}
+    for figures in hosts.values() if units else ():
+        figures["test_in_units"] = in_units(figures["test_loss"], units)
     return {
         "task": task,
         "outcome": end.value,
         "test_share_of": dict(share_of) if share_of is not None else None,
-        "hosts": {report.host: host_figures(report) for report in reports},
-        "difference": _difference(only, twin) if only and twin else None,
+        "test_measure": units["measure"] if units else None,
+        "hosts": hosts,
+        "difference": _difference(hosts, only, twin) if only and twin else None,
         "seeds": [{"host": report.host, **plain(seed)} for report in reports for seed in report.seeds],
     }
 
@@ -71,9 +78,24 @@ def answers_asked(targets: "Tensor") -> dict[str, Any] | None:
     return {"unit": "positions", "count": int(counts.sum())} if even else None
 
 
-def _difference(grown: FinalReport, twin: FinalReport) -> dict[str, Any]:
-    ours, theirs = host_figures(grown), host_figures(twin)
-    keys = ("test_accuracy", "test_loss", "parameters", "forward_flops", "train_seconds")
+def in_units(loss: float | None, units: Mapping[str, Any] | None) -> float | None:
+    """Return ``deviation * sqrt(2 * loss)``: the root mean squared error on the scale of the targets.
+
+    That holds for the mean of half the squared error in deviations of the targets, as tasks of numbers have it.
+
+    Args:
+        loss: in nats; None if there is none.
+        units: ``deviation``, that of the targets, and ``measure``, the name of the result; None if a task has none.
+    """
+    if loss is None or units is None or not loss >= 0:
+        return None
+    return float(units["deviation"]) * sqrt(2 * loss)
+
+
+def _difference(hosts: Mapping[str, Mapping[str, Any]], grown: FinalReport, twin: FinalReport) -> dict[str, Any]:
+    ours, theirs = hosts[grown.host], hosts[twin.host]
+    keys = ["test_accuracy", "test_loss", "parameters", "forward_flops", "train_seconds"]
+    keys += [key for key in ("test_in_units",) if key in ours]
     difference = {key: None if None in (ours[key], theirs[key]) else ours[key] - theirs[key] for key in keys}
     return difference | {"test_gain": _test_gain(grown, twin)}
 

@@ -42,7 +42,8 @@ class DiabetesTask:
     def identity(self) -> Mapping[str, Any]:
         """Name, digest of the table, scale of the targets, and sizes of the splits; loads the data."""
         scale = {"target_mean": self.target_mean, "target_deviation": self.target_deviation}
-        return {"name": "diabetes", "sha256": _SHA256, **scale, "splits": dict(_SIZES)}
+        units = {"measure": "RMSE of the progression", "deviation": self.target_deviation}
+        return {"name": "diabetes", "sha256": _SHA256, **scale, "units": units, "splits": dict(_SIZES)}
 
     @property
     def target_mean(self) -> float:

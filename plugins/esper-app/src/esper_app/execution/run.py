@@ -179,7 +179,8 @@ def _explaining(watch: Watch | None) -> AbstractContextManager[None]:
 def _result(parts: RunParts, outcome: Outcome) -> dict[str, Any]:
     end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
     asked = answers_asked(parts.assembly.splits.test.targets)
-    result = run_result(parts.assembly.config.task.name, outcome.finals, outcome.twin, end, share_of=asked)
+    task, units = parts.assembly.config.task.name, parts.assembly.task.identity.get("units")
+    result = run_result(task, outcome.finals, outcome.twin, end, share_of=asked, units=units)
     return result | {"rewards": [sum(rewards) for rewards in outcome.rewards]}
 
 

@@ -69,6 +69,8 @@ class Notices:
         """Say what an epoch leaves open, and that the governor's mode has changed, and why."""
         if host.unproved:
             self.once(f"it is not known whether seeds in training leave the rest of the network alone: {host.unproved}")
+        if host.broken:
+            self.once(f"validation data are not finite in {host.broken}: give data without NaN and infinity")
         if report.governor is self._governor:
             return
         self._governor = report.governor

@@ -1,11 +1,13 @@
 """A user's validation data, loss and metric, made ready to measure on: what they are is found out once."""
 
+from collections.abc import Iterator, Mapping
+
 from attrs import define, frozen
 from torch import Tensor
 
 from esper_core.kasmina.undisturbed import undisturbed
 from esper_core.leyline.errors import EsperError
-from esper_core.tolaria.data import Inputs, Samples, call, each, part, rows
+from esper_core.tolaria.data import Inputs, Samples, call, each, part, rows, tensors
 from esper_core.tolaria.grower import Grower
 from esper_growing.measuring.sample_accuracy import Metric
 from esper_growing.measuring.sample_loss import Loss
@@ -28,6 +30,10 @@ class Measurable:
     criterion: UserCriterion
     samples: Samples
     batch_size: int | None
+
+    def broken(self) -> str:
+        """Name the tensors that hold values that are not finite; "" if none does."""
+        return ", ".join(dict.fromkeys(name for batch in self.samples.batches for name in _not_finite(*batch)))
 
 
 @define
@@ -76,6 +82,14 @@ class MeasuredData:
         if known is None or known.loss is not loss or known.metric is not metric:
             self._criterion = known = UserCriterion(loss=loss, metric=metric)
         return known
+
+
+def _not_finite(inputs: Inputs, targets: Tensor) -> Iterator[str]:
+    names = inputs if isinstance(inputs, Mapping) else range(len(inputs)) if isinstance(inputs, tuple) else None
+    titles = ["inputs"] if names is None else [f"inputs[{name!r}]" for name in names]
+    for title, tensor in zip([*titles, "targets"], [*tensors(inputs), targets], strict=True):
+        if not bool(tensor.isfinite().all()):
+            yield title
 
 
 def _counted(criterion: UserCriterion, inputs: Inputs, targets: Tensor) -> tuple[Inputs, Tensor]:

@@ -118,6 +118,8 @@ def _pair(batch: Any) -> tuple[Inputs, Tensor]:
         inputs = tuple(inputs) if isinstance(inputs, list) else inputs
         parts = [*inputs.values()] if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else [inputs]
         if parts and all(isinstance(part, Tensor) for part in (*parts, targets)):
+            if targets.ndim and parts[0].ndim and len(parts[0]) != len(targets):
+                raise _unmeasurable(f"a batch has {len(parts[0])} inputs and {len(targets)} targets")
             return inputs, targets
     raise _unmeasurable("a batch is not a pair (inputs, targets) of tensors, or of several input tensors and a target")
 

@@ -1,5 +1,6 @@
 """A growing host that somebody else trains: it measures, judges and reports; the user's loop does the rest."""
 
+from math import isfinite
 from time import perf_counter
 
 import torch
@@ -31,6 +32,7 @@ class UserHost:
     Attributes:
         measured: what was found out about validation data, loss and metric.
         unproved: why it is not known whether seeds in training leave the host alone; "" where it is.
+        broken: tensors of the validation data that hold NaN or infinity, looked for where the loss is not finite.
         train_seconds: wall time from the beginning of each epoch to its `measure`: what the user does in it counts.
     """
 
@@ -42,6 +44,7 @@ class UserHost:
         self.measure_seconds = 0.0
         self.measured = MeasuredData()
         self.unproved = ""
+        self.broken = ""
         self._epochs = epochs
         self._began = perf_counter()
         self._evidence: Evidence | None = None
@@ -84,6 +87,7 @@ class UserHost:
             collected = self.grower.collect(
                 held.criterion, held.samples, last=self.grower.epoch + 1 == self._epochs, batch_size=held.batch_size
             )
+            self.broken = "" if isfinite(collected.metrics.loss) else held.broken()
         train = EpochMetrics(
             loss=_or_nan(train_loss),
             accuracy=_or_nan(train_accuracy),
