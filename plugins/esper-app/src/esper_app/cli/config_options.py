@@ -72,10 +72,9 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _short_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, (_, values, text) in reversed(_SHORT.items()):
-        of = click.Choice([value.value for value in values]) if values else None
-        command = click.option(f"--{name.replace('_', '-')}", metavar=None if of else "NAME", type=of, help=text)(
-            command
-        )
+        kind = click.Choice([value.value for value in values]) if values else None
+        option = f"--{name.replace('_', '-')}"
+        command = click.option(option, metavar=None if kind else "NAME", type=kind, help=text)(command)
     return command
 
 

@@ -101,7 +101,7 @@ class CompiledTrunk:
         self._find(slot_set)
         before = _graphs()
         if self._captured(inputs):
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with self._installed():
             outputs = slot_set.model(inputs)
         if made := _graphs() - before:

@@ -32,7 +32,8 @@ def keep_memory_format(slot_set: SlotSet, memory_format: MemoryFormat, sample: T
     model, wanted = slot_set.model, _FORMATS[memory_format]
     for parameter in model.parameters():
         if parameter.ndim == Layout.NCHW.rank:
-            parameter.data = parameter.data.contiguous(memory_format=wanted)
+            # Not `contiguous`: with a single channel both formats are, and yet the strides say which one is meant.
+            parameter.data = parameter.data.clone(memory_format=wanted)
     model.register_forward_pre_hook(partial(_converted, wanted))
     passed = _activations(slot_set, sample)
     if not passed:

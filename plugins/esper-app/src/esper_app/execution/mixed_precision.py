@@ -16,7 +16,7 @@ class Autocast:
     """Hooks on a root module: each of its forward passes is one autocast region, and gives float32.
 
     Whatever calls the network, training, counterfactuals, a diagnostic, computes as all others do. No casts of weights
-    are kept from one pass to the next, in which the weights or the alphas may be others, not even inside of a region of
+    are kept from one pass to the next, in front of which a state may have been restored, not even inside of a region of
     somebody else's. Losses are taken outside, in float32.
 
     Attributes:
@@ -34,6 +34,7 @@ class Autocast:
         model.register_forward_hook(self._leave, always_call=True)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
+        torch.clear_autocast_cache()
         region = torch.autocast(self.device_type, dtype=self.dtype)
         region.__enter__()  # type: ignore[no-untyped-call]
         self._entered.append(region)
@@ -42,7 +43,6 @@ class Autocast:
         # Called for a pass that raises as well, also where that was before `_enter`.
         if self._entered:
             self._entered.pop().__exit__(None, None, None)
-            torch.clear_autocast_cache()
         return tree_map(_full, output)
 
 

@@ -98,4 +98,4 @@ def check_training(config: TrainingConfig, device: str) -> None:
 
 
 def _refused(key: str, why: str, fix: str) -> EsperError:
-    return EsperError("E202", f'"training.{key}" cannot be kept', why=why, fix=fix)
+    return EsperError("E202", f'"training.{key}" is not possible here', why=why, fix=fix)
