@@ -8,8 +8,9 @@ from click.testing import CliRunner
 from esper_app.cli.root import cli
 
 SETTINGS = [
-    "policy.germinate_until=0.8",
-    "policy.fit_accuracy=1.0",
+    "policy.name=periodic",
+    "policy.first_epoch=1",
+    "policy.every_epochs=2",
     "lifecycle.ramp_epochs=1",
     "gates.name=permissive",
     "twin=none",
@@ -17,12 +18,12 @@ SETTINGS = [
 ]
 BLUEPRINTS = {
     "digits": ["conv-light", "conv-heavy", "depthwise", "bottleneck", "group-norm", "squeeze-excite", "noop"],
-    "tinytext": ["attention", "flex-attention", "layer-norm", "lora"],
+    "text": ["attention", "flex-attention", "layer-norm", "lora"],
     "diabetes": ["mlp"],
 }
 SMALL = {
     "digits": [],
-    "tinytext": [
+    "text": [
         "task.context=16",
         "task.train_sequences=64",
         "task.validation_sequences=16",
@@ -47,7 +48,7 @@ def events(run, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "blueprint"), [(task, one) for task, some in BLUEPRINTS.items() for one in some])
 def test_every_blueprint_lives_in_bfloat16(task, blueprint, tmp_path):
-    settings = [f'policy.blueprints=["{blueprint}"]', "epochs=7", *SMALL[task]]
+    settings = [f'policy.blueprints=["{blueprint}"]', "epochs=6", *SMALL[task]]
     done = esper(task, "--precision", "bf16", runs=tmp_path, settings=settings)
     assert done.exit_code == 0, done.output
     run = tmp_path / f"{task}-1"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from esper_app.configuration.training import Compiled, MemoryFormat, Precision, TrainingConfig
 from esper_app.execution.compiled_trunk import CompiledTrunk
+from esper_app.execution.machine import slow_in_bfloat16
 from esper_app.execution.memory_format import keep_memory_format
 from esper_app.execution.mixed_precision import Autocast, LossScaler
 from esper_core.kasmina.slot_set import SlotSet
@@ -17,6 +18,7 @@ from esper_core.tolaria.numerics import Numerics
 _DTYPES = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 #: A few inputs are enough to see a host's activations; not one, which some hosts take for something else.
 _SEEN = 2
+_SLOW = "this processor has no arithmetic in bfloat16: bf16 takes more time here than fp32"
 
 
 class RunNumerics(Numerics):
@@ -32,6 +34,8 @@ class RunNumerics(Numerics):
         self._sample = inputs[:_SEEN]
         self._scaler = LossScaler(inputs.device.type) if config.precision is Precision.FP16 else None
         self._trunk = CompiledTrunk(config.compile_backend) if config.compile is Compiled.TRUNK else None
+        slow = config.precision is Precision.BF16 and inputs.device.type == "cpu" and slow_in_bfloat16()
+        self._told = (_SLOW,) if slow else ()
 
     def prepare(self, slot_set: SlotSet) -> None:
         """Take a host. Raises EsperError E202 if it cannot be kept in the memory format."""
@@ -58,8 +62,9 @@ class RunNumerics(Numerics):
         super().step(optimizer) if self._scaler is None else self._scaler.step(optimizer)
 
     def notices(self) -> tuple[str, ...]:
-        """Return what was compiled and what was not in the epoch."""
-        return () if self._trunk is None else self._trunk.notices()
+        """Return what was compiled and what was not, and in the first epoch what costs more than it saves."""
+        told, self._told = self._told, ()
+        return (*told, *(() if self._trunk is None else self._trunk.notices()))
 
     def summary(self) -> Mapping[str, Any]:
         """Return the settings, and what came of them."""
@@ -77,6 +82,7 @@ class RunNumerics(Numerics):
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Go on from what was recorded."""
+        self._told = ()
         if self._scaler is not None:
             self._scaler.restore(record["scaler"])
         if self._trunk is not None:
