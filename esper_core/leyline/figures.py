@@ -18,4 +18,5 @@ def host_figures(report: FinalReport) -> dict[str, Any]:
         "test_samples": report.test.samples,
         **{name: getattr(report, name) for name in _COUNTED},
         "compute": {**plain(report.compute), "total": report.compute.total},
+        "numerics": plain(report.numerics),
     }

@@ -89,6 +89,7 @@ class HostReport:
         evidence: measured in the epoch that has just ended; None before the first.
         transitions: what happened by itself before that epoch was trained.
         findings: of diagnostics, about the network after that epoch.
+        notices: what a person should know of how that epoch was computed.
         seed_reports: of the seeds that have ended since the last report.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
@@ -105,6 +106,7 @@ class HostReport:
     evidence: Evidence | None = None
     transitions: tuple[Transition, ...] = ()
     findings: tuple[Finding, ...] = ()
+    notices: tuple[str, ...] = ()
     seed_reports: tuple[FieldReport, ...] = ()
     parameters: int = 0
     host_parameters: int = 0
@@ -127,6 +129,7 @@ class FinalReport:
         measure_seconds: wall time of validation and counterfactuals.
         seeds: every seed that ever lived, oldest first.
         topology: the sites with what has grown there.
+        numerics: how it was computed, as plain data; empty: eagerly, in the precision of the weights.
         failure: why the host has failed; its figures are NaN then.
     """
 
@@ -141,4 +144,5 @@ class FinalReport:
     compute: Compute = UNKNOWN_COMPUTE
     seeds: tuple[FieldReport, ...] = ()
     topology: tuple[Mapping[str, Any], ...] = ()
+    numerics: Mapping[str, Any] = field(factory=dict)
     failure: str | None = None

@@ -55,6 +55,8 @@ class Recorder:
                 self._emit(EventKind.PLUGIN_FAILED, epoch, failed)
             else:
                 self._emit(EventKind.DIAGNOSED, epoch, {"diagnostic": finding.diagnostic, "finding": finding.data})
+        for message in report.notices:
+            self._emit(EventKind.NOTICE, epoch, {"message": message})
         if report.governor is not self._mode:
             self._mode = report.governor
             reason = {"mode": report.governor, "reason": report.governor_reason}

@@ -41,6 +41,7 @@ class Grower:
     Attributes:
         epoch: the epoch that is trained next, or is being trained, from 0.
         findings: of diagnostics after the epoch that has just run; whatever asks them sets it.
+        notices: what a person should know of that epoch; whatever trains the host sets it.
         compute: floating-point operations so far; whatever trains the host adds to it.
         seed_cost, share_cost: what a blueprint's seed, and the share of a gated one, cost at a site.
         gradients: of every seed in the present epoch; the training loop lets it look at them.
@@ -66,6 +67,7 @@ class Grower:
         self.share_cost = cache(lambda site: seed_cost(Share, site))
         self.compute = Compute()
         self.findings: tuple[Finding, ...] = ()
+        self.notices: tuple[str, ...] = ()
         self._evidence: Evidence | None = None
         self._transitions: tuple[Transition, ...] = ()
 
@@ -165,6 +167,7 @@ class Grower:
             evidence=self._evidence,
             transitions=self._transitions,
             findings=self.findings,
+            notices=self.notices,
             seed_reports=tuple(r for r in self.growth.reports if r.ended_epoch == self.epoch - 1),
             parameters=parameter_count(self.growth.slot_set.model),
             host_parameters=self._sizes.host_parameters,
@@ -210,7 +213,7 @@ class Grower:
         restore_growth(self.growth, record["growth"])
         self.epoch, self.compute, self._transitions = epoch, compute, transitions
         self.gradients = GradientWatch(self.growth)
-        self._evidence, self.findings = None, ()
+        self._evidence, self.findings, self.notices = None, (), ()
         self.growth.set_alphas(self.epoch, 0.0)
 
 

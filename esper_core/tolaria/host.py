@@ -32,6 +32,7 @@ from esper_core.tolaria.governor import Governor
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.lr_schedule import LearningRateSchedule, build_optimizer
 from esper_core.tolaria.measuring import measure
+from esper_core.tolaria.numerics import Numerics
 from esper_core.tolaria.state import capture, restore, rollback
 from esper_core.tolaria.training import train_epoch
 
@@ -54,6 +55,7 @@ class HostPlan:
         evaluators: vote on the host, by name.
         capabilities: of the network's descriptor; those of the build add to them.
         diagnostics: look into the network after each epoch, by name.
+        numerics: makes what computes the steps.
     """
 
     name: str
@@ -71,6 +73,7 @@ class HostPlan:
     evaluators: Mapping[str, Evaluator] = field(factory=dict)
     capabilities: frozenset[Capability] = frozenset()
     diagnostics: Mapping[str, Diagnostic] = field(factory=dict)
+    numerics: Callable[[], Numerics] = Numerics
 
     @property
     def catalogue(self) -> Catalogue:
@@ -114,6 +117,8 @@ class GrowingHost:
             plan.limits,
             fixed_batch=Capability.FIXED_BATCH in plan.capabilities | build.capabilities,
         )
+        self.numerics = plan.numerics()
+        self.numerics.prepare(growth.slot_set)
         self._flops = FlopsMeter(self.grower, plan.splits.train.inputs[0])
 
     @property
@@ -136,12 +141,13 @@ class GrowingHost:
             reference: the twin's evidence for the same epoch.
         """
         if self.grower.stopped:
-            return evolve(self.report(), evidence=None, transitions=(), findings=(), seed_reports=())
+            return evolve(self.report(), evidence=None, transitions=(), findings=(), notices=(), seed_reports=())
         self.grower.tick()
         trained = self._train(self.grower.epoch)
         self._flops.trained(trained.samples, self.plan.batch_size)
         evidence = self._measure(trained, reference)
         self.grower.findings = self._examine()
+        self.grower.notices = self.numerics.notices()
         return self.grower.conclude(evidence)
 
     def finish(self) -> FinalReport:
@@ -153,12 +159,13 @@ class GrowingHost:
             batch_size=self._measured_batch,
             forks=self.grower.forks,
         ).metrics
-        return self.grower.final_report(
+        final = self.grower.final_report(
             test,
             forward_flops=self._flops.forward,
             train_seconds=self.train_seconds,
             measure_seconds=self.measure_seconds,
         )
+        return evolve(final, numerics=self.numerics.summary())
 
     def begin_attempt(self, attempt: int) -> None:
         """Draw all random numbers from the streams of this attempt; a rollback begins the next one, 0 is the first."""
@@ -202,6 +209,7 @@ class GrowingHost:
                 epoch=epoch,
                 steps=self.batches.steps,
                 clip_norm=self.plan.optimizer.clip_norm,
+                numerics=self.numerics,
             )
         self.train_seconds += trained.seconds
         return trained

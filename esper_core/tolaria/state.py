@@ -32,6 +32,7 @@ def capture(host: "GrowingHost") -> HostState:
         "attempt": host.attempt,
         "train_seconds": host.train_seconds,
         "measure_seconds": host.measure_seconds,
+        "numerics": dict(host.numerics.record()),
         "optimizer": {"groups": [_plain_group(group) for group in saved["param_groups"]], "scalars": scalars},
     }
     return HostState(tensors=tensors, record=record)
@@ -54,6 +55,7 @@ def restore(host: "GrowingHost", state: HostState) -> None:
     _arrange_groups(host, record["optimizer"]["groups"])
     _load_model(host, state)
     host.optimizer.load_state_dict(_optimizer_state(state))
+    host.numerics.restore(record.get("numerics", {}))
     host.train_seconds = record["train_seconds"]
     host.measure_seconds = record["measure_seconds"]
 

@@ -18,6 +18,7 @@ from esper_core.tolaria.data import Inputs
 from esper_core.tolaria.incubation import probe, probed_slots
 from esper_core.tolaria.isolation import prove_isolation
 from esper_core.tolaria.lr_schedule import LearningRateSchedule
+from esper_core.tolaria.numerics import Numerics
 
 #: Gradients are looked at once in this many steps.
 GRADIENT_STRIDE = 4
@@ -51,12 +52,13 @@ def train_epoch(
     epoch: int,
     steps: int,
     clip_norm: float | None,
+    numerics: Numerics,
 ) -> EpochMetrics:
     """Train host and seeds for one epoch; the device is asked for numbers once, at the end. `gradients` looks at them.
 
     Seeds that are probed (`incubation`) get their gradients behind the host's backward pass, from a pass of their own.
     """
-    model = growth.slot_set.model.train()
+    growth.slot_set.model.train()
     began = perf_counter()
     totals, samples = _Totals(), 0
     probed = probed_slots(growth.slot_set)
@@ -66,17 +68,18 @@ def train_epoch(
         rates.set(growth, epoch, step)
         growth.set_alphas(epoch, (step + 1) / steps)
         growth.set_position(epoch * steps + step)
-        outputs = model(inputs)
+        outputs = numerics.forward(growth.slot_set, inputs)
         losses = task.losses(outputs, targets)
         optimizer.zero_grad(set_to_none=True)
-        losses.mean().backward()  # type: ignore[no-untyped-call]
+        numerics.backward(losses.mean())
+        numerics.unscale(growth.slot_set)
         if probed:
             probe(growth.slot_set, task, inputs, targets, probed, growth.config.probe_alpha)
         if step % GRADIENT_STRIDE == 0:
             gradients.look()
         if clip_norm is not None:
             clip_grad_norm_by_origin_(optimizer, clip_norm)
-        optimizer.step()
+        numerics.step(optimizer)
         totals.add(losses.detach(), task.correct(outputs.detach(), targets))
         samples += len(losses)
     loss, correct = totals.read()

@@ -38,13 +38,22 @@ class Cnn(nn.Module):
 
     def __init__(self, config: CnnConfig, in_channels: int, outputs: int) -> None:
         super().__init__()
-        self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.blocks = nn.ModuleList(
             Block(before, width, _norm(config, width), pooled=index < config.pooled_blocks)
             for index, (before, width) in enumerate(pairwise((in_channels, *config.widths)))
         )
         self.head = nn.Linear(config.widths[-1], outputs)
-        self.to(memory_format=self.memory_format)
+        self._wanted = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.to(memory_format=self._wanted)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """That of the weights, which a run may have changed; a single input channel has none to tell."""
+        weights = [block.conv.weight for block in self.blocks]
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            if not all(weight.is_contiguous(memory_format=memory_format) for weight in weights):
+                return torch.channels_last if memory_format is torch.contiguous_format else torch.contiguous_format
+        return self._wanted
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of a batch of images."""

@@ -8,7 +8,16 @@ from typing import Any
 import click
 from attrs import field, frozen
 
+from esper_app.configuration.training import Compiled, MemoryFormat, Precision
 from esper_core.leyline.specs import HostSpec, PolicySpec
+
+#: Options that are settings by another name: the key, the values, the help.
+_SHORT = {
+    "device": ("device", None, "Where the tensors live: cpu, cuda, cuda:1, xpu or mps."),
+    "precision": ("training.precision", Precision, "Of matrix products; fp16 on CUDA only."),
+    "memory_format": ("training.memory_format", MemoryFormat, "Of images; host: as the host has them."),
+    "compile": ("training.compile", Compiled, "What torch.compile compiles."),
+}
 
 
 @frozen(kw_only=True)
@@ -38,6 +47,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--host", metavar="NAME", shell_complete=complete_names(HostSpec.kind), help="The network that grows."
     )
     @click.option("--policy", metavar="NAME", shell_complete=complete_names(PolicySpec.kind), help="What decides.")
+    @_short_options
     @click.option(
         "--set",
         "-s",
@@ -52,11 +62,20 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any, config_file: Path | None, host: str | None, policy: str | None, sets: tuple[str, ...], **kwargs: Any
     ) -> Any:
         given = {"host.name": host, "policy.name": policy}
+        given |= {key: kwargs.pop(name) for name, (key, _, _) in _SHORT.items()}
         settings = {key: value for key, value in given.items() if value is not None}
         options = ConfigOptions(file=config_file, settings=settings, sets=sets)
         return command(*args, config_options=options, **kwargs)
 
     return with_config_options
+
+
+def _short_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, (_, values, text) in reversed(_SHORT.items()):
+        kind = click.Choice([value.value for value in values]) if values else None
+        option = f"--{name.replace('_', '-')}"
+        command = click.option(option, metavar=None if kind else "NAME", type=kind, help=text)(command)
+    return command
 
 
 def complete_names(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 
+from esper_app.configuration.training import TrainingConfig
 from esper_app.configuration.twin import Twin, check_twin
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.events import Level
@@ -236,6 +237,7 @@ class RunConfig(RunSettings):
         lifecycle: durations and switches of a seed's life.
         limits: how far a host may grow.
         optimizer: optimizer and learning-rate schedule.
+        training: precision, memory format and compilation.
         rewards: addends of the reward, in order.
         diagnostics: what looks into the networks after each epoch.
         sinks: where telemetry goes.
@@ -254,6 +256,7 @@ class RunConfig(RunSettings):
     lifecycle: LifecycleConfig = field(factory=LifecycleConfig)
     limits: GrowthLimits = field(factory=GrowthLimits)
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
+    training: TrainingConfig = field(factory=TrainingConfig)
     rewards: RewardsConfig = RewardsConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     sinks: SinksConfig = SinksConfig()

@@ -23,6 +23,7 @@ from esper_app.configuration.config import (
 )
 from esper_app.configuration.layers import Merged
 from esper_app.configuration.places import CORE_SECTIONS, Places, further_kinds
+from esper_app.configuration.training import TrainingConfig
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.kinds import PluginKind
@@ -103,6 +104,7 @@ class _Reader:
             lifecycle=self.build(LifecycleConfig, self.table("lifecycle"), "lifecycle"),
             limits=self.build(GrowthLimits, self.table("limits"), "limits"),
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
+            training=self.build(TrainingConfig, self.table("training"), "training"),
             rewards=self.rewards(),
             diagnostics=self.listed("diagnostics", DiagnosticSpec.kind, DiagnosticsConfig),
             sinks=self.listed("sinks", SinkSpec.kind, SinksConfig),

@@ -12,6 +12,7 @@ from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import build_components, used_components
 from esper_app.configuration.config import RunConfig
 from esper_app.execution.data_check import checked
+from esper_app.execution.numerics import RunNumerics, check_training
 from esper_core.assembling.seed_factories import seed_factory
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import Catalogue
@@ -113,6 +114,7 @@ class Assembly:
             batch_size=self.config.batch_size,
             seed=plan.seed,
             diagnostics=self.diagnostics,
+            numerics=partial(RunNumerics, self.config.training, self.splits.train.inputs),
         )
 
 
@@ -126,9 +128,10 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
 
     Raises:
         EsperError: whatever keeps a component from being there: E160, E161, E204, E301, E302, E404; E202 for a device
-            that is not there.
+            that is not there, or cannot compute as `training` says.
     """
     _check_device(config.device)
+    check_training(config.training, config.device)
     registry = plugins.registry
     task_component = registry.get(TaskSpec.kind, config.task.name)
     task: Task = resolve(task_component)(build_config(task_component, config.task.options, path="task"))

@@ -38,6 +38,12 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
+def slow_in_bfloat16() -> bool:
+    """Say whether the processor is one that has to compute bfloat16 in float32 (x86 without AVX-512 BF16 and AMX)."""
+    features = {*_processor()["features"]}
+    return "avx" in features and not features & {"avx512_bf16", "amx_bf16"}
+
+
 def _processor() -> dict[str, Any]:
     lines = _first_processor()
     flags = set((lines.get("flags") or lines.get("Features") or "").split())
