@@ -19,8 +19,8 @@ from esper_core.plugins.resolve import build_config, resolve
 from esper_core.plugins.standard import standard_blueprints
 from esper_core.tamiyo.policy import Policy
 
-#: Votes for the governor where nothing is named, if it is installed.
-STANDARD_EVALUATOR = "loss-anomaly"
+#: Vote for the governor where nothing is named, as far as they are installed.
+STANDARD_EVALUATORS = ("divergence", "lobotomy", "not-finite")
 
 
 @frozen(kw_only=True)
@@ -109,9 +109,10 @@ class ComponentBuilder:
         return Policy(actor=actor, name=title, capabilities=registered.spec.capabilities)
 
     def evaluators(self, evaluators: Sequence[Any] | None) -> dict[str, Evaluator]:
-        """Build the governor's evaluators; None: the standard one where it is installed. Raises as `sinks`."""
+        """Build the governor's evaluators; None: the standard ones that are installed. Raises as `sinks`."""
         if evaluators is None:
-            evaluators = [*{STANDARD_EVALUATOR}.intersection(self.plugins.registry.names(EvaluatorSpec.kind))]
+            installed = self.plugins.registry.names(EvaluatorSpec.kind)
+            evaluators = [name for name in STANDARD_EVALUATORS if name in installed]
         return self._several("evaluators", EvaluatorSpec.kind, Evaluator, evaluators)
 
     def sinks(self, sinks: Sequence[Any]) -> dict[str, Sink]:

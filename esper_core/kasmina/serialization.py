@@ -9,11 +9,15 @@ from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.gate_tracker import GateStreak
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.lifecycle import Seed
+from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import FieldReport
-from esper_core.leyline.stages import Stage
+from esper_core.leyline.stages import Cause, Stage
 from esper_core.leyline.structure import structure
+
+#: Why a seed was culled that is not tried again.
+BEGUN_BEFORE_ROLLBACK = "it began to act shortly before the host was rolled back"
 
 
 def growth_record(growth: Growth) -> dict[str, Any]:
@@ -59,6 +63,38 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
             growth.slot_set.attach(growth.slot_set.sites[slot]).enter(held.regime)
         growth.slot_set.slots[slot].position = held.position
         growth.slot_set.slots[slot].failure = held.failure
+
+
+def go_on_after_rollback(growth: Growth, before: Mapping[str, Seed], epoch: int, lost: int) -> list[Transition]:
+    """Let a growth that has been restored to an earlier state go on within `epoch`, as what is still to come.
+
+    Seeds that were germinated, or began to be blended in, since that state are not tried again: they are culled, from
+    the stage that they had. For all others the epochs that were lost do not count.
+
+    Args:
+        growth: restored.
+        before: its seeds before it was restored.
+        epoch: the epoch that went wrong.
+        lost: epochs trained since the state.
+    """
+    for seed in growth.seeds.values():
+        if seed.stage is not Stage.FOSSILIZED:
+            seed.entered_epoch += lost
+            seed.ramp_epoch = None if seed.ramp_epoch is None else seed.ramp_epoch + lost
+    culls = []
+    for slot, seed in before.items():
+        now = growth.seeds.get(slot)
+        same = now is not None and now.seed_id == seed.seed_id
+        if not seed.stage.live or (same and now and now.stage.contributes >= seed.stage.contributes):
+            continue
+        culls.append(seed.move(Stage.CULLED, epoch, Cause.SAFETY, reason=BEGUN_BEFORE_ROLLBACK))
+        if slot in growth.slot_set.slots:
+            growth.uproot(slot)
+        growth.seeds[slot] = seed
+        growth.culled[slot] = (*growth.culled[slot], seed.blueprint)
+        growth.reports.append(seed.report(epoch, accuracy=growth.accuracy))
+    growth.set_alphas(epoch + 1, 0.0)
+    return culls
 
 
 @frozen(kw_only=True)

@@ -28,6 +28,7 @@ class EventKind(StrEnum):
     GATES_EVALUATED = "gates_evaluated"  # slot, seed_id and `results`, a list of GateResult
     REWARD_COMPUTED = "reward_computed"  # a RewardBreakdown
     GOVERNOR_INTERVENED = "governor_intervened"  # mode, reason
+    ROLLBACK = "rollback"  # a Rollback
     DIAGNOSED = "diagnosed"  # diagnostic, and `finding`, what it found
     PLUGIN_FAILED = "plugin_failed"  # plugin, place, error
     NOTICE = "notice"  # message: something that a person should know
@@ -42,6 +43,7 @@ LEVELS: Mapping[EventKind, Level] = {
     EventKind.RUN_FINISHED: Level.MINIMAL,
     EventKind.SEED_FINISHED: Level.MINIMAL,
     EventKind.GOVERNOR_INTERVENED: Level.MINIMAL,
+    EventKind.ROLLBACK: Level.MINIMAL,
     EventKind.PLUGIN_FAILED: Level.MINIMAL,
     EventKind.NOTICE: Level.MINIMAL,
     # EPOCH_COMPLETED holds every verdict already; these would add a tenth to a log.

@@ -76,6 +76,25 @@ class ApplyReport:
 
 
 @frozen(kw_only=True)
+class Rollback:
+    """A host's return to an earlier state of its own, whose epochs since then are lost.
+
+    The count of epochs does not go back: it says which epoch of the run this is.
+
+    Attributes:
+        attempt: the attempt that begins, from 1: all random streams of the host are others in it.
+        from_epoch: the epoch that went wrong, from 0; the host is rolled back at its end.
+        to_epoch: the epoch after which the host was as it is again.
+        reason: what went wrong, in words.
+    """
+
+    attempt: int
+    from_epoch: int
+    to_epoch: int
+    reason: str
+
+
+@frozen(kw_only=True)
 class HostReport:
     """One growing host after an epoch, or before its first one.
 
@@ -93,6 +112,8 @@ class HostReport:
         seed_reports: of the seeds that have ended since the last report.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
+        rollback: how the host was rolled back at the end of the epoch that has just run; None if it was not. The
+            evidence is that of the network that was given up; everything else is as it is since.
         failure: why the host has failed; None of one that has not. A failed host is stopped and has no evidence.
         cause: what it raised, in the process in which it was raised.
     """
@@ -110,6 +131,7 @@ class HostReport:
     seed_reports: tuple[FieldReport, ...] = ()
     parameters: int = 0
     host_parameters: int = 0
+    rollback: Rollback | None = None
     failure: str | None = None
     cause: Exception | None = field(default=None, eq=False, repr=False)
 
@@ -130,6 +152,7 @@ class FinalReport:
         seeds: every seed that ever lived, oldest first.
         topology: the sites with what has grown there.
         numerics: how it was computed, as plain data; empty: eagerly, in the precision of the weights.
+        rollbacks: every time that the host was rolled back, oldest first.
         failure: why the host has failed; its figures are NaN then.
     """
 
@@ -145,4 +168,5 @@ class FinalReport:
     seeds: tuple[FieldReport, ...] = ()
     topology: tuple[Mapping[str, Any], ...] = ()
     numerics: Mapping[str, Any] = field(factory=dict)
+    rollbacks: tuple[Rollback, ...] = ()
     failure: str | None = None

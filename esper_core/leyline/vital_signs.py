@@ -17,6 +17,9 @@ class VitalSigns:
         best_loss: the lowest validation loss so far, this epoch's included, in nats.
         random_guess_loss: loss of a model that knows nothing, in nats; None where that is not known.
         objections: epochs in a row, up to the one before, in which this evaluator did not vote ``NORMAL``.
+        recent_losses: validation losses, in nats, of the last 20 epochs before this one to which no evaluator objected,
+            oldest first.
+        watched: the epoch follows closely upon a structural change, or upon a rollback.
     """
 
     evidence: Evidence
@@ -24,6 +27,8 @@ class VitalSigns:
     best_loss: float
     random_guess_loss: float | None
     objections: int = 0
+    recent_losses: tuple[float, ...] = ()
+    watched: bool = False
 
 
 @frozen(kw_only=True)
@@ -32,7 +37,8 @@ class Vote:
 
     Attributes:
         mode: the mode that the host should be in: ``NORMAL`` allows it to change, ``CONSERVATIVE`` lets it train
-            without structural changes, ``STOPPED`` vetoes any further training.
+            without structural changes, ``STOPPED`` vetoes any further training of the network as it stands. The host is
+            rolled back then, as long as its run allows that, and stopped otherwise.
         reason: why, in words; "" for ``NORMAL``.
     """
 

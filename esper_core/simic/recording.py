@@ -57,6 +57,9 @@ class Recorder:
                 self._emit(EventKind.DIAGNOSED, epoch, {"diagnostic": finding.diagnostic, "finding": finding.data})
         for message in report.notices:
             self._emit(EventKind.NOTICE, epoch, {"message": message})
+        if report.rollback is not None:
+            slots = {state.site.id: state.stage for state in report.states}
+            self._emit(EventKind.ROLLBACK, epoch, {**plain(report.rollback), "slots": slots})
         if report.governor is not self._mode:
             self._mode = report.governor
             reason = {"mode": report.governor, "reason": report.governor_reason}

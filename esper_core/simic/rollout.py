@@ -146,6 +146,9 @@ class Rollout:
                     self._complete(index, report, report.evidence, twin)
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
                 self._last[index] = report.evidence
+            if report.rollback is not None:
+                # What was measured and answered is of a network that has been given up.
+                self._last[index], self._answers[index] = None, ()
         self.reports, self.decided, self._twin = list(reports), (), twin
         for index, report in enumerate(reports):
             if self._log is not None and (self._log.ended(report.host) or report.failure is not None):
@@ -287,7 +290,7 @@ class Rollout:
 
 def _ended(report: HostReport, epochs: int) -> Ended:
     """Say how a trajectory ends, by the host's report after the step."""
-    if report.governor is GovernorMode.STOPPED:
+    if report.governor is GovernorMode.STOPPED or report.rollback is not None:
         return Ended.TERMINATED
     return Ended.TRUNCATED if report.epoch >= epochs else Ended.NONE
 

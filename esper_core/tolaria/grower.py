@@ -18,6 +18,7 @@ from esper_core.leyline.evidence import Compute, EpochMetrics, Evidence
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
+from esper_core.leyline.stages import Cause
 from esper_core.leyline.structure import structure
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
 from esper_core.tolaria.data import Samples
@@ -42,6 +43,7 @@ class Grower:
         epoch: the epoch that is trained next, or is being trained, from 0.
         findings: of diagnostics after the epoch that has just run; whatever asks them sets it.
         notices: what a person should know of that epoch; whatever trains the host sets it.
+        measured, transitions: in the epoch that has just run.
         compute: floating-point operations so far; whatever trains the host adds to it.
         seed_cost, share_cost: what a blueprint's seed, and the share of a gated one, cost at a site.
         gradients: of every seed in the present epoch; the training loop lets it look at them.
@@ -68,8 +70,8 @@ class Grower:
         self.compute = Compute()
         self.findings: tuple[Finding, ...] = ()
         self.notices: tuple[str, ...] = ()
-        self._evidence: Evidence | None = None
-        self._transitions: tuple[Transition, ...] = ()
+        self.measured: Evidence | None = None
+        self.transitions: tuple[Transition, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -77,24 +79,28 @@ class Grower:
         return self.governor.mode is GovernorMode.STOPPED
 
     def masks(self) -> ActionMasks:
-        """What is possible before the next epoch."""
-        return action_masks(
+        """What is possible before the next epoch, and no embargo of the governor's forbids."""
+        masks = action_masks(
             self.growth.states(self.epoch),
             self.catalogue,
             governor=self.governor.mode,
             limits=self._limits,
             sizes=self._sizes,
         )
+        embargoed = self.governor.memory.embargoed
+        allowed = {slot: names.difference(embargoed.get(slot, ())) for slot, names in masks.germinate.items()}
+        return evolve(masks, germinate={slot: names for slot, names in allowed.items() if names})
 
     def apply(self, action: Action) -> ApplyReport:
         """Let the governor review the action, and execute it if allowed."""
         verdict = self.governor.review(action, self.masks())
         transitions = _execute(self.growth, action, self.epoch) if verdict.allowed else ()
+        self._watch(transitions)
         return ApplyReport(verdict=verdict, transitions=transitions)
 
     def tick(self) -> None:
         """Let time pass: what happens by itself before the epoch is trained."""
-        self._transitions = tuple(self.growth.tick(self.epoch))
+        self.transitions = tuple(self.growth.tick(self.epoch))
         self.gradients = GradientWatch(self.growth)
 
     def collect(
@@ -149,9 +155,10 @@ class Grower:
         """Judge the seeds on what was measured, cull those that have failed, ask the governor, and end the epoch."""
         accuracy = evidence.validation.accuracy
         gates = self.growth.judge(evidence.seeds, accuracy if isfinite(accuracy) else None)
-        self._evidence = evolve(evidence, gates=gates)
-        self._transitions = (*self._transitions, *self.growth.cull_failed(self.epoch))
-        self.governor.observe(self._evidence)
+        self.measured = evolve(evidence, gates=gates)
+        self.transitions = (*self.transitions, *self.growth.cull_failed(self.epoch))
+        self._watch(self.transitions)
+        self.governor.observe(self.measured)
         self.epoch += 1
         return self.report()
 
@@ -164,13 +171,14 @@ class Grower:
             masks=self.masks(),
             governor=self.governor.mode,
             governor_reason=self.governor.reason,
-            evidence=self._evidence,
-            transitions=self._transitions,
+            evidence=self.measured,
+            transitions=self.transitions,
             findings=self.findings,
             notices=self.notices,
             seed_reports=tuple(r for r in self.growth.reports if r.ended_epoch == self.epoch - 1),
             parameters=parameter_count(self.growth.slot_set.model),
             host_parameters=self._sizes.host_parameters,
+            rollback=next((it for it in self.governor.memory.rollbacks if it.from_epoch == self.epoch - 1), None),
         )
 
     def final_report(
@@ -189,6 +197,7 @@ class Grower:
             measure_seconds=measure_seconds,
             seeds=tuple(self.growth.final_reports(self.epoch)),
             topology=topology(self.growth),
+            rollbacks=tuple(self.governor.memory.rollbacks),
         )
 
     def record(self) -> dict[str, Any]:
@@ -197,7 +206,7 @@ class Grower:
             "epoch": self.epoch,
             "growth": growth_record(self.growth),
             "compute": plain(self.compute),
-            "transitions": plain(self._transitions),
+            "transitions": plain(self.transitions),
             "governor": self.governor.record(),
         }
 
@@ -211,10 +220,14 @@ class Grower:
         transitions = tuple(structure(Transition, dict(saved)) for saved in record.get("transitions", ()))
         self.governor.restore(record["governor"])
         restore_growth(self.growth, record["growth"])
-        self.epoch, self.compute, self._transitions = epoch, compute, transitions
+        self.epoch, self.compute, self.transitions = epoch, compute, transitions
         self.gradients = GradientWatch(self.growth)
-        self._evidence, self.findings, self.notices = None, (), ()
+        self.measured, self.findings, self.notices = None, (), ()
         self.growth.set_alphas(self.epoch, 0.0)
+
+    def _watch(self, transitions: tuple[Transition, ...]) -> None:
+        if any(change.cause is not Cause.COOLDOWN for change in transitions):
+            self.governor.memory.changed_epoch = self.epoch
 
 
 def _execute(growth: Growth, action: Action, epoch: int) -> tuple[Transition, ...]:

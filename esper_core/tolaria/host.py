@@ -14,7 +14,7 @@ from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.kasmina.sites import confirm_sites
-from esper_core.leyline.actions import Action
+from esper_core.leyline.actions import Action, GovernorMode
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.diagnostics import Diagnostic, Finding, NetworkView
 from esper_core.leyline.evidence import EpochMetrics, Evidence
@@ -28,12 +28,12 @@ from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.data import BatchStream
 from esper_core.tolaria.diagnosing import examine
 from esper_core.tolaria.flops import FlopsMeter
-from esper_core.tolaria.governor import Governor
+from esper_core.tolaria.governor import Governor, GovernorRules
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.lr_schedule import LearningRateSchedule, build_optimizer
 from esper_core.tolaria.measuring import measure
 from esper_core.tolaria.numerics import Numerics
-from esper_core.tolaria.state import capture, restore, rollback
+from esper_core.tolaria.state import capture, capture_present, restore, rollback, sound
 from esper_core.tolaria.training import train_epoch
 
 
@@ -53,6 +53,7 @@ class HostPlan:
         epochs, batch_size: of the training.
         seed: of initial weights, data order, and everything else that is random. Hosts of a round share it.
         evaluators: vote on the host, by name.
+        governor: what follows from their votes.
         capabilities: of the network's descriptor; those of the build add to them.
         diagnostics: look into the network after each epoch, by name.
         numerics: makes what computes the steps.
@@ -71,6 +72,7 @@ class HostPlan:
     batch_size: int
     seed: int
     evaluators: Mapping[str, Evaluator] = field(factory=dict)
+    governor: GovernorRules = field(factory=GovernorRules)
     capabilities: frozenset[Capability] = frozenset()
     diagnostics: Mapping[str, Diagnostic] = field(factory=dict)
     numerics: Callable[[], Numerics] = Numerics
@@ -84,6 +86,10 @@ class HostPlan:
 class GrowingHost:
     """Trains one network epoch by epoch and lets seeds grow in it as it is told.
 
+    Attributes:
+        attempt: how often it was rolled back.
+        snapshot: the last state that was found good; None where it is never rolled back, and before the first one.
+
     Raises:
         EsperError: E401, E402 if the network or one of its sites cannot be grown.
     """
@@ -91,6 +97,7 @@ class GrowingHost:
     def __init__(self, plan: HostPlan) -> None:
         self.plan = plan
         self.attempt = 0
+        self.snapshot: HostState | None = None
         self.train_seconds = 0.0
         self.measure_seconds = 0.0
         build = self._build()
@@ -113,7 +120,7 @@ class GrowingHost:
         self.grower = Grower(
             plan.name,
             growth,
-            Governor(plan.task.random_guess_loss, plan.evaluators),
+            Governor(plan.task.random_guess_loss, plan.evaluators, plan.governor),
             plan.limits,
             fixed_batch=Capability.FIXED_BATCH in plan.capabilities | build.capabilities,
         )
@@ -137,18 +144,23 @@ class GrowingHost:
     def epoch(self, reference: Evidence | None = None) -> HostReport:
         """Let time pass, train one epoch and measure. A stopped host does nothing.
 
+        Nothing more happens in an epoch after whose end the host is rolled back.
+
         Args:
             reference: the twin's evidence for the same epoch.
         """
         if self.grower.stopped:
-            return evolve(self.report(), evidence=None, transitions=(), findings=(), notices=(), seed_reports=())
+            kept = evolve(self.report(), evidence=None, transitions=(), findings=(), notices=())
+            return evolve(kept, seed_reports=(), rollback=None)
         self.grower.tick()
         trained = self._train(self.grower.epoch)
         self._flops.trained(trained.samples, self.plan.batch_size)
         evidence = self._measure(trained, reference)
         self.grower.findings = self._examine()
         self.grower.notices = self.numerics.notices()
-        return self.grower.conclude(evidence)
+        self.grower.conclude(evidence)
+        self._secure()
+        return self.report()
 
     def finish(self) -> FinalReport:
         """Measure the test split and sum up. Seeds that are still live stay in the network as they stand."""
@@ -173,10 +185,6 @@ class GrowingHost:
         self.batches.seed = self._stream("data")
         self.growth.planter.seed = self._stream("seeds")
 
-    def rollback(self, state: HostState) -> None:
-        """Go back to an earlier state on another path; see `tolaria.state`. Raises EsperError E502."""
-        rollback(self, state)
-
     def capture(self) -> HostState:
         """Return the host's state as of now, between two epochs; see `tolaria.state`."""
         return capture(self)
@@ -184,6 +192,16 @@ class GrowingHost:
     def restore(self, state: HostState) -> None:
         """Bring the host to a captured state. Raises EsperError E502 if the state does not fit it."""
         restore(self, state)
+
+    def _secure(self) -> None:
+        """Keep the state that has just been found good; go back to the one that was kept if this one is lost."""
+        governor = self.grower.governor
+        if governor.mode is not GovernorMode.STOPPED and not sound(self):
+            governor.stop("a parameter or the optimizer's state is not finite")
+        if governor.may_roll_back and self.snapshot is not None:
+            rollback(self, self.snapshot, governor.reason)
+        elif governor.mode is GovernorMode.NORMAL and self.plan.governor.max_rollbacks:
+            self.snapshot = capture_present(self)
 
     def _stream(self, *names: str | int) -> int:
         """The seed of a stream in the present attempt."""

@@ -1,23 +1,43 @@
 """Everything a growing host is, in one record; and back. There is no second way to save."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
-from esper_core.leyline.actions import GovernorMode
+from esper_core.kasmina.groups import host_groups
+from esper_core.kasmina.serialization import go_on_after_rollback
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.reports import HostState
+from esper_core.leyline.reports import HostState, Rollback
 
 if TYPE_CHECKING:
     from esper_core.tolaria.host import GrowingHost
 
-_MODEL, _OPTIMIZER = "model/", "optimizer/"
+_MODEL, _OPTIMIZER, _SNAPSHOT = "model/", "optimizer/", "snapshot/"
+
+#: What a rollback leaves as it is.
+_GOES_ON = ("epoch", "compute", "transitions", "governor", "train_seconds", "measure_seconds")
 
 
 def capture(host: "GrowingHost") -> HostState:
-    """Return the host's state as of now, between two epochs. Tensors are copies and keep their memory format."""
+    """Return the host's state as of now, between two epochs, with its last good one.
+
+    Tensors are copies and keep their memory format. Where the last good state is the present one, it is not held twice.
+    """
+    state, kept = capture_present(host), host.snapshot
+    if kept is None:
+        return state
+    if kept.record == state.record:
+        return HostState(tensors=state.tensors, record={**state.record, "snapshot": {}})
+    tensors = {**state.tensors, **{_SNAPSHOT + name: tensor for name, tensor in kept.tensors.items()}}
+    return HostState(tensors=tensors, record={**state.record, "snapshot": dict(kept.record)})
+
+
+def capture_present(host: "GrowingHost") -> HostState:
+    """Return the host's state as of now, between two epochs, without an earlier one; see `capture`."""
     tensors = {_MODEL + name: _copy(value) for name, value in host.model.state_dict().items()}
     saved = host.optimizer.state_dict()
     scalars: dict[str, dict[str, Any]] = {}
@@ -58,25 +78,63 @@ def restore(host: "GrowingHost", state: HostState) -> None:
     host.numerics.restore(record.get("numerics", {}))
     host.train_seconds = record["train_seconds"]
     host.measure_seconds = record["measure_seconds"]
+    host.snapshot = _snapshot(state)
 
 
-def rollback(host: "GrowingHost", state: HostState) -> None:
+def rollback(host: "GrowingHost", state: HostState, reason: str) -> None:
     """Bring a host back to an earlier state of its own, and send it down another path from there.
 
-    Every stream of random numbers gets a new name, so that it does not diverge in the same way again, and the governor
-    keeps its memory: it is conservative until the votes are normal.
+    Weights, the optimizer and the lifecycle are as they were. The count of epochs, and with it the learning rates, goes
+    on, and what the lost epochs have cost stays counted. Every stream of random numbers gets a new name. The governor
+    keeps its memory, and is conservative; what began to act since the state is not tried again.
+
+    Args:
+        host: at the end of the epoch that went wrong.
+        state: captured before.
+        reason: what went wrong.
 
     Raises:
         EsperError: E502 if the state does not fit the host.
     """
-    attempt, memory = host.attempt + 1, host.grower.governor.record()["memory"]
-    restore(host, HostState(tensors=state.tensors, record={**state.record, "attempt": attempt}))
-    reason = f"the host was rolled back to epoch {host.grower.epoch}, attempt {attempt}"
-    host.grower.governor.restore({"mode": GovernorMode.CONSERVATIVE.value, "reason": reason, "memory": memory})
+    grower, growth, governor, measured = host.grower, host.growth, host.grower.governor, host.grower.measured
+    before, present, findings, epoch = dict(growth.seeds), capture(host).record, grower.findings, grower.epoch - 1
+    to_epoch, attempt = state.record["epoch"] - 1, host.attempt + 1
+    gone_on = {name: present[name] for name in _GOES_ON}
+    kept_names = {"germinations": present["growth"]["germinations"]}
+    record = {**state.record, **gone_on, "attempt": attempt, "growth": {**state.record["growth"], **kept_names}}
+    restore(host, HostState(tensors=state.tensors, record=record))
+    host.snapshot = state
+    culls = go_on_after_rollback(growth, before, epoch, epoch - to_epoch)
+    grower.measured, grower.findings, grower.transitions = measured, findings, (*grower.transitions, *culls)
+    governor.rolled_back(
+        Rollback(attempt=attempt, from_epoch=epoch, to_epoch=to_epoch, reason=reason),
+        {cull.slot: cull.blueprint for cull in culls},
+    )
+
+
+def sound(host: "GrowingHost") -> bool:
+    """Say whether the host's parameters and their optimizer's state are finite; synchronises with the device.
+
+    An optimizer whose second moments are infinite takes no steps: no loss shows that. Seeds are their gates' concern.
+    """
+    parameters = [parameter for group in host_groups(host.optimizer) for parameter in group["params"]]
+    state = [value for parameter in parameters for value in host.optimizer.state.get(parameter, {}).values()]
+    tensors = [tensor.detach() for tensor in (*parameters, *state) if isinstance(tensor, Tensor)]
+    return bool(torch.isfinite(get_total_norm(tensors, norm_type=inf)))
 
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().clone(memory_format=torch.preserve_format)
+
+
+def _snapshot(state: HostState) -> HostState | None:
+    """Return the last good state that a state holds; an empty record stands for the state itself."""
+    own = {name: value for name, value in state.record.items() if name != "snapshot"}
+    if (record := state.record.get("snapshot")) is None:
+        return None
+    of = _SNAPSHOT if record else ""
+    named = {n.removeprefix(of): _copy(t) for n, t in state.tensors.items() if n.startswith(of)}
+    return HostState(tensors=named, record=record or own)
 
 
 def _plain_group(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +168,7 @@ def _optimizer_state(state: HostState) -> dict[str, Any]:
     for name, tensor in state.tensors.items():
         if name.startswith(_OPTIMIZER):
             index, key = name.removeprefix(_OPTIMIZER).split("/")
-            values.setdefault(int(index), {})[key] = tensor
+            # The optimizer would go on in the saved tensor itself.
+            values.setdefault(int(index), {})[key] = _copy(tensor)
     groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in record["groups"]]
     return {"state": values, "param_groups": groups}

@@ -16,6 +16,7 @@ from esper_core.leyline.stages import GateLevel
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_nissa.queue_limits import BATCH, CAPACITY, WhenFull
+from esper_core.tolaria.governor import GovernorRules
 from esper_runs.run_directory import RUNS
 
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
@@ -137,16 +138,16 @@ class SinksConfig(ComponentsConfig):
 
 
 @frozen(kw_only=True)
-class GovernorConfig:
-    """Who votes on hosts.
+class GovernorConfig(GovernorRules):
+    """Who votes on hosts, and what follows from it.
 
     Attributes:
-        evaluators: vote after every epoch, and the strictest vote decides. A loss that is not finite stops a host in
-            any case.
+        evaluators: vote after every epoch, and the strictest vote decides. With a loss that is not finite no host goes
+            on in any case.
         options: the options of each, by name.
     """
 
-    evaluators: tuple[str, ...] = field(default=("loss-anomaly",), validator=_check_unique)
+    evaluators: tuple[str, ...] = field(default=("divergence", "lobotomy", "not-finite"), validator=_check_unique)
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
 

@@ -101,7 +101,8 @@ class _Stack:
             old, new = self.tree.get(section), data.get(section)
             if isinstance(old, dict) and isinstance(new, Mapping) and isinstance(new.get(key), list):
                 named = {name for name in new[key] if isinstance(name, str)}
-                self.drop(old, f"{section}.", set(old) - named - {key})
+                options = {name for name, value in old.items() if isinstance(value, dict)}
+                self.drop(old, f"{section}.", options - named)
 
     def lay(self, table: dict[str, Any], data: Mapping[str, Any], layer: Layer, prefix: str) -> None:
         for key, value in data.items():

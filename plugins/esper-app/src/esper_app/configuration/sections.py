@@ -135,6 +135,9 @@ class _Reader:
         settings = [name for name in _names(cls) if name != "options"]
         listed = self.build(cls, {name: table[name] for name in settings if name in table}, section)
         names: tuple[str, ...] = getattr(listed, key)
+        if reserved := sorted({*settings} & {*names}):
+            why = f'the {kind} "{reserved[0]}" has the name of a key that the core uses in this place'
+            raise EsperError("E202", f'"{section}.{reserved[0]}" means two things', why=why)
         self.refuse_unknown(section, table, [*settings, *names])
         options = {name: self.named_options(kind, name, section, f"{section}.{key}") for name in names}
         return attrs.evolve(listed, options=options)

@@ -107,6 +107,7 @@ class Assembly:
             seed_factories=self.seed_factories,
             gates=self.gates,
             evaluators=self.evaluators,
+            governor=self.config.governor,
             lifecycle=self.config.lifecycle,
             limits=self.config.limits,
             optimizer=self.config.optimizer,

@@ -1,1 +1,0 @@
-"""Esper's standard evaluator."""

@@ -1,7 +1,0 @@
-"""evaluator-standard against the conformance suite."""
-
-from esper_testing import EvaluatorSuite
-
-
-class TestEvaluators(EvaluatorSuite):
-    plugin = "esper-evaluator-standard"

@@ -1,0 +1,1 @@
+"""Esper's standard evaluators."""
