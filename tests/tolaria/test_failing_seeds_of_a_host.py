@@ -16,6 +16,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import MOST_OUTLIERS
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.stages import Blend, Cause, Stage
+from esper_core.tolaria.governor import GovernorRules
 from esper_core.tolaria.host import GrowingHost
 from esper_core.tolaria.measuring import measure
 
@@ -202,6 +203,7 @@ def test_an_epoch_within_the_bound_begins_the_count_again_and_the_count_is_saved
 
 def test_a_fossil_that_turns_nan_is_seen_by_the_governor(plan):
     on = []
+    plan = evolve(plan, governor=GovernorRules(max_rollbacks=0))
     host = begin(rigged(plan, lambda seed, h: bool(on), EXPLOSIONS["nan"]), Stage.PROBATIONARY)
     host.epoch()
     host.apply(Action(op=Op.FOSSILIZE, slot="block0", id="f"))

@@ -8,9 +8,9 @@ import pytest
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.vital_signs import VitalSigns, Vote
-from esper_core.tolaria.governor import Governor, strictest
-from esper_evaluator_standard.config import LossAnomalyConfig
-from esper_evaluator_standard.evaluator import LossAnomaly
+from esper_core.tolaria.governor import Governor, GovernorRules, strictest
+from esper_evaluators_standard.config import DivergenceConfig
+from esper_evaluators_standard.divergence import Divergence
 
 NORMAL, CONSERVATIVE, STOPPED = GovernorMode
 NOTHING = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)
@@ -35,7 +35,8 @@ def modes(governor: Governor, losses: list[float]) -> list[GovernorMode]:
 
 
 def standard(guess: float = 0.0) -> Governor:
-    return Governor(guess, {"loss-anomaly": LossAnomaly(LossAnomalyConfig())})
+    evaluators = {"divergence": Divergence(DivergenceConfig(guess_share=3.0))}
+    return Governor(guess, evaluators, GovernorRules(recovery_epochs=3))
 
 
 class Says:
@@ -75,16 +76,15 @@ def test_without_evaluators_a_finite_loss_is_normal():
 
 
 def test_the_standard_one_is_careful_with_an_anomaly_and_stops_a_divergence():
-    assert modes(standard(), [1.0, 3.1, 1.0, 3.1, 3.1, 3.1, 1.0]) == [
+    assert modes(standard(), [1.0, 3.1, 1.0, 1.0, 1.0, 3.1, 3.1, 3.1, 1.0]) == [
         NORMAL,
-        CONSERVATIVE,
+        *[CONSERVATIVE] * 3,
         NORMAL,
-        CONSERVATIVE,
-        CONSERVATIVE,
-        STOPPED,
-        STOPPED,
+        *[CONSERVATIVE] * 2,
+        *[STOPPED] * 2,
     ]
-    assert modes(standard(guess=2.0), [1.0, 6.0, 6.1]) == [NORMAL, NORMAL, CONSERVATIVE]
+    assert modes(standard(guess=2.0), [1.0, 6.0]) == [NORMAL, NORMAL]
+    assert modes(standard(guess=2.0), [1.0, 6.1]) == [NORMAL, CONSERVATIVE]
 
 
 def test_nothing_measured_leaves_the_mode_as_it_is():
@@ -179,6 +179,26 @@ def test_a_host_that_is_trained_all_the_same_is_normal_again_after_three_normal_
 
 def test_an_epoch_that_is_not_normal_begins_the_count_of_normal_ones_again():
     assert watch(1.0, NAN, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0)[1][4:] == ["stopped", "stopped", "stopped", "normal"]
+
+
+def test_a_milder_vote_is_followed_only_after_normal_epochs():
+    told = Says(Vote(), vote(STOPPED), vote(CONSERVATIVE), Vote(), Vote())
+    assert modes(Governor(0.0, {"told": told}), [1.0] * 5) == [NORMAL, STOPPED, STOPPED, STOPPED, NORMAL]
+    governor = Governor(0.0, {"told": Says(vote(CONSERVATIVE))}, GovernorRules(recovery_epochs=1))
+    assert modes(governor, [1.0] * 2) == [CONSERVATIVE, NORMAL]
+
+
+def test_losses_of_normal_epochs_are_remembered_up_to_twenty():
+    evaluator = Says(Vote(), vote(CONSERVATIVE))
+    modes(Governor(0.0, {"told": evaluator, "calm": Says()}), [float(loss) for loss in range(24)])
+    assert [signs.recent_losses for signs in evaluator.shown[:4]] == [(), (0.0,), (0.0,), (0.0, 2.0)]
+    assert evaluator.shown[-1].recent_losses == tuple(range(3, 23))
+
+
+@pytest.mark.parametrize("rule", [{"max_rollbacks": -1}, {"recovery_epochs": 0}, {"watch_epochs": -1}])
+def test_a_rule_without_sense_is_refused(rule):
+    with pytest.raises(ValueError, match=next(iter(rule))):
+        GovernorRules(**rule)
 
 
 def test_samples_whose_loss_is_not_finite_are_named():

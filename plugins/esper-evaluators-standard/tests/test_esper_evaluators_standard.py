@@ -1,71 +1,163 @@
-"""What the standard evaluator calls an anomaly, and when it has seen enough."""
+"""What the standard evaluators object to, and what they leave alone."""
 
 from math import inf, nan
+from typing import Any
 
 import pytest
 
-from esper_core.api import EpochMetrics, Evidence, GovernorMode, VitalSigns, Vote
-from esper_evaluator_standard.config import LossAnomalyConfig
-from esper_evaluator_standard.evaluator import LossAnomaly
+from esper_core.api import EpochMetrics, Evidence, GovernorMode, SeedEvidence, Stage, VitalSigns, Vote
+from esper_evaluators_standard.config import DivergenceConfig, LobotomyConfig
+from esper_evaluators_standard.divergence import Divergence
+from esper_evaluators_standard.lobotomy import Lobotomy
+from esper_evaluators_standard.not_finite import NotFinite
+
+NORMAL, CONSERVATIVE, STOPPED = GovernorMode
 
 
-def vote(loss: float, *, best: float = 1.0, guess: float | None = None, objections: int = 0, **options: float) -> Vote:
-    signs = VitalSigns(
-        evidence=Evidence(
-            host="grown",
-            epoch=5,
-            train=EpochMetrics(loss=1.0, accuracy=0.5, samples=10),
-            validation=EpochMetrics(loss=loss, accuracy=0.5, samples=10),
-        ),
-        first_loss=2.0,
-        best_loss=best,
-        random_guess_loss=guess,
-        objections=objections,
+def signs(loss: float, *seeds: SeedEvidence, **more: Any) -> VitalSigns:
+    evidence = Evidence(
+        host="grown",
+        epoch=5,
+        train=EpochMetrics(loss=1.0, accuracy=0.5, samples=10),
+        validation=EpochMetrics(loss=loss, accuracy=0.5, samples=10),
+        seeds=seeds,
     )
-    return LossAnomaly(LossAnomalyConfig(**options)).evaluate(signs)
+    return VitalSigns(**{"first_loss": 2.0, "best_loss": 1.0, "random_guess_loss": 2.0, **more, "evidence": evidence})
+
+
+def divergence(loss: float, *, options: dict[str, Any] | None = None, **more: Any) -> Vote:
+    return Divergence(DivergenceConfig(**(options or {}))).evaluate(signs(loss, **more))
 
 
 @pytest.mark.parametrize(
-    ("loss", "guess", "mode"),
+    ("loss", "best", "guess", "recent", "mode"),
     [
-        (3.0, None, GovernorMode.NORMAL),
-        (3.01, None, GovernorMode.CONSERVATIVE),
-        (6.0, 2.0, GovernorMode.NORMAL),
-        (6.01, 2.0, GovernorMode.CONSERVATIVE),
-        (3.01, 0.5, GovernorMode.CONSERVATIVE),
-        (inf, None, GovernorMode.CONSERVATIVE),
-        (nan, None, GovernorMode.CONSERVATIVE),
+        # All three criteria: worse than guessing (2.0), than three times the best, than any rise so far.
+        (2.01, 0.6, 2.0, (1.0, 0.6), CONSERVATIVE),
+        # Each of them alone keeps the host normal.
+        (1.99, 0.6, 2.0, (1.0, 0.6), NORMAL),
+        (2.99, 1.0, 2.0, (1.5, 1.0), NORMAL),
+        (2.5, 0.6, 2.0, (0.6, 1.0, 1.4, 1.8), NORMAL),
+        (inf, 0.6, 2.0, (1.0, 0.6), CONSERVATIVE),
+        (nan, 0.6, 2.0, (1.0, 0.6), CONSERVATIVE),
+        # Without a loss of guessing the first loss (2.0) stands in for it.
+        (0.61, 0.1, None, (0.2, 0.1), CONSERVATIVE),
+        (0.59, 0.1, None, (0.2, 0.1), NORMAL),
+        (9.0, 9.0, 2.0, (), NORMAL),
     ],
 )
-def test_an_anomaly_is_above_both_the_best_loss_and_guessing(
-    loss: float, guess: float | None, mode: GovernorMode
+def test_an_anomaly_meets_three_criteria(
+    loss: float, best: float, guess: float | None, recent: tuple[float, ...], mode: GovernorMode
 ) -> None:
-    assert vote(loss, guess=guess).mode is mode
-
-
-def test_a_small_loss_that_wobbles_is_measured_by_the_first_one() -> None:
-    assert vote(0.6, best=1e-3) == Vote()
-    assert vote(0.61, best=1e-3).mode is GovernorMode.CONSERVATIVE
-    assert vote(0.61, best=1e-3, guess=1e-3).mode is GovernorMode.CONSERVATIVE
-    assert vote(0.0031, best=1e-3, floor_share=0.0).mode is GovernorMode.CONSERVATIVE
+    assert divergence(loss, best_loss=best, random_guess_loss=guess, recent_losses=recent).mode is mode
 
 
 def test_the_third_anomaly_in_a_row_is_a_divergence() -> None:
-    votes = [vote(9.0, objections=objections) for objections in range(4)]
-    assert [it.mode for it in votes] == [GovernorMode.CONSERVATIVE] * 2 + [GovernorMode.STOPPED] * 2
+    votes = [divergence(9.0, objections=objections) for objections in range(4)]
+    assert [it.mode for it in votes] == [CONSERVATIVE] * 2 + [STOPPED] * 2
     assert votes[2].reason == "the validation loss is 9, above 3, for 3 epochs"
 
 
+def test_while_the_host_is_watched_the_first_one_is() -> None:
+    assert divergence(9.0, watched=True).mode is STOPPED
+    assert divergence(9.0, watched=True, options={"watched_patience_epochs": 2}).mode is CONSERVATIVE
+    assert divergence(1.0, watched=True) == Vote()
+
+
 def test_a_normal_loss_is_normal_after_any_number_of_anomalies() -> None:
-    assert vote(1.0, objections=7) == Vote()
+    assert divergence(1.0, objections=7) == Vote()
 
 
-def test_thresholds_are_options() -> None:
-    assert vote(9.0, factor=9.0) == Vote()
-    assert vote(9.0, patience_epochs=1).mode is GovernorMode.STOPPED
+@pytest.mark.parametrize(
+    ("options", "calm", "anomaly"),
+    [
+        ({"guess_share": 4.0}, 7.9, 8.1),
+        ({"factor": 5.0}, 4.9, 5.1),
+        ({"rises": 20.0}, 5.9, 6.1),
+        ({"first_share": 4.0}, 7.9, 8.1),
+    ],
+)
+def test_thresholds_are_options(options: dict[str, float], calm: float, anomaly: float) -> None:
+    seen: dict[str, Any] = {"recent_losses": (1.0, 0.5, 1.0)}
+    if "first_share" in options:
+        seen["random_guess_loss"] = None
+    assert divergence(calm, options=options, **seen) == Vote()
+    assert divergence(anomaly, options=options, **seen).mode is CONSERVATIVE
+    assert divergence(9.0, options={"patience_epochs": 1}).mode is STOPPED
 
 
-@pytest.mark.parametrize("options", [{"factor": 1.0}, {"factor": nan}, {"patience_epochs": 0}])
-def test_a_threshold_without_sense_is_refused(options: dict[str, float]) -> None:
+def lobotomy(loss: float, *, options: dict[str, Any] | None = None, **more: Any) -> Vote:
+    seen: dict[str, Any] = {"recent_losses": (0.9, 0.5, 0.4), **more}
+    return Lobotomy(LobotomyConfig(**(options or {}))).evaluate(signs(loss, **seen))
+
+
+@pytest.mark.parametrize(
+    ("loss", "seen", "mode"),
+    [
+        (2.0, {}, STOPPED),
+        (1.88, {}, STOPPED),
+        (2.12, {}, STOPPED),
+        # Not that of guessing: bad, perhaps, but no loss of everything.
+        (1.8, {}, NORMAL),
+        (2.2, {}, NORMAL),
+        (nan, {}, NORMAL),
+        # It had not been far below before: it learns, or overfits.
+        (2.0, {"recent_losses": (1.9, 1.3, 1.2)}, NORMAL),
+        (2.0, {"recent_losses": ()}, NORMAL),
+        (2.0, {"random_guess_loss": None}, NORMAL),
+    ],
+)
+def test_a_network_that_guesses_though_it_knew_more_is_lost(
+    loss: float, seen: dict[str, Any], mode: GovernorMode
+) -> None:
+    assert lobotomy(loss, **seen).mode is mode
+
+
+def test_its_thresholds_are_options_too() -> None:
+    assert lobotomy(1.8, options={"tolerance": 0.11}).mode is STOPPED
+    assert lobotomy(2.0, options={"far_share": 0.24}) == Vote()
+    assert "2, that of random guessing (2), and was 0.5" in lobotomy(2.0).reason
+
+
+def seed(**more: Any) -> SeedEvidence:
+    base = {"slot": "a", "seed_id": "a-0", "blueprint": "mlp", "stage": Stage.BLENDING, "epochs_in_stage": 1}
+    return SeedEvidence(**{**base, "age_epochs": 2, "alpha": 0.5, **more})
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"finite": False}, "the update or a parameter of the seed in a"),
+        ({"gradients_finite": False}, "a gradient of the seed in a"),
+        ({"update_ratio": nan}, "the update ratio of the seed in a"),
+        ({"gradient_ratio": inf}, "the gradient ratio of the seed in a"),
+    ],
+)
+def test_a_contributing_seed_that_is_not_finite_is_a_reason_for_caution(figures: dict[str, Any], words: str) -> None:
+    vote = NotFinite(None).evaluate(signs(1.0, seed(**figures)))
+    assert (vote.mode, vote.reason) == (CONSERVATIVE, f"not finite: {words}")
+    assert NotFinite(None).evaluate(signs(1.0, seed(stage=Stage.TRAINING, **figures))) == Vote()
+
+
+def test_what_was_not_measured_or_is_finite_is_no_reason() -> None:
+    assert NotFinite(None).evaluate(signs(1.0)) == Vote()
+    assert NotFinite(None).evaluate(signs(1.0, seed(), seed(finite=True, update_ratio=0.3))) == Vote()
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (DivergenceConfig, {"factor": 1.0}),
+        (DivergenceConfig, {"factor": nan}),
+        (DivergenceConfig, {"guess_share": 0.0}),
+        (DivergenceConfig, {"first_share": -1.0}),
+        (DivergenceConfig, {"rises": -1.0}),
+        (DivergenceConfig, {"patience_epochs": 0}),
+        (DivergenceConfig, {"watched_patience_epochs": 0}),
+        (LobotomyConfig, {"tolerance": 0.0}),
+        (LobotomyConfig, {"far_share": 1.0}),
+    ],
+)
+def test_a_threshold_without_sense_is_refused(cls: type, options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        LossAnomalyConfig(**options)
+        cls(**options)

@@ -15,7 +15,8 @@ class DivergenceConfig:
         first_share: where random guessing's loss is not known, this share of the first loss stands in for the limit: a
             small loss that wobbles is not an anomaly.
         factor: the second criterion: a validation loss this many times above the best one so far.
-        deviations: the third criterion: this many standard deviations above the median of the last normal epochs.
+        rises: the third criterion: a rise since the last normal epoch of more than this many times the mean rise
+            between two normal epochs, where a fall counts as 0.
         patience_epochs: this many anomalous epochs in a row are a divergence.
         watched_patience_epochs: the same while the host is watched after a structural change.
     """
@@ -23,7 +24,7 @@ class DivergenceConfig:
     guess_share: float = field(default=1.0, validator=[_NUMBER, validators.gt(0.0)])
     first_share: float = field(default=0.3, validator=[_NUMBER, validators.ge(0.0)])
     factor: float = field(default=3.0, validator=[_NUMBER, validators.gt(1.0)])
-    deviations: float = field(default=6.0, validator=[_NUMBER, validators.ge(0.0)])
+    rises: float = field(default=6.0, validator=[_NUMBER, validators.ge(0.0)])
     patience_epochs: int = field(default=3, validator=_EPOCHS)
     watched_patience_epochs: int = field(default=1, validator=_EPOCHS)
 

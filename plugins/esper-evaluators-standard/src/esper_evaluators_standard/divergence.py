@@ -1,19 +1,16 @@
 """A validation loss that three criteria find too high is an anomaly, and one that stays there is a divergence."""
 
-from statistics import median
+from itertools import pairwise
 
 from esper_core.api import GovernorMode, VitalSigns, Vote
 from esper_evaluators_standard.config import DivergenceConfig
 
-#: The standard deviation of a normal distribution over its median absolute deviation.
-_DEVIATIONS_PER_MAD = 1.4826
-
 
 class Divergence:
-    """Compares the validation loss with random guessing's, with the best so far, and with those of normal epochs.
+    """Compares the validation loss with random guessing's, with the best so far, and with the last normal epochs'.
 
-    One criterion alone is met by healthy networks: a new one is worse than guessing, one that overfits is far above
-    its best loss, and noise is unusual now and then.
+    One criterion alone is met by healthy networks: a new one is worse than guessing, one that overfits rises slowly far
+    above its best loss, and where losses have only fallen so far any rise is unusual.
     """
 
     def __init__(self, config: DivergenceConfig) -> None:
@@ -38,9 +35,8 @@ class Divergence:
         return max(worse_than_guessing, config.factor * signs.best_loss, self._usual(signs.recent_losses))
 
     def _usual(self, losses: tuple[float, ...]) -> float:
-        """The highest loss that is usual, by median and median absolute deviation: one outlier moves neither."""
+        """How far the loss might have risen since the last normal epoch, going by how much it rose between others."""
         if not losses:
             return 0.0
-        middle = median(losses)
-        deviation = _DEVIATIONS_PER_MAD * median(abs(loss - middle) for loss in losses)
-        return middle + self.config.deviations * deviation
+        rises = [max(0.0, loss - before) for before, loss in pairwise(losses)]
+        return losses[-1] + self.config.rises * sum(rises) / max(1, len(rises))
