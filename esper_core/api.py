@@ -53,7 +53,15 @@ from esper_core.leyline.protocols import (
     TaskKind,
 )
 from esper_core.leyline.records import plain, to_json
-from esper_core.leyline.reports import ApplyReport, FieldReport, FinalReport, HostReport, HostState, RewardBreakdown
+from esper_core.leyline.reports import (
+    ApplyReport,
+    FieldReport,
+    FinalReport,
+    HostReport,
+    HostState,
+    RewardBreakdown,
+    Rollback,
+)
 from esper_core.leyline.sites import Site, SiteRequest
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Incubation, Stage
 from esper_core.leyline.streams import derive_seed
@@ -116,6 +124,7 @@ __all__ = [
     "Recurrent",
     "RewardBreakdown",
     "RewardTerm",
+    "Rollback",
     "Round",
     "SeedEvidence",
     "ShowsProgress",

@@ -17,6 +17,7 @@ def host_figures(report: FinalReport) -> dict[str, Any]:
         "test_loss": tested.loss if tested else None,
         "test_samples": report.test.samples,
         **{name: getattr(report, name) for name in _COUNTED},
+        "rollbacks": plain(report.rollbacks),
         "compute": {**plain(report.compute), "total": report.compute.total},
         "numerics": plain(report.numerics),
     }

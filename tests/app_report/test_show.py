@@ -27,6 +27,8 @@ from esper_runs.verdict_text import verdict_in_words
 
 Show = Callable[..., str]
 
+ROLLBACK = {"attempt": 2, "from_epoch": 9, "to_epoch": 6, "reason": "the loss is nan", "slots": {"b": "TRAINING"}}
+
 
 @pytest.fixture
 def files(make_run):
@@ -138,12 +140,14 @@ def test_denials_governor_failures_and_notices_are_told(files, show):
     files.action(Op.CULL, 9, "a", "it is in the way")
     files.denial(9, "conservative")
     files.event(EventKind.GOVERNOR_INTERVENED, {"mode": GovernorMode.CONSERVATIVE, "reason": "loss jumped"}, epoch=9)
+    files.event(EventKind.ROLLBACK, ROLLBACK, epoch=9)
     files.event(EventKind.PLUGIN_FAILED, {"plugin": "p", "place": "sink", "error": "disk full"}, host="")
     files.event(EventKind.NOTICE, {"message": "stopping after this epoch"}, host="")
     files.write()
     text = flat(show("digits-1"))
     assert "epoch 10 a the governor denied: cull in a (it is in the way). Its reason: conservative" in text
     assert "epoch 10 the governor is conservative: loss jumped" in text
+    assert "epoch 10 the governor rolled the host back to the state after epoch 7 (attempt 2): the loss is nan" in text
     assert "plugin p failed in sink: disk full" in text
     assert "stopping after this epoch" in text
 

@@ -61,6 +61,14 @@ def test_a_live_seed_of_a_killed_run_has_no_end(files):
     assert record.epochs_done == 6
 
 
+def test_a_seed_that_a_rollback_has_brought_back_has_not_ended(files):
+    rollback = {"attempt": 1, "from_epoch": 9, "to_epoch": 5, "reason": "the loss is nan"}
+    files.event(EventKind.ROLLBACK, {**rollback, "slots": {"a": "PROBATIONARY", "b": "RESETTING"}}, epoch=9)
+    first, second = record_of(files).seeds
+    assert (first["final_stage"], first["ended_epoch"]) == ("PROBATIONARY", None)
+    assert (second["final_stage"], second["ended_epoch"], second["reason"]) == ("CULLED", 6, "it did not learn")
+
+
 def test_a_killed_run_is_told_up_to_its_torn_line(files):
     record = record_of(files, tail='{"kind": "epoch_comp')
     assert record.epochs_done == 10

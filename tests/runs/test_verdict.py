@@ -212,6 +212,20 @@ def test_words_of_verdicts(told, expected):
     assert verdict_in_words(verdict(told)) == f"{expected} This is one run: other random seeds give other differences."
 
 
+def test_rollbacks_are_told():
+    rolled = result()
+    rolled["hosts"]["grown"]["rollbacks"] = [{"attempt": 1}, {"attempt": 2}]
+    rolled["hosts"]["twin"]["rollbacks"] = [{"attempt": 1}]
+    told = verdict(rolled)
+    assert told.rollbacks == {"grown": 2, "twin": 1}
+    text = verdict_in_words(told)
+    assert text.startswith("The network was rolled back to an earlier state 2 times. The twin was rolled back")
+    assert "to an earlier state once. Growing paid" in text
+    rolled["hosts"]["grown"]["rollbacks"] = 3
+    assert verdict(rolled).rollbacks == {"twin": 1}
+    assert "rolled back" not in words()
+
+
 def test_a_run_that_ended_early_says_so_first():
     assert words(outcome="interrupted").startswith("The run was interrupted. Growing paid: ")
     assert words(outcome="stopped").startswith("The governor stopped the run. Growing paid: ")

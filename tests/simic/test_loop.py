@@ -7,12 +7,13 @@ import pytest
 import torch
 from attrs import define, evolve, field
 
-from esper_core.leyline.actions import Action, Op
+from esper_core.leyline.actions import Action, GovernorMode, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.executors import Plan
 from esper_core.leyline.learning import Decision, Ended, PolicyState
 from esper_core.leyline.stages import Blend, Stage
+from esper_core.leyline.vital_signs import Vote
 from esper_core.simic.loop import run_round
 from esper_core.simic.rewards import WeightedTerm
 from esper_core.simic.rollout import Rollout
@@ -159,6 +160,84 @@ def test_a_round_ends_when_every_host_is_stopped(stage_round):
     (intervened,) = [e for e in around.events if e.kind is EventKind.GOVERNOR_INTERVENED]
     assert intervened.data["mode"] == "stopped"
     assert outcome.finals[0].epochs == 1
+
+
+class Lost:
+    """An evaluator that must not see one epoch go on."""
+
+    def evaluate(self, signs):
+        lost = signs.evidence.epoch == 2 and signs.evidence.host == "grown0"
+        return Vote(mode=GovernorMode.STOPPED, reason="lost") if lost else Vote()
+
+
+class Forgets:
+    """A recurrent policy that never acts, and keeps whom it was to forget."""
+
+    def __init__(self):
+        self.forgotten = []
+
+    def reset(self, begun):
+        pass
+
+    def decide(self, situations):
+        return [Decision()] * len(situations)
+
+    def forget(self, host):
+        self.forgotten.append(host)
+
+    def state(self):
+        return PolicyState()
+
+    def restore(self, state):
+        pass
+
+
+def test_a_rollback_ends_one_trajectory_and_the_next_step_begins_another(stage_round):
+    around, watch = Surroundings(), Watches()
+    policy = Policy(actor=Forgets(), name="forgets", capabilities={"stateful", "recurrent"})
+    rollout, twin = stage_round(policy, around, hosts=2, terms=[term("watch", watch)], evaluators={"lost": Lost()})
+    outcome = run_round(rollout, twin, around, epochs=5)
+
+    assert (outcome.stopped, outcome.interrupted) == ((), False)
+    steps = [step for step in watch.steps if step.host == "grown0"]
+    assert [step.ended for step in steps] == [
+        *[Ended.NONE] * 2,
+        Ended.TERMINATED,
+        Ended.NONE,
+        Ended.TRUNCATED,
+    ]
+    assert [step.epoch for step in steps] == list(range(5)), "the epochs go on"
+    assert [step.terminal for step in steps] == [False, False, True, False, True]
+    assert all(step.twin.epoch == step.after.epoch for step in steps)
+    after = steps[3]
+    assert after.before is None, "what was measured before is of a network that has been given up"
+    assert after.observation.host.governor is GovernorMode.CONSERVATIVE
+    assert [step.ended for step in watch.steps if step.host == "grown1"] == [Ended.NONE] * 4 + [Ended.TRUNCATED]
+    assert policy.actor.forgotten == ["grown0"]
+    assert [final.epochs for final in outcome.finals] == [5, 5]
+    assert [len(final.rollbacks) for final in outcome.finals] == [1, 0]
+
+
+def test_a_rollback_is_an_event_of_its_own_after_the_epoch(stage_round):
+    around = Surroundings()
+    rollout, twin = stage_round(Script({2: GERMINATE}), around, evaluators={"lost": Lost()})
+    run_round(rollout, twin, around, epochs=5)
+    of_epoch = [e for e in around.events if e.host == "grown0" and e.epoch == 2]
+    kinds = [e.kind for e in of_epoch]
+    assert kinds.index(EventKind.EPOCH_COMPLETED) < kinds.index(EventKind.ROLLBACK)
+    (told,) = [e.data for e in around.events if e.kind is EventKind.ROLLBACK]
+    assert told == {
+        "attempt": 1,
+        "from_epoch": 2,
+        "to_epoch": 1,
+        "reason": "lost",
+        "slots": {"block0": "DORMANT", "block1": "CULLED"},
+    }
+    (epoch,) = [e.data for e in of_epoch if e.kind is EventKind.EPOCH_COMPLETED]
+    assert epoch["slots"] == told["slots"]
+    assert [e.data["target"] for e in of_epoch if e.kind is EventKind.SEED_TRANSITION][-1] == "CULLED"
+    modes = [e.data["mode"] for e in around.events if e.kind is EventKind.GOVERNOR_INTERVENED]
+    assert modes == ["conservative", "normal"]
 
 
 class Gain:

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrs import evolve
 
+from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.learning import Ended
+from esper_core.leyline.vital_signs import Vote
 from esper_core.simic.rounds import run_rounds
 from esper_core.tamiyo.policy import Policy
+from esper_policy_ppo.advantages import advantages
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.plugin import esper_policies
 from esper_policy_ppo.policy import PPO
@@ -80,6 +84,77 @@ def test_rounds_that_were_cut_go_on_bit_for_bit(whole, tmp_path, at):
     resumed.run()
 
     assert bits(resumed) == bits(whole)
+
+
+class Lost:
+    """An evaluator that must not see one epoch of one host go on."""
+
+    def evaluate(self, signs):
+        lost = signs.evidence.epoch == 1 and signs.evidence.host == "grown1"
+        return Vote(mode=GovernorMode.STOPPED, reason="lost") if lost else Vote()
+
+
+@pytest.fixture(scope="module")
+def rolled_back(tmp_path_factory):
+    """A round in whose second epoch one host is rolled back."""
+    trained = training(tmp_path_factory.mktemp("rolled-back"))
+    trained.plan = evolve(trained.plan, evaluators={"lost": Lost()})
+    outcomes = run_rounds(trained.make_round, trained.policy, trained.around, rounds=1, after_epoch=trained.save)
+    return trained, outcomes
+
+
+def test_a_rollback_is_a_terminated_step_of_that_host_alone(rolled_back):
+    trained, _ = rolled_back
+    (given,) = trained.policy.actor.given
+    assert [(it.host, len(it.steps), it.steps[-1].ended) for it in given] == [
+        ("grown1", 2, Ended.TERMINATED),
+        ("grown0", bandit.EPOCHS, Ended.TRUNCATED),
+        ("grown1", bandit.EPOCHS - 2, Ended.TRUNCATED),
+    ]
+    begins = [[step.decision.memo["begins"] for step in it.steps] for it in given]
+    assert begins == [[True, False], [True, False, False, False], [True, False]]
+
+
+def test_advantages_do_not_reach_over_a_rollback(rolled_back):
+    trained, _ = rolled_back
+    actor, (given,) = trained.policy.actor, trained.policy.actor.given
+    buffer = RolloutBuffer.of(given, actor.encoder, CONFIG.hidden)
+    actor.value_what_was_cut_short(buffer, given)
+    assert buffer.ends[:, 0].tolist() == [False, True, False, True]
+    assert buffer.final_values[1, 0] == 0.0, "nothing comes after it"
+
+    def found(rewards):
+        values = (buffer.values, buffer.ends, buffer.final_values)
+        return advantages(rewards, *values, gamma=buffer.gamma, gae_lambda=CONFIG.gae_lambda)
+
+    later = buffer.rewards.clone()
+    later[2:, 0] += 100.0
+    assert torch.equal(found(buffer.rewards)[:2, 0], found(later)[:2, 0])
+    assert not torch.equal(found(buffer.rewards)[2:, 0], found(later)[2:, 0])
+
+
+@pytest.mark.parametrize("at", [(0, 1), (0, 2)], ids=str)
+def test_a_round_that_was_cut_around_a_rollback_goes_on_bit_for_bit(rolled_back, tmp_path, at):
+    part = training(tmp_path)
+    part.plan = evolve(part.plan, evaluators={"lost": Lost()})
+
+    class KilledError(Exception):
+        pass
+
+    def save(staged, epoch):
+        part.save(staged, epoch)
+        if (staged.number, epoch) == at:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run_rounds(part.make_round, part.policy, part.around, rounds=1, after_epoch=save)
+    resumed = training(tmp_path)
+    resumed.plan = part.plan
+    outcomes = run_rounds(resumed.make_round, resumed.policy, resumed.around, rounds=1, begun=resumed.restored())
+    whole, expected = rolled_back
+    assert bits(resumed) == bits(whole)
+    assert [it.rollbacks for it in outcomes[0].finals] == [it.rollbacks for it in expected[0].finals]
+    assert [it.test.loss for it in outcomes[0].finals] == [it.test.loss for it in expected[0].finals]
 
 
 def test_a_host_that_diverges_ends_its_own_trajectory_with_nothing_after_it(tmp_path):

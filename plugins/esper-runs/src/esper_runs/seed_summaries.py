@@ -25,6 +25,12 @@ def seed_summaries(
             _move(summary, data)
         elif event["kind"] == EventKind.SEED_FINISHED:
             summaries[host, data["seed_id"]] = {"host": host, **data}
+        elif event["kind"] == EventKind.ROLLBACK:
+            # The newest seed of a slot is the one that it holds.
+            newest = {summary["slot"]: summary for summary in summaries.values() if summary["host"] == host}
+            for slot, stage in data["slots"].items():
+                if slot in newest and Stage[stage].holds_module:
+                    _go_back(newest[slot], stage)
     for host, completed in epochs.items():
         for seed in completed[-1].get("seeds", ()) if completed else ():
             if (host, seed["seed_id"]) in summaries:
@@ -60,6 +66,13 @@ def _move(summary: dict[str, Any], transition: Mapping[str, Any]) -> None:
         summary["epochs_by_stage"][transition["source"]] = transition["epochs_in_source"]
     if transition["target"] in (Stage.CULLED.name, Stage.FOSSILIZED.name):
         summary |= {"ended_epoch": transition["epoch"], "reason": transition["reason"]}
+
+
+def _go_back(summary: dict[str, Any], stage: str) -> None:
+    """A seed that a rollback has brought back has not ended, unless it had been kept before."""
+    if stage != Stage.FOSSILIZED.name:
+        summary |= {"ended_epoch": None, "reason": ""}
+    summary["final_stage"] = stage
 
 
 def _as_last_measured(summary: dict[str, Any], epoch: Mapping[str, Any], seed: Mapping[str, Any]) -> None:

@@ -173,6 +173,12 @@ def denial_text(denial: Mapping[str, Any]) -> str:
     return f"the governor denied: {asked}. Its reason: {denial['reason']}"
 
 
+def rollback_text(rollback: Mapping[str, Any]) -> str:
+    """Describe a rollback, and why the host was rolled back."""
+    state = f"the state after epoch {rollback['to_epoch'] + 1}"
+    return f"the governor rolled the host back to {state} (attempt {rollback['attempt']}): {rollback['reason']}"
+
+
 def transition_text(transition: Mapping[str, Any]) -> str:
     """Describe what became of a seed, and why."""
     text = f"{transition['blueprint']}: {transition['source']} → {transition['target']}"
@@ -185,6 +191,7 @@ def transition_text(transition: Mapping[str, Any]) -> str:
 #: How events are described that are about no seed.
 NOTES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.GOVERNOR_INTERVENED: lambda data: f"the governor is {data['mode']}: {data['reason'] or 'all is well'}",
+    EventKind.ROLLBACK: lambda data: rollback_text(data),
     EventKind.PLUGIN_FAILED: lambda data: f"plugin {data['plugin']} failed in {data['place']}: {data['error']}",
     EventKind.NOTICE: lambda data: str(data["message"]),
 }

@@ -11,7 +11,7 @@ from enum import StrEnum
 from math import isfinite, sqrt
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from esper_core.leyline.stages import Stage
 from esper_runs.formatting import as_number
@@ -104,6 +104,7 @@ class RunVerdict:
         twin: there is a twin.
         diverged: names of the hosts, twin included, whose test loss or accuracy is not a finite number.
         not_finite: a difference is not finite, and no host's figures say why.
+        rollbacks: how often each host, twin included, was rolled back; hosts that were not are left out.
     """
 
     judgement: Judgement
@@ -122,6 +123,7 @@ class RunVerdict:
     twin: bool = False
     diverged: tuple[str, ...] = ()
     not_finite: bool = False
+    rollbacks: Mapping[str, int] = field(factory=dict)
 
 
 def verdict(result: Mapping[str, Any]) -> RunVerdict:
@@ -140,6 +142,7 @@ def verdict(result: Mapping[str, Any]) -> RunVerdict:
         twin=TWIN in hosts,
         diverged=diverged,
         not_finite=not diverged and _not_finite(difference),
+        rollbacks={name: count for name, host in hosts.items() if (count := _rollbacks(host))},
         **_answers(result, accuracy),
         **_seeds(result.get("seeds")),
     )
@@ -233,6 +236,11 @@ def _depended_on(seed: Mapping[str, Any]) -> bool:
     ablation = seed.get("ablation") or {}
     mean, error = _finite(ablation.get("mean")), _finite(ablation.get("standard_error"))
     return mean is not None and _direction(mean, error) is Direction.BETTER
+
+
+def _rollbacks(host: Mapping[str, Any]) -> int:
+    found = host.get("rollbacks")
+    return len(found) if isinstance(found, list | tuple) else 0
 
 
 def _diverged(host: Mapping[str, Any]) -> bool:

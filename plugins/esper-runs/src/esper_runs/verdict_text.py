@@ -49,6 +49,7 @@ def verdict_in_words(verdict: RunVerdict) -> str:
 def _sentences(verdict: RunVerdict) -> Iterator[str]:
     if ending := _ENDINGS.get(verdict.outcome):  # type: ignore[call-overload]
         yield ending
+    yield from _rollbacks(verdict)
     if verdict.judgement is Judgement.DIVERGED:
         yield from _diverged(verdict)
         return
@@ -60,6 +61,12 @@ def _sentences(verdict: RunVerdict) -> Iterator[str]:
     yield from _cost(verdict)
     yield from _dependence(verdict)
     yield "This is one run: other random seeds give other differences."
+
+
+def _rollbacks(verdict: RunVerdict) -> Iterator[str]:
+    for host, count in verdict.rollbacks.items():
+        who = "The twin" if host == TWIN else "The network" if len(verdict.hosts) == 1 else f'Host "{host}"'
+        yield f"{who} was rolled back to an earlier state {'once' if count == 1 else f'{whole(count)} times'}."
 
 
 def _diverged(verdict: RunVerdict) -> Iterator[str]:

@@ -70,6 +70,8 @@ class Board:
         elif event.kind is EventKind.SEED_TRANSITION:
             board = self.hosts.setdefault(event.host, HostBoard())
             board.slots[event.data["slot"]] = event.data["target"]
+        elif event.kind is EventKind.ROLLBACK:
+            self.hosts.setdefault(event.host, HostBoard()).slots = dict(event.data["slots"])
 
     @property
     def done(self) -> int:

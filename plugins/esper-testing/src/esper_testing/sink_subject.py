@@ -16,7 +16,7 @@ from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult
 from esper_core.leyline.protocols import Sink
 from esper_core.leyline.records import plain
-from esper_core.leyline.reports import FieldReport
+from esper_core.leyline.reports import FieldReport, Rollback
 from esper_core.leyline.specs import SinkSpec
 from esper_core.leyline.stages import Cause, GateLevel, Stage
 from esper_testing.samples import difference, good_evidence
@@ -167,6 +167,10 @@ def _data() -> dict[EventKind, Any]:
         EventKind.GATES_EVALUATED: {"slot": "block0", "results": [verdict]},
         EventKind.REWARD_COMPUTED: {"terms": {"gain": nan, UNICODE: inf}, "total": nan},
         EventKind.GOVERNOR_INTERVENED: {"mode": "conservative", "reason": UNICODE},
+        EventKind.ROLLBACK: {
+            **plain(Rollback(attempt=1, from_epoch=3, to_epoch=1, reason=UNICODE)),
+            "slots": {"block0": "DORMANT"},
+        },
         EventKind.PLUGIN_FAILED: {"plugin": "foo", "place": "sink", "error": UNICODE, "disabled": False},
         EventKind.NOTICE: {"message": UNICODE},
     }
