@@ -19,7 +19,8 @@ class VitalSigns:
         objections: epochs in a row, up to the one before, in which this evaluator did not vote ``NORMAL``.
         recent_losses: validation losses, in nats, of the last 20 epochs before this one to which no evaluator objected,
             oldest first.
-        watched: the epoch follows closely upon a structural change, or upon a rollback.
+        watched: the epoch follows closely upon a structural change or a rollback, and the host may be rolled back: a
+            little more strictness costs less than a change that should have been undone.
     """
 
     evidence: Evidence

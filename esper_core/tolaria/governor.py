@@ -29,7 +29,8 @@ class GovernorRules:
         max_rollbacks: how often a host may be rolled back to its last good state when it must not be trained as it
             stands; the next time it is stopped. 0: it is never rolled back.
         recovery_epochs: normal epochs in a row until a governor that was not normal is normal again.
-        watch_epochs: for this many epochs after a structural change the host is watched: evaluators may be stricter.
+        watch_epochs: for this many epochs after a structural change a host that may be rolled back is watched:
+            evaluators may be stricter.
     """
 
     max_rollbacks: int = field(default=3, validator=[validators.instance_of(int), validators.ge(0)])
@@ -157,8 +158,8 @@ class Governor:
         return votes
 
     def _watches(self, epoch: int) -> bool:
-        changed = self.memory.changed_epoch
-        return changed is not None and epoch - changed < self.rules.watch_epochs
+        changed, undone = self.memory.changed_epoch, len(self.memory.rollbacks)
+        return changed is not None and epoch - changed < self.rules.watch_epochs and undone < self.rules.max_rollbacks
 
     def _objection(self, action: Action, masks: ActionMasks) -> str:
         if action.op is Op.WAIT:

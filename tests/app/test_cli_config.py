@@ -59,7 +59,8 @@ def esper_executors():
 
 @hookimpl
 def esper_evaluators():
-    yield EvaluatorSpec(name="loss-anomaly", summary="Allows.", factory=nothing)
+    for name in ("divergence", "lobotomy", "not-finite"):
+        yield EvaluatorSpec(name=name, summary="Allows.", factory=nothing)
 
 
 @hookimpl

@@ -68,7 +68,13 @@ CLASSES: Mapping[str, Mapping[str, type | None]] = {
     PolicySpec.kind: {"heuristic": HeuristicOptions, "null": None},
     ExecutorSpec.kind: {"serial": None},
     SinkSpec.kind: {"console": None, "jsonl": JsonlOptions},
-    EvaluatorSpec.kind: {"loss-anomaly": MarginOptions, "calm": None},
+    EvaluatorSpec.kind: {
+        "divergence": MarginOptions,
+        "lobotomy": None,
+        "not-finite": None,
+        "calm": None,
+        "watch_epochs": None,
+    },
     BlueprintSpec.kind: {"noop": NoopOptions, "conv-light": None},
     RewardTermSpec.kind: {"rent": MarginOptions},
 }
@@ -157,11 +163,29 @@ def test_other_sinks_discard_the_options_of_those_that_are_gone() -> None:
 
 
 def test_evaluators_have_options_by_name_and_others_discard_those_that_are_gone() -> None:
-    file = {"governor": {"loss-anomaly": {"margin": 0.5}}}
+    file = {"governor": {"divergence": {"margin": 0.5}}}
     governor = resolve(file).config.governor
-    assert (governor.evaluators, governor.options) == (("loss-anomaly",), {"loss-anomaly": {"margin": 0.5}})
+    assert governor.evaluators == ("divergence", "lobotomy", "not-finite")
+    assert governor.options == {"divergence": {"margin": 0.5}, "lobotomy": {}, "not-finite": {}}
     assert resolve(file, governor={"evaluators": ["calm"]}).config.governor.options == {"calm": {}}
-    assert resolve(governor={"evaluators": []}).config.tree()["governor"] == {"evaluators": []}
+
+
+def test_the_governors_own_keys_stand_beside_its_evaluators() -> None:
+    file = {"governor": {"max_rollbacks": 0, "divergence": {"margin": 0.5}}}
+    governor = resolve(file, governor={"evaluators": ["calm"]}).config.governor
+    assert (governor.max_rollbacks, governor.recovery_epochs, governor.watch_epochs) == (0, 2, 3)
+    assert resolve(governor={"evaluators": []}).config.tree()["governor"] == {
+        "max_rollbacks": 3,
+        "recovery_epochs": 2,
+        "watch_epochs": 3,
+        "evaluators": [],
+    }
+
+
+def test_an_evaluator_cannot_have_the_name_of_a_key_of_the_governor() -> None:
+    with pytest.raises(EsperError, match=r'"governor.watch_epochs" means two things') as caught:
+        resolve({"governor": {"evaluators": ["watch_epochs"]}})
+    assert caught.value.code == "E202"
 
 
 def test_reward_terms_carry_weight_and_options() -> None:
@@ -191,8 +215,8 @@ def test_blueprints_of_the_catalogue_have_complete_options() -> None:
         ({"gates": {"G5": {"margins": 1}}}, "gates.G5.margins", "margin"),
         ({"gates": {"G0": {"margin": 1}}}, "gates.G0.margin", "none is known"),
         ({"sinks": {"jsonll": {}}}, "sinks.jsonll", "jsonl"),
-        ({"governor": {"loss-anomali": {}}}, "governor.loss-anomali", "loss-anomaly"),
-        ({"governor": {"loss-anomaly": {"margins": 1}}}, "governor.loss-anomaly.margins", "margin"),
+        ({"governor": {"divergenc": {}}}, "governor.divergenc", "divergence"),
+        ({"governor": {"divergence": {"margins": 1}}}, "governor.divergence.margins", "margin"),
         ({"governor": {"names": ["calm"]}}, "governor.names", "evaluators"),
         ({"sinks": {"jsonl": {"paths": "x"}}}, "sinks.jsonl.paths", "path"),
         ({"rewards": {"term": []}}, "rewards.term", "terms"),
@@ -263,6 +287,8 @@ def test_a_control_that_cannot_be_trained_yet_is_refused_by_name(twin):
         ({"sinks": {"names": "jsonl"}}, "sinks.names"),
         ({"sinks": {"names": ["jsonl", "jsonl"]}}, "sinks.names"),
         ({"governor": {"evaluators": "calm"}}, "governor.evaluators"),
+        ({"governor": {"max_rollbacks": -1}}, "governor.max_rollbacks"),
+        ({"governor": {"recovery_epochs": "two"}}, "governor.recovery_epochs"),
         ({"governor": {"evaluators": ["calm", "calm"]}}, "governor.evaluators"),
         ({"plugins": {"disable": "x"}}, "plugins.disable"),
     ],

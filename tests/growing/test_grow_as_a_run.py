@@ -266,10 +266,10 @@ class Strict:
     ("evaluators", "mode"),
     [
         (None, GovernorMode.CONSERVATIVE),
-        (["loss-anomaly"], GovernorMode.CONSERVATIVE),
+        (["divergence"], GovernorMode.CONSERVATIVE),
         ([], GovernorMode.NORMAL),
-        ([{"name": "loss-anomaly", "factor": 1e6}], GovernorMode.NORMAL),
-        ([{"name": "loss-anomaly", "factor": 1e6}, Strict()], GovernorMode.CONSERVATIVE),
+        ([{"name": "divergence", "factor": 1e6}], GovernorMode.NORMAL),
+        ([{"name": "divergence", "factor": 1e6}, Strict()], GovernorMode.CONSERVATIVE),
     ],
 )
 def test_evaluators_vote_in_a_loop_of_the_users_own_too(evaluators, mode):
@@ -284,9 +284,9 @@ def test_without_the_standard_evaluator_the_governor_knows_its_own_rule_alone():
 @pytest.mark.parametrize(
     ("evaluators", "code", "words"),
     [
-        (["loss-anomali"], "E204", "loss-anomaly"),
-        (["loss-anomaly", "loss-anomaly"], "E202", 'evaluator "loss-anomaly" is named twice'),
-        ([{"name": "loss-anomaly", "faktor": 2}], "E201", "governor.loss-anomaly.faktor"),
+        (["divergenc"], "E204", "divergence"),
+        (["divergence", "divergence"], "E202", 'evaluator "divergence" is named twice'),
+        ([{"name": "divergence", "faktor": 2}], "E201", "governor.divergence.faktor"),
         ([3], "E202", "evaluators"),
     ],
 )

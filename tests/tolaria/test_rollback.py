@@ -287,9 +287,13 @@ def test_a_host_is_watched_after_a_change_and_after_a_rollback(plan):
     trained(host, 9, {1: germinate("block0"), 4: Action(op=Op.CULL, slot="block0", id="c")})
     # Germinated in 1, blended in from 2 on, probationary from 3 on, culled in 4; rolled back at the end of 6.
     assert host.plan.evaluators["told"].watched == [1, 2, 3, 4, 5, 7, 8]
-    unwatched = voted(plan, {}, watch_epochs=0)
-    trained(unwatched, 3, {1: germinate("block0")})
-    assert unwatched.plan.evaluators["told"].watched == []
+
+
+@pytest.mark.parametrize("rules", [{"watch_epochs": 0}, {"max_rollbacks": 0}])
+def test_a_host_is_not_watched_without_a_window_or_where_nothing_can_be_undone(plan, rules):
+    host = voted(plan, {}, **rules)
+    trained(host, 3, {1: germinate("block0")})
+    assert host.plan.evaluators["told"].watched == []
 
 
 def test_the_first_attempt_has_the_streams_that_it_always_had(plan):

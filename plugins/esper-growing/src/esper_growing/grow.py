@@ -68,7 +68,7 @@ def grow(
             `esper-standard`.
         gates: the gate set, with options of its gates by level.
         evaluators: vote on the network after every epoch, for the governor: by name, with options, or built; None:
-            ``loss-anomaly`` where it is installed. A loss that is not finite stops the growing in any case.
+            the standard ones that are installed. A loss that is not finite stops the growing in any case.
         settings: `lifecycle`, `limits`, `optimizer` (learning rates of seeds) and `random_guess_loss`; see
             `GrowSettings`.
         seed: of everything random about the seeds.

@@ -20,7 +20,7 @@ from esper_core.leyline.specs import Capability
 from esper_core.simic.rollout import Decided, Rollout
 from esper_core.simic.serialization import loop_of, loop_record, policy_of, policy_record
 from esper_core.tolaria.executors import OneHost
-from esper_core.tolaria.governor import Governor
+from esper_core.tolaria.governor import Governor, GovernorRules
 from esper_core.tolaria.grower import Grower
 from esper_growing.measuring.description import sites_in_words
 from esper_growing.measuring.user_host import UserHost
@@ -206,7 +206,9 @@ def make_grower(model: nn.Module, optimizer: torch.optim.Optimizer, plan: GrowPl
         plan.seed,
         plan.seed_rate,
     )
-    governor = Governor(plan.settings.random_guess_loss or 0.0, plan.parts.evaluators)
+    # The weights are the user's: nothing takes them back unasked.
+    rules = GovernorRules(max_rollbacks=0)
+    governor = Governor(plan.settings.random_guess_loss or 0.0, plan.parts.evaluators, rules)
     grower = Grower(_HOST, growth, governor, plan.settings.limits, fixed_batch=confirmed.fixed_batch)
     if grower.catalogue.entries and not any(map(grower.catalogue.fitting, confirmed.sites)):
         blueprints = "; ".join(f"{it.name} is for {', '.join(sorted(it.layouts))}" for it in grower.catalogue.entries)
