@@ -16,9 +16,6 @@ from esper_core.leyline.reports import FieldReport
 from esper_core.leyline.stages import Cause, Stage
 from esper_core.leyline.structure import structure
 
-#: Why a seed was culled that is not tried again.
-BEGUN_BEFORE_ROLLBACK = "it began to act shortly before the host was rolled back"
-
 
 def growth_record(growth: Growth) -> dict[str, Any]:
     """Return everything about a growth that is not a tensor, as primitives, lists and dicts."""
@@ -83,11 +80,11 @@ def go_on_after_rollback(growth: Growth, before: Mapping[str, Seed], epoch: int,
             seed.ramp_epoch = None if seed.ramp_epoch is None else seed.ramp_epoch + lost
     culls = []
     for slot, seed in before.items():
-        now = growth.seeds.get(slot)
-        same = now is not None and now.seed_id == seed.seed_id
-        if not seed.stage.live or (same and now and now.stage.contributes >= seed.stage.contributes):
+        then = growth.seeds.get(slot)
+        begun = then is None or then.seed_id != seed.seed_id or seed.stage.contributes > then.stage.contributes
+        if not (seed.stage.live and begun):
             continue
-        culls.append(seed.move(Stage.CULLED, epoch, Cause.SAFETY, reason=BEGUN_BEFORE_ROLLBACK))
+        culls.append(seed.move(Stage.CULLED, epoch, Cause.SAFETY, reason="the host was rolled back after it began"))
         if slot in growth.slot_set.slots:
             growth.uproot(slot)
         growth.seeds[slot] = seed

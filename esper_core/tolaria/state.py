@@ -5,6 +5,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
+from attrs import evolve
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 _MODEL, _OPTIMIZER, _SNAPSHOT = "model/", "optimizer/", "snapshot/"
 
-#: What a rollback leaves as it is.
-_GOES_ON = ("epoch", "compute", "transitions", "governor", "train_seconds", "measure_seconds")
-
 
 def capture(host: "GrowingHost") -> HostState:
     """Return the host's state as of now, between two epochs, with its last good one.
@@ -31,9 +29,9 @@ def capture(host: "GrowingHost") -> HostState:
     if kept is None:
         return state
     if kept.record == state.record:
-        return HostState(tensors=state.tensors, record={**state.record, "snapshot": {}})
-    tensors = {**state.tensors, **{_SNAPSHOT + name: tensor for name, tensor in kept.tensors.items()}}
-    return HostState(tensors=tensors, record={**state.record, "snapshot": dict(kept.record)})
+        return evolve(state, record={**state.record, "snapshot": {}})
+    tensors = {_SNAPSHOT + name: tensor for name, tensor in kept.tensors.items()}
+    return HostState(tensors={**state.tensors, **tensors}, record={**state.record, "snapshot": kept.record})
 
 
 def capture_present(host: "GrowingHost") -> HostState:
@@ -50,9 +48,8 @@ def capture_present(host: "GrowingHost") -> HostState:
     record = {
         **host.grower.record(),
         "attempt": host.attempt,
-        "train_seconds": host.train_seconds,
-        "measure_seconds": host.measure_seconds,
         "numerics": dict(host.numerics.record()),
+        **_seconds(host),
         "optimizer": {"groups": [_plain_group(group) for group in saved["param_groups"]], "scalars": scalars},
     }
     return HostState(tensors=tensors, record=record)
@@ -96,20 +93,24 @@ def rollback(host: "GrowingHost", state: HostState, reason: str) -> None:
     Raises:
         EsperError: E502 if the state does not fit the host.
     """
-    grower, growth, governor, measured = host.grower, host.growth, host.grower.governor, host.grower.measured
-    before, present, findings, epoch = dict(growth.seeds), capture(host).record, grower.findings, grower.epoch - 1
-    to_epoch, attempt = state.record["epoch"] - 1, host.attempt + 1
-    gone_on = {name: present[name] for name in _GOES_ON}
-    kept_names = {"germinations": present["growth"]["germinations"]}
-    record = {**state.record, **gone_on, "attempt": attempt, "growth": {**state.record["growth"], **kept_names}}
+    grower, growth, epoch = host.grower, host.growth, host.grower.epoch - 1
+    before, measured, told = dict(growth.seeds), grower.measured, (grower.findings, grower.notices)
+    rolled_back = Rollback(
+        attempt=host.attempt + 1, from_epoch=epoch, to_epoch=state.record["epoch"] - 1, reason=reason
+    )
+    record = {
+        **state.record,
+        **grower.record(),
+        "growth": {**state.record["growth"], "germinations": growth.germinations},
+        "attempt": rolled_back.attempt,
+        **_seconds(host),
+    }
     restore(host, HostState(tensors=state.tensors, record=record))
     host.snapshot = state
-    culls = go_on_after_rollback(growth, before, epoch, epoch - to_epoch)
-    grower.measured, grower.findings, grower.transitions = measured, findings, (*grower.transitions, *culls)
-    governor.rolled_back(
-        Rollback(attempt=attempt, from_epoch=epoch, to_epoch=to_epoch, reason=reason),
-        {cull.slot: cull.blueprint for cull in culls},
-    )
+    culls = go_on_after_rollback(growth, before, epoch, epoch - rolled_back.to_epoch)
+    (grower.findings, grower.notices), grower.measured = told, measured
+    grower.transitions = (*grower.transitions, *culls)
+    grower.governor.rolled_back(rolled_back, {cull.slot: cull.blueprint for cull in culls})
 
 
 def sound(host: "GrowingHost") -> bool:
@@ -125,6 +126,10 @@ def sound(host: "GrowingHost") -> bool:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().clone(memory_format=torch.preserve_format)
+
+
+def _seconds(host: "GrowingHost") -> dict[str, float]:
+    return {"train_seconds": host.train_seconds, "measure_seconds": host.measure_seconds}
 
 
 def _snapshot(state: HostState) -> HostState | None:
