@@ -148,6 +148,8 @@ def _close(a: Any, b: Any) -> bool:
     if not b.is_floating_point():
         return torch.equal(a, b)
     tolerance = _TOLERANCES.get(b.dtype, _TOLERANCE)
+    # A host that has diverged forks as it did before: whether a run was resumed just then must make no difference.
+    a, b = a.nan_to_num(), b.nan_to_num()
     return bool((a - b).abs().max() <= tolerance * b.abs().max())
 
 

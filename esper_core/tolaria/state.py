@@ -13,6 +13,7 @@ from esper_core.kasmina.groups import host_groups
 from esper_core.kasmina.serialization import go_on_after_rollback
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.reports import HostState, Rollback
+from esper_core.tolaria.fork_points import ForkMap
 
 if TYPE_CHECKING:
     from esper_core.tolaria.host import GrowingHost
@@ -106,7 +107,8 @@ def rollback(host: "GrowingHost", state: HostState, reason: str) -> None:
         **_seconds(host),
     }
     restore(host, HostState(tensors=state.tensors, record=record))
-    host.snapshot = state
+    # Where it forks may have been tried on the network that is given up.
+    host.snapshot, grower.forks = state, ForkMap(fixed_batch=grower.forks.fixed_batch)
     culls = go_on_after_rollback(growth, before, epoch, epoch - rolled_back.to_epoch)
     (grower.findings, grower.notices), grower.measured = told, measured
     grower.transitions = (*grower.transitions, *culls)

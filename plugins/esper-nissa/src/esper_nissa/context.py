@@ -81,15 +81,16 @@ class RunContext:
 
     @contextmanager
     def stopping_on_interrupt(self) -> Iterator[None]:
-        """Ctrl-C ends the run after the present epoch; a second one ends it at once."""
+        """Ctrl-C and SIGTERM end the run after the present epoch; a second one ends it at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._interrupt)
+        before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.stop_requested:
