@@ -84,6 +84,11 @@ class SparesTheTwin(Right):
         return Vote() if signs.evidence.host == "twin" else super().evaluate(signs)
 
 
+class SparesChanges(Right):
+    def evaluate(self, signs: VitalSigns) -> Vote:
+        return Vote() if signs.watched else super().evaluate(signs)
+
+
 class ClearsGates(Right):
     def evaluate(self, signs: VitalSigns) -> Vote:
         object.__setattr__(signs, "objections", 0)
@@ -147,6 +152,7 @@ MUTANTS = {
     ],
     "evaluator-reason": [(subject(SaysNothing), "an objection without a reason")],
     "evaluator-infinite": [(subject(DividesInfinities), "if its validation is infinite")],
+    "evaluator-watched": [(subject(SparesChanges), "a host that is watched is normal")],
     "evaluator-names": [(subject(SparesTheTwin), "under other names of host")],
     "component-input-untouched": [(subject(ClearsGates), "have changed, such as one that is now VitalSigns")],
     "component-many-calls": [(subject(SeedsNowAndThen), "changed random's global generator")],

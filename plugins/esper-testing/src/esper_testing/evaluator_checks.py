@@ -37,6 +37,7 @@ def healthy_signs() -> VitalSigns:
         first_loss=2.0,
         best_loss=0.6,
         random_guess_loss=2.3,
+        recent_losses=(1.2, 0.9, 1.0, 0.7, 0.6),
     )
 
 
@@ -49,6 +50,8 @@ def vital_signs(count: int) -> list[VitalSigns]:
             best_loss=min(evidence.train.loss, evidence.validation.loss),
             random_guess_loss=(None, 2.3)[index % 2],
             objections=index % 5,
+            recent_losses=((), (1.1, 0.9), (0.8, 1e3, 0.7))[index % 3],
+            watched=index % 4 == 3,
         )
         for index, evidence in enumerate(host_evidence(count))
     ]
@@ -117,6 +120,9 @@ def near_limits(healthy: VitalSigns) -> list[VitalSigns]:
         worse = evolve(healthy, evidence=evolve(healthy.evidence, validation=metrics, train=metrics))
         found += [evolve(worse, objections=count) for count in (0, 1, 2, 3, 4, 6, 9, 20)]
         found += [evolve(worse, best_loss=loss / 3.5, first_loss=loss / 3), evolve(worse, best_loss=1e-3 * loss)]
+        found += [evolve(worse, objections=count, watched=True) for count in (0, 2, 9)]
+        found += [evolve(worse, recent_losses=losses) for losses in ((), (0.2,), (1.3, 1.2), (0.2, 0.9, 0.3))]
+        found += [evolve(worse, random_guess_loss=guess) for guess in (None, loss, 0.9 * loss, 1.04 * loss)]
         seeds = tuple(evolve(seed, update_ratio=loss, gradient_ratio=loss) for seed in healthy.evidence.seeds)
         found.append(evolve(healthy, evidence=evolve(healthy.evidence, seeds=seeds)))
     return found
@@ -230,6 +236,23 @@ def names(subject: EvaluatorSubject) -> None:
                 f"the mode is {one.value}, and {two.value} under other names of host, slots, seeds and blueprints",
                 cause="a condition on the name of the host, or of a slot",
                 fix="judge what was measured",
+            )
+
+
+@check("evaluator-watched", EvaluatorSpec.kind, CONTRACT)
+def watched(subject: EvaluatorSubject) -> None:
+    """While a host is watched after a structural change, a vote is no milder than it would be otherwise.
+
+    An evaluator that does not look at `watched` always passes.
+    """
+    evaluator, strictness = subject.build(), [*GovernorMode].index
+    for signs in [*subject.samples(), *near_limits(subject.healthy)]:
+        mild, strict = (evaluator.evaluate(evolve(signs, watched=value)).mode for value in (False, True))
+        if strictness(strict) < strictness(mild):
+            raise CheckFailure(
+                f"a host that is watched is {strict.value}, and {mild.value} if it is not",
+                cause="patience with what a structural change may bring with it",
+                fix="be as strict or stricter while `watched`: a change can be undone then",
             )
 
 
