@@ -66,7 +66,7 @@ KINDS: tuple[PluginKind, ...] = (
         "executor_checks",
         provisional="one executor uses it so far",
     ),
-    _row(EvaluatorSpec, "esper_evaluators", "evaluator", "Evaluator", _GOVERNOR, "evaluator_checks"),
+    _row(EvaluatorSpec, "esper_evaluators", "evaluators", "Evaluator", _GOVERNOR, "evaluator_checks"),
     _row(
         DiagnosticSpec,
         "esper_diagnostics",

@@ -24,7 +24,7 @@ MEANINGS: Mapping[ExitCode, tuple[str, str]] = {
     ExitCode.WENT_WRONG: (
         "the run went wrong",
         "the run came to an end and wrote its result, but went wrong: the governor stopped it, or a network's loss on "
-        "the test split is not a number",
+        "the test split is not a number; a run that was rolled back and recovered is a good one",
     ),
     ExitCode.SINKS: (
         "a sink lost all events",
