@@ -273,6 +273,15 @@ def test_a_good_state_is_not_saved_twice(plan):
     assert len(capture(host).tensors) == 2 * len(once.tensors)
 
 
+def test_a_host_that_is_lost_in_its_last_epoch_ends_as_it_was(plan):
+    host, shorter = voted(plan, {8: STOPPED}), voted(plan, {})
+    trained(host, 9)
+    trained(shorter, 8)
+    one, other = host.finish(), shorter.finish()
+    assert (one.epochs, other.epochs) == (9, 8)
+    assert one.test.loss == other.test.loss
+
+
 def test_the_governor_keeps_its_memory(plan):
     host = voted(plan, {2: CONSERVATIVE, 3: STOPPED})
     trained(host, 4)

@@ -67,7 +67,7 @@ class AutomaticConfig:
 
     Attributes:
         cull: the price of each seed that a gate, a timeout or its own harm has culled.
-        stop: the price of a host that its governor has stopped.
+        stop: the price of a host that its governor has stopped or rolled back.
     """
 
     cull: float = _price(0.2)
