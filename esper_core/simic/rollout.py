@@ -145,10 +145,7 @@ class Rollout:
                 if self.decided:
                     self._complete(index, report, report.evidence, twin)
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
-                self._last[index] = report.evidence
-            if report.rollback is not None:
-                # What was measured and answered is of a network that has been given up.
-                self._last[index], self._answers[index] = None, ()
+                self._last[index] = None if report.rollback else report.evidence  # that network has been given up
         self.reports, self.decided, self._twin = list(reports), (), twin
         for index, report in enumerate(reports):
             if self._log is not None and (self._log.ended(report.host) or report.failure is not None):

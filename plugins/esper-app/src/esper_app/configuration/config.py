@@ -15,8 +15,8 @@ from esper_core.leyline.records import plain
 from esper_core.leyline.stages import GateLevel
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
-from esper_nissa.queue_limits import BATCH, CAPACITY, WhenFull
 from esper_core.tolaria.governor import GovernorRules
+from esper_nissa.queue_limits import BATCH, CAPACITY, WhenFull
 from esper_runs.run_directory import RUNS
 
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
