@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 import torch
+from attrs import frozen
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import LBFGS, Optimizer
@@ -140,7 +141,11 @@ def set_seed_lr(optimizer: Optimizer, seed_id: str, lr: float) -> None:
     Raises:
         EsperError: E406 if the seed has no group.
     """
-    group = seed_group(optimizer, seed_id)
+    set_group_lr(seed_group(optimizer, seed_id), lr)
+
+
+def set_group_lr(group: Group, lr: float) -> None:
+    """Set the learning rate of a group; a tensor is filled in place."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(lr)
     else:
@@ -172,33 +177,43 @@ def clip_grad_norm_by_origin_(
     return norms
 
 
-def gradient_ratio(host_parameters: Iterable[Tensor], seed_parameters: Iterable[Tensor]) -> Tensor:
+@frozen
+class GradientSize:
+    """How large the gradients of some parameters are; those without a gradient do not count.
+
+    Attributes:
+        norm: 2-norm over all elements; a 0-dim float32 tensor, not synchronised.
+        count: number of elements.
+    """
+
+    norm: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, parameters: Iterable[Tensor]) -> "GradientSize":
+        """Measure the gradients as they are now."""
+        # In float32: the squares of half-precision gradients overflow.
+        gradients = [p.grad.detach().float() for p in parameters if p.grad is not None]
+        return cls(get_total_norm(gradients), sum(gradient.numel() for gradient in gradients))
+
+
+def gradient_ratio(host: GradientSize, seed: GradientSize) -> Tensor:
     """Return how intense the seed's gradients are per parameter, relative to the host's.
 
-    (|g_seed| / |g_host|) * sqrt(n_host / n_seed), norms being 2-norms over all elements and n the number of elements;
-    parameters without a gradient count for neither. A common loss scale cancels out.
+    (|g_seed| / |g_host|) * sqrt(n_host / n_seed), with norms and numbers of elements. A common loss scale cancels out.
 
     Returns:
-        A 0-dim float32 tensor on the seed's device; nothing is synchronised. NaN where there is nothing to measure:
-        no gradient on one side, or a host norm that is zero or not finite. A seed's gradient that is not finite makes
-        the ratio NaN or infinite.
+        A 0-dim float32 tensor on the device of the seed's norm; nothing is synchronised. NaN where there is nothing to
+        measure: no gradient on one side, or a host norm that is zero or not finite. A seed's gradient that is not
+        finite makes the ratio NaN or infinite.
     """
-    seed = list(seed_parameters)
-    seed_norm, seed_count = _norm_and_count(seed)
-    host_norm, host_count = _norm_and_count(host_parameters)
-    device = seed[0].device if seed else host_norm.device
+    device = seed.norm.device
     unknown = torch.full((), float("nan"), device=device)
-    if not seed_count or not host_count:
+    if not seed.count or not host.count:
         return unknown
-    host_norm = host_norm.to(device)
-    ratio = seed_norm.to(device) / host_norm * (host_count / seed_count) ** 0.5
+    host_norm = host.norm.to(device)
+    ratio = seed.norm / host_norm * (host.count / seed.count) ** 0.5
     return torch.where((host_norm > 0) & host_norm.isfinite(), ratio, unknown)
-
-
-def _norm_and_count(parameters: Iterable[Tensor]) -> tuple[Tensor, int]:
-    # In float32: the squares of half-precision gradients overflow.
-    gradients = [p.grad.detach().float() for p in parameters if p.grad is not None]
-    return get_total_norm(gradients), sum(gradient.numel() for gradient in gradients)
 
 
 def _named(seed_id: str, parameters: Iterable[Tensor] | Iterable[tuple[str, Tensor]]) -> tuple[list[str], list[Tensor]]:

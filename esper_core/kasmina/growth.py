@@ -156,9 +156,10 @@ class Growth:
 
     def set_alphas(self, epoch: int, fraction: float) -> None:
         """Set the alpha of every blended seed for the point `fraction` (0 to 1) of the way through `epoch`."""
+        slots = self.slot_set.slots
         for slot, seed in self.seeds.items():
             if seed.stage.contributes:
-                self.slot_set.slots[slot].set_alpha(alpha_of(seed, self.config, epoch + fraction))
+                slots[slot].set_alpha(alpha_of(seed, self.config, epoch + fraction))
 
     def set_position(self, step: int) -> None:
         """Tell seeds that draw random numbers which optimizer step this is."""

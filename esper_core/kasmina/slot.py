@@ -21,6 +21,7 @@ from esper_core.kasmina.forward_mode import (
 )
 from esper_core.kasmina.masking import given_mask, mask_position
 from esper_core.kasmina.outputs import replace, select
+from esper_core.kasmina.undisturbed import seed_random_state
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
@@ -88,6 +89,11 @@ class Slot(nn.Module):
     def attached(self) -> bool:
         """It acts on its site."""
         return self._handle is not None
+
+    @property
+    def acts_in_evaluation(self) -> bool:
+        """The result depends on the seed; one in TRAINING leaves it alone."""
+        return self.attached and self.forward_mode not in (ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE)
 
     def attach(self, module: nn.Module) -> None:
         """Begin to act on the output of `module`."""
@@ -247,5 +253,5 @@ def _described(value: Any) -> str:
 def _random_stream(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        seed_random_state(seed, device)
         yield

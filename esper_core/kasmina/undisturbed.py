@@ -37,6 +37,17 @@ def eagerly() -> AbstractContextManager[object]:
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
+def seed_random_state(seed: int, device: torch.device) -> None:
+    """Do what ``torch.manual_seed`` does, for a network on this device.
+
+    Where CUDA has not been initialised, that call formats a stack trace each time: as long as a small training step.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 @contextmanager
 def kept_modes(model: nn.Module) -> Iterator[None]:
     """Put every module's training flag back afterwards: some are in eval mode on purpose."""

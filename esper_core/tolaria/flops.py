@@ -27,7 +27,7 @@ class FlopsMeter:
         self._grower = grower
         self._sample = sample
         self._paths = [site.path for site in grower.growth.sites]
-        self._known: tuple[tuple[tuple[str, ForwardMode], ...], ForwardCost | None] | None = None
+        self._known: tuple[tuple[str, ...], ForwardCost | None] | None = None
         self._host = self.forward
 
     @property
@@ -81,10 +81,10 @@ class FlopsMeter:
         return _sum(cost, self._grower.share_cost(site).forward_flops) if seed.blend is Blend.GATED else cost
 
     def _cost(self) -> ForwardCost | None:
-        """Count again only when something has changed that the forward pass notices."""
+        """Count again only when another set of seeds takes part in the forward pass."""
         growth = self._grower.growth
         topology = tuple(
-            (growth.seeds[slot].seed_id, held.forward_mode) for slot, held in growth.slot_set.slots.items()
+            growth.seeds[slot].seed_id for slot, held in growth.slot_set.slots.items() if held.acts_in_evaluation
         )
         if self._known is None or self._known[0] != topology:
             self._known = topology, forward_cost(growth.slot_set.model, self._sample, self._paths)

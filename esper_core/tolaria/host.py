@@ -14,6 +14,7 @@ from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.undisturbed import seed_random_state
 from esper_core.leyline.actions import Action, GovernorMode
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.diagnostics import Diagnostic, Finding, NetworkView
@@ -216,7 +217,7 @@ class GrowingHost:
     def _train(self, epoch: int) -> EpochMetrics:
         # The host's own random numbers (dropout) come from a stream of the epoch's, untouched by seeds or other hosts.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._stream("host", epoch))
+            seed_random_state(self._stream("host", epoch), self.plan.splits.train.inputs.device)
             trained = train_epoch(
                 self.growth,
                 self.optimizer,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from esper_core.kasmina.groups import host_groups, set_seed_lr
+from esper_core.kasmina.groups import SEED_KEY, set_group_lr
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.schedules import restarted_cosine, warmup_cosine
 from esper_core.leyline.stages import Stage
@@ -50,13 +50,15 @@ class LearningRateSchedule:
         """Set all rates for step `step` of `epoch`."""
         now = epoch * self._steps + step
         host_factor = self._host_factor(now, growth)
-        for group in host_groups(self._optimizer):
-            group["lr"] = self._config.lr * host_factor
         own = self._config.seed_schedule is SeedSchedule.RESTART_SEED
-        for slot, seed in growth.seeds.items():
-            if growth.slot_set.seed_parameters(slot):
-                factor = self._own_factor(now, seed.germinated_epoch) if own else host_factor
-                set_seed_lr(self._optimizer, seed.seed_id, self.seed_rate * factor)
+        born = {seed.seed_id: seed.germinated_epoch for seed in growth.seeds.values()}
+        for group in self._optimizer.param_groups:
+            seed_id = group.get(SEED_KEY)
+            if seed_id is None:
+                group["lr"] = self._config.lr * host_factor
+            elif seed_id in born:
+                factor = self._own_factor(now, born[seed_id]) if own else host_factor
+                set_group_lr(group, self.seed_rate * factor)
 
     @property
     def seed_rate(self) -> float:

@@ -6,11 +6,10 @@ from time import perf_counter
 
 import torch
 from attrs import define, field, frozen
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch import Tensor
 
 from esper_core.kasmina.forward_mode import ForwardMode
-from esper_core.kasmina.groups import clip_grad_norm_by_origin_, gradient_ratio
+from esper_core.kasmina.groups import GradientSize, clip_grad_norm_by_origin_, gradient_ratio
 from esper_core.kasmina.growth import Growth
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.protocols import Criterion, Task
@@ -90,20 +89,20 @@ def train_epoch(
 
 @define
 class _Totals:
-    """Sums that stay on the device until they are read."""
+    """What stays on the device until it is read."""
 
-    loss: Tensor | None = None
-    correct: Tensor | None = None
+    losses: list[Tensor] = field(factory=list)
+    correct: list[Tensor] = field(factory=list)
 
     def add(self, losses: Tensor, correct: Tensor) -> None:
-        loss, right = losses.sum(dtype=torch.float64), correct.sum(dtype=torch.float64)
-        self.loss = loss if self.loss is None else self.loss + loss
-        self.correct = right if self.correct is None else self.correct + right
+        self.losses.append(losses)
+        self.correct.append(correct)
 
     def read(self) -> tuple[float, float]:
-        if self.loss is None or self.correct is None:
+        if not self.losses:
             return float("nan"), float("nan")
-        loss, correct = torch.stack([self.loss, self.correct]).tolist()
+        sums = [torch.cat(parts).sum(dtype=torch.float64) for parts in (self.losses, self.correct)]
+        loss, correct = torch.stack(sums).tolist()
         return loss, correct
 
 
@@ -130,14 +129,11 @@ class GradientWatch:
     def look(self) -> None:
         """Take in the gradients as they are now, between backward and step."""
         slot_set = self.growth.slot_set
-        for slot in slot_set.slots:
-            parameters: list[nn.Parameter] = slot_set.seed_parameters(slot)
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            if gradients:
-                pair = torch.stack(
-                    [gradient_ratio(slot_set.host_parameters, parameters), get_total_norm(gradients).float()]
-                )
-                self._seen.setdefault(slot, []).append(pair)
+        sizes = {slot: GradientSize.of(held.seed.parameters()) for slot, held in slot_set.slots.items()}
+        host = GradientSize.of(slot_set.host_parameters) if any(seed.count for seed in sizes.values()) else None
+        for slot, seed in sizes.items():
+            if host is not None and seed.count:
+                self._seen.setdefault(slot, []).append(torch.stack([gradient_ratio(host, seed), seed.norm]))
 
     def record(self) -> dict[str, list[list[float]]]:
         """Return what was seen so far as plain data, to go on from in the middle of an epoch; synchronises."""

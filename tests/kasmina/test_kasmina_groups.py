@@ -14,6 +14,7 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 from esper_core.kasmina.groups import (
     HOST_ORIGIN,
     SEED_KEY,
+    GradientSize,
     add_seed_group,
     clip_grad_norm_by_origin_,
     gradient_ratio,
@@ -346,19 +347,23 @@ def with_gradient(*gradients: Tensor | None) -> list[nn.Parameter]:
     return parameters
 
 
+def ratio_of(host: list[nn.Parameter], seed: list[nn.Parameter]) -> Tensor:
+    return gradient_ratio(GradientSize.of(host), GradientSize.of(seed))
+
+
 def test_the_gradient_ratio_is_the_ratio_of_root_mean_squares() -> None:
     generator = torch.Generator().manual_seed(0)
     host = [torch.randn(size, generator=generator) for size in (7, 11)]
     seed = [torch.randn(size, generator=generator) for size in (3, 2)]
     expected = torch.cat(seed).square().mean().sqrt() / torch.cat(host).square().mean().sqrt()
-    ratio = gradient_ratio(with_gradient(*host, None), with_gradient(None, *seed))
+    ratio = ratio_of(with_gradient(*host, None), with_gradient(None, *seed))
     assert ratio.item() == pytest.approx(expected.item(), rel=1e-6)
     assert not ratio.requires_grad
 
 
 def test_the_gradient_ratio_holds_in_half_precision() -> None:
     large = torch.full((16,), 3e4, dtype=torch.float16)  # whose norm is beyond float16
-    assert gradient_ratio(with_gradient(large), with_gradient(large / 2)).item() == pytest.approx(0.5)
+    assert ratio_of(with_gradient(large), with_gradient(large / 2)).item() == pytest.approx(0.5)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -372,15 +377,15 @@ def test_a_ratio_that_cannot_be_measured_is_nan(host: float | None, seed: float 
     def parameters(value: float | None) -> list[nn.Parameter]:
         return with_gradient(None if value is None else torch.full((4,), value))
 
-    assert gradient_ratio(parameters(host), parameters(seed)).isnan()
+    assert ratio_of(parameters(host), parameters(seed)).isnan()
 
 
 def test_a_ratio_without_parameters_is_nan() -> None:
     some = with_gradient(torch.ones(3))
-    assert gradient_ratio(some, []).isnan()
-    assert gradient_ratio([], some).isnan()
+    assert ratio_of(some, []).isnan()
+    assert ratio_of([], some).isnan()
 
 
 def test_an_infinite_seed_gradient_is_seen() -> None:
-    assert gradient_ratio(with_gradient(torch.ones(3)), with_gradient(torch.full((3,), INF))).isinf()
-    assert gradient_ratio(with_gradient(torch.ones(3)), with_gradient(torch.zeros(3))) == 0.0
+    assert ratio_of(with_gradient(torch.ones(3)), with_gradient(torch.full((3,), INF))).isinf()
+    assert ratio_of(with_gradient(torch.ones(3)), with_gradient(torch.zeros(3))) == 0.0
