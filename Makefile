@@ -5,7 +5,6 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
 STAMP := .venv/.esper-ready
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
-BENCHMARKS := $(filter-out tests/benchmarks/test_%,$(wildcard tests/benchmarks/*.py))
 
 # Where pip looks for wheels besides its index. uv reads none of pip's settings, and separates by commas.
 PIP_LINKS = $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
@@ -39,7 +38,7 @@ format: $(STAMP)
 	$(BIN)/ruff format && $(BIN)/ruff check --fix
 
 bench: $(STAMP)
-	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit; done
+	$(BIN)/python tools/run_bench.py
 
 docs: $(STAMP)
 	$(BIN)/python tools/plugin_table.py

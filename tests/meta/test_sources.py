@@ -1,6 +1,7 @@
 """What the sources keep to: who imports what, and what is declared."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -143,8 +144,11 @@ def undeclared_imports(it) -> Iterator[str]:
 def unused_dependencies(it) -> Iterator[str]:
     """Fix: drop from `dependencies` what the package does not import."""
     used = {found.provider for path in it.modules() for found in imports(path)}
-    if any(".numpy()" in path.read_text() for path in it.modules()):  # torch brings no numpy along
+    text = "".join(path.read_text() for path in it.modules())
+    if ".numpy()" in text:  # torch brings no numpy along
         used.add("numpy")
+    # Of a package whose data are read it is enough to find it.
+    used |= {PROVIDERS.get(name, name.replace("_", "-")) for name in re.findall(r'find_spec\("(\w+)"\)', text)}
     if it.name != "esper-standard":
         yield from sorted(set(it.requirements) - used)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from tools.bench.comparing import Benchmark
-from tools.bench.whole_runs import whole_runs
+from bench.comparing import Benchmark
+from bench.whole_runs import whole_runs
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "whole-runs": whole_runs,

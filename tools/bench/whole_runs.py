@@ -21,6 +21,7 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from bench.comparing import Effort, Row, in_turn
 from esper_app.api import execute, list_plugins, resolve_run
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_blueprint_conv_light.config import ConvLightConfig
@@ -33,7 +34,6 @@ from esper_host_cnn.config import CnnConfig
 from esper_task_vision import tasks
 from esper_task_vision.config import FashionMnistConfig
 from esper_task_vision.splits import resident
-from tools.bench.comparing import Effort, Row, in_turn
 
 #: Of a plain pass that measures.
 _MEASURED_BATCH = 128

@@ -1,10 +1,12 @@
 """Descriptors, splits, normalisation and augmentation, on the digits that scikit-learn ships."""
 
+import gzip
 import math
 import pickle
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,55 @@ def test_building_a_task_imports_neither_its_data_nor_their_readers() -> None:
     code = "import sys; from esper_task_vision.tasks import *; digits(); cifar10(Cifar10Config())"
     code += "; fashion_mnist(FashionMnistConfig(directory='nowhere'))"
     assert {"sklearn", "datasets", "PIL"}.isdisjoint(modules_after(code))
+
+
+@pytest.mark.slow
+def test_digits_are_read_without_scikit_learn() -> None:
+    code = "from esper_task_vision.tasks import digits; assert len(digits().load().train.targets) == 1078"
+    assert "sklearn" not in modules_after(code)
+
+
+def installed_digits(folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:
+    """Let the package that Python finds be one whose file of digits holds this."""
+    data = folder / "sklearn" / "datasets" / "data"
+    data.mkdir(parents=True)
+    (folder / "sklearn" / "__init__.py").touch()
+    if content is not None:
+        (data / "digits.csv.gz").write_bytes(content)
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_digits_say_that_scikit_learn_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(EsperError, match="scikit-learn is not installed") as caught:
+        digits().load()
+    assert caught.value.code == "E301"
+
+
+LINE = ",".join(["16"] * 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (None, "E301"),
+        (b"no gzip", "E302"),
+        (gzip.compress(b""), "E302"),
+        (gzip.compress(b"1,2,3\n"), "E302"),
+        (gzip.compress(f"{LINE},10\n".encode()), "E302"),
+        (gzip.compress(f"{LINE},1\n".replace("16", "17", 1).encode()), "E302"),
+        (gzip.compress(f"{LINE},1\n".encode())[:-12], "E302"),
+    ],
+    ids=["no file", "no gzip", "empty", "short lines", "no class", "too bright", "cut off"],
+)
+def test_damaged_digits_are_refused(
+    content: bytes | None, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed_digits(tmp_path, monkeypatch, content)
+    with pytest.raises(EsperError) as caught:
+        digits().load()
+    assert caught.value.code == code
 
 
 def modules_after(code: str) -> set[str]:

@@ -17,15 +17,15 @@ class PublicData:
     Attributes:
         name: the task's name, and the folder's name below ``ESPER_DATA_DIR``.
         shape: shape of its images, (channels, height, width), and the number of classes.
-        hub: its name on the Hugging Face hub.
         how_to_get: a line for the user that says how to get it.
+        hub: its name on the Hugging Face hub; "" if it is not read from there.
         idx: whether it is also published as the four IDX files of the MNIST family.
     """
 
     name: str
     shape: DataShape
-    hub: str
     how_to_get: str
+    hub: str = ""
     idx: bool = False
 
 

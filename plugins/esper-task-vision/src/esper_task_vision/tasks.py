@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -13,10 +12,15 @@ from esper_core.api import DataShape, EsperError, Splits, TaskKind
 from esper_task_vision.augmentation import crop_and_flip
 from esper_task_vision.config import Cifar10Config, FashionMnistConfig
 from esper_task_vision.images import LabelledImages, PublicData, RawSplits
+from esper_task_vision.sklearn_data import read_digits
 from esper_task_vision.sources import read
 from esper_task_vision.splits import description, resident, stratified
 
-_DIGITS = DataShape(kind=TaskKind.IMAGES, input_shape=(1, 8, 8), outputs=10)
+_DIGITS = PublicData(
+    name="digits",
+    shape=DataShape(kind=TaskKind.IMAGES, input_shape=(1, 8, 8), outputs=10),
+    how_to_get="pip install --force-reinstall scikit-learn, which ships them",
+)
 #: 60 %, 20 % and 20 % of the 1797 images.
 _DIGITS_SIZES = (1078, 359, 360)
 
@@ -94,7 +98,7 @@ class ImageTask:
 
 def digits(config: None = None) -> ImageTask:
     """Return the task `digits`; it has no options."""
-    return ImageTask("digits", _DIGITS, _read_digits)
+    return ImageTask("digits", _DIGITS.shape, _read_digits)
 
 
 def fashion_mnist(config: FashionMnistConfig) -> ImageTask:
@@ -109,11 +113,7 @@ def cifar10(config: Cifar10Config) -> ImageTask:
 
 
 def _read_digits() -> RawSplits:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    # Grey levels 0 to 16, stored as floats.
-    pool = LabelledImages(images=bunch.images[:, np.newaxis].astype(np.uint8), labels=bunch.target.astype(np.int64))
+    pool = read_digits(_DIGITS)
     train, validation, test = (pool.take(indices) for indices in stratified(pool.labels, _DIGITS_SIZES))
     return RawSplits(train=train, validation=validation, test=test)
 

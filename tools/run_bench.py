@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 from attrs import asdict
-
-from tools.bench.comparing import Effort, Row
-from tools.bench.registry import BENCHMARKS
+from bench.comparing import Effort, Row
+from bench.registry import BENCHMARKS
 
 
 def main() -> None:
     """Read the command line, measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="just see that everything runs; the figures mean nothing")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"of {', '.join(BENCHMARKS)}; joined by commas")
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
