@@ -4,6 +4,7 @@ from enum import Enum
 from typing import Any
 
 import torch
+from attrs import frozen
 from torch import Tensor
 
 
@@ -31,17 +32,20 @@ def straight_through(h: Tensor, delta: Tensor, *, copy: bool = False) -> Tensor:
     return result
 
 
-def add_bounded(h: Tensor, delta: Tensor, alpha: Tensor, *, limit: float, axes: tuple[int, ...]) -> Tensor:
-    """Return ``h + alpha * factor * delta`` with the factor of `bounding_factor`, which is 1 for a sane update.
+def add_bounded(
+    h: Tensor, delta: Tensor, alpha: Tensor, *, limit: float, axes: tuple[int, ...], norms: "RowNorms | None" = None
+) -> Tensor:
+    """Return ``h + alpha * factor * delta`` with the factor of `RowNorms.factor`, which is 1 for a sane update.
 
     The gradient of `h` is the incoming one, unscaled; that of `delta` is ``alpha * factor`` times it. `alpha` is a
-    0-dimensional tensor; it gets no gradient, and neither do the two sizes that the factor is made of.
+    0-dimensional tensor; it gets no gradient, and neither do the two sizes that the factor is made of. They are
+    measured, or given as `norms` where no graph is built.
     """
     if is_transformed():  # which knows no function that keeps what is neither its input nor its output
         with torch.no_grad():
-            factor = bounding_factor(h, delta, limit=limit, axes=axes)
+            factor = RowNorms.of(h, delta, axes).factor(limit)
         return h + torch.where(factor > 0, delta, 0.0) * (alpha * factor).to(h.dtype)
-    result: Tensor = _AddBounded.apply(h, delta, alpha, limit, axes)  # type: ignore[no-untyped-call]
+    result: Tensor = _AddBounded.apply(h, delta, alpha, limit, axes, norms)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -50,26 +54,29 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-def bounding_factor(h: Tensor, delta: Tensor, *, limit: float, axes: tuple[int, ...]) -> Tensor:
-    """Return what each row of an update (an image, a position, a vector) is multiplied by, 0 to 1.
+@frozen
+class RowNorms:
+    """The 2-norms of the rows of an activation and of an update, with the axes of a row kept at length 1."""
 
-    With r = rms(delta) / rms(h) it is 1 up to the limit, and (limit / r)^2 above. So rms(factor * delta) is never
-    more than limit * rms(h), and it falls again as r grows: an update that explodes adds less and less, like an outlier
-    under a redescending estimator, and nothing at all when it is not finite or its square is not.
+    h: Tensor
+    delta: Tensor
 
-    Args:
-        h: activation.
-        delta: the seed's update, of the same shape and dtype.
-        limit: above 0.
-        axes: those of one row; see `Layout.row_axes`.
+    @classmethod
+    def of(cls, h: Tensor, delta: Tensor, axes: tuple[int, ...]) -> "RowNorms":
+        """Measure them, in at least single precision."""
+        wide = torch.float32 if h.dtype in (torch.float16, torch.bfloat16) else None
+        return cls(*(torch.linalg.vector_norm(x, dim=axes, keepdim=True, dtype=wide) for x in (h, delta)))
 
-    Returns:
-        The factors, with `axes` of length 1, in at least single precision.
-    """
-    wide = torch.float32 if h.dtype in (torch.float16, torch.bfloat16) else None
-    norm: Tensor = torch.linalg.vector_norm(delta, dim=axes, keepdim=True, dtype=wide)
-    most = limit * torch.linalg.vector_norm(h, dim=axes, keepdim=True, dtype=wide)
-    return torch.where(norm.isfinite(), torch.where(norm <= most, 1.0, (most / norm).square()), 0.0)
+    def factor(self, limit: float) -> Tensor:
+        """Return what each row of the update (an image, a position, a vector) is multiplied by, 0 to 1.
+
+        With r = rms(delta) / rms(h) it is 1 up to the limit, and (limit / r)^2 above. So rms(factor * delta) is never
+        more than limit * rms(h), and it falls again as r grows: an update that explodes adds less and less, like an
+        outlier under a redescending estimator, and nothing at all when it is not finite or its square is not.
+        """
+        most = limit * self.h
+        kept = torch.where(self.delta <= most, 1.0, (most / self.delta).square())
+        return torch.where(self.delta.isfinite(), kept, 0.0)
 
 
 def isolated_input(h: Tensor, *, needs_graph: bool) -> Tensor:
@@ -122,18 +129,28 @@ class _StraightThrough(_Transformable):
 
 class _AddBounded(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, delta: Tensor, alpha: Tensor, limit: float, axes: tuple[int, ...]) -> Tensor:
-        factor = bounding_factor(h, delta, limit=limit, axes=axes)
+    def forward(
+        ctx: Any,
+        h: Tensor,
+        delta: Tensor,
+        alpha: Tensor,
+        limit: float,
+        axes: tuple[int, ...],
+        norms: RowNorms | None,
+    ) -> Tensor:
+        factor = (norms or RowNorms.of(h, delta, axes)).factor(limit)
         scale = (alpha * factor).to(h.dtype)
         ctx.save_for_backward(scale)
-        # In place: two further tensors of this size would cost more than all of the arithmetic.
-        added = torch.where(factor > 0, delta, 0.0).mul_(scale)
+        # In place: two further tensors of this size would cost more than all of the arithmetic. And in measuring on the
+        # CPU, where asking costs nothing, no row is replaced where none has to be.
+        sound = norms is not None and h.device.type == "cpu" and bool((factor > 0).all())
+        added = delta * scale if sound else torch.where(factor > 0, delta, 0.0).mul_(scale)
         return added.add_(h) if added.stride() == h.stride() else h + added
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         (scale,) = ctx.saved_tensors
-        return grad, grad * scale, None, None, None
+        return grad, grad * scale, None, None, None, None
 
 
 class _BlockGradient(_Transformable):

@@ -156,10 +156,9 @@ class Growth:
 
     def set_alphas(self, epoch: int, fraction: float) -> None:
         """Set the alpha of every blended seed for the point `fraction` (0 to 1) of the way through `epoch`."""
-        slots = self.slot_set.slots
-        for slot, seed in self.seeds.items():
-            if seed.stage.contributes:
-                slots[slot].set_alpha(alpha_of(seed, self.config, epoch + fraction))
+        for slot, held in self.slot_set.slots.items():
+            if (seed := self.seeds[slot]).stage.contributes:
+                held.set_alpha(alpha_of(seed, self.config, epoch + fraction))
 
     def set_position(self, step: int) -> None:
         """Tell seeds that draw random numbers which optimizer step this is."""

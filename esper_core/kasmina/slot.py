@@ -13,6 +13,7 @@ from esper_core.kasmina.compiled import mark_hooked, unmark_hooked
 from esper_core.kasmina.config import UPDATE_LIMIT
 from esper_core.kasmina.forward_mode import (
     ForwardMode,
+    RowNorms,
     add_bounded,
     is_transformed,
     isolated_input,
@@ -28,6 +29,8 @@ from esper_core.leyline.streams import derive_seed
 
 #: Computes a seed's update of an activation; None where the seed has failed.
 Update = Callable[[Tensor], Tensor | None]
+#: Gives the norms of the activation and of its update that was computed last.
+Norms = Callable[[], RowNorms | None]
 
 
 class Slot(nn.Module):
@@ -44,7 +47,7 @@ class Slot(nn.Module):
         site: the confirmed site.
         seed: module computing the residual update.
         blueprint: what it was built from, for messages.
-        limit: see `bounding_factor`.
+        limit: see `RowNorms.factor`.
         stream: seed of the random stream of a seed that draws random numbers; None for one that does not.
         needs_graph: see `compose.isolated_input`.
         masked: the seed takes the mask that the site's submodule is called with; the site must have one.
@@ -195,10 +198,11 @@ class Slot(nn.Module):
         """Return the activation as the present forward_mode, alpha or override makes it."""
         return self.compose(h, self.override, partial(self.update, mask=mask))
 
-    def compose(self, h: Tensor, alpha: float | None, update: Update) -> Tensor:
+    def compose(self, h: Tensor, alpha: float | None, update: Update, norms: Norms | None = None) -> Tensor:
         """Return the activation at another alpha, or as the slot stands where `alpha` is None.
 
-        `update` computes the seed's update; it is not called where the result does not depend on it. A pass at another
+        `update` computes the seed's update; it is not called where the result does not depend on it. `norms` gives the
+        norms of activation and update where no graph is built; by default they are measured. A pass at another
         alpha that builds a graph trains the seed (`ForwardMode.PROBE`): the host keeps out of it. What is added is
         bounded (`add_bounded`) unless it is a fossil's.
         """
@@ -220,7 +224,7 @@ class Slot(nn.Module):
         if mode is ForwardMode.STRAIGHT_THROUGH:
             return straight_through(h, delta, copy=self.site.inplace_successor)
         scale = self.alpha if alpha is None else torch.full_like(self.alpha, alpha)
-        return add_bounded(h, delta, scale, limit=self.limit, axes=self.site.layout.row_axes)
+        return add_bounded(h, delta, scale, limit=self.limit, axes=self.site.layout.row_axes, norms=norms and norms())
 
     def extra_repr(self) -> str:
         """Site and forward_mode, for ``print(model)``."""

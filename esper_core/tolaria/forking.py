@@ -22,6 +22,7 @@ from attrs import define, frozen
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from esper_core.kasmina.forward_mode import RowNorms
 from esper_core.kasmina.outputs import replace, select
 from esper_core.kasmina.slot import Slot, Update
 from esper_core.tolaria.data import Inputs, call, rows
@@ -76,7 +77,7 @@ class ForkingForward:
         points: where the batch may grow for a slot; branches of one tree differ only at slots that have one.
         output: for each leaf of the model's output, whether its first axis is the batch.
         update: what computes the update of a slot's seed.
-        observe: told of each update that was computed: slot, seed's input, update, and how many branches it served.
+        observe: told of each update that was computed: slot, norms of its rows, and how many branches it served.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class ForkingForward:
         output: Sequence[bool],
         *,
         update: Callable[[Slot, Tensor, Tensor | None], Tensor | None] = Slot.update,
-        observe: Callable[[str, Tensor, Tensor, int], None] | None = None,
+        observe: Callable[[str, RowNorms, int], None] | None = None,
     ) -> None:
         self._model = model
         self._slots = slots
@@ -179,12 +180,14 @@ class ForkingForward:
         updates: dict[Branch, _SharedUpdate] = {}
         acted = []
         for branch in self._tree.level(self._level):
-            update = updates.setdefault(branch[:known], _SharedUpdate(lambda one: self._update(slot, one, mask)))
+            shared = _SharedUpdate(lambda one: self._update(slot, one, mask), slot.site.layout.row_axes)
+            update = updates.setdefault(branch[:known], shared)
             block = blocks[self._tree.place(branch[:before])]
-            acted.append(slot.compose(block, branch[index], update.serving(self._tree.uses(branch))))
+            serving = update.serving(self._tree.uses(branch))
+            acted.append(slot.compose(block, branch[index], serving, update.measured))
         for update in updates.values():
-            if self._observe is not None and update.h is not None and update.delta is not None:
-                self._observe(name, update.h, update.delta, update.served)
+            if self._observe is not None and update.norms is not None:
+                self._observe(name, update.norms, update.served)
         return acted
 
     def _grows(self, before: int) -> bool:
@@ -207,14 +210,18 @@ class _SharedUpdate:
     """A seed's update of one input, computed when the first branch asks for it."""
 
     compute: Update
-    h: Tensor | None = None
+    axes: tuple[int, ...]
     delta: Tensor | None = None
+    norms: RowNorms | None = None
     served: int = 0
+
+    def measured(self) -> RowNorms | None:
+        return self.norms
 
     def serving(self, branches: int) -> Update:
         def update(h: Tensor) -> Tensor | None:
-            if self.delta is None:
-                self.h, self.delta = h, self.compute(h)
+            if self.delta is None and (delta := self.compute(h)) is not None:
+                self.delta, self.norms = delta, RowNorms.of(h, delta, self.axes)
             self.served += branches
             return self.delta
 

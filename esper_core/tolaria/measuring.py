@@ -9,7 +9,7 @@ import torch
 from attrs import define, frozen
 from torch import Tensor
 
-from esper_core.kasmina.forward_mode import ForwardMode, bounding_factor
+from esper_core.kasmina.forward_mode import ForwardMode, RowNorms
 from esper_core.kasmina.slot import Slot
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import eagerly, kept_modes
@@ -170,8 +170,8 @@ def _passes(
     chunks = [chunk for group in groups.values() for chunk in _chunks(group, branches, fits.most_branches)]
     trees = [ForkTree([branches[index] for index in chunk]) for chunk in chunks]
 
-    def observe(slot: str, h: Tensor, delta: Tensor, times: int) -> None:
-        meters.setdefault(slot, _UpdateMeter(slots[slot])).add(h, delta, times)
+    def observe(slot: str, norms: RowNorms, times: int) -> None:
+        meters.setdefault(slot, _UpdateMeter(slots[slot].limit)).add(norms, times)
 
     return _Passes(
         slots=[*slots],
@@ -208,27 +208,21 @@ def _as_array(column: Sequence[Tensor]) -> "array[float]":
 class _UpdateMeter:
     """Sums of squares of a seed's input and update, and how many rows of the update are beyond its limit."""
 
-    slot: Slot
+    limit: float
     h: Tensor | float = 0.0
     delta: Tensor | float = 0.0
     beyond: Tensor | int = 0
     rows: int = 0
 
-    def add(self, h: Tensor, delta: Tensor, times: int) -> None:
-        factor = bounding_factor(h, delta, limit=self.slot.limit, axes=self.slot.site.layout.row_axes)
-        self.beyond = self.beyond + times * (factor < 1).sum()
-        self.rows += times * factor.numel()
-        self.h = self.h + times * _squares(h)
-        self.delta = self.delta + times * _squares(delta)
+    def add(self, norms: RowNorms, times: int) -> None:
+        beyond = norms.factor(self.limit) < 1
+        self.beyond = self.beyond + times * beyond.sum()
+        self.rows += times * beyond.numel()
+        self.h = self.h + times * norms.h.square().sum()
+        self.delta = self.delta + times * norms.delta.square().sum()
 
     def ratio(self) -> float:
         return float((torch.as_tensor(self.delta) / torch.as_tensor(self.h)).sqrt())
 
     def bounded_share(self) -> float:
         return float(self.beyond / self.rows)
-
-
-def _squares(x: Tensor) -> Tensor:
-    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-    norm: Tensor = torch.linalg.vector_norm(x, dtype=wide)
-    return norm.square()

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from esper_core.kasmina.forward_mode import ForwardMode, add_bounded, bounding_factor
+from esper_core.kasmina.forward_mode import ForwardMode, RowNorms, add_bounded
 from esper_core.kasmina.serialization import growth_record, restore_growth
 from esper_core.kasmina.slot import Slot
 from esper_core.leyline.errors import EsperError
@@ -218,7 +218,7 @@ def test_the_bound_falls_with_the_square_beyond_the_limit_and_knows_rows_only():
     delta = delta / rms(delta)[:, None].float() * rms(h)[:, None].float()
     delta[1] *= 4.0
     delta[2] = math.nan
-    factors = bounding_factor(h, delta, limit=2.0, axes=(1,)).squeeze(1)
+    factors = RowNorms.of(h, delta, (1,)).factor(2.0).squeeze(1)
     assert factors.tolist() == pytest.approx([1.0, 0.25, 0.0, 1.0], abs=1e-5)
     out = add_bounded(h, delta, torch.tensor(1.0), limit=2.0, axes=(1,))
     assert torch.equal(out[[0, 3]], h[[0, 3]] + delta[[0, 3]])
