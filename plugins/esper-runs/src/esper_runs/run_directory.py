@@ -172,10 +172,10 @@ def point_last_at(path: Path) -> None:
     link.replace(last)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Write a file so that readers, and a crash, find the old content or the new one, never a part.
 
-    A link at the path is replaced, not followed.
+    A link at the path is replaced, not followed. The parts are written one behind the other; none of them is copied.
 
     Raises:
         OSError: if it cannot be written; then nothing is left behind.
@@ -186,7 +186,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         # Never through what somebody has put there: "x" is O_EXCL.
         with unfinished.open("xb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from attrs import field, frozen, validators
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
+from esper_app.execution.tensor_file import memory, safetensors_parts
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.learning import PolicyState
 from esper_core.leyline.reports import HostState
@@ -86,7 +87,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     folder.mkdir(exist_ok=True)
     of_round = f"round-{checkpoint.round:06d}-" if checkpoint.round else ""
     path = folder / f"{of_round}epoch-{checkpoint.epoch:06d}{_SUFFIX}"
-    write_atomically(path, save(contiguous, metadata={"esper": json.dumps(header)}))
+    write_atomically(path, *safetensors_parts(contiguous, {"esper": json.dumps(header)}))
     _prune(folder, keep)
     return path
 
@@ -264,7 +265,7 @@ def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        digest.update(memory(tensor))
     return digest.hexdigest()
 
 
