@@ -11,7 +11,6 @@ from statistics import quantiles
 from time import process_time
 
 import torch
-from seed_cost import AddFinite
 from torch import Tensor
 
 from esper_core.kasmina.forward_mode import add_bounded
@@ -22,6 +21,21 @@ SHAPES = {
     Layout.BTD: [(32, 128, 128)],
     Layout.BD: [(256, 128)],
 }
+
+
+class AddFinite(torch.autograd.Function):
+    """``h + alpha * update``, or h where the update holds a number that is not finite: the cheapest guard there is."""
+
+    @staticmethod
+    def forward(ctx, h, update, alpha):
+        finite = update.sum().isfinite()
+        ctx.save_for_backward(alpha, finite)
+        return h + torch.where(finite, update * alpha, 0.0)
+
+    @staticmethod
+    def backward(ctx, grad):
+        alpha, finite = ctx.saved_tensors
+        return grad, torch.where(finite, grad * alpha, 0.0), None
 
 
 def ways(layout: Layout) -> dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]:

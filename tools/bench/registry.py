@@ -3,8 +3,18 @@
 from collections.abc import Mapping
 
 from bench.comparing import Benchmark
+from bench.costs import checkpoints, limits, start
+from bench.counterfactuals import counterfactuals
+from bench.scaling import scaling
+from bench.steps import steps
 from bench.whole_runs import whole_runs
 
 BENCHMARKS: Mapping[str, Benchmark] = {
+    "steps": steps,
+    "counterfactuals": counterfactuals,
     "whole-runs": whole_runs,
+    "start": start,
+    "limits": limits,
+    "checkpoints": checkpoints,
+    "scaling": scaling,
 }
