@@ -1,10 +1,9 @@
 """How a seed's update joins the host's activation: the regimes and their autograd functions."""
 
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from attrs import frozen
 from torch import Tensor
 
 
@@ -54,8 +53,7 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-@frozen
-class RowNorms:
+class RowNorms(NamedTuple):  # torch.compile cannot build an attrs class
     """The 2-norms of the rows of an activation and of an update, with the axes of a row kept at length 1."""
 
     h: Tensor
