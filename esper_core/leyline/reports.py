@@ -116,6 +116,7 @@ class HostReport:
             evidence is that of the network that was given up; everything else is as it is since.
         failure: why the host has failed; None of one that has not. A failed host is stopped and has no evidence.
         cause: what it raised, in the process in which it was raised.
+        notices: what its executor has to say about the epoch, such as that a lost process was started again.
     """
 
     host: str
@@ -134,6 +135,7 @@ class HostReport:
     rollback: Rollback | None = None
     failure: str | None = None
     cause: Exception | None = field(default=None, eq=False, repr=False)
+    notices: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
