@@ -96,7 +96,7 @@ class Rollout:
         self._last: list[Evidence | None] = [None for _ in self.reports]
         self._answers: list[Answers] = [() for _ in self.reports]
         self._recorders = [Recorder(report.host, services, number) for report in self.reports]
-        self._twin: Evidence | None = None
+        self._twins: list[Evidence | None] = [None for _ in self.reports]
         policy.reset(Round(number=number, hosts=tuple(report.host for report in self.reports), epochs=epochs))
 
     @property
@@ -109,10 +109,10 @@ class Rollout:
         """Names of the hosts that their governor has stopped."""
         return tuple(report.host for report in self.reports if report.governor is GovernorMode.STOPPED)
 
-    def step(self, twin: Evidence | None = None) -> list[HostReport]:
-        """One epoch for every host: decide, train, conclude. `twin` is the twin's evidence for it."""
+    def step(self, twins: Sequence[Evidence | None] = (None,)) -> list[HostReport]:
+        """One epoch for every host: decide, train, conclude. `twins` is as for `conclude`."""
         self.decide()
-        return self.conclude(self._executor.epoch([twin] * len(self.reports)), twin)
+        return self.conclude(self._executor.epoch(self._for_each(twins)), twins)
 
     def decide(self) -> tuple[Decided, ...]:
         """Sense, ask the policy, and carry its actions out, before the epoch is trained."""
@@ -128,25 +128,26 @@ class Rollout:
                 recorder.decided(report.epoch, action, result)
         return self.decided
 
-    def conclude(self, reports: Sequence[HostReport], twin: Evidence | None = None) -> list[HostReport]:
+    def conclude(self, reports: Sequence[HostReport], twins: Sequence[Evidence | None] = (None,)) -> list[HostReport]:
         """Record and reward the epoch that has been trained.
 
         Args:
             reports: of all hosts.
-            twin: the twin's evidence for the epoch.
+            twins: the evidence of each host's twin for the epoch; one alone is that of every host's twin.
 
         Raises:
             EsperError: E540, or the code of what a host raised, if every host has failed.
         """
+        references = self._for_each(twins)
         for index, report in enumerate(reports):
             self._recorders[index].trained(self.reports[index].epoch, report)
             if report.evidence is not None:
                 # After the planned epochs nothing more is decided, and so there is nothing to reward.
                 if self.decided:
-                    self._complete(index, report, report.evidence, twin)
+                    self._complete(index, report, report.evidence, references[index])
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
                 self._last[index] = None if report.rollback else report.evidence  # that network has been given up
-        self.reports, self.decided, self._twin = list(reports), (), twin
+        self.reports, self.decided, self._twins = list(reports), (), references
         for index, report in enumerate(reports):
             if self._log is not None and (self._log.ended(report.host) or report.failure is not None):
                 self._log.end(self._situation(index))
@@ -183,7 +184,7 @@ class Rollout:
             "last": [_evidence_record(evidence) for evidence in self._last],
             "answers": [plain(answers) for answers in self._answers],
             "rewards": [list(rewards) for rewards in self.rewards],
-            "twin": _evidence_record(self._twin),
+            "twins": [_evidence_record(evidence) for evidence in self._twins],
             "decided": [
                 {
                     "situation": plain(decided.situation),
@@ -206,7 +207,7 @@ class Rollout:
         last = [_evidence_of(saved) for saved in record["last"]]
         answers = [structure(Answers, saved) for saved in record["answers"]]
         rewards = structure(list[list[float]], record["rewards"])
-        twin = _evidence_of(record["twin"])
+        twins = [_evidence_of(saved) for saved in record["twins"]]
         decided = tuple(
             Decided(
                 situation=structure(Situation, dict(saved["situation"])),
@@ -222,9 +223,12 @@ class Rollout:
             self._log.restore(state.tensors)
         self.reports = self._executor.restore(hosts)
         self._curves, self._last, self._answers, self.rewards = curves, last, answers, rewards
-        self._twin, self.decided = twin, decided
+        self._twins, self.decided = twins, decided
         for recorder, report in zip(self._recorders, self.reports, strict=True):
             recorder.resume(report.governor)
+
+    def _for_each(self, twins: Sequence[Evidence | None]) -> list[Evidence | None]:
+        return list(twins) * len(self.reports) if len(twins) == 1 else list(twins)
 
     def _situation(self, index: int) -> Situation:
         report = self.reports[index]
@@ -234,7 +238,7 @@ class Rollout:
             report,
             epochs=self._epochs,
             random_guess_loss=self._random_guess_loss,
-            twin=self._twin,
+            twin=self._twins[index],
             answers=self._answers[index],
         )
         return Situation(host=report.host, observation=observation, masks=report.masks)
@@ -267,7 +271,7 @@ class Rollout:
             verdicts=tuple(result.verdict for result in decided.applied),
             before=self._last[index],
             after=evidence,
-            twin_before=self._twin,
+            twin_before=self._twins[index],
             twin=twin,
             transitions=(*decided.transitions, *report.transitions),
             seed_reports=report.seed_reports,

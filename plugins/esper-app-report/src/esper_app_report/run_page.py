@@ -13,7 +13,7 @@ from rich.text import Text
 from esper_app_report.training_plot import training_plot
 from esper_runs.comparison import comparison, test_figures
 from esper_runs.formatting import duration
-from esper_runs.result import TWIN
+from esper_runs.result import is_twin
 from esper_runs.run_record import UNFINISHED, RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, seed_table
 from esper_runs.terminal import Terminal
@@ -139,7 +139,7 @@ def history(
 
 def _entry(entry: TimelineEntry, terminal: Terminal, several_hosts: bool) -> Iterator[RenderableType]:
     """Figures stand below what rests on them."""
-    host = entry.host if several_hosts or entry.host == TWIN else ""
+    host = entry.host if several_hosts or is_twin(entry.host) else ""
     who = " ".join(filter(None, (host, entry.about)))
     lead = f"{_epochs(entry):>{_EPOCHS_WIDTH}}  "
     yield terminal.paragraph(f"{who}  {entry.text}" if who else entry.text, entry.style, lead=lead)

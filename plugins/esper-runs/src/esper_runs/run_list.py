@@ -127,7 +127,7 @@ def _planned(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _reached(result: Mapping[str, Any] | None, epochs: int | None) -> dict[str, Any]:
     if result is None:
         return {"outcome": UNFINISHED, "epochs": epochs}
-    grown = [host for name, host in result["hosts"].items() if name != TWIN]
+    grown = [host for name, host in result["hosts"].items() if not is_twin(name)]
     reached: dict[str, Any] = {"outcome": result["outcome"], "epochs": max(host["epochs"] for host in grown)}
     if len(grown) == 1:
         twin, difference = result["hosts"].get(TWIN, {}), result.get("difference") or {}
@@ -150,7 +150,7 @@ def _progress(log: Path) -> tuple[int | None, bool]:
     except FileNotFoundError:
         return None, False
     events = [event for line in lines if (event := _event(line))]
-    epochs = [e["epoch"] + 1 for e in events if e["kind"] == EventKind.EPOCH_COMPLETED and e["host"] != TWIN]
+    epochs = [e["epoch"] + 1 for e in events if e["kind"] == EventKind.EPOCH_COMPLETED and not is_twin(e["host"])]
     return max(epochs, default=None), any(e["kind"] == EventKind.RUN_FINISHED for e in events)
 
 

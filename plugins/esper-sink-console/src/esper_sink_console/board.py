@@ -8,7 +8,7 @@ from attrs import define, field
 
 from esper_core.api import Event, EventKind
 from esper_runs.formatting import as_number
-from esper_runs.result import TWIN
+from esper_runs.result import is_twin
 
 _SPLITS = ("train", "validation")
 
@@ -88,5 +88,5 @@ class Board:
         return (self.epochs - self.done) * sum(known) if len(known) == len(measured) else None
 
     def growing(self) -> dict[str, HostBoard]:
-        """Return the hosts that may grow: all but the twin."""
-        return {name: board for name, board in self.hosts.items() if name != TWIN}
+        """Return the hosts that may grow: all but the twins."""
+        return {name: board for name, board in self.hosts.items() if not is_twin(name)}

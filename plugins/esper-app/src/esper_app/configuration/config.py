@@ -19,12 +19,21 @@ from esper_core.tolaria.governor import GovernorRules
 from esper_nissa.queue_limits import BATCH, CAPACITY, WhenFull
 from esper_runs.run_directory import RUNS
 
+#: The name of an executor that is chosen by what the run is and where it runs.
+AUTO = "auto"
+
+_DEVICE = r"cpu|(cuda|xpu)(:\d+)?|mps"
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
 
 
 def _check_unique(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
     if value is not None and len(set(value)) < len(value):
         raise ValueError(f"'{attribute.name}' must not name anything twice: {list(value)!r}")
+
+
+def _check_seeds(settings: "RunSettings", attribute: "Attribute[Any]", value: int) -> None:
+    if settings.seed + value > 2**63:
+        raise ValueError(f"'{attribute.name}' is {value}, and the last host's seed would not be below 2**63")
 
 
 def _check_run_name(_: Any, attribute: "Attribute[Any]", value: str) -> None:
@@ -97,14 +106,15 @@ class RewardsConfig:
 
 @frozen(kw_only=True)
 class ExecutorConfig(ComponentConfig):
-    """Where the hosts run.
+    """Where the hosts run; it never changes what comes of them.
 
     Attributes:
-        name: the executor's name.
+        name: the executor's name, or ``auto``: ``processes`` for several hosts where there are several processors, and
+            ``serial`` otherwise.
         options: the executor's options.
     """
 
-    name: str = "serial"
+    name: str = AUTO
 
 
 @frozen(kw_only=True)
@@ -201,7 +211,10 @@ class RunSettings:
     """What belongs to no section of the configuration.
 
     Attributes:
-        seed: root of all random streams.
+        seed: root of all random streams; of several hosts that of the first one.
+        hosts: how many networks grow side by side, under one policy. Their seeds are `seed`, `seed` + 1 and so on.
+        shared_batches: all hosts see the same batches in the same order, those of `seed`; initial weights and all else
+            that is random are still their own.
         epochs: length of the run.
         batch_size: samples in a training batch.
         name: the run's name and directory; None: the task's name and the next free number.
@@ -210,17 +223,23 @@ class RunSettings:
             ``compute`` (a twin with as many training FLOPs) and ``both`` are not available yet.
         threads: intra-op threads for each growing host; other counts give other bits.
         device: where the tensors live: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``.
+        devices: spread the hosts over these devices in turn, each beside its twin; none: all are on `device`.
         telemetry: ``off``, ``minimal``, ``normal`` or ``debug``.
     """
 
     seed: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0), validators.lt(2**63)])
+    hosts: int = field(default=1, validator=[_POSITIVE, _check_seeds])
+    shared_batches: bool = field(default=False, validator=validators.instance_of(bool))
     epochs: int = field(default=20, validator=_POSITIVE)
     batch_size: int = field(default=64, validator=_POSITIVE)
     name: str | None = field(default=None, validator=validators.optional(_check_run_name))
     runs: str = RUNS
     twin: Twin = field(default=Twin.EPOCHS, validator=check_twin)
     threads: int = field(default=1, validator=_POSITIVE)
-    device: str = field(default="cpu", validator=validators.matches_re(r"cpu|(cuda|xpu)(:\d+)?|mps"))
+    device: str = field(default="cpu", validator=validators.matches_re(_DEVICE))
+    devices: tuple[str, ...] = field(
+        default=(), validator=[_check_unique, validators.deep_iterable(validators.matches_re(_DEVICE))]
+    )
     telemetry: Level = Level.NORMAL
 
 
