@@ -96,7 +96,7 @@ def test_the_twin_goes_first_and_is_everybodys_reference(stage_round):
     around, script = Surroundings(), Script({1: GERMINATE})
     outcome = run_round(*stage_round(script, around), around, epochs=5)
     assert around.epochs == [(host, epoch) for epoch in range(5) for host in ("twin", "grown0")]
-    assert outcome.twin.parameters < outcome.finals[0].parameters
+    assert outcome.twins[0].parameters < outcome.finals[0].parameters
     completed = [e for e in around.events if e.kind is EventKind.EPOCH_COMPLETED and e.host == "grown0"]
     gains = [seed["host_gain"] for event in completed for seed in event.data["seeds"]]
     assert len(gains) == 4
@@ -147,7 +147,7 @@ def test_a_wish_to_stop_is_granted_at_the_end_of_the_epoch(stage_round):
     outcome = run_round(*stage_round(Script({}), around), around, epochs=5, after_epoch=ended.append)
     assert outcome.interrupted
     assert ended == [0, 1]
-    assert outcome.finals[0].epochs == outcome.twin.epochs == 2
+    assert outcome.finals[0].epochs == outcome.twins[0].epochs == 2
 
 
 def test_a_round_ends_when_every_host_is_stopped(stage_round):

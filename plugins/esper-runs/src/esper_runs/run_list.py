@@ -13,7 +13,7 @@ from esper_core.leyline.events import EventKind
 from esper_core.leyline.structure import structure
 from esper_runs.formatting import as_number
 from esper_runs.reading import parse_json, parse_object, read_regular, refuse_links, refuse_other_kinds
-from esper_runs.result import TWIN
+from esper_runs.result import TWIN, is_twin
 from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run, read_last
 from esper_runs.run_record import UNFINISHED
 

@@ -211,8 +211,8 @@ class RunSettings:
     """What belongs to no section of the configuration.
 
     Attributes:
-        seed: root of all random streams; of several hosts that of the first one.
-        hosts: how many networks grow side by side, under one policy. Their seeds are `seed`, `seed` + 1 and so on.
+        seed: root of all random streams.
+        hosts: how many networks grow side by side, under one policy, with the seeds `seed`, `seed` + 1 and so on.
         shared_batches: all hosts see the same batches in the same order, those of `seed`; initial weights and all else
             that is random are still their own.
         epochs: length of the run.
