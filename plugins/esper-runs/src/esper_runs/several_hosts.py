@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 
 from esper_runs.formatting import as_number, duration, loss, paired, percent, points, whole
-from esper_runs.result import TWIN, pair_results
+from esper_runs.result import TWIN, RunEnd, pair_results
 from esper_runs.tables import Cell, Column, Table
 from esper_runs.verdict import Direction, Judgement, RunVerdict, verdict
 from esper_runs.verdict_text import ENDINGS, verdict_in_words
@@ -87,6 +87,9 @@ def result_in_words(result: Mapping[str, Any], *, each: bool = False) -> Iterato
 def _together(result: Mapping[str, Any], judged: Mapping[str, RunVerdict]) -> Iterator[str]:
     yield from (said for end, said in ENDINGS.items() if end == result.get("outcome"))
     yield f"{whole(len(judged))} hosts grew{', each beside its own twin' if result.get('twins') else ''}."
+    stopped = [name for name in result.get("stopped") or () if not result["hosts"][name].get("failure")]
+    if stopped and result.get("outcome") != RunEnd.STOPPED:
+        yield f"The governor stopped {_names(stopped)}."
     if failed := [name for name in judged if result["hosts"][name].get("failure")]:
         yield f"Failed: {_names(failed)}."
     if not result.get("twins"):

@@ -178,11 +178,12 @@ def _explaining(watch: Watch | None) -> AbstractContextManager[None]:
 
 
 def _result(parts: RunParts, outcome: Outcome) -> dict[str, Any]:
-    end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
+    all_stopped = len(outcome.stopped) == len(outcome.finals)
+    end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if all_stopped else RunEnd.COMPLETED
     asked = answers_asked(parts.assembly.splits.test.targets)
     task, units = parts.assembly.config.task.name, parts.assembly.task.identity.get("units")
     result = run_result(task, outcome.finals, outcome.twins, end, share_of=asked, units=units)
-    return result | {"rewards": [sum(rewards) for rewards in outcome.rewards]}
+    return result | {"rewards": [sum(rewards) for rewards in outcome.rewards], "stopped": [*outcome.stopped]}
 
 
 def _facts(assembly: Assembly, plugins: PluginSet, directory: RunDirectory, command: Sequence[str]) -> RunFacts:
