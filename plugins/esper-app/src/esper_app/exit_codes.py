@@ -45,7 +45,12 @@ def exit_code_of(result: Mapping[str, Any]) -> ExitCode:
         return ExitCode.INTERRUPTED
     losses = [host["test_loss"] for host in result["hosts"].values()]
     failed = any(host.get("failure") for host in result["hosts"].values())
-    if failed or result.get("stopped") or result["outcome"] == "stopped" or any(loss is not None and not isfinite(loss) for loss in losses):
+    if (
+        failed
+        or result.get("stopped")
+        or result["outcome"] == "stopped"
+        or any(loss is not None and not isfinite(loss) for loss in losses)
+    ):
         return ExitCode.WENT_WRONG
     if any(counts["dropped"] and not counts["delivered"] for counts in result["sinks"].values()):
         return ExitCode.SINKS
