@@ -69,11 +69,12 @@ def siblings(subject: ExecutorSubject) -> None:
             run_epochs(executor, 2, range(2))
             run_epochs(other, 2, range(1))
             found = [report.epoch for report in executor.reports()], [report.epoch for report in other.reports()]
+            apart = found == ([2, 2], [1, 1])
+            require(apart, f"their hosts stand before epochs {found}", "hosts that are known by name alone")
             executor.close()
             later = run_epochs(other, 2, range(1, 2))[-1]
         finally:
             other.close()
-    require(found == ([2, 2], [1, 1]), f"their hosts stand before epochs {found}", "hosts that are known by name alone")
     expected = [alone(tiny_plan(plan.name, plan.seed + 7), host, 2, 2) for host, plan in enumerate(some_plans(2))]
     same = later == [host.report() for host in expected]
     require(same, "a sibling's host is not as it is alone", "hosts of two executors that are mixed up")
