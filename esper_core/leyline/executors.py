@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from attrs import evolve, frozen
 
@@ -10,6 +10,8 @@ from esper_core.leyline.actions import Action, GovernorMode, Verdict
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
+
+Answer = TypeVar("Answer")
 
 
 @frozen(kw_only=True)
@@ -192,21 +194,12 @@ class HostRunner:
 
     def epoch(self, reference: Evidence | None = None) -> HostReport:
         """Train the host for one epoch. A failed one does nothing."""
-        if self._failed is None:
-            try:
-                self._last = self._host.epoch(reference)
-            except Exception as error:
-                return self._fail(error).report()
-        return self._last if self._failed is None else self._failed.report()
+        self._last = self._call(lambda host: host.epoch(reference), FailedHost.report)
+        return self._last
 
     def finish(self) -> FinalReport:
         """Sum the host up; see `FailedHost.finish`."""
-        if self._failed is None:
-            try:
-                return self._host.finish()
-            except Exception as error:
-                return self._fail(error).finish()
-        return self._failed.finish()
+        return self._call(lambda host: host.finish(), FailedHost.finish)
 
     def capture(self) -> HostState:
         """Return the host's state; of a failed one the reason and its sizes."""
@@ -224,15 +217,13 @@ class HostRunner:
         return self.report()
 
     def _apply(self, action: Action) -> ApplyReport:
+        return self._call(lambda host: host.apply(action), lambda failed: failed.apply([action])[0])
+
+    def _call(self, call: Callable[[Host], Answer], failed: Callable[[FailedHost], Answer]) -> Answer:
         if self._failed is None:
             try:
-                return self._host.apply(action)
+                return call(self._host)
             except Exception as error:
-                self._fail(error)
-        assert self._failed is not None
-        return self._failed.apply([action])[0]
-
-    def _fail(self, error: Exception) -> FailedHost:
-        reason = error.what if isinstance(error, EsperError) else summary(error)
-        self._failed = FailedHost(self._last, reason, error)
-        return self._failed
+                reason = error.what if isinstance(error, EsperError) else summary(error)
+                self._failed = FailedHost(self._last, reason, error)
+        return failed(self._failed)

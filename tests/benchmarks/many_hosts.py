@@ -1,7 +1,7 @@
 """What many hosts at once cost: `python tests/benchmarks/many_hosts.py`.
 
-Printed are: how long a worker takes to start (CPU time of the worker, and wall time), the private memory of each further
-host, what a captured state costs beside an epoch, and the throughput of several hosts in worker processes against the
+Printed are: how long a worker takes to start (CPU time of the worker, and wall time), the private memory of each host,
+what a captured state costs beside an epoch, and the throughput of several hosts in worker processes against the
 same hosts one after the other. Both are run in turn; throughput is in samples per second of wall time and of CPU time.
 On a machine that is busy with other things only the latter says something: divided by the processors that are free it
 is the bound of the former.
