@@ -9,7 +9,6 @@ from typing import Any
 from attrs import evolve
 
 from esper_core.api import EsperError, HostReport
-from esper_core.leyline.errors import summary
 
 
 def dumps(value: Any) -> bytes:
@@ -32,9 +31,11 @@ def portable(error: Exception) -> Exception:
     """Return an exception that can be said to another process; one of a type that it may not know keeps its text."""
     known = isinstance(error, EsperError) or type(error).__module__ == "builtins"
     try:
-        said: Exception = pickle.loads(pickle.dumps(error)) if known else RuntimeError(summary(error))
-    except Exception:
-        said = RuntimeError(summary(error))
+        said: Exception = (
+            pickle.loads(pickle.dumps(error)) if known else RuntimeError(f"{type(error).__name__}: {error}")
+        )
+    except Exception:  # what an exception does when it is written is somebody else's code
+        said = RuntimeError(type(error).__name__)
     if place := _place(error):
         said.add_note(f"in a worker process, {place}")
     return said
@@ -44,7 +45,7 @@ def portable_report(report: HostReport) -> HostReport:
     """Return a report that can be said to another process: what the host raised becomes its reason and place."""
     if report.cause is None or isinstance(report.cause, EsperError):
         return report
-    return evolve(report, cause=EsperError("E540", summary(report.cause), where=_place(report.cause)))
+    return evolve(report, cause=EsperError("E540", report.failure or "", where=_place(report.cause)))
 
 
 def _place(error: Exception) -> str | None:
