@@ -108,7 +108,7 @@ class HostReport:
         evidence: measured in the epoch that has just ended; None before the first.
         transitions: what happened by itself before that epoch was trained.
         findings: of diagnostics, about the network after that epoch.
-        notices: what a person should know of how that epoch was computed.
+        notices: what a person should know of how that epoch was computed, and of the process that it was computed in.
         seed_reports: of the seeds that have ended since the last report.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
@@ -116,7 +116,6 @@ class HostReport:
             evidence is that of the network that was given up; everything else is as it is since.
         failure: why the host has failed; None of one that has not. A failed host is stopped and has no evidence.
         cause: what it raised, in the process in which it was raised.
-        notices: what its executor has to say about the epoch, such as that a lost process was started again.
     """
 
     host: str
@@ -135,7 +134,6 @@ class HostReport:
     rollback: Rollback | None = None
     failure: str | None = None
     cause: Exception | None = field(default=None, eq=False, repr=False)
-    notices: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

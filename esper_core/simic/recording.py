@@ -38,8 +38,6 @@ class Recorder:
 
     def trained(self, epoch: int, report: HostReport) -> None:
         """An epoch and everything that came of it."""
-        for message in report.notices:
-            self._emit(EventKind.NOTICE, epoch, {"message": message})
         self._transitions(epoch, report.transitions)
         for ended in report.seed_reports:
             self._emit(EventKind.SEED_FINISHED, epoch, ended)

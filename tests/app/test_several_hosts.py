@@ -115,6 +115,24 @@ def test_workers_that_are_killed_give_the_run_of_one_process(configured, plugins
     ]
 
 
+@pytest.mark.parametrize("twin", ["none", "epochs"])
+def test_no_process_is_left_after_a_run(configured, plugins, monkeypatch, twin):
+    pools, real = [], ProcessesExecutor.open
+
+    def opening(self, plans):
+        reports = real(self, plans)
+        pools.append((self.pool, self.pool.pids()))
+        return reports
+
+    monkeypatch.setattr(ProcessesExecutor, "open", opening)
+    execute(configured(executor__name="processes", epochs=1, twin=twin), plugins)
+    assert len(pools) == (1 if twin == "none" else 2)
+    for pool, workers in pools:
+        assert workers
+        assert not pool.pids()
+        assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [("serial", "processes"), ("processes", "serial")])
 def test_a_run_goes_on_with_another_executor(configured, plugins, first, then):

@@ -91,7 +91,7 @@ class RemoteHost:
 
     def says(self, report: HostReport) -> HostReport:
         """Return the report of an epoch, with what is to be said about it."""
-        self.last, self.notices = evolve(report, notices=tuple(self.notices)), []
+        self.last, self.notices = evolve(report, notices=(*report.notices, *self.notices)), []
         return self.last
 
     def forget(self) -> None:

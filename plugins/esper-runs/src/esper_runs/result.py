@@ -42,8 +42,8 @@ def run_result(
     ``twins`` says which host is whose twin, and ``differences`` how each grown host differs from its own;
     ``difference`` is that of the one grown host, None where there are several or no twin. ``test_gain`` is the twin's
     loss minus the grown network's on the same test samples, with its standard error. ``test_share_of`` is what the test
-    accuracy is a share of; see `answers_asked`. ``test_measure`` is the name of what ``test_in_units`` of a host is: the
-    error of a regression in units of its targets; see `in_units`.
+    accuracy is a share of; see `answers_asked`. ``test_measure`` is the name of what ``test_in_units`` of a host is,
+    the error of a regression in units of its targets; see `in_units`.
 
     Args:
         task: what was learned.

@@ -59,15 +59,17 @@ class RunParts:
             sinks, level=config.telemetry, strict=strict, in_step=watch is not None, first=first_event, limits=limits
         )
         context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly, Progress(hub))
-        executor = assembly.executor(build)
-        hosts = run_hosts(config)
+        hosts, opened = run_hosts(config), [executor := assembly.executor(build)]
+        twin, twins = None, [it.twin for it in hosts if it.twin is not None]
         try:
             rollout = _rollout(assembly, executor, context, [it.name for it in hosts], assembly.terms)
-            twins = [it.twin for it in hosts if it.twin is not None]
-            beside = executor.sibling() if isinstance(executor, SharesWorkers) else assembly.executor(build)
-            twin = _rollout(assembly, beside, context, twins) if twins else None
+            if twins:
+                beside = executor.sibling() if isinstance(executor, SharesWorkers) else assembly.executor(build)
+                opened.append(beside)
+                twin = _rollout(assembly, beside, context, twins)
         except BaseException:
-            executor.close()
+            for one in opened:
+                one.close()
             raise
         return cls(assembly=assembly, context=context, rollout=rollout, twin=twin, hosts=hosts, watch=watch)
 
