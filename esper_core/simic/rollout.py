@@ -1,7 +1,6 @@
 """Hosts in step under one policy: what happens to them in one epoch."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from attrs import evolve, frozen
 from torch import Tensor
@@ -19,7 +18,7 @@ from esper_core.leyline.structure import structure
 from esper_core.simic.failures import require_a_host
 from esper_core.simic.recording import Recorder
 from esper_core.simic.rewards import WeightedTerm, reward
-from esper_core.simic.serialization import decision_of, decision_record, evidence_of, evidence_record
+from esper_core.simic.serialization import decision_of, decision_record, optional_evidence, optional_record
 from esper_core.simic.state import LoopState
 from esper_core.simic.trajectories import TrajectoryLog
 from esper_core.tamiyo.policy import Policy, action_id
@@ -112,7 +111,7 @@ class Rollout:
     def step(self, twins: Sequence[Evidence | None] = (None,)) -> list[HostReport]:
         """One epoch for every host: decide, train, conclude. `twins` is as for `conclude`."""
         self.decide()
-        return self.conclude(self._executor.epoch(self._for_each(twins)), twins)
+        return self.conclude(self._executor.epoch(_for_each(twins, self.reports)), twins)
 
     def decide(self) -> tuple[Decided, ...]:
         """Sense, ask the policy, and carry its actions out, before the epoch is trained."""
@@ -138,7 +137,7 @@ class Rollout:
         Raises:
             EsperError: E540, or the code of what a host raised, if every host has failed.
         """
-        references = self._for_each(twins)
+        references = _for_each(twins, self.reports)
         for index, report in enumerate(reports):
             self._recorders[index].trained(self.reports[index].epoch, report)
             if report.evidence is not None:
@@ -181,10 +180,10 @@ class Rollout:
         tensors: dict[str, Tensor] = {} if self._log is None else self._log.tensors()
         record = {
             "curves": [plain(curves) for curves in self._curves],
-            "last": [_evidence_record(evidence) for evidence in self._last],
+            "last": [optional_record(evidence) for evidence in self._last],
             "answers": [plain(answers) for answers in self._answers],
             "rewards": [list(rewards) for rewards in self.rewards],
-            "twins": [_evidence_record(evidence) for evidence in self._twins],
+            "twins": [optional_record(evidence) for evidence in self._twins],
             "decided": [
                 {
                     "situation": plain(decided.situation),
@@ -204,10 +203,10 @@ class Rollout:
         """
         record = state.record
         curves = [structure(LearningCurves, dict(saved)) for saved in record["curves"]]
-        last = [_evidence_of(saved) for saved in record["last"]]
+        last = [optional_evidence(saved) for saved in record["last"]]
         answers = [structure(Answers, saved) for saved in record["answers"]]
         rewards = structure(list[list[float]], record["rewards"])
-        twins = [_evidence_of(saved) for saved in record["twins"]]
+        twins = [optional_evidence(saved) for saved in record["twins"]]
         decided = tuple(
             Decided(
                 situation=structure(Situation, dict(saved["situation"])),
@@ -226,9 +225,6 @@ class Rollout:
         self._twins, self.decided = twins, decided
         for recorder, report in zip(self._recorders, self.reports, strict=True):
             recorder.resume(report.governor)
-
-    def _for_each(self, twins: Sequence[Evidence | None]) -> list[Evidence | None]:
-        return list(twins) * len(self.reports) if len(twins) == 1 else list(twins)
 
     def _situation(self, index: int) -> Situation:
         report = self.reports[index]
@@ -296,9 +292,5 @@ def _ended(report: HostReport, epochs: int) -> Ended:
     return Ended.TRUNCATED if report.epoch >= epochs else Ended.NONE
 
 
-def _evidence_record(evidence: Evidence | None) -> dict[str, Any] | None:
-    return None if evidence is None else evidence_record(evidence)
-
-
-def _evidence_of(record: Mapping[str, Any] | None) -> Evidence | None:
-    return None if record is None else evidence_of(record)
+def _for_each(twins: Sequence[Evidence | None], hosts: Sequence[HostReport]) -> list[Evidence | None]:
+    return list(twins) * len(hosts) if len(twins) == 1 else list(twins)

@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 
+from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.configuration.training import TrainingConfig
 from esper_app.configuration.twin import Twin, check_twin
 from esper_core.kasmina.config import LifecycleConfig
@@ -189,24 +190,6 @@ class PluginsConfig:
 
 
 @frozen(kw_only=True)
-class CheckpointsConfig:
-    """How a run is saved while it goes on.
-
-    Attributes:
-        every: epochs between two checkpoints; 0 for none, ``auto`` to go by the clock.
-        seconds: by the clock, the newest checkpoint is at most this old, unless an epoch takes longer, or saving this
-            often would take more than 2 % of the run's time. There is always one at the end.
-        keep: this many of the newest are kept, and always the newest one with which nothing was wrong.
-    """
-
-    every: int | None = field(
-        default=None, validator=validators.optional([validators.instance_of(int), validators.ge(0)])
-    )
-    seconds: float = field(default=10.0, validator=[validators.instance_of((int, float)), validators.gt(0.0)])
-    keep: int = field(default=2, validator=_POSITIVE)
-
-
-@frozen(kw_only=True)
 class RunSettings:
     """What belongs to no section of the configuration.
 
@@ -281,7 +264,7 @@ class RunConfig(RunSettings):
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     sinks: SinksConfig = SinksConfig()
     executor: ExecutorConfig = ExecutorConfig()
-    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    checkpoints: CheckpointsConfig = field(factory=CheckpointsConfig)
     plugins: PluginsConfig = PluginsConfig()
     further: Mapping[str, ComponentConfig | ComponentsConfig] = field(factory=dict)
 

@@ -100,7 +100,7 @@ def _assembled(selection: Selection, config: str, places: DataPlaces | None) -> 
     assert isinstance(task, TaskSpec)
     resolved = resolve_config(task, RegisteredOptions(plugins.registry), overrides=tree)
     torch.set_num_threads(resolved.config.threads)
-    mapped = places if places is not None and places.task == _task_of(tree) else None
+    mapped = places if places is not None and places.task == _task_of(tree) and places.there else None
     return assemble(resolved.config, plugins, _load if mapped is None else lambda task: mapped.splits())
 
 

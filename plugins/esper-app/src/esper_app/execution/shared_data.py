@@ -43,6 +43,14 @@ class DataPlaces:
     size: int
     places: tuple[TensorPlace, ...]
 
+    @property
+    def there(self) -> bool:
+        """The file is still open where it was made."""
+        try:
+            return os.stat(self.path).st_size == self.size
+        except OSError:
+            return False
+
     def splits(self) -> Splits:
         """Map the data. Writing to them would change them in this process alone.
 
