@@ -100,8 +100,14 @@ def _assembled(selection: Selection, config: str, places: DataPlaces | None) -> 
     assert isinstance(task, TaskSpec)
     resolved = resolve_config(task, RegisteredOptions(plugins.registry), overrides=tree)
     torch.set_num_threads(resolved.config.threads)
-    mapped = places if places is not None and places.task == _task_of(tree) and places.there else None
-    return assemble(resolved.config, plugins, _load if mapped is None else lambda task: mapped.splits())
+    mapped = _mapped(places) if places is not None and places.task == _task_of(tree) else None
+    return assemble(resolved.config, plugins, _load if mapped is None else lambda task: mapped)
+
+
+@cache
+def _mapped(places: DataPlaces) -> Splits | None:
+    """Map the data once; None if their file has gone, with the process that made it."""
+    return places.splits() if places.there else None
 
 
 def _task_of(config: Mapping[str, Any]) -> str:
