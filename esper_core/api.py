@@ -22,7 +22,7 @@ from esper_core.leyline.evidence import (
     SeedEvidence,
     paired_difference,
 )
-from esper_core.leyline.executors import Executor, Host, HostBuilder, HostRunner, Plan
+from esper_core.leyline.executors import Executor, FailedHost, Host, HostBuilder, HostRunner, Plan, SharesWorkers
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.observation import (
@@ -93,6 +93,7 @@ __all__ = [
     "Evidence",
     "Executor",
     "ExitCode",
+    "FailedHost",
     "FieldReport",
     "FinalReport",
     "Finding",
@@ -127,6 +128,7 @@ __all__ = [
     "Rollback",
     "Round",
     "SeedEvidence",
+    "SharesWorkers",
     "ShowsProgress",
     "Sink",
     "Site",

@@ -102,6 +102,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E520": ("a run has no such slot, seed or epoch", ExitCode.USAGE),
     "E530": ("a plugin broke its contract in a run", ExitCode.FAILED),
     "E540": ("every host of a run has failed", ExitCode.FAILED),
+    "E541": ("the processes in which hosts run cannot be started", ExitCode.FAILED),
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from attrs import evolve, frozen
 
@@ -11,6 +11,8 @@ from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.evidence import EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
 
+Answer = TypeVar("Answer")
+
 
 @frozen(kw_only=True)
 class Plan:
@@ -18,7 +20,7 @@ class Plan:
 
     Attributes:
         name: the host's name in the run.
-        seed: of initial weights, data order, and everything else that is random. Hosts of a round share it.
+        seed: of initial weights, data order, and everything else that is random. A host's twin has the same.
         config: the configuration of the run, in the shape of a configuration file.
     """
 
@@ -55,8 +57,9 @@ class Host(Protocol):
         ...
 
 
-#: Makes the host of a plan. The application provides it. It can be pickled: data, weights and plugins are loaded where
-#: it is called, once in each process.
+#: Makes the host of a plan. The application provides it. It can be pickled: weights and plugins are loaded where it is
+#: called, once in each process. It may have a method ``preload(plan)``, which loads what hosts share in a process that
+#: others are forked from: it starts no thread there and touches no device but the CPU.
 HostBuilder = Callable[[Plan], Host]
 
 
@@ -101,6 +104,68 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class SharesWorkers(Protocol):
+    """An executor that can run further hosts, which go through their epochs by themselves, such as twins."""
+
+    def sibling(self) -> Executor:
+        """Return another executor that uses the same processes: the one that is closed last ends them."""
+        ...
+
+
+class FailedHost:
+    """A host that has failed: it does nothing more, and says why.
+
+    Args:
+        last: its last report.
+        reason: why it has failed.
+        cause: what it raised, if that is known.
+    """
+
+    def __init__(self, last: HostReport, reason: str, cause: Exception | None = None) -> None:
+        self._report = evolve(
+            last,
+            masks=evolve(last.masks, germinate={}, cull=frozenset()),
+            governor=GovernorMode.STOPPED,
+            governor_reason=f"the host has failed: {reason}",
+            evidence=None,
+            transitions=(),
+            findings=(),
+            seed_reports=(),
+            notices=(),
+            failure=reason,
+            cause=cause,
+        )
+
+    def report(self) -> HostReport:
+        """Return how the host stands: stopped, and without evidence."""
+        return self._report
+
+    def apply(self, actions: Sequence[Action]) -> list[ApplyReport]:
+        """Deny the actions."""
+        reason = self._report.governor_reason
+        return [ApplyReport(verdict=Verdict(action_id=it.id, allowed=False, reason=reason)) for it in actions]
+
+    def finish(self) -> FinalReport:
+        """Sum the host up: nothing is measured, its figures are NaN."""
+        return FinalReport(
+            host=self._report.host,
+            epochs=self._report.epoch,
+            test=EpochMetrics(loss=nan, accuracy=nan, samples=0),
+            parameters=self._report.parameters,
+            host_parameters=self._report.host_parameters,
+            forward_flops=None,
+            train_seconds=nan,
+            measure_seconds=nan,
+            failure=self._report.failure,
+        )
+
+    def capture(self) -> HostState:
+        """Return the reason and the host's sizes."""
+        kept = ("failure", "epoch", "parameters", "host_parameters")
+        return HostState(tensors={}, record={name: getattr(self._report, name) for name in kept})
+
+
 class HostRunner:
     """One host of an executor, in the process that it lives in: what the host raises becomes a result with a reason.
 
@@ -117,11 +182,11 @@ class HostRunner:
         self._build = build
         self._host = build(plan)
         self._last = self._host.report()
-        self._failed: HostReport | None = None
+        self._failed: FailedHost | None = None
 
     def report(self) -> HostReport:
         """Return how the host stands; asking again gives the same."""
-        return self._failed or self._host.report()
+        return (self._failed or self._host).report()
 
     def apply(self, actions: Sequence[Action]) -> list[ApplyReport]:
         """Give the host its actions, in order. Those of a failed host are denied."""
@@ -129,73 +194,36 @@ class HostRunner:
 
     def epoch(self, reference: Evidence | None = None) -> HostReport:
         """Train the host for one epoch. A failed one does nothing."""
-        if self._failed is None:
-            try:
-                self._last = self._host.epoch(reference)
-            except Exception as error:
-                self._fail(error)
-        return self._failed or self._last
+        self._last = self._call(lambda host: host.epoch(reference), FailedHost.report)
+        return self._last
 
     def finish(self) -> FinalReport:
-        """Sum the host up. Of a failed one nothing is measured: its figures are NaN."""
-        if self._failed is None:
-            try:
-                return self._host.finish()
-            except Exception as error:
-                self._fail(error)
-        failed = self.report()
-        return FinalReport(
-            host=failed.host,
-            epochs=failed.epoch,
-            test=EpochMetrics(loss=nan, accuracy=nan, samples=0),
-            parameters=failed.parameters,
-            host_parameters=failed.host_parameters,
-            forward_flops=None,
-            train_seconds=nan,
-            measure_seconds=nan,
-            failure=failed.failure,
-        )
+        """Sum the host up; see `FailedHost.finish`."""
+        return self._call(lambda host: host.finish(), FailedHost.finish)
 
     def capture(self) -> HostState:
         """Return the host's state; of a failed one the reason and its sizes."""
-        if self._failed is None:
-            return self._host.capture()
-        kept = ("failure", "epoch", "parameters", "host_parameters")
-        return HostState(tensors={}, record={name: getattr(self._failed, name) for name in kept})
+        return (self._failed or self._host).capture()
 
     def restore(self, state: HostState) -> HostReport:
         """Bring the host to a captured state, a failed one too. Raises EsperError E502 if the state does not fit."""
         if self._failed is not None:
             self._host, self._failed = self._build(self._plan), None
         if "failure" in state.record:
-            self._failed = _failed(evolve(self._host.report(), **state.record), state.record["failure"])
+            self._failed = FailedHost(evolve(self._host.report(), **state.record), state.record["failure"])
         else:
             self._host.restore(state)
             self._last = self._host.report()
         return self.report()
 
     def _apply(self, action: Action) -> ApplyReport:
+        return self._call(lambda host: host.apply(action), lambda failed: failed.apply([action])[0])
+
+    def _call(self, call: Callable[[Host], Answer], failed: Callable[[FailedHost], Answer]) -> Answer:
         if self._failed is None:
             try:
-                return self._host.apply(action)
+                return call(self._host)
             except Exception as error:
-                self._fail(error)
-        return ApplyReport(verdict=Verdict(action_id=action.id, allowed=False, reason=self.report().governor_reason))
-
-    def _fail(self, error: Exception) -> None:
-        reason = error.what if isinstance(error, EsperError) else summary(error)
-        self._failed = _failed(self._last, reason, error)
-
-
-def _failed(last: HostReport, reason: str, cause: Exception | None = None) -> HostReport:
-    return evolve(
-        last,
-        masks=evolve(last.masks, germinate={}, cull=frozenset()),
-        governor=GovernorMode.STOPPED,
-        governor_reason=f"the host has failed: {reason}",
-        evidence=None,
-        transitions=(),
-        seed_reports=(),
-        failure=reason,
-        cause=cause,
-    )
+                reason = error.what if isinstance(error, EsperError) else summary(error)
+                self._failed = FailedHost(self._last, reason, error)
+        return failed(self._failed)

@@ -18,6 +18,7 @@ def host_figures(report: FinalReport) -> dict[str, Any]:
         "test_samples": report.test.samples,
         **{name: getattr(report, name) for name in _COUNTED},
         "rollbacks": plain(report.rollbacks),
+        "failure": report.failure,
         "compute": {**plain(report.compute), "total": report.compute.total},
         "numerics": plain(report.numerics),
     }

@@ -108,7 +108,7 @@ class HostReport:
         evidence: measured in the epoch that has just ended; None before the first.
         transitions: what happened by itself before that epoch was trained.
         findings: of diagnostics, about the network after that epoch.
-        notices: what a person should know of how that epoch was computed.
+        notices: what a person should know of how that epoch was computed, and of the process that it was computed in.
         seed_reports: of the seeds that have ended since the last report.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.

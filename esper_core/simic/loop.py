@@ -15,14 +15,14 @@ class Outcome:
 
     Attributes:
         finals: each host's final report, in order.
-        twin: the twin's.
+        twins: of their twins, in order; of one twin, if it is that of every host.
         rewards: each host's rewards, by epoch; empty without reward terms.
         interrupted: somebody asked the round to stop early.
         stopped: hosts that their governor stopped.
     """
 
     finals: tuple[FinalReport, ...]
-    twin: FinalReport | None
+    twins: tuple[FinalReport, ...]
     rewards: tuple[tuple[float, ...], ...]
     interrupted: bool
     stopped: tuple[str, ...]
@@ -36,19 +36,18 @@ def run_round(
     epochs: int,
     after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Outcome:
-    """Run one round, or what is left of one: every epoch the twin first, then the hosts against it.
+    """Run one round, or what is left of one: every epoch the twins first, then the hosts against them.
 
     Args:
         rollout: the hosts.
-        twin: the control, a rollout of one.
+        twin: the controls: one for each host, or one for all.
         services: where events go, and who may ask to stop.
         epochs: length of the round.
         after_epoch: called with the number of every epoch that is over.
     """
     interrupted = False
     while (epoch := rollout.epoch) < epochs:
-        reference = twin.step()[0].evidence if twin is not None else None
-        rollout.step(reference)
+        rollout.step([report.evidence for report in twin.step()] if twin is not None else [None])
         after_epoch(epoch)
         if len(rollout.stopped) == len(rollout.reports):
             break
@@ -57,7 +56,7 @@ def run_round(
             break
     return Outcome(
         finals=rollout.finish(),
-        twin=twin.finish()[0] if twin is not None else None,
+        twins=twin.finish() if twin is not None else (),
         rewards=tuple(tuple(rewards) for rewards in rollout.rewards),
         interrupted=interrupted,
         stopped=rollout.stopped,

@@ -1,7 +1,6 @@
 """Hosts in step under one policy: what happens to them in one epoch."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from attrs import evolve, frozen
 from torch import Tensor
@@ -19,7 +18,7 @@ from esper_core.leyline.structure import structure
 from esper_core.simic.failures import require_a_host
 from esper_core.simic.recording import Recorder
 from esper_core.simic.rewards import WeightedTerm, reward
-from esper_core.simic.serialization import decision_of, decision_record, evidence_of, evidence_record
+from esper_core.simic.serialization import decision_of, decision_record, optional_evidence, optional_record
 from esper_core.simic.state import LoopState
 from esper_core.simic.trajectories import TrajectoryLog
 from esper_core.tamiyo.policy import Policy, action_id
@@ -96,7 +95,7 @@ class Rollout:
         self._last: list[Evidence | None] = [None for _ in self.reports]
         self._answers: list[Answers] = [() for _ in self.reports]
         self._recorders = [Recorder(report.host, services, number) for report in self.reports]
-        self._twin: Evidence | None = None
+        self._twins: list[Evidence | None] = [None for _ in self.reports]
         policy.reset(Round(number=number, hosts=tuple(report.host for report in self.reports), epochs=epochs))
 
     @property
@@ -109,10 +108,10 @@ class Rollout:
         """Names of the hosts that their governor has stopped."""
         return tuple(report.host for report in self.reports if report.governor is GovernorMode.STOPPED)
 
-    def step(self, twin: Evidence | None = None) -> list[HostReport]:
-        """One epoch for every host: decide, train, conclude. `twin` is the twin's evidence for it."""
+    def step(self, twins: Sequence[Evidence | None] = (None,)) -> list[HostReport]:
+        """One epoch for every host: decide, train, conclude. `twins` is as for `conclude`."""
         self.decide()
-        return self.conclude(self._executor.epoch([twin] * len(self.reports)), twin)
+        return self.conclude(self._executor.epoch(_for_each(twins, self.reports)), twins)
 
     def decide(self) -> tuple[Decided, ...]:
         """Sense, ask the policy, and carry its actions out, before the epoch is trained."""
@@ -128,25 +127,26 @@ class Rollout:
                 recorder.decided(report.epoch, action, result)
         return self.decided
 
-    def conclude(self, reports: Sequence[HostReport], twin: Evidence | None = None) -> list[HostReport]:
+    def conclude(self, reports: Sequence[HostReport], twins: Sequence[Evidence | None] = (None,)) -> list[HostReport]:
         """Record and reward the epoch that has been trained.
 
         Args:
             reports: of all hosts.
-            twin: the twin's evidence for the epoch.
+            twins: the evidence of each host's twin for the epoch; one alone is that of every host's twin.
 
         Raises:
             EsperError: E540, or the code of what a host raised, if every host has failed.
         """
+        references = _for_each(twins, self.reports)
         for index, report in enumerate(reports):
             self._recorders[index].trained(self.reports[index].epoch, report)
             if report.evidence is not None:
                 # After the planned epochs nothing more is decided, and so there is nothing to reward.
                 if self.decided:
-                    self._complete(index, report, report.evidence, twin)
+                    self._complete(index, report, report.evidence, references[index])
                 self._curves[index] = self._curves[index].after(report.evidence.train, report.evidence.validation)
                 self._last[index] = None if report.rollback else report.evidence  # that network has been given up
-        self.reports, self.decided, self._twin = list(reports), (), twin
+        self.reports, self.decided, self._twins = list(reports), (), references
         for index, report in enumerate(reports):
             if self._log is not None and (self._log.ended(report.host) or report.failure is not None):
                 self._log.end(self._situation(index))
@@ -180,10 +180,10 @@ class Rollout:
         tensors: dict[str, Tensor] = {} if self._log is None else self._log.tensors()
         record = {
             "curves": [plain(curves) for curves in self._curves],
-            "last": [_evidence_record(evidence) for evidence in self._last],
+            "last": [optional_record(evidence) for evidence in self._last],
             "answers": [plain(answers) for answers in self._answers],
             "rewards": [list(rewards) for rewards in self.rewards],
-            "twin": _evidence_record(self._twin),
+            "twins": [optional_record(evidence) for evidence in self._twins],
             "decided": [
                 {
                     "situation": plain(decided.situation),
@@ -203,10 +203,10 @@ class Rollout:
         """
         record = state.record
         curves = [structure(LearningCurves, dict(saved)) for saved in record["curves"]]
-        last = [_evidence_of(saved) for saved in record["last"]]
+        last = [optional_evidence(saved) for saved in record["last"]]
         answers = [structure(Answers, saved) for saved in record["answers"]]
         rewards = structure(list[list[float]], record["rewards"])
-        twin = _evidence_of(record["twin"])
+        twins = [optional_evidence(saved) for saved in record["twins"]]
         decided = tuple(
             Decided(
                 situation=structure(Situation, dict(saved["situation"])),
@@ -222,7 +222,7 @@ class Rollout:
             self._log.restore(state.tensors)
         self.reports = self._executor.restore(hosts)
         self._curves, self._last, self._answers, self.rewards = curves, last, answers, rewards
-        self._twin, self.decided = twin, decided
+        self._twins, self.decided = twins, decided
         for recorder, report in zip(self._recorders, self.reports, strict=True):
             recorder.resume(report.governor)
 
@@ -234,7 +234,7 @@ class Rollout:
             report,
             epochs=self._epochs,
             random_guess_loss=self._random_guess_loss,
-            twin=self._twin,
+            twin=self._twins[index],
             answers=self._answers[index],
         )
         return Situation(host=report.host, observation=observation, masks=report.masks)
@@ -267,7 +267,7 @@ class Rollout:
             verdicts=tuple(result.verdict for result in decided.applied),
             before=self._last[index],
             after=evidence,
-            twin_before=self._twin,
+            twin_before=self._twins[index],
             twin=twin,
             transitions=(*decided.transitions, *report.transitions),
             seed_reports=report.seed_reports,
@@ -292,9 +292,5 @@ def _ended(report: HostReport, epochs: int) -> Ended:
     return Ended.TRUNCATED if report.epoch >= epochs else Ended.NONE
 
 
-def _evidence_record(evidence: Evidence | None) -> dict[str, Any] | None:
-    return None if evidence is None else evidence_record(evidence)
-
-
-def _evidence_of(record: Mapping[str, Any] | None) -> Evidence | None:
-    return None if record is None else evidence_of(record)
+def _for_each(twins: Sequence[Evidence | None], hosts: Sequence[HostReport]) -> list[Evidence | None]:
+    return list(twins) * len(hosts) if len(twins) == 1 else list(twins)

@@ -21,7 +21,7 @@ class StagedRound:
     Attributes:
         number: from 0.
         rollout: its hosts.
-        twin: the control, a rollout of one.
+        twin: the controls: one for each host, or one for all.
         epochs: its length.
     """
 

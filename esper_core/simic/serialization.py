@@ -35,6 +35,16 @@ def evidence_of(record: Mapping[str, Any]) -> Evidence:
     return evolve(evidence, validation=evolve(evidence.validation, sample_losses=losses))
 
 
+def optional_record(evidence: Evidence | None) -> dict[str, Any] | None:
+    """Return evidence as plain data; None where there is none."""
+    return None if evidence is None else evidence_record(evidence)
+
+
+def optional_evidence(record: Mapping[str, Any] | None) -> Evidence | None:
+    """Return the evidence of a record; None where there is none."""
+    return None if record is None else evidence_of(record)
+
+
 def decision_record(decision: Decision, tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
     """Return a decision as plain data; the tensors of its memo go into `tensors`, under names with this prefix.
 

@@ -52,7 +52,8 @@ class HostPlan:
         limits: how far the host may grow.
         optimizer: optimizer and learning rates.
         epochs, batch_size: of the training.
-        seed: of initial weights, data order, and everything else that is random. Hosts of a round share it.
+        seed: of initial weights, data order, and everything else that is random.
+        data_seed: of the data order, where it is not `seed`: hosts with the same one see the same batches.
         evaluators: vote on the host, by name.
         governor: what follows from their votes.
         capabilities: of the network's descriptor; those of the build add to them.
@@ -77,6 +78,7 @@ class HostPlan:
     capabilities: frozenset[Capability] = frozenset()
     diagnostics: Mapping[str, Diagnostic] = field(factory=dict)
     numerics: Callable[[], Numerics] = Numerics
+    data_seed: int | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -106,7 +108,7 @@ class GrowingHost:
         self.model = prepare_root(build.module.to(sample.device))
         self.sites = confirm_sites(self.model, build.sites, lambda model: model(sample))
         self.optimizer = build_optimizer(self.model.parameters(), plan.optimizer)
-        self.batches = BatchStream(plan.splits.train, plan.task, plan.batch_size, derive_seed(plan.seed, "data"))
+        self.batches = BatchStream(plan.splits.train, plan.task, plan.batch_size, self._stream("data"))
         self.rates = LearningRateSchedule(plan.optimizer, self.optimizer, plan.epochs, self.batches.steps)
         growth = Growth(
             self.model,
@@ -207,7 +209,8 @@ class GrowingHost:
     def _stream(self, *names: str | int) -> int:
         """The seed of a stream in the present attempt."""
         attempt = ("attempt", self.attempt) if self.attempt else ()
-        return derive_seed(self.plan.seed, *attempt, *names)
+        shared = self.plan.data_seed if names == ("data",) else None
+        return derive_seed(self.plan.seed if shared is None else shared, *attempt, *names)
 
     def _build(self) -> HostBuild:
         with torch.random.fork_rng(devices=[]):

@@ -1,6 +1,6 @@
 from attrs import define
 
-from esper_app.configuration.config import CheckpointsConfig
+from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.execution.checkpoint_schedule import CheckpointSchedule
 
 

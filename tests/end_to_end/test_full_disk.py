@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from esper_app.cli.root import cli
-from esper_app.configuration.config import CheckpointsConfig
+from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.execution import saver as saving
 from esper_app.execution.checkpoint import FOLDER
 from esper_app.execution.saver import Saver

@@ -6,7 +6,7 @@ import torch
 from esper_core.leyline.evidence import EpochMetrics
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.stages import Stage
-from esper_runs.result import RunEnd, answers_asked, run_result
+from esper_runs.result import RunEnd, answers_asked, is_twin, pair_results, run_result, twin_of
 
 SEED = FieldReport(
     slot="block0",
@@ -34,7 +34,7 @@ def final(host: str, accuracy: float, **changes: Any) -> FinalReport:
 
 def test_the_grown_network_stands_beside_its_twin() -> None:
     grown = final("grown", 0.95, parameters=500, seeds=(SEED,))
-    result = run_result("digits", [grown], final("twin", 0.90), RunEnd.COMPLETED)
+    result = run_result("digits", [grown], [final("twin", 0.90)], RunEnd.COMPLETED)
     assert (result["task"], result["outcome"]) == ("digits", "completed")
     assert list(result["hosts"]) == ["grown", "twin"]
     assert result["hosts"]["grown"]["test_accuracy"] == 0.95
@@ -45,14 +45,35 @@ def test_the_grown_network_stands_beside_its_twin() -> None:
 
 
 def test_what_cannot_be_counted_has_no_difference() -> None:
-    result = run_result("digits", [final("grown", 0.9, forward_flops=None)], final("twin", 0.9), RunEnd.COMPLETED)
+    result = run_result("digits", [final("grown", 0.9, forward_flops=None)], [final("twin", 0.9)], RunEnd.COMPLETED)
     assert result["difference"]["forward_flops"] is None
 
 
-def test_without_twin_or_with_several_hosts_there_is_no_difference() -> None:
-    assert run_result("digits", [final("grown", 0.9)], None, RunEnd.STOPPED)["difference"] is None
-    two = [final("grown-0", 0.9), final("grown-1", 0.8)]
-    assert run_result("digits", two, final("twin", 0.8), RunEnd.INTERRUPTED)["difference"] is None
+def test_without_twin_there_is_no_difference() -> None:
+    assert run_result("digits", [final("grown", 0.9)], [], RunEnd.STOPPED)["difference"] is None
+
+
+def test_each_of_several_hosts_has_its_own_difference() -> None:
+    two = [final("grown-1", 0.9, seeds=(SEED,)), final("grown-2", 0.8)]
+    twins = [final("twin-1", 0.8), final("twin-2", 0.9)]
+    result = run_result("digits", two, twins, RunEnd.INTERRUPTED)
+    assert result["difference"] is None
+    gains = {host: round(found["test_accuracy"], 9) for host, found in result["differences"].items()}
+    assert gains == {"grown-1": 0.1, "grown-2": -0.1}
+    assert result["twins"] == {"grown-1": "twin-1", "grown-2": "twin-2"}
+
+    pairs = pair_results(result)
+    assert [list(pair["hosts"]) for pair in pairs.values()] == [["grown-1", "twin"], ["grown-2", "twin"]]
+    assert pairs["grown-2"]["hosts"]["twin"]["test_accuracy"] == 0.9
+    assert [len(pair["seeds"]) for pair in pairs.values()] == [1, 0]
+    assert pairs["grown-1"]["difference"] == result["differences"]["grown-1"]
+    alone = run_result("digits", two[:1], [], RunEnd.COMPLETED)
+    assert pair_results(alone) == {"grown-1": alone}
+
+
+def test_twins_are_known_by_their_names() -> None:
+    assert [is_twin(name) for name in ("twin", "twin-3", "grown", "grown-3", "twins")] == [True, True, False, False, False]
+    assert [twin_of(name) for name in ("grown", "grown-3", "mine")] == ["twin", "twin-3", "twin"]
 
 
 @pytest.mark.parametrize(
@@ -67,4 +88,4 @@ def test_without_twin_or_with_several_hosts_there_is_no_difference() -> None:
 )
 def test_an_accuracy_is_a_share_of_what_was_asked(targets: torch.Tensor, asked: dict[str, Any] | None) -> None:
     assert answers_asked(targets) == asked
-    assert run_result("text", [final("grown", 0.9)], None, RunEnd.COMPLETED, share_of=asked)["test_share_of"] == asked
+    assert run_result("text", [final("grown", 0.9)], [], RunEnd.COMPLETED, share_of=asked)["test_share_of"] == asked

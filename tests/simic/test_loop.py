@@ -8,6 +8,7 @@ import torch
 from attrs import define, evolve, field
 
 from esper_core.leyline.actions import Action, GovernorMode, Op
+from esper_core.leyline.diagnostics import Finding
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.executors import Plan
@@ -68,7 +69,7 @@ class Script:
 def stage_round(plan):
     """Return a function that makes two rollouts ready: `epochs` of one host under an actor, and its twin."""
 
-    def make(actor, surroundings, *, hosts=1, terms=(), **changes):
+    def make(actor, surroundings, *, hosts=1, twins=1, terms=(), seeds=lambda name: 0, **changes):
         changed = evolve(plan, epochs=5, **changes)
 
         def build(plan):
@@ -79,14 +80,15 @@ def stage_round(plan):
             return Rollout(
                 SerialExecutor(None, build),
                 actor if isinstance(actor, Policy) else Policy(actor=actor, name="scripted 1.0"),
-                plans=[Plan(name=name, seed=changed.seed, config={}) for name in names],
+                plans=[Plan(name=name, seed=changed.seed + seeds(name), config={}) for name in names],
                 epochs=5,
                 random_guess_loss=1.386,
                 services=surroundings,
                 terms=terms,
             )
 
-        return rollout([f"grown{i}" for i in range(hosts)], actor, terms), rollout(["twin"], NullActor(), ())
+        controls = [f"twin{i}" for i in range(twins)] if twins > 1 else ["twin"]
+        return rollout([f"grown{i}" for i in range(hosts)], actor, terms), rollout(controls, NullActor(), ())
 
     make.hosts = {}
     return make
@@ -96,7 +98,7 @@ def test_the_twin_goes_first_and_is_everybodys_reference(stage_round):
     around, script = Surroundings(), Script({1: GERMINATE})
     outcome = run_round(*stage_round(script, around), around, epochs=5)
     assert around.epochs == [(host, epoch) for epoch in range(5) for host in ("twin", "grown0")]
-    assert outcome.twin.parameters < outcome.finals[0].parameters
+    assert outcome.twins[0].parameters < outcome.finals[0].parameters
     completed = [e for e in around.events if e.kind is EventKind.EPOCH_COMPLETED and e.host == "grown0"]
     gains = [seed["host_gain"] for event in completed for seed in event.data["seeds"]]
     assert len(gains) == 4
@@ -147,7 +149,7 @@ def test_a_wish_to_stop_is_granted_at_the_end_of_the_epoch(stage_round):
     outcome = run_round(*stage_round(Script({}), around), around, epochs=5, after_epoch=ended.append)
     assert outcome.interrupted
     assert ended == [0, 1]
-    assert outcome.finals[0].epochs == outcome.twin.epochs == 2
+    assert outcome.finals[0].epochs == outcome.twins[0].epochs == 2
 
 
 def test_a_round_ends_when_every_host_is_stopped(stage_round):
@@ -379,6 +381,51 @@ def test_a_host_that_fails_is_stopped_with_its_reason_and_the_others_go_on(stage
     (event,) = [e for e in around.events if e.kind is EventKind.GOVERNOR_INTERVENED]
     assert (event.host, event.data["mode"]) == ("grown0", "stopped")
     assert "division by zero" in event.data["reason"]
+
+
+def test_every_host_is_measured_against_its_own_twin(stage_round):
+    around, watch = Surroundings(), Watches()
+    number = {"grown0": 0, "twin0": 0, "grown1": 1, "twin1": 1}
+    rounds = stage_round(
+        Script({1: GERMINATE}), around, hosts=2, twins=2, terms=[term("watch", watch)], seeds=number.get
+    )
+    outcome = run_round(*rounds, around, epochs=3)
+
+    assert [final.host for final in outcome.twins] == ["twin0", "twin1"]
+    assert {(step.host, step.twin.host) for step in watch.steps} == {("grown0", "twin0"), ("grown1", "twin1")}
+    first = {step.host: step for step in watch.steps if step.epoch == 0}
+    for step in first.values():
+        # Before anything grows, a host is its twin.
+        assert step.after.validation.loss == step.twin.validation.loss
+    assert first["grown0"].after.validation.loss != first["grown1"].after.validation.loss
+    later = [step for step in watch.steps if step.epoch == 2]
+    assert [step.twin_before.host for step in later] == ["twin0", "twin1"]
+
+
+def test_what_an_executor_has_to_say_is_a_notice_of_the_host(stage_round, monkeypatch):
+    around = Surroundings()
+    rollout, twin = stage_round(Script({}), around)
+    host = stage_round.hosts["grown0"]
+    epoch = host.epoch
+    monkeypatch.setattr(host, "epoch", lambda reference: evolve(epoch(reference), notices=("it was started again",)))
+    run_round(rollout, twin, around, epochs=2)
+    said = [(e.host, e.epoch, e.data["message"]) for e in around.events if e.kind is EventKind.NOTICE]
+    assert said == [("grown0", epoch, "it was started again") for epoch in range(2)]
+
+
+def test_a_host_that_has_failed_does_not_say_again_what_was_found_before(stage_round, monkeypatch):
+    around = Surroundings()
+    rollout, twin = stage_round(Script({}), around, hosts=2)
+    host = stage_round.hosts["grown0"]
+    epoch = host.epoch
+    finding = Finding(diagnostic="probe", data={})
+
+    def once(reference):
+        return evolve(epoch(reference), findings=(finding,)) if host.grower.epoch == 0 else 1 / 0
+
+    monkeypatch.setattr(host, "epoch", once)
+    run_round(rollout, twin, around, epochs=4)
+    assert [e.epoch for e in around.events if e.kind is EventKind.DIAGNOSED] == [0]
 
 
 def test_when_every_host_has_failed_the_round_ends_with_what_they_raised(stage_round, monkeypatch):

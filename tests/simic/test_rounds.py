@@ -59,7 +59,7 @@ def whole(tmp_path_factory):
 def test_every_round_has_fresh_hosts_and_the_policy_learns_between_them(whole):
     trained, outcomes = whole
     assert len(outcomes) == len(trained.policy.actor.given) == ROUNDS
-    assert len({outcome.twin.test.loss for outcome in outcomes}) == ROUNDS, "each round has streams of its own"
+    assert len({outcome.twins[0].test.loss for outcome in outcomes}) == ROUNDS, "each round has streams of its own"
     finished = [event for event in trained.around.events if event.kind is EventKind.ROUND_FINISHED]
     assert [event.round for event in finished] == [0, 1, 2]
     assert [event.data["rewards"]["grown0"] for event in finished] == [list(o.rewards[0]) for o in outcomes]

@@ -8,8 +8,10 @@ from attrs import evolve, frozen
 
 from esper_core.api import EsperError, GovernorMode, HostState
 from esper_core.specs import ExecutorSpec
+from esper_executor_processes.config import ProcessesConfig
+from esper_executor_processes.executor import ProcessesExecutor
 from esper_executor_serial.executor import SerialExecutor
-from esper_testing.executor_checks import ExecutorSubject
+from esper_testing.executor_subject import ExecutorSubject
 
 
 class ReportsInReverse(SerialExecutor):
@@ -117,6 +119,27 @@ class OrdersBySet(SerialExecutor):
         return [found[name] for name in {*found}]
 
 
+class InProcesses(ProcessesExecutor):
+    def __init__(self, config: None, build: Any) -> None:
+        super().__init__(ProcessesConfig(), build)
+
+
+class StartsAgainInSilence(InProcesses):
+    def epoch(self, references: Sequence[Any]) -> list[Any]:
+        return [evolve(report, notices=()) for report in super().epoch(references)]
+
+
+class StartsAgainFromTheBeginning(InProcesses):
+    def _lost(self, host: Any, why: str) -> None:
+        super()._lost(host, why)
+        host.forget()
+
+
+class IsItsOwnSibling(SerialExecutor):
+    def sibling(self) -> Any:
+        return self
+
+
 @frozen(kw_only=True)
 class Options:
     """Of an executor that does not read them."""
@@ -154,6 +177,11 @@ MUTANTS = {
     ],
     "executor-failure-saved": [(subject(ForgetsFailures), "with the reason None")],
     "executor-build-error": [(subject(OpensWhatItCan), "was opened")],
+    "executor-lost-process": [
+        (subject(StartsAgainInSilence), "nothing is said"),
+        (subject(StartsAgainFromTheBeginning), "is not as it is alone"),
+    ],
+    "executor-siblings": [(subject(IsItsOwnSibling), "their hosts stand before epochs")],
     "executor-close": [(subject(ClosesOnce), "AttributeError")],
     "component-input-untouched": [(subject(SharesActions), "have changed")],
     "component-many-calls": [(subject(DrawsLate), "changed random's global generator")],

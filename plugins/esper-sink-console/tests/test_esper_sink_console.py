@@ -1,3 +1,4 @@
+import io
 import math
 import os
 import pty
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from esper_core.api import Event, EventKind
+from esper_runs.terminal import Terminal
 from esper_runs.verdict import verdict
 from esper_runs.verdict_text import verdict_in_words
 from esper_sink_console.board import Board
 from esper_sink_console.config import ConsoleConfig
+from esper_sink_console.live import display
 from esper_sink_console.sink import ConsoleSink
 
 MANIFEST = {
@@ -207,6 +211,73 @@ def test_a_narrow_terminal_shows_no_word_in_pieces(
     assert "s2 blueprint conv-light, parameters 600, epochs from 3, end BLENDING (live), ablation" in shown
 
 
+def several(count: int = 4) -> dict[str, Any]:
+    """The result of a run with several hosts."""
+    pairs = {f"grown-{number}": f"twin-{number}" for number in range(1, count + 1)}
+    hosts = {name: host(0.9 + 0.01 * number, 1038) for number, name in enumerate(pairs)}
+    difference = result()["difference"]
+    return result(
+        hosts=hosts | {twin: host(0.9, 438) for twin in pairs.values()},
+        twins=pairs,
+        difference=None,
+        differences={
+            name: difference | {"test_accuracy": 0.01 * number, "test_loss": -0.01 * number}
+            for number, name in enumerate(pairs)
+        },
+        seeds=[seed | {"host": name} for name in pairs for seed in result()["seeds"]],
+    )
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_several_hosts_have_a_row_each_and_one_verdict(
+    open_sink: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    open_sink().emit([finished(several())])
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= columns
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith("grown-") and "%" in line}
+    assert list(rows) == ["grown-1", "grown-2", "grown-3", "grown-4"]
+    assert rows["grown-3"][1:10] == ["92.0", "%", "90.0", "%", "+2.0", "points", "+0.100", "±", "0.010"]
+    shown = " ".join(text.split())
+    assert "4 hosts grew, each beside its own twin. Growing paid for 4 (grown-1, grown-2, grown-3, grown-4)." in shown
+    assert "The mean gain in test loss is +0.015 ± 0.006 nats, with the standard error over 4 hosts." in shown
+
+
+def test_without_terminal_each_host_is_a_line_with_its_own_twin(open_sink: Any, capsys: Any) -> None:
+    events = [epoch(f"{who}-{number}", 0, 0.8 + number / 100) for who in ("twin", "grown") for number in (1, 2)]
+    open_sink().emit(events)
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert first.startswith("epoch 1/40 | grown-1: training 81.0 %")
+    assert "twin-1: training 81.0 %" in first
+    assert "twin-2: training 82.0 %" in second
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_the_display_has_a_row_for_each_of_several_hosts(columns: int) -> None:
+    board = Board.of_run(MANIFEST)
+    for number in range(1, 5):
+        for name in (f"twin-{number}", f"grown-{number}"):
+            board.apply(epoch(name, 3, 0.8 + number / 100))
+    terminal = Terminal(shown := io.StringIO(), columns)
+    terminal.print(display(board, terminal))
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    (row,) = [line.split() for line in lines if line.split()[:2] == ["grown-2", "4/40"]]
+    measured = ["82.0", "%", "(0.500)"]
+    assert row[2:] == [*measured, *measured, *([] if columns < 80 else measured), "1,038"]
+    assert not any("block0" in line for line in lines), "what does not grow has no room among several hosts"
+    assert sum("grown-2/block1" in line for line in lines) == 1
+
+
+def test_how_long_several_hosts_take_is_told_by_the_clock() -> None:
+    board = Board.of_run(MANIFEST)
+    for number in range(3):
+        for name in ("grown-1", "grown-2"):
+            board.apply(evolve(epoch(name, number, 0.8), time=100.0 + 5 * number))
+        assert board.seconds_left == (None if number == 0 else 5.0 * (40 - number - 1))
+
+
 def test_the_verdict_is_that_of_every_other_page(open_sink: Any, capsys: Any) -> None:
     open_sink().emit([finished(result())])
     shown = " ".join(capsys.readouterr().out.split())
@@ -299,6 +370,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_esper_sink_console as given
 from esper_sink_console.config import ConsoleConfig
+from esper_sink_console.live import display
 from esper_sink_console.sink import ConsoleSink
 
 sink = ConsoleSink(ConsoleConfig())

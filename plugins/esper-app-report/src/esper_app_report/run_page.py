@@ -13,12 +13,12 @@ from rich.text import Text
 from esper_app_report.training_plot import training_plot
 from esper_runs.comparison import comparison, test_figures
 from esper_runs.formatting import duration
-from esper_runs.result import TWIN
+from esper_runs.result import is_twin
 from esper_runs.run_record import UNFINISHED, RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, ending, seed_table
+from esper_runs.several_hosts import are_several, hosts_table, result_in_words
 from esper_runs.terminal import Terminal
 from esper_runs.timeline_text import TimelineEntry, timeline_text
-from esper_runs.verdict_text import verdict_in_words
 
 _OUTCOMES = {"completed": "good", "interrupted": "warning", "stopped": "bad", UNFINISHED: "warning"}
 #: Sections of a configuration whose options are shown with the name of the component.
@@ -50,9 +50,10 @@ def _sections(record: RunRecord, part: RunRecord, terminal: Terminal) -> Iterato
         seeds = terminal.table(seed_table(record.seeds, several_hosts=several))
         yield terminal.section("seeds", seeds, Text(), terminal.paragraph(ABLATION_AND_GAIN, "dim"))
     if record.result is not None:
-        yield terminal.section("on the test split", terminal.table(comparison(record.result)))
-    if record.verdict is not None:
-        yield terminal.paragraph(verdict_in_words(record.verdict), "title")
+        measured = hosts_table(record.result) if are_several(record.result) else comparison(record.result)
+        yield terminal.section("on the test split", terminal.table(measured))
+        for said in result_in_words(record.result, each=True):
+            yield terminal.paragraph(said, "title")
 
 
 def header(record: RunRecord, terminal: Terminal) -> Group:
@@ -100,7 +101,11 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "sites", "; ".join(map(str, sites))
     if measured := (record.result or {}).get("measured"):
         yield "measured", str(measured)
-    if "seed" in manifest:
+    if len(hosts := manifest.get("hosts") or ()) > 1:
+        yield "hosts", ", ".join(f"{host['name']} (seed {host['seed']})" for host in hosts)
+        shared = config.get("shared_batches")
+        yield "batches", "the same for all hosts" if shared else "each host's own, which its twin shares"
+    elif "seed" in manifest:
         yield "seed", str(manifest["seed"])
     if used := [_plugin(entry) for entry in manifest.get("plugins", ()) if entry.get("used")]:
         yield "plugins", ", ".join(used)
@@ -139,7 +144,7 @@ def history(
 
 def _entry(entry: TimelineEntry, terminal: Terminal, several_hosts: bool) -> Iterator[RenderableType]:
     """Figures stand below what rests on them."""
-    host = entry.host if several_hosts or entry.host == TWIN else ""
+    host = entry.host if several_hosts or is_twin(entry.host) else ""
     who = " ".join(filter(None, (host, entry.about)))
     lead = f"{_epochs(entry):>{_EPOCHS_WIDTH}}  "
     yield terminal.paragraph(f"{who}  {entry.text}" if who else entry.text, entry.style, lead=lead)

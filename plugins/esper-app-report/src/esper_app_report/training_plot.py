@@ -9,7 +9,7 @@ from rich.text import Text
 from esper_app_report.charts import BOTH, Columns, Curve, level_row, line_chart
 from esper_app_report.stage_chart import legend, stage_row
 from esper_runs.formatting import as_number, flops, loss, percent, whole
-from esper_runs.result import TWIN
+from esper_runs.result import twin_of
 from esper_runs.run_record import RunRecord
 from esper_runs.terminal import Terminal
 
@@ -25,7 +25,7 @@ _MOST_CHANGES = 8
 
 def training_plot(record: RunRecord, host: str, terminal: Terminal, slots: Sequence[str] | None = None) -> Group:
     """Draw the training of a host that has completed an epoch; all of its slots, or these only."""
-    epochs, twin = record.epochs[host], record.epochs.get(TWIN, ())
+    epochs, twin = record.epochs[host], record.epochs.get(twin_of(host), ())
     shown = record.slots(host) if slots is None else slots
     gutter = max(len(label) for label in (*shown, "parameters"))
     columns = Columns.fit(range(epochs[0]["epoch"], epochs[-1]["epoch"] + 1), terminal.width - gutter - 3)

@@ -23,8 +23,8 @@ MEANINGS: Mapping[ExitCode, tuple[str, str]] = {
     ExitCode.DATA: ("data missing", "data are missing or damaged"),
     ExitCode.WENT_WRONG: (
         "the run went wrong",
-        "the run came to an end and wrote its result, but went wrong: the governor stopped it, or a network's loss on "
-        "the test split is not a number; a run that was rolled back and recovered is a good one",
+        "the run came to an end and wrote its result, but went wrong: a host failed or was stopped by the governor, or "
+        "a network's loss on the test split is not a number; a run that was rolled back and recovered is a good one",
     ),
     ExitCode.SINKS: (
         "a sink lost all events",
@@ -44,7 +44,13 @@ def exit_code_of(result: Mapping[str, Any]) -> ExitCode:
     if result["outcome"] == "interrupted":
         return ExitCode.INTERRUPTED
     losses = [host["test_loss"] for host in result["hosts"].values()]
-    if result["outcome"] == "stopped" or any(loss is not None and not isfinite(loss) for loss in losses):
+    failed = any(host.get("failure") for host in result["hosts"].values())
+    if (
+        failed
+        or result.get("stopped")
+        or result["outcome"] == "stopped"
+        or any(loss is not None and not isfinite(loss) for loss in losses)
+    ):
         return ExitCode.WENT_WRONG
     if any(counts["dropped"] and not counts["delivered"] for counts in result["sinks"].values()):
         return ExitCode.SINKS

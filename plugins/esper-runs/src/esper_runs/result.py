@@ -13,8 +13,8 @@ from esper_core.leyline.reports import FinalReport
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: The host that never grows.
-TWIN = "twin"
+#: The host that grows, and the one that never does. Where there are several of each they are numbered: ``twin-1``.
+GROWN, TWIN = "grown", "twin"
 
 #: The index that stands where nothing is to be predicted.
 _NOTHING_ASKED = -100
@@ -31,7 +31,7 @@ class RunEnd(StrEnum):
 def run_result(
     task: str,
     finals: Sequence[FinalReport],
-    twin: FinalReport | None,
+    twins: Sequence[FinalReport],
     end: RunEnd,
     *,
     share_of: Mapping[str, Any] | None = None,
@@ -39,25 +39,63 @@ def run_result(
 ) -> dict[str, Any]:
     """Return the result as plain data, as ``result.json`` and the last event hold it.
 
-    Differences are those of the one grown host to its twin; they are missing where there are several, or no twin.
-    ``test_gain`` is the twin's loss minus the grown network's on the same test samples, with its standard error.
-    ``test_share_of`` is what the test accuracy is a share of; see `answers_asked`. ``test_measure`` is the name of what
-    ``test_in_units`` of a host is: the error of a regression in units of its targets; see `in_units`.
+    ``twins`` says which host is whose twin, and ``differences`` how each grown host differs from its own;
+    ``difference`` is that of the one grown host, None where there are several or no twin. ``test_gain`` is the twin's
+    loss minus the grown network's on the same test samples, with its standard error. ``test_share_of`` is what the test
+    accuracy is a share of; see `answers_asked`. ``test_measure`` is the name of what ``test_in_units`` of a host is,
+    the error of a regression in units of its targets; see `in_units`.
+
+    Args:
+        task: what was learned.
+        finals: the final report of every grown host.
+        twins: of their twins, in the same order; none without twins.
+        end: how the run ended.
+        share_of: what the test accuracy is a share of.
+        units: of a regression's targets; see `in_units`.
     """
-    reports = [*finals, *([twin] if twin else [])]
-    only = finals[0] if len(finals) == 1 else None
+    reports = [*finals, *twins]
+    pairs = [*zip(finals, twins, strict=True)] if twins else []
     hosts = {report.host: host_figures(report) for report in reports}
     for figures in hosts.values() if units else ():
         figures["test_in_units"] = in_units(figures["test_loss"], units)
+    differences = {grown.host: _difference(hosts, grown, twin) for grown, twin in pairs}
     return {
         "task": task,
         "outcome": end.value,
         "test_share_of": dict(share_of) if share_of is not None else None,
         "test_measure": units["measure"] if units else None,
         "hosts": hosts,
-        "difference": _difference(hosts, only, twin) if only and twin else None,
+        "twins": {grown.host: twin.host for grown, twin in pairs},
+        "difference": differences.get(finals[0].host) if len(finals) == 1 else None,
+        "differences": differences,
         "seeds": [{"host": report.host, **plain(seed)} for report in reports for seed in report.seeds],
     }
+
+
+def is_twin(host: str) -> bool:
+    """Say whether a host never grows, by its name."""
+    return host == TWIN or host.startswith(f"{TWIN}-")
+
+
+def twin_of(host: str) -> str:
+    """Return the name of a host's twin."""
+    return host.replace(GROWN, TWIN, 1) if host.startswith(f"{GROWN}-") else TWIN
+
+
+def pair_results(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the result of each grown host and its twin alone, as if the run had had no others."""
+    hosts: Mapping[str, Any] = result.get("hosts") or {}
+    grown = [name for name in hosts if not is_twin(name)]
+    if len(grown) < 2:
+        return dict.fromkeys(grown, result)
+    twins, differences = result.get("twins") or {}, result.get("differences") or {}
+    pairs: dict[str, Mapping[str, Any]] = {}
+    for name in grown:
+        both = {name: hosts[name]} | ({TWIN: hosts[twins[name]]} if twins.get(name) in hosts else {})
+        seeds = result.get("seeds")
+        own = None if seeds is None else [seed for seed in seeds if seed["host"] == name]
+        pairs[name] = {**result, "hosts": both, "difference": differences.get(name), "seeds": own}
+    return pairs
 
 
 def answers_asked(targets: "Tensor") -> dict[str, Any] | None:

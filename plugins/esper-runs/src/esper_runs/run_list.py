@@ -13,7 +13,7 @@ from esper_core.leyline.events import EventKind
 from esper_core.leyline.structure import structure
 from esper_runs.formatting import as_number
 from esper_runs.reading import parse_json, parse_object, read_regular, refuse_links, refuse_other_kinds
-from esper_runs.result import TWIN
+from esper_runs.result import TWIN, is_twin
 from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run, read_last
 from esper_runs.run_record import UNFINISHED
 
@@ -127,7 +127,7 @@ def _planned(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _reached(result: Mapping[str, Any] | None, epochs: int | None) -> dict[str, Any]:
     if result is None:
         return {"outcome": UNFINISHED, "epochs": epochs}
-    grown = [host for name, host in result["hosts"].items() if name != TWIN]
+    grown = [host for name, host in result["hosts"].items() if not is_twin(name)]
     reached: dict[str, Any] = {"outcome": result["outcome"], "epochs": max(host["epochs"] for host in grown)}
     if len(grown) == 1:
         twin, difference = result["hosts"].get(TWIN, {}), result.get("difference") or {}
@@ -150,7 +150,7 @@ def _progress(log: Path) -> tuple[int | None, bool]:
     except FileNotFoundError:
         return None, False
     events = [event for line in lines if (event := _event(line))]
-    epochs = [e["epoch"] + 1 for e in events if e["kind"] == EventKind.EPOCH_COMPLETED and e["host"] != TWIN]
+    epochs = [e["epoch"] + 1 for e in events if e["kind"] == EventKind.EPOCH_COMPLETED and not is_twin(e["host"])]
     return max(epochs, default=None), any(e["kind"] == EventKind.RUN_FINISHED for e in events)
 
 

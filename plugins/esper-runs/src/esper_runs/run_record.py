@@ -12,7 +12,7 @@ from esper_core.leyline.events import EventKind
 from esper_runs.event_log import EventLog, read_event_log
 from esper_runs.missing_data import missing_data
 from esper_runs.reading import parse_object, read_regular, reading
-from esper_runs.result import TWIN
+from esper_runs.result import is_twin
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
 from esper_runs.seed_summaries import seed_summaries
 from esper_runs.timeline import TimelineEvent, timeline
@@ -62,13 +62,13 @@ class RunRecord:
     def growing(self) -> tuple[str, ...]:
         """The hosts that may grow, all but the twin."""
         known = [*self.epochs, *(self.result or {}).get("hosts", {})]
-        return tuple(dict.fromkeys(name for name in known if name != TWIN))
+        return tuple(dict.fromkeys(name for name in known if not is_twin(name)))
 
     @property
     def epochs_done(self) -> int:
         """How many epochs the growing hosts have completed, as far as the files show."""
         hosts = (self.result or {}).get("hosts", {})
-        ends = [host["epochs"] for name, host in hosts.items() if name != TWIN]
+        ends = [host["epochs"] for name, host in hosts.items() if not is_twin(name)]
         return max([*ends, *(self.epochs[n][-1]["epoch"] + 1 for n in self.growing if self.epochs.get(n))], default=0)
 
     def slots(self, host: str) -> tuple[str, ...]:

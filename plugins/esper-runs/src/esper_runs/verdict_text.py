@@ -6,7 +6,8 @@ from esper_runs.formatting import loss, paired, points, whole
 from esper_runs.result import TWIN, RunEnd
 from esper_runs.verdict import Direction, Judgement, Measure, RunVerdict
 
-_ENDINGS = {
+#: How a run ended, where it did not end as planned.
+ENDINGS = {
     RunEnd.INTERRUPTED: "The run was interrupted.",
     RunEnd.STOPPED: "The governor stopped the run.",
 }
@@ -47,7 +48,7 @@ def verdict_in_words(verdict: RunVerdict) -> str:
 
 
 def _sentences(verdict: RunVerdict) -> Iterator[str]:
-    if ending := _ENDINGS.get(verdict.outcome):  # type: ignore[call-overload]
+    if ending := ENDINGS.get(verdict.outcome):  # type: ignore[call-overload]
         yield ending
     yield from _rollbacks(verdict)
     if verdict.judgement is Judgement.DIVERGED:

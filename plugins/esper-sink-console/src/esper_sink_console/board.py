@@ -8,7 +8,7 @@ from attrs import define, field
 
 from esper_core.api import Event, EventKind
 from esper_runs.formatting import as_number
-from esper_runs.result import TWIN
+from esper_runs.result import is_twin
 
 _SPLITS = ("train", "validation")
 
@@ -39,12 +39,15 @@ class Board:
         epochs: length of the run, None if it is not known.
         hosts: its hosts by name, in order of appearance.
         training: host, epoch (from 0), step (from 1) and steps of the epoch that is being trained; None if not known.
+        first, latest: epochs that every host had completed, and when (seconds since 1970): the first time, and lately.
     """
 
     title: str
     epochs: int | None
     hosts: dict[str, HostBoard] = field(factory=dict)
     training: tuple[str, int, int, int] | None = None
+    first: tuple[int, float] | None = None
+    latest: tuple[int, float] | None = None
 
     @classmethod
     def of_run(cls, manifest: Mapping[str, Any]) -> "Board":
@@ -67,6 +70,9 @@ class Board:
             board.evidence = event.data
             board.slots = dict(event.data.get("slots", {}))
             board.seeds = {seed["slot"]: seed for seed in event.data.get("seeds", ())}
+            if self.latest is None or self.done > self.latest[0]:
+                self.latest = self.done, event.time
+                self.first = self.first or self.latest
         elif event.kind is EventKind.SEED_TRANSITION:
             board = self.hosts.setdefault(event.host, HostBoard())
             board.slots[event.data["slot"]] = event.data["target"]
@@ -80,13 +86,21 @@ class Board:
 
     @property
     def seconds_left(self) -> float | None:
-        """About how long the rest will take, by the latest epoch of each host; None if that is not known."""
+        """About how long the rest will take, by the latest epoch of each host; None if that is not known.
+
+        Several hosts may be trained side by side: then the clock says how long an epoch of all of them takes.
+        """
         if self.epochs is None or not self.done:
             return None
+        if len(self.growing()) > 1:
+            if self.first is None or self.latest is None or self.first == self.latest:
+                return None
+            pace = (self.latest[1] - self.first[1]) / (self.latest[0] - self.first[0])
+            return (self.epochs - self.done) * pace
         measured = [as_number(h.evidence.get(s, {}).get("seconds")) for h in self.hosts.values() for s in _SPLITS]
         known = [seconds for seconds in measured if seconds is not None and isfinite(seconds)]
         return (self.epochs - self.done) * sum(known) if len(known) == len(measured) else None
 
     def growing(self) -> dict[str, HostBoard]:
-        """Return the hosts that may grow: all but the twin."""
-        return {name: board for name, board in self.hosts.items() if name != TWIN}
+        """Return the hosts that may grow: all but the twins."""
+        return {name: board for name, board in self.hosts.items() if not is_twin(name)}

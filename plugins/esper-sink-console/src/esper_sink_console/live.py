@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from esper_runs.formatting import duration, metrics, paired, whole
+from esper_runs.result import twin_of
 from esper_runs.terminal import Terminal
 from esper_sink_console.board import Board, HostBoard
 
@@ -51,6 +52,29 @@ def _over(board: Board, epochs: int, terminal: Terminal) -> Table:
 
 
 def _hosts(board: Board, terminal: Terminal) -> Table:
+    return _pairs(board, terminal) if len(board.growing()) > 1 else _each(board, terminal)
+
+
+def _pairs(board: Board, terminal: Terminal) -> Table:
+    """Several hosts, each with its twin in the same row."""
+    table = _table(terminal)
+    table.add_column("")
+    split = ["validation"] if _narrow(terminal) else ["training", "validation"]
+    for title in ("epoch", *split, "its twin", "parameters"):
+        table.add_column(title, justify="right")
+    for name, host in board.growing().items():
+        twin = board.hosts.get(twin_of(name), HostBoard())
+        table.add_row(
+            terminal.text(name),
+            _progress(host, board.epochs),
+            *(metrics(host.evidence.get("train" if title == "training" else title)) for title in split),
+            metrics(twin.evidence.get("validation")),
+            whole(host.evidence.get("parameters")),
+        )
+    return table
+
+
+def _each(board: Board, terminal: Terminal) -> Table:
     table = _table(terminal)
     table.add_column("")
     for title in ("epoch", "training", "validation", "parameters"):
@@ -80,6 +104,8 @@ def _slots(board: Board, terminal: Terminal) -> Table:
         table.add_column(title, justify="right" if title in ("alpha", "contribution") else "left")
     for name, host in growing.items():
         for slot, stage in host.slots.items():
+            if len(growing) > 1 and stage == "DORMANT":
+                continue  # of many hosts, only what grows has room
             who = terminal.text(f"{name}/{slot}" if len(growing) > 1 else slot)
             table.add_row(who, *_slot(host, slot, stage, terminal))
     return table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from esper_core.api import Event, EventKind
 from esper_runs.formatting import metrics
-from esper_runs.result import TWIN
+from esper_runs.result import is_twin, twin_of
 from esper_runs.timeline_text import NOTES, denial_text, transition_text
 from esper_sink_console.board import Board
 from esper_sink_console.config import ConsoleConfig
@@ -98,7 +98,7 @@ class ConsoleSink:
 
     def _line(self, event: Event) -> str | None:
         if event.kind is EventKind.EPOCH_COMPLETED:
-            return None if self._live is not None or event.host == TWIN else self._epoch_line(event)
+            return None if self._live is not None or is_twin(event.host) else self._epoch_line(event)
         if (text := _event_text(event)) is None:
             return None
         return text if event.epoch is None else f"epoch {event.epoch + 1} | {event.host} | {text}"
@@ -107,7 +107,7 @@ class ConsoleSink:
         """A host's epoch beside the twin's, which has gone first."""
         of = f"/{self._board.epochs}" if self._board.epochs else ""
         parts = [f"epoch {(event.epoch or 0) + 1}{of}"]
-        for name in (event.host, TWIN):
+        for name in (event.host, twin_of(event.host)):
             board = self._board.hosts.get(name)
             if board is not None and board.epoch == event.epoch:
                 evidence = board.evidence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from esper_testing.check import Check, CheckFailure, CheckLevel, NotApplicable
     from esper_testing.diagnostic_checks import DiagnosticSubject
     from esper_testing.evaluator_checks import EvaluatorSubject
-    from esper_testing.executor_checks import ExecutorSubject
+    from esper_testing.executor_subject import ExecutorSubject
     from esper_testing.gate_subject import GateSubject
     from esper_testing.host_subject import HostSubject
     from esper_testing.plugin_subject import PluginSubject, find_plugins
@@ -46,7 +46,7 @@ _MODULES = {
     "DiagnosticSuite": "suites",
     "EvaluatorSubject": "evaluator_checks",
     "EvaluatorSuite": "suites",
-    "ExecutorSubject": "executor_checks",
+    "ExecutorSubject": "executor_subject",
     "ExecutorSuite": "suites",
     "GateSubject": "gate_subject",
     "GateSuite": "suites",

@@ -1,5 +1,7 @@
 """A host of a few numbers, with which executors are tried: everything that reaches it changes what it reports."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esper_core.leyline.actions import Action, ActionMasks, Verdict
@@ -16,7 +18,13 @@ _MASKS = ActionMasks(slots=(), blueprints=(), germinate={}, cull=frozenset())
 
 
 def tiny_plan(name: str, seed: int, **config: object) -> Plan:
-    """Return the plan of a tiny host; `fails_in`: the call in which it raises, `fails_at`: the epoch of that call."""
+    """Return the plan of a tiny host.
+
+    Args:
+        name, seed: as in `Plan`.
+        config: `fails_in` is the call in which it raises, `fails_at` the epoch of that call, `process_file` a file in
+            which it leaves the id of its process when it is built.
+    """
     return Plan(name=name, seed=seed, config=config)
 
 
@@ -33,6 +41,8 @@ class TinyHost:
         self._weights = self._draw("weights")
         self._asked: list[str] = []
         self._evidence: Evidence | None = None
+        if file := plan.config.get("process_file"):
+            Path(file).write_text(str(os.getpid()))
         self._fail_if_planned("build")
 
     def report(self) -> HostReport:

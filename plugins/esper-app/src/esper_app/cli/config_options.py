@@ -9,7 +9,7 @@ import click
 from attrs import field, frozen
 
 from esper_app.configuration.training import Compiled, MemoryFormat, Precision
-from esper_core.leyline.specs import HostSpec, PolicySpec
+from esper_core.leyline.specs import ExecutorSpec, HostSpec, PolicySpec
 
 #: Options that are settings by another name: the key, the values, the help.
 _SHORT = {
@@ -46,6 +46,14 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--host", metavar="NAME", shell_complete=complete_names(HostSpec.kind), help="The network that grows."
     )
+    @click.option("--hosts", metavar="N", type=int, help="How many networks grow; the seed of each is one higher.")
+    @click.option(
+        "--executor",
+        metavar="NAME",
+        shell_complete=complete_names(ExecutorSpec.kind),
+        help="Where they are trained: serial, processes, or auto.",
+    )
+    @click.option("--devices", metavar="NAMES", help="Spread them over these devices, such as cuda:0,cuda:1.")
     @click.option("--policy", metavar="NAME", shell_complete=complete_names(PolicySpec.kind), help="What decides.")
     @_short_options
     @click.option(
@@ -59,9 +67,18 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def with_config_options(
-        *args: Any, config_file: Path | None, host: str | None, policy: str | None, sets: tuple[str, ...], **kwargs: Any
+        *args: Any,
+        config_file: Path | None,
+        host: str | None,
+        hosts: int | None,
+        executor: str | None,
+        devices: str | None,
+        policy: str | None,
+        sets: tuple[str, ...],
+        **kwargs: Any,
     ) -> Any:
-        given = {"host.name": host, "policy.name": policy}
+        given: dict[str, Any] = {"host.name": host, "hosts": hosts, "executor.name": executor, "policy.name": policy}
+        given["devices"] = None if devices is None else [name.strip() for name in devices.split(",")]
         given |= {key: kwargs.pop(name) for name, (key, _, _) in _SHORT.items()}
         settings = {key: value for key, value in given.items() if value is not None}
         options = ConfigOptions(file=config_file, settings=settings, sets=sets)

@@ -19,6 +19,7 @@ from esper_runs.printing import echo
 from esper_runs.run_directory import CONFIG
 
 if TYPE_CHECKING:
+    from esper_app.cli.resolving import Resolved
     from esper_app.execution.run import FinishedRun
 
 
@@ -69,6 +70,7 @@ def run(
         from esper_app.cli.resolving import resolve_command
 
         resolved = resolve_command(task, config_options, plugin_options)
+        _refuse_unwatched(level, resolved)
         # From this line on torch is needed.
         from esper_app.execution.run import execute
         from esper_app.execution.watch import plugin_watch
@@ -94,6 +96,12 @@ def run(
     if (code := exit_code_of(finished.result)) is ExitCode.WENT_WRONG:
         echo(f"warning: the run went wrong, see: {_command('show', finished)}", err=True)
     ctx.exit(code)
+
+
+def _refuse_unwatched(level: str | None, resolved: "Resolved") -> None:
+    """What plugins do in another process cannot be seen from here."""
+    if level is not None and (name := resolved.configuration.config.executor.name) != "serial":
+        raise click.UsageError(f"--check-plugins needs the executor serial, and not {name}: --executor serial")
 
 
 def _command(*words: "str | FinishedRun") -> str:
@@ -122,6 +130,7 @@ def _resume(
     refuse_other_core(read_manifest(directory))
     options = evolve(config_options, file=directory.path / CONFIG, inside=directory.path)
     resolved = resolve_command(None, options, plugin_options)
+    _refuse_unwatched(level, resolved)
     from esper_app.execution.run import resume
     from esper_app.execution.watch import plugin_watch
 

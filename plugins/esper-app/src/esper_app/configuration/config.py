@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 
+from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.configuration.training import TrainingConfig
 from esper_app.configuration.twin import Twin, check_twin
 from esper_core.kasmina.config import LifecycleConfig
@@ -19,12 +20,21 @@ from esper_core.tolaria.governor import GovernorRules
 from esper_nissa.queue_limits import BATCH, CAPACITY, WhenFull
 from esper_runs.run_directory import RUNS
 
+#: The name of an executor that is chosen by what the run is and where it runs.
+AUTO = "auto"
+
+_DEVICE = r"cpu|(cuda|xpu)(:\d+)?|mps"
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
 
 
 def _check_unique(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
     if value is not None and len(set(value)) < len(value):
         raise ValueError(f"'{attribute.name}' must not name anything twice: {list(value)!r}")
+
+
+def _check_seeds(settings: "RunSettings", attribute: "Attribute[Any]", value: int) -> None:
+    if settings.seed + value > 2**63:
+        raise ValueError(f"'{attribute.name}' is {value}, and the last host's seed would not be below 2**63")
 
 
 def _check_run_name(_: Any, attribute: "Attribute[Any]", value: str) -> None:
@@ -97,14 +107,15 @@ class RewardsConfig:
 
 @frozen(kw_only=True)
 class ExecutorConfig(ComponentConfig):
-    """Where the hosts run.
+    """Where the hosts run; it never changes what comes of them.
 
     Attributes:
-        name: the executor's name.
+        name: the executor's name, or ``auto``: ``processes`` for several hosts where there are several processors, and
+            ``serial`` otherwise.
         options: the executor's options.
     """
 
-    name: str = "serial"
+    name: str = AUTO
 
 
 @frozen(kw_only=True)
@@ -179,29 +190,14 @@ class PluginsConfig:
 
 
 @frozen(kw_only=True)
-class CheckpointsConfig:
-    """How a run is saved while it goes on.
-
-    Attributes:
-        every: epochs between two checkpoints; 0 for none, ``auto`` to go by the clock.
-        seconds: by the clock, the newest checkpoint is at most this old, unless an epoch takes longer, or saving this
-            often would take more than 2 % of the run's time. There is always one at the end.
-        keep: this many of the newest are kept, and always the newest one with which nothing was wrong.
-    """
-
-    every: int | None = field(
-        default=None, validator=validators.optional([validators.instance_of(int), validators.ge(0)])
-    )
-    seconds: float = field(default=10.0, validator=[validators.instance_of((int, float)), validators.gt(0.0)])
-    keep: int = field(default=2, validator=_POSITIVE)
-
-
-@frozen(kw_only=True)
 class RunSettings:
     """What belongs to no section of the configuration.
 
     Attributes:
         seed: root of all random streams.
+        hosts: how many networks grow side by side, under one policy, with the seeds `seed`, `seed` + 1 and so on.
+        shared_batches: all hosts see the same batches in the same order, those of `seed`; initial weights and all else
+            that is random are still their own.
         epochs: length of the run.
         batch_size: samples in a training batch.
         name: the run's name and directory; None: the task's name and the next free number.
@@ -210,17 +206,23 @@ class RunSettings:
             ``compute`` (a twin with as many training FLOPs) and ``both`` are not available yet.
         threads: intra-op threads for each growing host; other counts give other bits.
         device: where the tensors live: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``.
+        devices: spread the hosts over these devices in turn, each beside its twin; none: all are on `device`.
         telemetry: ``off``, ``minimal``, ``normal`` or ``debug``.
     """
 
     seed: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0), validators.lt(2**63)])
+    hosts: int = field(default=1, validator=[_POSITIVE, _check_seeds])
+    shared_batches: bool = field(default=False, validator=validators.instance_of(bool))
     epochs: int = field(default=20, validator=_POSITIVE)
     batch_size: int = field(default=64, validator=_POSITIVE)
     name: str | None = field(default=None, validator=validators.optional(_check_run_name))
     runs: str = RUNS
     twin: Twin = field(default=Twin.EPOCHS, validator=check_twin)
     threads: int = field(default=1, validator=_POSITIVE)
-    device: str = field(default="cpu", validator=validators.matches_re(r"cpu|(cuda|xpu)(:\d+)?|mps"))
+    device: str = field(default="cpu", validator=validators.matches_re(_DEVICE))
+    devices: tuple[str, ...] = field(
+        default=(), validator=[_check_unique, validators.deep_iterable(validators.matches_re(_DEVICE))]
+    )
     telemetry: Level = Level.NORMAL
 
 
@@ -262,7 +264,7 @@ class RunConfig(RunSettings):
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     sinks: SinksConfig = SinksConfig()
     executor: ExecutorConfig = ExecutorConfig()
-    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    checkpoints: CheckpointsConfig = field(factory=CheckpointsConfig)
     plugins: PluginsConfig = PluginsConfig()
     further: Mapping[str, ComponentConfig | ComponentsConfig] = field(factory=dict)
 

@@ -6,6 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from esper_app.configuration.config import RunConfig
+from esper_app.configuration.executors import with_executor
 from esper_app.configuration.layers import Layer, Merged, Origin, merge
 from esper_app.configuration.overrides import nested
 from esper_app.configuration.places import CORE_SECTIONS
@@ -54,7 +55,7 @@ def resolve_config(
     if file is not None:
         layers.append(Layer(origin=Origin.FILE, source=file_name, data=file))
     layers.append(Layer(origin=Origin.CLI, source="the command line", data=overrides or {}))
-    merged = merge(layers, components.kinds)
+    merged = with_executor(merge(layers, components.kinds), components)
     return ResolvedConfig(config=read_sections(merged, components), merged=merged)
 
 

@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.configuration.config import (
-    CheckpointsConfig,
     ComponentConfig,
     ComponentsConfig,
     DiagnosticsConfig,

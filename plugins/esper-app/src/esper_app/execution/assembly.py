@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from attrs import frozen
+from torch import Tensor
 
 from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import build_components, used_components
@@ -86,15 +87,27 @@ class Assembly:
         return Policy(actor=actor, name=name, capabilities=capabilities)
 
     def executor(self, build: HostBuilder) -> Executor:
-        """Build an executor, which makes its hosts with `build`."""
+        """Build an executor, which makes its hosts with `build`.
+
+        Raises:
+            EsperError: E161 if it cannot run here.
+        """
         registered = self.registry.get(ExecutorSpec.kind, self.config.executor.name)
         options = build_config(registered, self.config.executor.options, path="executor")
         executor: Executor = resolve(registered)(options, build)
         return executor
 
-    def plan(self, name: str) -> Plan:
-        """Return what a growing host of this run is made of, as plain data."""
-        return Plan(name=name, seed=self.config.seed, config=self.config.tree())
+    def plan(self, name: str, index: int = 0) -> Plan:
+        """Return what a growing host of this run is made of, as plain data.
+
+        Args:
+            name: the host's.
+            index: which of the run's hosts it is, or the twin of which.
+        """
+        config, devices = self.config.tree(), self.config.devices
+        if devices:
+            config["device"] = devices[index % len(devices)]
+        return Plan(name=name, seed=self.config.seed + index, config=config)
 
     def host_plan(self, plan: Plan) -> HostPlan:
         """Return the parts of one growing host, in the process that it lives in."""
@@ -114,6 +127,7 @@ class Assembly:
             epochs=self.config.epochs,
             batch_size=self.config.batch_size,
             seed=plan.seed,
+            data_seed=self.config.seed if self.config.shared_batches else None,
             diagnostics=self.diagnostics,
             numerics=partial(RunNumerics, self.config.training, self.splits.train.inputs),
         )
@@ -131,8 +145,9 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
         EsperError: whatever keeps a component from being there: E160, E161, E204, E301, E302, E404; E202 for a device
             that is not there, or cannot compute as `training` says.
     """
-    _check_device(config.device)
-    check_training(config.training, config.device)
+    for device in (config.device, *config.devices):
+        _check_device(device)
+        check_training(config.training, device)
     registry = plugins.registry
     task_component = registry.get(TaskSpec.kind, config.task.name)
     task: Task = resolve(task_component)(build_config(task_component, config.task.options, path="task"))
@@ -204,9 +219,17 @@ def _check_device(device: str) -> None:
 
 
 def _on_device(splits: Splits, device: str) -> Splits:
+    """Data stay where the hosts are, from the beginning."""
     return Splits(
         **{
-            name: Split(inputs=split.inputs.to(device), targets=split.targets.to(device))
+            name: Split(inputs=_resident(split.inputs, device), targets=_resident(split.targets, device))
             for name, split in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
         }
     )
+
+
+def _resident(tensor: Tensor, device: str) -> Tensor:
+    """From pinned memory a copy to a GPU does not wait; whatever reads it is in the same stream, behind it."""
+    if device.startswith("cuda") and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from time import perf_counter
 
-from esper_app.configuration.config import CheckpointsConfig
+from esper_app.configuration.checkpoints import CheckpointsConfig
 
 #: Saving may take up this share of a run's time.
 MOST_TIME = 0.02

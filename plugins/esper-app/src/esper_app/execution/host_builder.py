@@ -1,6 +1,7 @@
 """How the hosts of a run are made, in the process of the run or in any other."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from esper_app.configuration.components import RegisteredOptions
 from esper_app.configuration.resolve import resolve_config
 from esper_app.execution.assembly import Assembly, assemble
 from esper_app.execution.progress import Progress
+from esper_app.execution.shared_data import DataPlaces, SharedData
 from esper_core.leyline.executors import Plan
 from esper_core.leyline.protocols import Splits, Task
 from esper_core.leyline.records import to_json, with_numbers
@@ -27,18 +29,22 @@ from esper_core.tolaria.host import GrowingHost
 class RunHostBuilder:
     """Makes the hosts of a run (a `HostBuilder`).
 
-    In another process it is the names of the run's plugins, and no more: they are loaded there, and the parts of the
-    run are assembled from the plan's configuration. Plugins, parts and data are made once in each process.
+    In another process it is the names of the run's plugins and the place of its data, and no more: plugins are loaded
+    there, and the parts of the run are assembled from the plan's configuration, once in each process.
 
     Attributes:
         selection: the run's plugins.
+        places: where the run's data are, in another process than that of the run.
         assembly: the run's parts, where they are made already; they stay behind when the builder is pickled.
         progress: is told of every batch; it stays behind as well.
+        data: the run's data; they stay behind, their place does not.
     """
 
     selection: Selection
+    places: DataPlaces | None = None
     assembly: Assembly | None = field(default=None, eq=False, repr=False)
     progress: Progress | None = field(default=None, eq=False, repr=False)
+    data: SharedData | None = field(default=None, eq=False, repr=False)
 
     @classmethod
     def of(cls, plugins: PluginSet, assembly: Assembly, progress: Progress | None = None) -> "RunHostBuilder":
@@ -46,7 +52,11 @@ class RunHostBuilder:
         active = [record.origin for record in plugins.records if record.status is Status.ACTIVE]
         names = tuple(f"{it.distribution}:{it.plugin}" for it in active if it.distribution)
         files = tuple(Path(it.file) for it in active if it.file and not it.distribution)
-        return cls(Selection(wanted=names or (NONE,), paths=files), assembly, progress)
+        selection = Selection(wanted=names or (NONE,), paths=files)
+        # Data that are on another device by now are not for other processes.
+        on_cpu = assembly.splits.train.targets.device.type == "cpu"
+        data = SharedData(_task_of(assembly.config.tree()), assembly.splits) if on_cpu else None
+        return cls(selection, assembly=assembly, progress=progress, data=data)
 
     def __call__(self, plan: Plan) -> GrowingHost:
         """Make the host of a plan.
@@ -57,14 +67,24 @@ class RunHostBuilder:
         """
         assembly = self.assembly
         if assembly is None or assembly.config.tree() != plan.config:
-            assembly = _assembled(self.selection, to_json(plan.config))
+            assembly = _assembled(self.selection, to_json(plan.config), self.places)
         host = GrowingHost(assembly.host_plan(plan))
         if self.progress is not None:
             self.progress.watch(host)
         return host
 
+    def preload(self, plan: Plan) -> None:
+        """Load what all hosts need, in a process that others are forked from. Raises as a call does.
+
+        What is on another device than the CPU has to wait: a forked process cannot use it.
+        """
+        if plan.config["device"] == "cpu":
+            _assembled(self.selection, to_json(plan.config), self.places)
+        else:
+            _plugins(self.selection)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return RunHostBuilder, (self.selection,)
+        return RunHostBuilder, (self.selection, self.places if self.data is None else self.data.places())
 
 
 @cache
@@ -73,14 +93,25 @@ def _plugins(selection: Selection) -> PluginSet:
 
 
 @cache
-def _assembled(selection: Selection, config: str) -> Assembly:
+def _assembled(selection: Selection, config: str, places: DataPlaces | None) -> Assembly:
     """Assemble a run in this process, which computes from now on with as many threads as the run says."""
     plugins, tree = _plugins(selection), with_numbers(json.loads(config))
     task = plugins.registry.get(TaskSpec.kind, tree["task"]["name"]).spec
     assert isinstance(task, TaskSpec)
     resolved = resolve_config(task, RegisteredOptions(plugins.registry), overrides=tree)
     torch.set_num_threads(resolved.config.threads)
-    return assemble(resolved.config, plugins, _load)
+    mapped = _mapped(places) if places is not None and places.task == _task_of(tree) else None
+    return assemble(resolved.config, plugins, _load if mapped is None else lambda task: mapped)
+
+
+@cache
+def _mapped(places: DataPlaces) -> Splits | None:
+    """Map the data once; None if their file has gone, with the process that made it."""
+    return places.splits() if places.there else None
+
+
+def _task_of(config: Mapping[str, Any]) -> str:
+    return to_json(config["task"])
 
 
 #: The data of each task, by its identity: runs that differ in anything else share them.

@@ -46,6 +46,7 @@ class RunFacts:
         observing: names of the plugins that observe even where nothing of them is used.
         blueprints: the catalogue's names and options, in order.
         data: what tells the task's data apart from any other.
+        hosts: those that may grow: name, seed, device and twin of each.
         command: the command line.
     """
 
@@ -57,6 +58,7 @@ class RunFacts:
     observing: Collection[str] = ()
     blueprints: Sequence[Mapping[str, Any]] = ()
     data: Mapping[str, Any]
+    hosts: Sequence[Any] = ()
     command: Sequence[str] = ()
 
 
@@ -115,6 +117,7 @@ class Manifest:
         packages: versions of the distributions that took part and of everything that they require, by name.
         machine: system, processors, Python, torch and the variables of the environment that decide about bits.
         data: what tells the task's data apart from any other.
+        hosts: those that may grow: name, seed, device and twin of each.
     """
 
     format: int
@@ -131,6 +134,7 @@ class Manifest:
     packages: Mapping[str, str]
     machine: Mapping[str, Any]
     data: Mapping[str, Any]
+    hosts: tuple[Any, ...] = ()
 
 
 def build_manifest(facts: RunFacts) -> dict[str, Any]:
@@ -153,6 +157,7 @@ def build_manifest(facts: RunFacts) -> dict[str, Any]:
         packages=installed_versions(_took_part(plugins), installed),
         machine=machine_facts(),
         data=facts.data,
+        hosts=tuple(facts.hosts),
     )
     data: dict[str, Any] = plain(manifest)
     return data

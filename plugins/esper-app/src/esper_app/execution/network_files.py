@@ -1,6 +1,6 @@
 """The grown network on disk: its weights, and what has grown where."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import safetensors.torch
@@ -20,6 +20,9 @@ from esper_core.tolaria.state import model_tensors
 from esper_runs.run_directory import RunDirectory, write_atomically
 
 WEIGHTS, TOPOLOGY = "weights.safetensors", "topology.json"
+
+#: The folder of the networks of a run with several hosts.
+HOSTS = "hosts"
 
 
 @frozen(kw_only=True)
@@ -64,12 +67,23 @@ class Topology:
     digest: str
 
 
-def write_network(directory: RunDirectory, state: HostState, final: FinalReport, catalogue: Catalogue) -> None:
-    """Write the grown network's weights (safetensors) and what has grown where (JSON), which rebuilds it."""
-    tensors: dict[str, Tensor] = {name: tensor.cpu().contiguous() for name, tensor in model_tensors(state).items()}
-    write_atomically(directory.path / WEIGHTS, safetensors.torch.save(tensors))
-    topology = {"slots": plain(final.topology), "catalogue": plain(catalogue.entries), "digest": catalogue.digest}
-    write_atomically(directory.path / TOPOLOGY, (to_json(topology, indent=2) + "\n").encode())
+def write_networks(
+    directory: RunDirectory, states: Sequence[HostState], finals: Sequence[FinalReport], catalogue: Catalogue
+) -> None:
+    """Write the weights of every grown network (safetensors) and what has grown where (JSON), which rebuild it.
+
+    Where there are several hosts, each has a folder of its own; one that has failed has no network.
+    """
+    for state, final in zip(states, finals, strict=True):
+        if final.failure is not None:
+            continue
+        folder = directory.path
+        if len(finals) > 1:
+            (folder := folder / HOSTS / final.host).mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {name: tensor.cpu().contiguous() for name, tensor in model_tensors(state).items()}
+        write_atomically(folder / WEIGHTS, safetensors.torch.save(tensors))
+        topology = {"slots": plain(final.topology), "catalogue": plain(catalogue.entries), "digest": catalogue.digest}
+        write_atomically(folder / TOPOLOGY, (to_json(topology, indent=2) + "\n").encode())
 
 
 def read_weights(directory: RunDirectory) -> dict[str, Tensor]:

@@ -16,8 +16,8 @@ from esper_runs.result import RunEnd
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory
 
 #: What may be another: where a run is kept and what it is called, which plugins may take part (what they are is checked
-#: by their code), and how often it is saved.
-_FREE = frozenset({"runs", "name", "plugins", "checkpoints"})
+#: by their code), how often it is saved, and where its hosts run.
+_FREE = frozenset({"runs", "name", "plugins", "checkpoints", "executor"})
 
 
 def resumable(directory: RunDirectory) -> Path:

@@ -15,8 +15,9 @@ from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.execution.assembly import Assembly, assemble
 from esper_app.execution.checkpoint import damaged, load_checkpoint
 from esper_app.execution.manifest import RunFacts, build_manifest
-from esper_app.execution.network_files import write_network
+from esper_app.execution.network_files import write_networks
 from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
+from esper_app.execution.run_hosts import run_hosts
 from esper_app.execution.run_lock import exclusive
 from esper_app.execution.run_parts import RunParts, restore_parts
 from esper_app.execution.saver import Saver, writing
@@ -146,7 +147,7 @@ def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun
             saver.at_the_end()
             result = _result(parts, outcome)
             with writing(directory):
-                write_network(directory, parts.rollout.capture()[0], outcome.finals[0], parts.assembly.catalogue)
+                write_networks(directory, parts.rollout.capture(), outcome.finals, parts.assembly.catalogue)
         context.run_finish(result)
     finally:
         for rollout in parts.rollouts:
@@ -177,11 +178,12 @@ def _explaining(watch: Watch | None) -> AbstractContextManager[None]:
 
 
 def _result(parts: RunParts, outcome: Outcome) -> dict[str, Any]:
-    end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if outcome.stopped else RunEnd.COMPLETED
+    all_stopped = len(outcome.stopped) == len(outcome.finals)
+    end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if all_stopped else RunEnd.COMPLETED
     asked = answers_asked(parts.assembly.splits.test.targets)
     task, units = parts.assembly.config.task.name, parts.assembly.task.identity.get("units")
-    result = run_result(task, outcome.finals, outcome.twin, end, share_of=asked, units=units)
-    return result | {"rewards": [sum(rewards) for rewards in outcome.rewards]}
+    result = run_result(task, outcome.finals, outcome.twins, end, share_of=asked, units=units)
+    return result | {"rewards": [sum(rewards) for rewards in outcome.rewards], "stopped": [*outcome.stopped]}
 
 
 def _facts(assembly: Assembly, plugins: PluginSet, directory: RunDirectory, command: Sequence[str]) -> RunFacts:
@@ -192,6 +194,7 @@ def _facts(assembly: Assembly, plugins: PluginSet, directory: RunDirectory, comm
         plugins=plugins.records,
         used=assembly.used,
         observing=[name for r in plugins.records if plugins.may_observe(name := r.origin.plugin, frozenset())],
+        hosts=run_hosts(assembly.config),
         blueprints=[{"name": entry.name, "options": dict(entry.options)} for entry in assembly.catalogue],
         data=assembly.task.identity,
         command=command,

@@ -1,20 +1,22 @@
-"""The parts of a run that go through its epochs: hosts, twin, sinks; saved and restored."""
+"""The parts of a run that go through its epochs: hosts, twins, sinks; saved and restored."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
-from esper_app.configuration.twin import Twin
 from esper_app.execution.assembly import Assembly, build_sinks
 from esper_app.execution.checkpoint import Checkpoint, damaged
 from esper_app.execution.host_builder import RunHostBuilder
 from esper_app.execution.progress import Progress
+from esper_app.execution.run_hosts import RunHost, run_hosts
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.executors import HostBuilder
+from esper_core.leyline.executors import Executor, SharesWorkers
 from esper_core.leyline.records import plain
 from esper_core.plugins.plugin_set import PluginSet
+from esper_core.simic.rewards import WeightedTerm
 from esper_core.simic.rollout import Rollout
 from esper_core.tamiyo.actors import NullActor
 from esper_core.tamiyo.policy import Policy
@@ -22,10 +24,6 @@ from esper_nissa.context import RunContext
 from esper_nissa.hub import Hub
 from esper_nissa.queue_limits import QueueLimits
 from esper_runs.reading import why_unreadable
-from esper_runs.result import TWIN
-
-#: The name of the host that grows.
-GROWN = "grown"
 
 #: What a value of a saved state is refused with: an unknown key, or another type.
 _VALUES = frozenset({"E201", "E202"})
@@ -33,12 +31,17 @@ _VALUES = frozenset({"E201", "E202"})
 
 @frozen(kw_only=True)
 class RunParts:
-    """What one run is made of, wired."""
+    """What one run is made of, wired.
+
+    Attributes:
+        hosts: those that may grow, in the order of `rollout`; their twins are in the same order in `twin`.
+    """
 
     assembly: Assembly
     context: RunContext
     rollout: Rollout
     twin: Rollout | None
+    hosts: tuple[RunHost, ...]
     watch: Watch | None
 
     @classmethod
@@ -56,17 +59,23 @@ class RunParts:
             sinks, level=config.telemetry, strict=strict, in_step=watch is not None, first=first_event, limits=limits
         )
         context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly, Progress(hub))
-        return cls(
-            assembly=assembly,
-            context=context,
-            rollout=_rollout(assembly, build, context, GROWN),
-            twin=_rollout(assembly, build, context, TWIN) if config.twin is Twin.EPOCHS else None,
-            watch=watch,
-        )
+        hosts, opened = run_hosts(config), [executor := assembly.executor(build)]
+        twin, twins = None, [it.twin for it in hosts if it.twin is not None]
+        try:
+            rollout = _rollout(assembly, executor, context, [it.name for it in hosts], assembly.terms)
+            if twins:
+                beside = executor.sibling() if isinstance(executor, SharesWorkers) else assembly.executor(build)
+                opened.append(beside)
+                twin = _rollout(assembly, beside, context, twins)
+        except BaseException:
+            for one in opened:
+                one.close()
+            raise
+        return cls(assembly=assembly, context=context, rollout=rollout, twin=twin, hosts=hosts, watch=watch)
 
     @property
     def rollouts(self) -> tuple[Rollout, ...]:
-        """The growing one, and the twin's if there is one."""
+        """The growing one, and the twins' if there are any."""
         return (self.rollout,) if self.twin is None else (self.rollout, self.twin)
 
     def checkpoint(self, epoch: int) -> Checkpoint:
@@ -99,16 +108,22 @@ class RunParts:
         self.context.hub.restore_counts(checkpoint.sinks)
 
 
-def _rollout(assembly: Assembly, build: HostBuilder, context: RunContext, name: str) -> Rollout:
-    grows = name != TWIN
+def _rollout(
+    assembly: Assembly,
+    executor: Executor,
+    context: RunContext,
+    names: Sequence[str],
+    terms: Sequence[WeightedTerm] | None = None,
+) -> Rollout:
+    """Hosts that grow have reward terms; twins have none, and nobody decides about them."""
     return Rollout(
-        assembly.executor(build),
-        assembly.policy() if grows else Policy(actor=NullActor(), name="null"),
-        plans=[assembly.plan(name)],
+        executor,
+        Policy(actor=NullActor(), name="null") if terms is None else assembly.policy(),
+        plans=[assembly.plan(name, index) for index, name in enumerate(names)],
         epochs=assembly.config.epochs,
         random_guess_loss=assembly.task.random_guess_loss,
         services=context,
-        terms=assembly.terms if grows else (),
+        terms=terms or (),
         gamma=assembly.config.rewards.gamma,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from esper_app.configuration.config import CheckpointsConfig
+from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.execution.checkpoint import FOLDER, Checkpoint, newest_checkpoint, save_checkpoint
 from esper_app.execution.checkpoint_schedule import CheckpointSchedule
 from esper_core.leyline.errors import EsperError
