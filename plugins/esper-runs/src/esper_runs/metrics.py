@@ -143,13 +143,28 @@ class MetricReader:
         it = event if isinstance(event, Event) else _from_log(event)
         return tuple(self._points(it))
 
+    def step(self, event: Event, host: str | None = None) -> int:
+        """Return where an event stands on the axis of epochs, as the steps of points do.
+
+        Args:
+            event: the event.
+            host: at a run's end, the host whose last epoch counts. None: the longest.
+        """
+        if event.kind is EventKind.ROUND_FINISHED:
+            return event.round
+        epoch = event.epoch
+        if epoch is None:
+            done = ((event.data.get("hosts") or {}).get(host) or {}).get("epochs")
+            epoch = done if isinstance(done, int) else self._longest
+        return event.round * (self._length or self._longest) + epoch
+
     def _points(self, event: Event) -> Iterator[Point]:
         for metric, host, labels, value in self._found(event):
             if value is not None:
                 yield Point(
                     metric=metric,
                     host=host,
-                    step=self._step(event, host),
+                    step=self.step(event, host),
                     epoch=event.epoch,
                     round=event.round,
                     value=value,
@@ -188,15 +203,6 @@ class MetricReader:
         if self._twin is None or loss is None or self._twin[:2] != (event.round, event.epoch):
             return None
         return self._twin[2] - loss
-
-    def _step(self, event: Event, host: str) -> int:
-        if event.kind is EventKind.ROUND_FINISHED:
-            return event.round
-        epoch = event.epoch
-        if epoch is None:
-            done = ((event.data.get("hosts") or {}).get(host) or {}).get("epochs")
-            epoch = done if isinstance(done, int) else self._longest
-        return event.round * (self._length or self._longest) + epoch
 
 
 def _from_log(event: Mapping[str, Any]) -> Event:
