@@ -1,4 +1,4 @@
-"""Write a run's numbers and decisions for TensorBoard: each host is one of its runs, so that curves lie on each other."""
+"""Write a run's numbers and decisions for TensorBoard. Each host is a run there: their curves lie on each other."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
