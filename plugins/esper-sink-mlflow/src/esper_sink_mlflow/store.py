@@ -26,6 +26,7 @@ for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 # Imported here, where nobody waits for a sink to open: it takes seconds. The store behind it as well.
+import alembic.command  # noqa: E402, F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
 from mlflow.tracking import MlflowClient  # noqa: E402
 
