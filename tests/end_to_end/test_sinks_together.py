@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from esper_runs.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 
-SINKS = ("console", "jsonl", "sqlite", "directory", "tensorboard", "mlflow")
+SINKS = ("console", "jsonl", "sqlite", "directory", "tensorboard", "mlflow", "wandb")
 EPOCHS = 6
 CONFIG = """
 name = "together"
@@ -30,6 +32,7 @@ terms = [{{ name = "stage-potential", weight = 1.0 }}, {{ name = "attribution", 
 [sinks]
 names = {names}
 mlflow.tracking_uri = {store}
+wandb.module = "trackio"
 """
 
 
@@ -44,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def esper(folder: Path, *arguments: str) -> None:
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+    environ = os.environ | {"OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(folder / "trackio")}
     command = [sys.executable, "-m", "esper_app.cli", *arguments]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -113,6 +116,16 @@ def in_mlflow(run: Path, store: str) -> Numbers:
     return found
 
 
+def in_trackio(run: Path) -> Numbers:
+    found: Numbers = {}
+    with closing(sqlite3.connect(run.parents[1] / "trackio" / "esper.db")) as connection:
+        for step, metrics in connection.execute("SELECT step, metrics FROM metrics"):
+            for key, value in json.loads(metrics).items():
+                host, _, name = key.partition("/")
+                found[host, name, step] = value
+    return found
+
+
 def test_every_sink_tells_the_same_numbers(run: Path, store: str) -> None:
     events, result, board, tracked = in_sqlite(run), in_result(run), in_tensorboard(run), in_mlflow(run, store)
     assert len(events) > 2 * 5 * EPOCHS
@@ -122,6 +135,7 @@ def test_every_sink_tells_the_same_numbers(run: Path, store: str) -> None:
     assert {key: tracked[key] for key in wanted} == pytest.approx(wanted, rel=1e-12)
     assert {key: board[key] for key in wanted} == pytest.approx(wanted, rel=1e-6)
     assert tracked.keys() == board.keys()
+    assert in_trackio(run) == pytest.approx(tracked, rel=1e-12)
 
 
 def test_every_event_is_in_every_store_and_none_was_lost(run: Path) -> None:
