@@ -7,8 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from esper_core.api import EsperError, Event, EventKind, to_json
@@ -18,7 +16,17 @@ from esper_runs.options import flat_options
 from esper_runs.reading import read_regular
 from esper_runs.run_directory import MANIFEST, RESULT, write_atomically
 from esper_sink_mlflow.config import MlflowConfig
-from esper_sink_mlflow.store import MlflowClient, artifact_place, default_uri, open_store, quiet
+from esper_sink_mlflow.store import (
+    Metric,
+    MlflowClient,
+    MlflowException,
+    Param,
+    RunTag,
+    artifact_place,
+    default_uri,
+    open_store,
+    quiet,
+)
 
 #: In the run's directory, the number of its run in MLflow.
 POINTER = "mlflow-run.txt"

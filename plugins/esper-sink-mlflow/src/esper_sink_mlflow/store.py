@@ -28,7 +28,22 @@ for _name, _value in _SETTINGS.items():
 # Imported here, where nobody waits for a sink to open: it takes seconds. The store behind it as well.
 import alembic.command  # noqa: E402, F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
+
+#: What the sink uses of MLflow comes from here, so that nothing of it is imported before the settings are made.
+__all__ = [
+    "Metric",
+    "MlflowClient",
+    "MlflowException",
+    "Param",
+    "RunTag",
+    "artifact_place",
+    "default_uri",
+    "open_store",
+    "quiet",
+]
 
 _SQLITE = "sqlite:///"
 _PATIENCE = 5.0
