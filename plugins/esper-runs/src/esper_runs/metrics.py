@@ -96,6 +96,7 @@ _TEST_GAIN = Metric("test/gain", "nats", "the twin's loss minus the grown networ
 _FINAL = (
     ("test/accuracy", "share", "accuracy on the test split", "test_accuracy"),
     ("test/loss", "nats", "mean loss per sample on the test split", "test_loss"),
+    ("test/error", "", "error of a regression on the test split, in units of its targets", "test_in_units"),
     ("total/train_seconds", "s", "wall time of all training", "train_seconds"),
     ("total/measure_seconds", "s", "wall time of all measuring", "measure_seconds"),
 )

@@ -125,7 +125,7 @@ class WandbSink:
             self._run.summary.update({"outcome": result.get("outcome"), **_figures(result)})
         # Names of artifacts are shorter and have fewer signs than those of runs.
         artifact = self._tracker.artifact(f"run-{re.sub(r'[^A-Za-z0-9_.-]', '_', str(self._run.id))}")
-        with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        with TemporaryDirectory() as folder:
             for name, data in ((MANIFEST, self._manifest), (RESULT, result)):
                 path = Path(folder) / name
                 path.write_text(_json(data), encoding="utf-8")
