@@ -173,6 +173,14 @@ def test_online_without_a_login_nobody_is_asked(monkeypatch: pytest.MonkeyPatch,
     assert caught.value.code == "E504"
 
 
+def test_nothing_is_written_where_the_program_happens_to_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    with pytest.raises(EsperError, match="nowhere to write"):
+        WandbSink(WandbConfig()).open({"directory": None, "name": "x"})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_that_the_user_has_begun_goes_on(opened: Any, module: str, tmp_path: Path) -> None:
     if module == "trackio":
         import trackio

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from esper_core.leyline.actions import Action, GovernorMode, Transition, Verdict
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.evidence import Evidence, GateResult
-from esper_core.leyline.reports import FieldReport
+from esper_core.leyline.reports import FieldReport, Rollback
 from esper_core.leyline.stages import Stage
 
 
@@ -54,6 +54,13 @@ class GovernorIntervened:
 
     mode: GovernorMode
     reason: str
+
+
+@frozen(kw_only=True)
+class RolledBack(Rollback):
+    """A Rollback, and the stage of every slot as it is again."""
+
+    slots: Mapping[str, Stage] = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -112,6 +119,7 @@ PAYLOADS: Mapping[EventKind, type] = {
     EventKind.GATES_EVALUATED: GatesEvaluated,
     EventKind.REWARD_COMPUTED: RewardComputed,
     EventKind.GOVERNOR_INTERVENED: GovernorIntervened,
+    EventKind.ROLLBACK: RolledBack,
     EventKind.DIAGNOSED: Diagnosed,
     EventKind.PLUGIN_FAILED: PluginFailed,
     EventKind.NOTICE: Notice,

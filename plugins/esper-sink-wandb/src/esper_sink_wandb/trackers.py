@@ -44,7 +44,7 @@ class Tracker(Protocol):
         """Return its run, and the last step that it has of it; -1 if there is none.
 
         Raises:
-            EsperError: E504 if it would have to ask somebody.
+            EsperError: E504 if there is nowhere to write, or it would have to ask somebody.
             Exception: whatever the program raises.
         """
         ...
@@ -66,6 +66,9 @@ class Wandb:
 
     def begin(self, it: Beginning) -> tuple[Any, int]:
         """Begin a run beside those that the user may have begun. It drops steps that it has already."""
+        if it.directory is None and not os.environ.get("WANDB_DIR"):
+            fix = "give the run a directory, or set WANDB_DIR"
+            raise EsperError("E504", 'the sink "wandb" has nowhere to write', why="the run has no directory", fix=fix)
         if it.online and not self._module.api.api_key:
             why = "nobody is logged in, and nobody can be asked"
             fix = "wandb login, or sinks.wandb.mode=offline"
