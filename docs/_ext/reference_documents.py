@@ -15,6 +15,7 @@ _GUIDE = (
     "comparing",
     "concepts",
     "verdict",
+    "events",
     "plugins",
     "conformance",
     "errors",

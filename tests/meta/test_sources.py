@@ -39,7 +39,7 @@ HOUSE = {
 }
 
 #: Modules that are not named as the distribution that provides them.
-PROVIDERS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+PROVIDERS = {"PIL": "pillow", "mlflow": "mlflow-skinny", "sklearn": "scikit-learn"}
 
 #: Where code is that only development needs.
 DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/**/*.py", "docs/*.py", "docs/_ext/*.py")

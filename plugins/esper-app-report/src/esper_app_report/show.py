@@ -1,6 +1,5 @@
 """``esper show``: what a run did."""
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +12,13 @@ if TYPE_CHECKING:
 
 def _epoch_range(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int | None, int | None]:
     """Return the first and the last epoch, counted from 0; None is not a bound."""
-    if value is None:
-        return None, None
-    matched = re.fullmatch(r"(\d*)(-?)(\d*)", value.strip())
-    if not matched or not (matched[1] or matched[3]):
-        raise click.BadParameter(f"{value!r} is not a range of epochs such as 5-20, 5-, -20 or 5")
-    first = int(matched[1]) if matched[1] else None
-    last = first if not matched[2] else int(matched[3]) if matched[3] else None
-    if 0 in (first, last) or (first is not None and last is not None and first > last):
-        raise click.BadParameter(f"{value!r} contains no epoch: they are counted from 1")
-    return None if first is None else first - 1, None if last is None else last - 1
+    # Imported here: `--help` needs none of it.
+    from esper_runs.epoch_range import epoch_range
+
+    try:
+        return (None, None) if value is None else epoch_range(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(short_help="Show what a run did.")

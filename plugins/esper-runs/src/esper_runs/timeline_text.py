@@ -96,7 +96,7 @@ class _Writer:
             return
         self._waiting.pop(event.host, None)
         if event.data["id"] not in self._answered:
-            self._add(event, f"{_asked(event.data)}; its effect is not in the log")
+            self._add(event, f"{asked_text(event.data)}; its effect is not in the log")
 
     def _wait(self, event: TimelineEvent) -> None:
         reason = event.data["reason"]
@@ -152,7 +152,8 @@ def _harm(gate: Mapping[str, Any]) -> str:
     return " (the seed is harmful)" if gate.get("harmful") else ""
 
 
-def _asked(action: Mapping[str, Any]) -> str:
+def asked_text(action: Mapping[str, Any]) -> str:
+    """Describe what an action asks for, and why."""
     parts = [action["op"].lower(), action["blueprint"], f"in {action['slot']}" if action["slot"] else None]
     return " ".join(part for part in parts if part) + (f" ({action['reason']})" if action["reason"] else "")
 
@@ -169,7 +170,7 @@ def _extras(action: Mapping[str, Any]) -> str:
 def denial_text(denial: Mapping[str, Any]) -> str:
     """Describe a denial of the governor; `action`, where it is known, is the action that was denied."""
     action = denial.get("action")
-    asked = _asked(action) if action else f"action {denial.get('action_id')}"
+    asked = asked_text(action) if action else f"action {denial.get('action_id')}"
     return f"the governor denied: {asked}. Its reason: {denial['reason']}"
 
 

@@ -2,8 +2,9 @@
 
 import io
 import re
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from math import inf, nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,8 +34,8 @@ _MARK = re.compile(r"<mark (\d+)>")
 class SinkSubject(Subject[SinkSpec]):
     """What the sink checks look at.
 
-    Its options must leave the place to write to the run: what a sink keeps is looked for in the run's directory and in
-    what it prints.
+    Its options must leave the place to write to the run: what a sink keeps is looked for in the run's directory, beside
+    it, and in what it prints.
     """
 
     #: What a sink does beyond keeping events does not show: where, how safely, how beautifully.
@@ -74,10 +75,12 @@ class SinkSubject(Subject[SinkSpec]):
 
 
 class Traces:
-    """A run's directory, and what was printed meanwhile."""
+    """A run's directory in a folder of runs, and what was printed meanwhile."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self.directory = runs / "conformance"
+        self.directory.mkdir()
         self.printed = io.StringIO()
 
     @property
@@ -86,13 +89,25 @@ class Traces:
         return {"directory": str(self.directory), "name": "conformance", "epochs": 9, "seed": 0}
 
     def stored(self) -> list[int]:
-        """The numbers of the marks in the run's files, file by file in order."""
-        files = sorted(file for file in self.directory.rglob("*") if file.is_file())
-        return [int(number) for file in files for number in _MARK.findall(file.read_bytes().decode("utf-8", "replace"))]
+        """The numbers of the marks in the run's files and those beside it, file by file in order."""
+        files = sorted(file for file in self.runs.rglob("*") if file.is_file())
+        return [int(number) for file in files for number in _MARK.findall(_text_of(file))]
 
     def marks(self) -> list[int]:
         """The numbers of the marks in files, or else in what was printed."""
         return self.stored() or [int(number) for number in _MARK.findall(self.printed.getvalue())]
+
+
+def _text_of(file: Path) -> str:
+    """What a file says; of a SQLite database the texts in its tables, row by row, with what its log holds."""
+    data = file.read_bytes()
+    if not data.startswith(b"SQLite format 3\0"):
+        # A database's own log beside it is read with it.
+        return "" if file.name.endswith(("-wal", "-shm")) else data.decode("utf-8", "replace")
+    with closing(sqlite3.connect(file)) as connection:
+        tables = connection.execute("SELECT name FROM pragma_table_list WHERE type = 'table' ORDER BY name")
+        rows = [row for (name,) in tables.fetchall() for row in connection.execute(f'SELECT * FROM "{name}"')]
+    return "\n".join(value for row in rows for value in row if isinstance(value, str))
 
 
 @contextmanager

@@ -20,18 +20,19 @@ _LARGEST = 1 << 31
 _BEGIN = b'{"kind": "'
 
 
-def open_log(path: Path, *, inside: Path | None) -> FileIO:
+def open_log(path: Path, *, inside: Path | None, endings: tuple[str, ...] = ENDINGS) -> FileIO:
     """Open a file for appending and reading; make it if it is missing.
 
     Args:
         path: the file.
         inside: the run's directory, if the file is in it: then no link may lead out of it.
+        endings: how its name may end outside of it.
 
     Raises:
         OSError: if that is not possible, it is no regular file, or its name is none of a log.
     """
-    if inside is None and path.suffix not in ENDINGS:
-        raise OSError(f"outside of the run's directory its name must end in {', '.join(ENDINGS)}")
+    if inside is None and path.suffix not in endings:
+        raise OSError(f"outside of the run's directory its name must end in {', '.join(endings)}")
     place = inside or path
     for part in path.relative_to(inside).parts if inside else ():
         place /= part
@@ -49,6 +50,14 @@ def open_log(path: Path, *, inside: Path | None) -> FileIO:
         file.close()
         raise
     return file
+
+
+def own_directory(path: Path, directory: str | None) -> Path | None:
+    """Return a run's directory if a file is in it, None otherwise."""
+    if directory is None:
+        return None
+    found = Path(directory).absolute()
+    return found if path.is_relative_to(found) and ".." not in path.parts else None
 
 
 def is_event_log(file: FileIO) -> bool:

@@ -1,0 +1,7 @@
+"""sink-sqlite against the conformance suite."""
+
+from esper_testing import SinkSuite
+
+
+class TestSqlite(SinkSuite):
+    plugin = "esper-sink-sqlite"

@@ -1,0 +1,1 @@
+"""The telemetry sink `tensorboard`: writes a run's numbers and decisions for TensorBoard."""
