@@ -1,0 +1,1 @@
+"""Growing networks as reinforcement learning environments."""
