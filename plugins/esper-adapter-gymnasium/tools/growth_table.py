@@ -2,7 +2,7 @@
 
 A topology says what each of the three slots of the host `cnn` with widths 4, 4, 4 holds: nothing, or one of six
 blueprints; there are 343. A run is one topology with one random seed on the task `digits`, trained by the recipe of
-the task, 40 epochs, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so that
+the task, for 20 epochs, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so that
 it begins as the bare host does). Runs of one random seed share the host's initial weights, the order of the data, and
 the initial weights of each blueprint in each slot, so that differences between topologies are paired.
 
@@ -44,6 +44,8 @@ from esper_host_cnn.config import CnnConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from esper_adapter_gymnasium.table import GrowthTable
+from esper_core.api import to_json
 from esper_core.kasmina.cost import count_flops
 from esper_core.kasmina.schedules import restarted_cosine, warmup_cosine
 from esper_core.leyline.layouts import Layout
@@ -54,7 +56,7 @@ from esper_core.tolaria.data import BatchStream
 from esper_task_vision.tasks import digits
 
 WIDTHS = (4, 4, 4)
-EPOCHS, BATCH_SIZE = 40, 64
+EPOCHS, BATCH_SIZE = 20, 64
 LR, MOMENTUM, WEIGHT_DECAY, WARMUP_EPOCHS = 0.1, 0.9, 5e-4, 1
 
 #: How many networks are trained at once.
@@ -360,6 +362,43 @@ def make(out: Path, seeds: Sequence[int]) -> None:
             print(f"seed {seed}, {len(stack)} topologies: {time.perf_counter() - began:.1f} s", flush=True)
 
 
+def pack(runs: Path, table: Path, seeds: Sequence[int]) -> None:
+    """Write the table of what was trained; a topology that is missing is NaN."""
+    topologies = sorted(product(range(len(NAMES) + 1), repeat=len(WIDTHS)), key=lambda it: it[::-1])
+    place = {topology: index for index, topology in enumerate(topologies)}
+    shape = (len(seeds), len(topologies), EPOCHS)
+    curves = {name: np.full(shape, np.nan) for name in ("loss", "accuracy", "train_loss", "train_accuracy")}
+    curves |= {name: np.full((*shape, len(WIDTHS)), np.nan) for name in ("contribution", "contribution_error")}
+    found = 0
+    for line in read(runs):
+        if line["seed"] in seeds:
+            at, found = (list(seeds).index(line["seed"]), place[tuple(line["topology"])]), found + 1
+            for name, values in curves.items():
+                values[at] = line[name]
+    bare = host_module(0)
+    host_flops = count_flops(bare, digits_splits().train.inputs[:1])
+    parameters, flops = np.zeros((2, len(WIDTHS), len(NAMES) + 1), dtype=np.int64)
+    for slot, blueprint in product(range(len(WIDTHS)), range(1, len(NAMES) + 1)):
+        module = seed_module(0, slot, blueprint)
+        parameters[slot, blueprint] = sum(it.numel() for it in module.parameters())
+        flops[slot, blueprint] = count_flops(module, torch.zeros(site(slot).shape(1)))
+    GrowthTable(
+        slots=tuple(site(slot).id for slot in range(len(WIDTHS))),
+        blueprints=NAMES,
+        options=tuple(to_json(config()) for _, config in BLUEPRINTS.values()),
+        seeds=tuple(seeds),
+        parameters=parameters,
+        flops=flops,
+        host_parameters=sum(it.numel() for it in bare.parameters()),
+        host_flops=host_flops,
+        widths=WIDTHS,
+        samples=len(digits_splits().validation.targets),
+        random_guess_loss=digits().random_guess_loss,
+        **curves,
+    ).write(table)
+    print(f"{found} of {len(seeds) * len(topologies)} runs; {table.stat().st_size / 1e6:.2f} MB")
+
+
 def append(out: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write lines behind the others, on lines of their own also behind one that was cut."""
     cut = out.exists() and out.stat().st_size > 0 and not out.read_bytes().endswith(b"\n")
@@ -401,6 +440,8 @@ def main() -> None:
     seeds = range(int(first), int(last or first) + 1)
     if given.command == "make":
         make(given.runs, seeds)
+    else:
+        pack(given.runs, given.table, seeds)
 
 
 if __name__ == "__main__":

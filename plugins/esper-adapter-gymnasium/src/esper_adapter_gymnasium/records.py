@@ -1,0 +1,313 @@
+"""The table as Esper's own records: what a policy is asked, and the steps that it learns from."""
+
+import json
+from functools import cached_property
+
+import numpy as np
+from attrs import define, field, frozen
+
+from esper_adapter_gymnasium.lifecycle import BLENDING_EPOCHS, RAMP_EPOCHS, LocalState
+from esper_adapter_gymnasium.model import Flags, GrowthModel, Integers, Measured
+from esper_core.api import (
+    Action,
+    ActionMasks,
+    Blend,
+    Catalogue,
+    CatalogueEntry,
+    Cause,
+    Decision,
+    Ended,
+    EpochMetrics,
+    Evidence,
+    HostSignals,
+    Layout,
+    LearningCurves,
+    Observation,
+    Op,
+    PairedDifference,
+    SeedEvidence,
+    Site,
+    Situation,
+    SlotSignals,
+    SlotState,
+    Stage,
+    Step,
+    Transition,
+    Verdict,
+)
+
+#: The one blend of the table: it does not know how others differ.
+BLEND = Blend.LINEAR
+
+_PREVIOUS = {
+    Stage.GERMINATED: Stage.DORMANT,
+    Stage.TRAINING: Stage.GERMINATED,
+    Stage.BLENDING: Stage.TRAINING,
+    Stage.PROBATIONARY: Stage.BLENDING,
+    Stage.FOSSILIZED: Stage.PROBATIONARY,
+    Stage.EMBARGOED: Stage.CULLED,
+    Stage.RESETTING: Stage.EMBARGOED,
+}
+
+
+def catalogue(model: GrowthModel) -> Catalogue:
+    """Return the table's blueprints as a run's catalogue: a policy trained on the table fits a run with the same."""
+    table = model.table
+    return Catalogue(
+        tuple(
+            CatalogueEntry(name=name, layouts=frozenset({Layout.NCHW}), options=json.loads(options))
+            for name, options in zip(table.blueprints, table.options, strict=True)
+        )
+    )
+
+
+@frozen(eq=False)
+class Records:
+    """Makes records of a surrogate's states."""
+
+    model: GrowthModel
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites of the slots."""
+        table = self.model.table
+        return tuple(
+            Site(
+                id=name,
+                path=f"blocks.{index}",
+                layout=Layout.NCHW,
+                width=int(table.widths[index]),
+                sample_shape=(),
+                order=index,
+                depth=(index + 1) / len(table.slots),
+            )
+            for index, name in enumerate(table.slots)
+        )
+
+    def slot_state(self, slot: int, number: int, *, may_fossilize: bool = False, harmful: bool = False) -> SlotState:
+        """Return a slot in one of its local states."""
+        state, table = self.model.states.every[number], self.model.table
+        kept = state.stage.holds_module
+        has_module = bool(self.model.states.holds_module[number])
+        return SlotState(
+            site=self.sites[slot],
+            stage=state.stage,
+            previous_stage=_PREVIOUS.get(state.stage, Stage.DORMANT),
+            epochs_in_stage=state.epochs,
+            blueprint=table.blueprints[state.blueprint - 1] if kept else None,
+            age_epochs=state.age,
+            blend=BLEND if kept else None,
+            ramp_epochs=RAMP_EPOCHS if kept else None,
+            alpha=_alpha(state),
+            parameters=int(table.parameters[slot, state.blueprint]) if has_module else 0,
+            settled_epochs=_settled(state),
+            may_fossilize=may_fossilize,
+            harmful=harmful,
+        )
+
+    def seed_evidence(self, slot: int, number: int, measured: Measured, row: int) -> SeedEvidence | None:
+        """Return what was measured of a slot's seed; None where there is none."""
+        if not self.model.states.holds_module[number]:
+            return None
+        state, known = self.slot_state(slot, number), bool(measured.contributes[row, slot])
+        mean, error = float(measured.contribution[row, slot]), float(measured.error[row, slot])
+        samples = self.model.table.samples
+        return SeedEvidence(
+            slot=state.site.id,
+            seed_id="",
+            blueprint=state.blueprint or "",
+            stage=state.stage,
+            epochs_in_stage=state.epochs_in_stage,
+            age_epochs=state.age_epochs,
+            alpha=state.alpha,
+            parameters=state.parameters,
+            contribution=PairedDifference(mean=mean, standard_error=error, count=samples) if known else None,
+        )
+
+    def evidence(self, host: str, epoch: int, local: Integers, measured: Measured, row: int) -> Evidence:
+        """Return the evidence of an epoch; `local`, (S,), are the states after it."""
+        table = self.model.table
+        seeds = [self.seed_evidence(slot, int(number), measured, row) for slot, number in enumerate(local)]
+        return Evidence(
+            host=host,
+            epoch=epoch,
+            train=EpochMetrics(
+                loss=float(measured.train_loss[row]), accuracy=float(measured.train_accuracy[row]), samples=0
+            ),
+            validation=EpochMetrics(
+                loss=float(measured.loss[row]), accuracy=float(measured.accuracy[row]), samples=table.samples
+            ),
+            seeds=tuple(seed for seed in seeds if seed is not None),
+            parameters=table.host_parameters + int(measured.parameters[row]),
+            host_parameters=table.host_parameters,
+            forward_flops=table.host_flops + int(measured.flops[row]),
+        )
+
+    def twin(self, epoch: int) -> Evidence:
+        """Return the evidence of the bare host."""
+        bare = np.zeros((1, self.model.slots), dtype=np.int64)
+        return self.evidence("twin", epoch, bare[0], self.model.measure(epoch, bare), 0)
+
+    def masks(self, possible: Flags) -> ActionMasks:
+        """Return the masks of a host for which these actions, (A,), are possible."""
+        table, germinate = self.model.table, {}
+        chosen = [action for action, allowed in zip(self.model.actions, possible, strict=True) if allowed]
+        for slot, name in enumerate(table.slots):
+            fitting = [blueprint for op, at, blueprint in chosen if op is Op.GERMINATE and at == slot]
+            if fitting:
+                germinate[name] = frozenset(table.blueprints[it - 1] for it in fitting)
+        return ActionMasks(
+            slots=table.slots,
+            blueprints=table.blueprints,
+            germinate=germinate,
+            cull=frozenset(table.slots[slot] for op, slot, _ in chosen if op is Op.CULL),
+            fossilize=frozenset(table.slots[slot] for op, slot, _ in chosen if op is Op.FOSSILIZE),
+            blends=(BLEND,),
+        )
+
+    def action(self, number: int) -> Action:
+        """Return one of the model's actions."""
+        op, slot, blueprint = self.model.actions[number]
+        if op is Op.WAIT:
+            return Action()
+        name = self.model.table.slots[slot]
+        if op is not Op.GERMINATE:
+            return Action(op=op, slot=name)
+        return Action(op=op, slot=name, blueprint=self.model.table.blueprints[blueprint - 1], blend=BLEND)
+
+    def number(self, action: Action) -> int:
+        """Return the number of an action."""
+        table = self.model.table
+        slot = table.slots.index(action.slot) if action.slot is not None else 0
+        blueprint = table.blueprints.index(action.blueprint) + 1 if action.blueprint is not None else 0
+        return self.model.actions.index((action.op, slot, blueprint))
+
+
+@define
+class HostRecord:
+    """One host through an episode, as records.
+
+    Attributes:
+        name: its name.
+        records: makes the records.
+        epoch: the next one.
+        curves: so far.
+        last, twin: evidence of the epoch before, and the twin's.
+        answers: what was asked of each slot in the epoch before.
+    """
+
+    name: str
+    records: Records
+    epoch: int = 0
+    curves: LearningCurves = LearningCurves()
+    last: Evidence | None = None
+    twin: Evidence | None = None
+    answers: dict[str, Action] = field(factory=dict)
+
+    def situation(self, local: Integers, before: Measured | None, row: int, possible: Flags) -> Situation:
+        """Return what a policy is asked; `local`, (S,), are the states before the epoch."""
+        table = self.records.model.table
+        host = HostSignals(
+            epoch=self.epoch,
+            epochs=self.records.model.epochs,
+            curves=self.curves,
+            random_guess_loss=table.random_guess_loss,
+            parameters=table.host_parameters + (0 if before is None else int(before.parameters[row])),
+            host_parameters=table.host_parameters,
+            twin_validation_loss=None if self.twin is None else self.twin.validation.loss,
+        )
+        masks = self.records.masks(possible)
+        slots = tuple(self._signals(slot, int(it), before, row, masks) for slot, it in enumerate(local))
+        return Situation(host=self.name, observation=Observation(host=host, slots=slots), masks=masks)
+
+    def _signals(self, slot: int, number: int, before: Measured | None, row: int, masks: ActionMasks) -> SlotSignals:
+        name = self.records.model.table.slots[slot]
+        command = self.answers.get(name)
+        return SlotSignals(
+            state=self.records.slot_state(
+                slot,
+                number,
+                may_fossilize=name in masks.fossilize,
+                harmful=before is not None and bool(before.harmful[row, slot]),
+            ),
+            evidence=None if before is None else self.records.seed_evidence(slot, number, before, row),
+            command=command,
+            verdict=None if command is None else Verdict(action_id="", allowed=True),
+        )
+
+    def step(
+        self, situation: Situation, decision: Decision, local: Integers, measured: Measured, row: int, gamma: float
+    ) -> Step:
+        """Return the step of an epoch, and go on to the next one; `local`, (S,), are the states after it."""
+        model = self.records.model
+        after = self.records.evidence(self.name, self.epoch, local, measured, row)
+        twin = self.records.twin(self.epoch)
+        step = Step(
+            host=self.name,
+            epoch=self.epoch,
+            epochs=model.epochs,
+            gamma=gamma,
+            observation=situation.observation,
+            masks=situation.masks,
+            decision=decision,
+            verdicts=tuple(Verdict(action_id=action.id, allowed=True) for action in decision.actions),
+            before=self.last,
+            after=after,
+            twin_before=self.twin,
+            twin=twin,
+            transitions=tuple(self._transitions(situation, decision, local)),
+            ended=Ended.TRUNCATED if self.epoch + 1 >= model.epochs else Ended.NONE,
+        )
+        self.curves = self.curves.after(after.train, after.validation)
+        self.last, self.twin, self.epoch = after, twin, self.epoch + 1
+        self.answers = {it.slot: it for it in decision.actions if it.slot is not None}
+        return step
+
+    def _transitions(self, situation: Situation, decision: Decision, local: Integers) -> list[Transition]:
+        found, asked = [], {it.slot: it.op for it in decision.actions if it.op is not Op.WAIT}
+        for signals, number in zip(situation.observation.slots, local, strict=True):
+            before, after = signals.state, self.records.model.states.every[int(number)]
+            op, path = asked.get(signals.slot), [before.stage, after.stage]
+            if op is Op.GERMINATE and after.stage is Stage.TRAINING:
+                path.insert(1, Stage.GERMINATED)
+            if before.stage is after.stage:
+                continue
+            for first, (source, target) in enumerate(zip(path[:-1], path[1:], strict=True)):
+                cause = Cause.ACTION if op is not None and first == 0 else _cause(before, target)
+                blueprint = before.blueprint or self._name(after)
+                found.append(
+                    Transition(
+                        slot=signals.slot,
+                        seed_id="",
+                        blueprint=blueprint,
+                        source=source,
+                        target=target,
+                        epoch=self.epoch,
+                        epochs_in_source=before.epochs_in_stage,
+                        cause=cause,
+                    )
+                )
+        return found
+
+    def _name(self, state: LocalState) -> str:
+        return self.records.model.table.blueprints[state.blueprint - 1] if state.blueprint else ""
+
+
+def _cause(before: SlotState, target: Stage) -> Cause:
+    if target is Stage.CULLED:
+        return Cause.SAFETY if before.harmful else Cause.TIMEOUT
+    return Cause.COOLDOWN if target in (Stage.EMBARGOED, Stage.RESETTING, Stage.DORMANT) else Cause.GATE
+
+
+def _alpha(state: LocalState) -> float:
+    if state.stage is Stage.BLENDING:
+        return min(1.0, state.epochs / RAMP_EPOCHS)
+    return float(state.stage in (Stage.PROBATIONARY, Stage.FOSSILIZED))
+
+
+def _settled(state: LocalState) -> int:
+    if state.stage is Stage.PROBATIONARY:
+        return BLENDING_EPOCHS - RAMP_EPOCHS + state.epochs
+    if state.stage is Stage.BLENDING:
+        return max(0, state.epochs - RAMP_EPOCHS)
+    return state.age - RAMP_EPOCHS - 1 if state.stage is Stage.FOSSILIZED else 0
