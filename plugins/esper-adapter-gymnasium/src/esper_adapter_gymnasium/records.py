@@ -66,6 +66,10 @@ class Records:
     """Makes records of a surrogate's states."""
 
     model: GrowthModel
+    # Frozen records that come again and again are made once.
+    _states: dict[tuple[int, int, bool, bool], SlotState] = field(init=False, factory=dict)
+    _masks: dict[bytes, ActionMasks] = field(init=False, factory=dict)
+    _twins: dict[int, Evidence] = field(init=False, factory=dict)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -86,6 +90,12 @@ class Records:
 
     def slot_state(self, slot: int, number: int, *, may_fossilize: bool = False, harmful: bool = False) -> SlotState:
         """Return a slot in one of its local states."""
+        key = (slot, number, may_fossilize, harmful)
+        if key not in self._states:
+            self._states[key] = self._slot_state(slot, number, may_fossilize, harmful)
+        return self._states[key]
+
+    def _slot_state(self, slot: int, number: int, may_fossilize: bool, harmful: bool) -> SlotState:
         state, table = self.model.states.every[number], self.model.table
         kept = state.stage.holds_module
         has_module = bool(self.model.states.holds_module[number])
@@ -145,11 +155,19 @@ class Records:
 
     def twin(self, epoch: int) -> Evidence:
         """Return the evidence of the bare host."""
-        bare = np.zeros((1, self.model.slots), dtype=np.int64)
-        return self.evidence("twin", epoch, bare[0], self.model.measure(epoch, bare), 0)
+        if epoch not in self._twins:
+            bare = np.zeros((1, self.model.slots), dtype=np.int64)
+            self._twins[epoch] = self.evidence("twin", epoch, bare[0], self.model.measure(epoch, bare), 0)
+        return self._twins[epoch]
 
     def masks(self, possible: Flags) -> ActionMasks:
         """Return the masks of a host for which these actions, (A,), are possible."""
+        key = possible.tobytes()
+        if key not in self._masks:
+            self._masks[key] = self._of(possible)
+        return self._masks[key]
+
+    def _of(self, possible: Flags) -> ActionMasks:
         table, germinate = self.model.table, {}
         chosen = [action for action, allowed in zip(self.model.actions, possible, strict=True) if allowed]
         for slot, name in enumerate(table.slots):
