@@ -18,6 +18,7 @@ OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn",
 #: out what they do as `grow` does, sinks show runs, apps do both and start runs as well.
 FAMILY_MODULES = {
     "esper-adapter-": {"esper_core.adapting", "esper_growing"},
+    "esper-adapter-gymnasium": {"esper_learning"},
     "esper-host-hf": {"esper_growing.probing"},
     "esper-policy-": {"esper_learning"},
     "esper-sink-": {"esper_runs"},

@@ -49,7 +49,7 @@ def episode(env, random, check):
         weights = np.array([{Op.CULL: 0.05, Op.WAIT: 2.0}.get(op, 1.0) for op, _, _ in env.model.actions]) * possible
         action = int(random.choice(len(weights), p=weights / weights.sum()))
         seen = observed
-        observed, gained, _, _, info = env.step([action])
+        observed, _, _, _, info = env.step([action])
         told = info.get("final_info", info)
         # The environment has begun again after the last epoch.
         after, _ = env.model.advance(host.epoch, local, np.array([action]), before)
@@ -152,7 +152,7 @@ def test_it_is_a_vector_environment_too(table):
     assert first.shape == env.observation_space.shape
     assert info["action_mask"].shape == (3, 1 + 6 + 6)
     for epoch in range(table.epochs):
-        observed, reward_, terminated, truncated, info = env.step(np.zeros(3, dtype=int))
+        observed, _, terminated, truncated, info = env.step(np.zeros(3, dtype=int))
         assert not truncated.any()
         assert terminated.all() == (epoch == table.epochs - 1)
     assert (observed == first).all()

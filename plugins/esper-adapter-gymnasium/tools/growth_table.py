@@ -1,19 +1,18 @@
 """Makes the table behind ``esper/GrowthTable-v0``: trains every topology, and writes a line for each run.
 
 A topology says what each of the three slots of the host `cnn` with widths 4, 4, 4 holds: nothing, or one of six
-blueprints; there are 343. A run is one topology with one random seed on the task `digits`, trained by the recipe of
-the task, for 20 epochs, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so that
-it begins as the bare host does). Runs of one random seed share the host's initial weights, the order of the data, and
+blueprints; there are 343. A run is one topology with one random seed on the task `digits`, trained by the recipe
+of the task, for 20 epochs, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so
+that it begins as the bare host does). Runs of one random seed share the host's initial weights, the order of the data, and
 the initial weights of each blueprint in each slot, so that differences between topologies are paired.
 
 Networks are trained `STACK` at a time: their weights are stacked, and a convolution over a map of a few pixels is a
-matrix product. `check` compares this with the modules of the plugins. A run depends on its stack only in the last
+matrix product; a test compares this with the modules of the plugins. A run depends on its stack only in the last
 bits, and stacks are always the same ones; results are appended as stacks are done, and what is there is not done
 again.
 
     python growth_table.py make FILE.jsonl [--seeds 0-9]
     python growth_table.py pack FILE.jsonl TABLE.npz [--seeds 0-9]
-    python growth_table.py check
 """
 
 import argparse
@@ -27,6 +26,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from esper_adapter_gymnasium.table import GrowthTable
 from esper_blueprint_bottleneck.config import BottleneckConfig
 from esper_blueprint_bottleneck.module import Bottleneck
 from esper_blueprint_conv_heavy.config import ConvHeavyConfig
@@ -39,12 +42,6 @@ from esper_blueprint_group_norm.config import GroupNormConfig
 from esper_blueprint_group_norm.module import GroupNormUpdate
 from esper_blueprint_squeeze_excite.config import SqueezeExciteConfig
 from esper_blueprint_squeeze_excite.module import SqueezeExcite
-from esper_host_cnn.cnn import build
-from esper_host_cnn.config import CnnConfig
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from esper_adapter_gymnasium.table import GrowthTable
 from esper_core.api import to_json
 from esper_core.kasmina.cost import count_flops
 from esper_core.kasmina.schedules import restarted_cosine, warmup_cosine
@@ -53,6 +50,8 @@ from esper_core.leyline.sites import Site
 from esper_core.leyline.streams import derive_seed
 from esper_core.nn import group_count
 from esper_core.tolaria.data import BatchStream
+from esper_host_cnn.cnn import build
+from esper_host_cnn.config import CnnConfig
 from esper_task_vision.tasks import digits
 
 WIDTHS = (4, 4, 4)
@@ -89,7 +88,12 @@ Stacked = dict[str, Tensor]
 def site(slot: int) -> Site:
     """Return the place of a slot."""
     return Site(
-        id=f"block{slot}", path=f"blocks.{slot}", layout=Layout.NCHW, width=WIDTHS[slot], depth=(slot + 1) / len(WIDTHS), sample_shape=(WIDTHS[slot], SIDES[slot], SIDES[slot])
+        id=f"block{slot}",
+        path=f"blocks.{slot}",
+        layout=Layout.NCHW,
+        width=WIDTHS[slot],
+        depth=(slot + 1) / len(WIDTHS),
+        sample_shape=(WIDTHS[slot], SIDES[slot], SIDES[slot]),
     )
 
 

@@ -4,8 +4,8 @@
     python proofs.py maze [--seeds 0-9]
     python proofs.py oracle
 
-Each row of `table` is a share of what there is to gain, (R - R_never) / (R_oracle - R_never): of the trained policy with
-its most probable actions, and of a policy without training as it acts. A row is written as soon as it is there.
+Each row of `table` is a share of what there is to gain, (R - R_never) / (R_oracle - R_never): of a trained policy with
+its most probable actions, and of a policy without training as it acts.
 """
 
 import argparse
@@ -27,9 +27,7 @@ from esper_adapter_gymnasium.rewards import TableRewards
 from esper_adapter_gymnasium.table import GrowthTable
 from esper_adapter_gymnasium.table_env import GrowthTableEnv, Terms
 from esper_core.api import (
-    Action,
     ActionMasks,
-    Blend,
     Catalogue,
     CatalogueEntry,
     Decision,
@@ -39,7 +37,6 @@ from esper_core.api import (
     HostSignals,
     Layout,
     LearningCurves,
-    NullActor,
     Observation,
     Op,
     RewardBreakdown,
@@ -323,7 +320,6 @@ def main() -> None:
     rows = prove(table, preset(given.preset), given.steps, seeds)
     if given.out is not None:
         given.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Rounds on the table: whole episodes of hosts in step under any policy, as the trajectories that learners are given."""
+"""Rounds on the table: whole episodes of hosts in step under any policy, as trajectories to learn from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import evolve, frozen
@@ -142,7 +142,3 @@ def _possible(decision: Decision, records: Records, possible: NDArray[np.bool_])
     """What was decided, and what of it is carried out: the table carries out one action in an epoch."""
     asked = [action for action in decision.actions if possible[records.number(action)]]
     return decision, evolve(decision, actions=asked[:1] or [WAIT])
-
-
-#: Makes a policy for a random seed.
-PolicyOf = Callable[[int], Actor]

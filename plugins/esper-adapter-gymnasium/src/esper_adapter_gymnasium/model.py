@@ -14,7 +14,7 @@ as it is, times ramp(age). Nothing is random, and nothing depends on when a seed
 from functools import cached_property
 
 import numpy as np
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from numpy.typing import NDArray
 
 from esper_adapter_gymnasium.lifecycle import LocalStates
@@ -30,8 +30,8 @@ Z_95, Z_99 = 1.6448536269514722, 2.3263478740408408
 #: The defaults of G3 and G5 (`esper-gates-standard`), in nats.
 HARM_MARGIN, LEAST_CONTRIBUTION, TWIN_MARGIN = 0.05, 0.01, 0.02
 
-#: How much of what a seed adds in the table is there at each age, from 0 epochs on; 1 at all later ones. The means of
-#: `tools/growth_table.py calibrate`, where seeds are trained and blended in as the lifecycle does it.
+#: How much of what a seed adds in the table is there at each age, from 0 epochs on; 1 at all later ones. Nothing while
+#: it is in isolation, then more and more until it has been at alpha 1 for four epochs. It was chosen, not measured.
 RAMP = (0.0, 0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -70,7 +70,7 @@ class Measured:
 
     @property
     def passes_g5(self) -> Flags:
-        """(n, S), the seed surely contributes, and the network is not behind its twin (of the gain no error is known)."""
+        """(n, S), the seed surely contributes, and the network is not behind its twin, whose error is not known."""
         surely = self.contribution - Z_99 * self.error > 0.0
         enough = self.contribution - Z_95 * self.error > LEAST_CONTRIBUTION
         return self.contributes & surely & enough & (self.gain >= -TWIN_MARGIN)[:, None]
@@ -89,16 +89,12 @@ class GrowthModel:
     Args:
         table: of one random seed, or of means.
         ramp: how much of what a seed adds is there at each age; the last one holds for all later ages.
-        most_seeds: germinating is not possible in a host with this many seeds; None: the table's.
+        most_seeds: germinating is not possible in a host with this many seeds; by default what the table knows.
     """
 
     table: GrowthTable
     ramp: tuple[float, ...] = RAMP
-    most_seeds: int = field(default=None)  # type: ignore[assignment]
-
-    def __attrs_post_init__(self) -> None:
-        if self.most_seeds is None:
-            object.__setattr__(self, "most_seeds", self.table.most_seeds)
+    most_seeds: int = field(default=Factory(lambda self: self.table.most_seeds, takes_self=True))
 
     @cached_property
     def states(self) -> LocalStates:

@@ -4,15 +4,17 @@ A state of S slots is S local states and the epoch. Time only goes forward, so o
 finds the value of every state.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from attrs import frozen
+from attrs import fields, frozen
 
-from esper_adapter_gymnasium.model import GrowthModel, Integers, Measured
+from esper_adapter_gymnasium.model import Flags, GrowthModel, Integers, Measured
 from esper_adapter_gymnasium.rewards import TableRewards
 from esper_adapter_gymnasium.table import Array
-from esper_core.api import Op
+
+#: Decides for one host: epoch, states, what was measured, masks -> number of the action.
+Chooser = Callable[[int, Integers, Measured | None, Flags], int]
 
 #: States of which arrays are made at once: a bound on memory.
 _AT_ONCE = 1 << 18
@@ -137,15 +139,14 @@ def _places(model: GrowthModel) -> Integers:
 
 
 def _rows(measured: Measured, rows: Integers) -> Measured:
-    names = [name for name in Measured.__slots__ if name not in ("__weakref__",)]
-    return Measured(**{name: getattr(measured, name)[rows] for name in names})
+    return Measured(**{it.name: getattr(measured, it.name)[rows] for it in fields(Measured)})
 
 
 def _sum(parts: dict[str, Array], count: int) -> Array:
     return sum(parts.values(), np.zeros(count))
 
 
-def play(rewards: TableRewards, choose: "Chooser") -> tuple[float, list[int], Measured]:
+def play(rewards: TableRewards, choose: Chooser) -> tuple[float, list[int], Measured]:
     """Play one episode; return its return, the actions, and what the last epoch came to.
 
     Args:
@@ -169,7 +170,3 @@ def play(rewards: TableRewards, choose: "Chooser") -> tuple[float, list[int], Me
         local, before = after, measured
     assert before is not None
     return achieved, actions, before
-
-
-#: Decides for one host: epoch, states, what was measured, masks -> number of the action.
-Chooser = "Callable[[int, Integers, Measured | None, Flags], int]"

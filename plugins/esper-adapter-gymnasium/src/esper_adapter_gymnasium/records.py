@@ -2,6 +2,7 @@
 
 import json
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from attrs import define, field, frozen
@@ -217,7 +218,7 @@ class HostRecord:
     name: str
     records: Records
     epoch: int = 0
-    curves: LearningCurves = LearningCurves()
+    curves: LearningCurves = field(factory=LearningCurves)
     last: Evidence | None = None
     twin: Evidence | None = None
     answers: dict[str, Action] = field(factory=dict)
@@ -290,7 +291,7 @@ class HostRecord:
                 path.insert(1, Stage.GERMINATED)
             if before.stage is after.stage:
                 continue
-            for first, (source, target) in enumerate(zip(path[:-1], path[1:], strict=True)):
+            for first, (source, target) in enumerate(pairwise(path)):
                 cause = Cause.ACTION if op is not None and first == 0 else _cause(before, target)
                 blueprint = before.blueprint or self._name(after)
                 found.append(

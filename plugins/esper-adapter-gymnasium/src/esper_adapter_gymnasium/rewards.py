@@ -5,7 +5,7 @@ after: with the gain over the twin the third of these is known before the action
 quick. A test holds every term equal to the plugin's own on a `Step`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -192,7 +192,3 @@ class TableRewards:
         price = price + self._option("warning", "waiting", 0.0) * (waiting & ~harmful) * lasted
         acted = (np.arange(self.model.slots) == slot[:, None]) & (op != Op.WAIT)[:, None]
         return np.clip(-np.where(acted, 0.0, price).sum(1), -1.0, 0.0)
-
-
-#: Makes a `TableRewards` out of a surrogate.
-RewardsOf = Callable[[GrowthModel], TableRewards]

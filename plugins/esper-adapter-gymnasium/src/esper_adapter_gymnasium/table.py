@@ -86,7 +86,17 @@ class GrowthTable:
     def write(self, path: Path) -> None:
         """Write the table as a compressed file; curves in single precision."""
         single = {name: getattr(self, name).astype(np.float32) for name in _CURVES}
-        rest = ("slots", "blueprints", "options", "seeds", "parameters", "flops", "host_parameters", "host_flops", "widths")
+        rest = (
+            "slots",
+            "blueprints",
+            "options",
+            "seeds",
+            "parameters",
+            "flops",
+            "host_parameters",
+            "host_flops",
+            "widths",
+        )
         others = {name: np.asarray(getattr(self, name)) for name in (*rest, "samples", "random_guess_loss")}
         np.savez_compressed(path, **single, **others)
 

@@ -42,8 +42,8 @@ def model_of(table: GrowthTable | str | None) -> GrowthModel:
 class GrowthTableVectorEnv(VectorEnv[Any, Any, Any]):
     """Many hosts of the table in step. They begin and end together, and begin again in the step that ends them.
 
-    Observations are (N, D) of float32, rewards (N,) of float64. ``infos`` has ``action_mask``, (N, M) of bool;
-    ``reward_terms``, by name, (N,) each; ``invalid_action``, (N,) of bool, and ``invalid_actions``, (N,), how many there
+    Observations are (N, D) of float32, rewards (N,) of float64. ``infos`` has ``action_mask``, (N, M) of bool,
+    ``reward_terms``, by name, (N,) each, ``invalid_action``, (N,) of bool, and ``invalid_actions``, (N,), how many there
     were in the episode; and after an episode ``final_obs`` and ``final_info``, as gymnasium has them.
 
     Args:
@@ -93,7 +93,9 @@ class GrowthTableVectorEnv(VectorEnv[Any, Any, Any]):
         self._begin()
         return self._observed(), self._info()
 
-    def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    def step(
+        self, actions: Any
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Carry an action out for every host, and let an epoch pass."""
         model, epoch, before = self.model, self.epoch, self.measured
         numbers = np.array([self.coder.number(given) for given in actions])
