@@ -1,9 +1,9 @@
 """Makes the table behind ``esper/GrowthTable-v0``: trains every topology, and writes a line for each run.
 
 A topology says what each of the three slots of the host `cnn` with widths 4, 4, 4 holds: nothing, or one of six
-blueprints; there are 343. A run is one topology with one random seed on the task `digits`, trained by the recipe
-of the task, for 20 epochs, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so
-that it begins as the bare host does). Runs of one random seed share the host's initial weights, the order of the data, and
+blueprints; there are 343. A run is one topology with one random seed on the task `digits`, trained for 20 epochs by
+the recipe of the task, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so that
+it begins as the bare host does). Runs of one random seed share the host's initial weights, the order of the data, and
 the initial weights of each blueprint in each slot, so that differences between topologies are paired.
 
 Networks are trained `STACK` at a time: their weights are stacked, and a convolution over a map of a few pixels is a

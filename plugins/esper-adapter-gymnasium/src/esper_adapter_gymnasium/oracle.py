@@ -131,6 +131,8 @@ def _states(model: GrowthModel, epoch: int) -> Iterator[tuple[Integers, Integers
     for first in range(0, whole, _AT_ONCE):
         index = np.arange(first, min(whole, first + _AT_ONCE))
         local = np.stack([here[index // len(here) ** slot % len(here)] for slot in range(model.slots)], axis=1)
+        # More seeds than the table knows of are never germinated.
+        local = local[(states.blueprint[local] > 0).sum(1) <= model.most_seeds]
         yield local @ _places(model), local
 
 

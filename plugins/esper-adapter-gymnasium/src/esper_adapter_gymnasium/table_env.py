@@ -43,8 +43,8 @@ class GrowthTableVectorEnv(VectorEnv[Any, Any, Any]):
     """Many hosts of the table in step. They begin and end together, and begin again in the step that ends them.
 
     Observations are (N, D) of float32, rewards (N,) of float64. ``infos`` has ``action_mask``, (N, M) of bool,
-    ``reward_terms``, by name, (N,) each, ``invalid_action``, (N,) of bool, and ``invalid_actions``, (N,), how many there
-    were in the episode; and after an episode ``final_obs`` and ``final_info``, as gymnasium has them.
+    ``reward_terms``, by name, (N,) each, ``invalid_action``, (N,) of bool, and ``invalid_actions``, (N,), how many
+    there were in the episode; and after an episode ``final_obs`` and ``final_info``, as gymnasium has them.
 
     Args:
         num_envs: N.
