@@ -1,7 +1,6 @@
-"""Proofs that learning to grow works: against the known optimum of the table, and in a maze that takes a memory.
+"""Proofs that learning to grow works: against the known optimum of the table.
 
     python proofs.py table [--seeds 0-9] [--steps 60000] [--preset simplified] [--out FILE.jsonl]
-    python proofs.py maze [--seeds 0-9]
     python proofs.py oracle
 
 Each row of `table` is a share of what there is to gain, (R - R_never) / (R_oracle - R_never): of a trained policy with
@@ -26,29 +25,7 @@ from esper_adapter_gymnasium.records import catalogue
 from esper_adapter_gymnasium.rewards import TableRewards
 from esper_adapter_gymnasium.table import GrowthTable
 from esper_adapter_gymnasium.table_env import GrowthTableEnv, Terms
-from esper_core.api import (
-    ActionMasks,
-    Catalogue,
-    CatalogueEntry,
-    Decision,
-    Ended,
-    EpochMetrics,
-    Evidence,
-    HostSignals,
-    Layout,
-    LearningCurves,
-    Observation,
-    Op,
-    RewardBreakdown,
-    Round,
-    Site,
-    Situation,
-    SlotSignals,
-    SlotState,
-    Stage,
-    Step,
-    Trajectory,
-)
+from esper_core.api import Op
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.policy import PPO
 from esper_rewards_standard.presets import PRESETS, preset
@@ -214,92 +191,11 @@ def worth(model: GrowthModel, last: Any, rent: float = 0.1) -> float:
     return float(last.accuracy[0]) - rent * float(np.log2(1.0 + growth))
 
 
-# ------------------------------------------------------------------------------------------------------------- the maze
-
-#: Epochs of the maze. In the first one a cue is shown; in the last one it says which of two slots to fossilize.
-MAZE_STEPS = 20
-
-
-class Maze:
-    """A T-maze in the shape of growing (Bakker, 2002): what is seen in the first epoch decides in the last one."""
-
-    def __init__(self, hosts: int, seed: int) -> None:
-        self.names = tuple(f"host{index}" for index in range(hosts))
-        self.cues = np.random.default_rng(seed).integers(0, 2, hosts)
-        slots = ("left", "right")
-        self.sites = tuple(Site(id=it, path=it, layout=Layout.BD, width=4, sample_shape=(4,)) for it in slots)
-        self.waiting = ActionMasks(slots=slots, blueprints=("a",))
-        self.junction = ActionMasks(slots=slots, blueprints=("a",), fossilize=frozenset(slots))
-
-    @staticmethod
-    def catalogue() -> Catalogue:
-        """Return the catalogue of a policy for the maze."""
-        return Catalogue((CatalogueEntry(name="a", layouts=frozenset({Layout.BD})),))
-
-    def situation(self, index: int, epoch: int) -> Situation:
-        """Return what is shown to a host."""
-        curves = LearningCurves(validation_accuracies=(float(self.cues[index]),)) if epoch == 0 else LearningCurves()
-        host = HostSignals(epoch=epoch, epochs=MAZE_STEPS, curves=curves)
-        last = epoch == MAZE_STEPS - 1
-        stage = Stage.PROBATIONARY if last else Stage.TRAINING
-        slots = tuple(SlotSignals(state=SlotState(site=it, stage=stage)) for it in self.sites)
-        masks = self.junction if last else self.waiting
-        return Situation(host=self.names[index], observation=Observation(host=host, slots=slots), masks=masks)
-
-    def right(self, index: int, decision: Decision) -> bool:
-        """Say whether the cue was followed."""
-        return bool(decision.actions) and decision.actions[0].slot == ("left", "right")[self.cues[index]]
-
-
-def walk(policy: PPO, maze: Maze, number: int, *, reset: bool = False) -> tuple[float, list[Trajectory]]:
-    """Walk the maze; return the share of hosts that went the right way, and their trajectories."""
-    hosts = range(len(maze.names))
-    policy.reset(Round(number=number, hosts=maze.names, epochs=MAZE_STEPS))
-    steps: list[list[Step]] = [[] for _ in hosts]
-    for epoch in range(MAZE_STEPS):
-        situations = [maze.situation(index, epoch) for index in hosts]
-        if reset:
-            for name in maze.names:
-                policy.forget(name)
-        last = epoch == MAZE_STEPS - 1
-        for index, decision in enumerate(policy.decide(situations)):
-            nothing = EpochMetrics(loss=0.0, accuracy=0.0, samples=1)
-            step = Step(
-                host=maze.names[index],
-                epoch=epoch,
-                epochs=MAZE_STEPS,
-                observation=situations[index].observation,
-                masks=situations[index].masks,
-                decision=decision,
-                after=Evidence(host=maze.names[index], epoch=epoch, train=nothing, validation=nothing),
-                ended=Ended.TRUNCATED if last else Ended.NONE,
-                reward=RewardBreakdown(terms={"right": float(last and maze.right(index, decision))}),
-            )
-            steps[index].append(step)
-    right = [bool(taken[-1].reward and taken[-1].reward.total) for taken in steps]
-    trajectories = [
-        Trajectory(host=name, round=number, policy="ppo", steps=tuple(taken), final=maze.situation(index, 0))
-        for index, (name, taken) in enumerate(zip(maze.names, steps, strict=True))
-    ]
-    return float(np.mean(right)), trajectories
-
-
-def prove_memory(seed: int, *, reset: bool, rounds: int = 60, hosts: int = 32) -> float:
-    """Return the share of right ways over 400 walks after training; `reset`: the memory is cleared in every step."""
-    options = {"hidden": 32, "slot_encoding": 16, "learning_rate": 3e-3, "entropy_coefficient": 0.02}
-    policy = PPO(PPOConfig(rounds=rounds, seed=seed, **options), Maze.catalogue())
-    for number in range(rounds):
-        _, trajectories = walk(policy, Maze(hosts, 1000 * seed + number), number, reset=reset)
-        policy.learn(trajectories)
-    policy.config = evolve(policy.config, sample=False)
-    return walk(policy, Maze(400, 10**6 + seed), rounds, reset=reset)[0]
-
-
 def main() -> None:
     """Do what the command line says."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("proof", choices=("table", "maze", "oracle"))
+    parser.add_argument("proof", choices=("table", "oracle"))
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--preset", default="simplified")
@@ -308,11 +204,6 @@ def main() -> None:
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    if given.proof == "maze":
-        for seed in seeds:
-            shares = {reset: prove_memory(seed, reset=reset) for reset in (False, True)}
-            print(f"seed {seed}: {shares[False]:.3f} right, {shares[True]:.3f} without a memory", flush=True)
-        return
     table = GrowthTable.read(given.table).mean()
     if given.proof == "oracle":
         oracles(table)

@@ -1,0 +1,153 @@
+"""Learning on tables whose optimum is known, and the bundled one."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from esper_adapter_gymnasium.episodes import KnownVectors, play_round
+from esper_adapter_gymnasium.model import GrowthModel
+from esper_adapter_gymnasium.oracle import play, solve
+from esper_adapter_gymnasium.records import catalogue
+from esper_adapter_gymnasium.rewards import TableRewards
+from esper_adapter_gymnasium.table import GrowthTable
+from esper_core.api import Ended, NullActor
+from esper_learning import ObservationSchema
+from esper_policy_ppo.config import PPOConfig
+from esper_policy_ppo.policy import PPO
+from esper_rewards_standard.presets import PRESETS, preset
+
+TOOLS = Path(__file__).parent.parent / "tools"
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(f"esper_tool_{name}", TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_round_is_what_the_learner_learns_from(tables):
+    rewards = TableRewards(GrowthModel(tables(slots=2, epochs=6)))
+    policy = PPO(PPOConfig(hidden=8, slot_encoding=4), catalogue(rewards.model))
+    played = play_round(policy, rewards, hosts=3, number=4)
+    assert [len(it.steps) for it in played.trajectories] == [6, 6, 6]
+    for trajectory, total in zip(played.trajectories, played.returns, strict=True):
+        assert sum(step.reward.total for step in trajectory.steps) == pytest.approx(total)
+        assert [step.ended for step in trajectory.steps] == [Ended.NONE] * 5 + [Ended.TRUNCATED]
+        assert trajectory.steps[-1].terminal
+    assert policy.learn(played.trajectories)["steps"] == 18
+
+
+def test_known_vectors_change_no_bit_of_a_decision(tables):
+    rewards = TableRewards(GrowthModel(tables(slots=2, epochs=5)))
+    actions = []
+    for known in (False, True):
+        policy = PPO(PPOConfig(hidden=8, slot_encoding=4), catalogue(rewards.model))
+        if known:
+            policy.encoder.schema = KnownVectors(policy.encoder.schema.blueprints)
+        played = play_round(policy, rewards, hosts=2)
+        actions.append([step.decision.memo["chosen"] for it in played.trajectories for step in it.steps])
+        assert policy.encoder.schema.hash == ObservationSchema(rewards.model.table.blueprints).hash
+    assert actions[0] == actions[1]
+
+
+def test_without_masks_what_is_impossible_waits(tables):
+    rewards = TableRewards(GrowthModel(tables(slots=2, epochs=4)))
+    policy = PPO(PPOConfig(hidden=8, slot_encoding=4), catalogue(rewards.model))
+    played = play_round(policy, rewards, hosts=8, masked=False)
+    assert all(len(step.masks.fossilize) == 2 for it in played.trajectories for step in it.steps)
+    assert np.isfinite(played.returns).all()
+
+
+def test_never_growing_has_the_same_return_however_it_is_played(tables):
+    rewards = TableRewards(GrowthModel(tables(slots=2, epochs=8)), preset("shaped"), 0.9)
+    assert play_round(NullActor(), rewards, hosts=1).returns[0] == pytest.approx(play(rewards, lambda *_: 0)[0])
+
+
+def test_stacked_networks_are_those_of_the_plugins():
+    torch.set_num_threads(1)
+    made = tool("growth_table")
+    topologies = [(1, 4, 2), (2, 5, 3), (3, 0, 1), (6, 6, 6), (0, 3, 5), (4, 1, 0), (5, 2, 4)]
+    networks = made.Networks(topologies, 0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for seeds in networks.seeds.values():
+            for parameter in seeds.values():
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+        images = made.digits_splits().validation.inputs[:20]
+        found = networks.with_ablations(made.patches_of(images))
+        assert torch.equal(found[0], networks.logits(made.patches_of(images)))
+        for row, topology in enumerate(topologies):
+            for without in (None, 0, 1, 2):
+                expected = _with_hooks(made, networks, row, topology, without)(images)
+                got = found[0 if without is None else without + 1][row]
+                assert torch.allclose(got, expected, atol=1e-5)
+
+
+def _with_hooks(made, networks, row, topology, without):
+    host = made.host_module(0)
+    for slot, blueprint in enumerate(topology):
+        if blueprint and slot != without:
+            seed = made.seed_module(0, slot, blueprint)
+            place = networks.members[slot, blueprint].tolist().index(row)
+            seed.load_state_dict({name: it[place] for name, it in networks.seeds[slot, blueprint].items()})
+            host.blocks[slot].register_forward_hook(lambda _, given, output, seed=seed: output + seed(output))
+    return host
+
+
+class Uncapped(TableRewards):
+    """A mutant: the ablation is paid for in full, whatever the network has gained by it."""
+
+    def _attribution(self, local, measured):
+        credit = measured.contribution.sum(1) / self.model.table.random_guess_loss
+        return np.clip(credit, -1.0, 1.0)
+
+
+def worths(rewards):
+    """Accuracy less rent in the end: of never growing, and of the best schedule by the reward."""
+    worth, model, oracle = tool("proofs").worth, rewards.model, solve(rewards)
+    _, _, bare = play(rewards, lambda *_: 0)
+    _, _, last = play(rewards, lambda *it: int(oracle.best_action(*it[:3])[0]))
+    return worth(model, bare), worth(model, last)
+
+
+# By the gain in every epoch, or in the loss, a large seed is paid for more than it is worth in accuracy less rent.
+OVERPAID = pytest.mark.xfail(strict=True, reason="it pays for growth that is not worth its parameters")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(it, marks=OVERPAID) if it in ("shaped", "loss") else it for it in PRESETS]
+)
+def test_the_best_schedule_of_a_preset_is_worth_its_rent(name):
+    never, best = worths(TableRewards(GrowthModel(GrowthTable.read().mean()), preset(name)))
+    assert best >= never
+
+
+@pytest.mark.slow
+def test_paying_for_ablations_is_found_out():
+    only = [{"name": "attribution", "weight": 5.0}, *preset("simplified")]
+    never, best = worths(Uncapped(GrowthModel(GrowthTable.read().mean()), only))
+    assert best < never
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(2))
+def test_ppo_comes_close_to_the_optimum(seed):
+    torch.set_num_threads(1)
+    proofs, rewards = tool("proofs"), TableRewards(GrowthModel(GrowthTable.read().mean()), preset("simplified"))
+    never, best = play(rewards, lambda *_: 0)[0], solve(rewards).best_return
+    achieved = proofs.judged_ppo(proofs.train_ppo(rewards, 40_000, seed), rewards)
+    assert (achieved - never) / (best - never) >= 0.9
+
+
+@pytest.mark.slow
+def test_agents_of_sb3_train_on_it(tables):
+    proofs = tool("proofs")
+    for agent in ("MaskablePPO", "RecurrentPPO"):
+        achieved = proofs.train_sb3(agent, tables(slots=2, epochs=8), preset("simplified"), 1.0, 300, seed=0)
+        assert np.isfinite(achieved)
