@@ -9,9 +9,9 @@ from esper_adapter_gymnasium.features import Features
 from esper_adapter_gymnasium.model import GrowthModel
 from esper_adapter_gymnasium.oracle import play, solve
 from esper_adapter_gymnasium.records import HostRecord, Records
-from esper_adapter_gymnasium.rewards import TableRewards
+from esper_adapter_gymnasium.rewards import OPTIONS, TableRewards
 from esper_adapter_gymnasium.table_env import GrowthTableEnv, GrowthTableVectorEnv
-from esper_core.api import Decision, Op
+from esper_core.api import Decision, Op, Stage
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.resolve import build_config, resolve
 from esper_core.simic.rewards import WeightedTerm, reward
@@ -117,7 +117,7 @@ def brute_force(rewards, epoch, local, before):
 @pytest.mark.parametrize("name", ["shaped", "loss"])
 @pytest.mark.parametrize("seed", range(2))
 def test_the_oracle_is_the_best_of_all_schedules(tables, name, seed):
-    model = GrowthModel(tables(slots=2, blueprints=2, epochs=6, seed=seed), ramp=(0.0, 0.0, 0.5, 1.0))
+    model = GrowthModel(tables(slots=2, blueprints=2, epochs=5, seed=seed), ramp=(0.0, 0.0, 0.5, 1.0))
     rewards = TableRewards(model, preset(name), 0.9)
     oracle = solve(rewards)
     bare = np.zeros((1, 2), dtype=np.int64)
@@ -191,3 +191,67 @@ def test_with_triples_missing_no_third_seed_is_germinated(table):
     env.step([env.model.actions.index((Op.GERMINATE, 1, 1))])
     germinations = [op is Op.GERMINATE for op, _, _ in env.model.actions]
     assert not env.possible[0][germinations].any()
+
+
+def test_durations_and_margins_are_the_defaults_of_a_run():
+    from esper_adapter_gymnasium import lifecycle, model
+    from esper_core.kasmina.config import LifecycleConfig
+    from esper_gates_standard.config import G1Config, G2Config, G3Config, G5Config
+
+    durations, g3, g5 = LifecycleConfig(), G3Config(), G5Config()
+    ramp = durations.ramp_epochs
+    assert ramp == lifecycle.RAMP_EPOCHS
+    assert durations.incubation_epochs == G2Config().min_dwell_epochs == G2Config().consecutive_passes == 1
+    assert ramp - 1 + g3.consecutive_passes == lifecycle.BLENDING_EPOCHS
+    # The last epochs of blending count as settled; G5 passes first in the last of them that are needed.
+    settled_in_blending = lifecycle.BLENDING_EPOCHS - ramp
+    first_pass = g5.min_settled_epochs - settled_in_blending
+    assert first_pass + g5.consecutive_passes - 1 == lifecycle.FIRST_FOSSIL_EPOCH
+    assert ramp + durations.blending_timeout_epochs == lifecycle.BLENDING_TIMEOUT
+    assert durations.probation_timeout_epochs == lifecycle.PROBATION_TIMEOUT
+    assert sum(stage is Stage.EMBARGOED for stage, _ in lifecycle._REST) == durations.embargo_epochs
+    assert G1Config().min_host_epochs == 1
+    assert model.HARM_MARGIN == g3.margin_nats == g5.harm_margin_nats
+    assert (g5.min_contribution_nats, g5.twin_margin_nats) == (model.LEAST_CONTRIBUTION, model.TWIN_MARGIN)
+    assert g3.confidence == g5.sign_confidence == g5.harm_confidence == 0.99
+    assert g5.threshold_confidence == 0.95
+
+
+def test_the_options_of_terms_are_the_plugins():
+    import attrs
+
+    registry = load_plugins().registry
+    for name, options in OPTIONS.items():
+        found = registry.get(RewardTermSpec.kind, name)
+        config = build_config(found, {}, path="rewards")
+        assert dict(options) == ({} if config is None else attrs.asdict(config))
+
+
+def test_a_life_without_failures(tables):
+    """Which stage a slot is in before each epoch, with a seed of epoch 2 that is fossilized as soon as it may be."""
+    model = GrowthModel(tables(slots=1, blueprints=1, epochs=20, seed=4))
+    rewards, seen = TableRewards(model), []
+
+    def choose(epoch, local, before, masks):
+        seen.append(model.states.every[local[0, 0]].stage)
+        return 1 if epoch == 2 else int(np.flatnonzero(masks[0])[-1]) if masks[0][-1] else 0
+
+    play(rewards, choose)
+    names = [stage.name for stage in seen]
+    assert names[:3] == ["DORMANT"] * 3
+    assert names[3:12] == ["TRAINING"] + ["BLENDING"] * 4 + ["PROBATIONARY"] * 3 + ["FOSSILIZED"]
+
+
+def test_what_is_culled_takes_its_curve_with_it_and_its_slot_rests(tables):
+    model = GrowthModel(tables(slots=1, blueprints=1, epochs=20, seed=4))
+    rewards, seen, losses = TableRewards(model), [], []
+
+    def choose(epoch, local, before, masks):
+        seen.append(model.states.every[local[0, 0]].stage)
+        losses.append(np.nan if before is None else float(before.loss[0]))
+        return {2: 1, 9: 2}.get(epoch, 0)
+
+    play(rewards, choose)
+    assert [stage.name for stage in seen[10:16]] == ["CULLED", *["EMBARGOED"] * 3, "RESETTING", "DORMANT"]
+    assert losses[9] != pytest.approx(float(model.table.loss[0, 0, 8]))
+    assert losses[10] == pytest.approx(float(model.table.loss[0, 0, 9]))
