@@ -7,10 +7,10 @@ from esper_core.api import EsperError, did_you_mean
 
 #: Each preset's terms, by name, with weight and options. Under each of them automatic culls and stops are charged.
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    # Credit in every epoch, and every kind of shaping.
+    # Credit in every epoch, and every kind of shaping. With more credit it pays for seeds that are not worth their rent.
     "shaped": {
         "stage-potential": {"weight": 1.0},
-        "attribution": {"weight": 5.0},
+        "attribution": {"weight": 0.2},
         "rent": {"weight": 0.02},
         "intervention": {"weight": 1.0},
         "automatic": {"weight": 1.0},
@@ -35,9 +35,9 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     # For tasks where accuracy says little, such as text: losses on the scale of random guessing and of the twin.
     "loss": {
         "stage-potential": {"weight": 0.1},
-        "rent": {"weight": 0.02},
+        "rent": {"weight": 0.05},
         "automatic": {"weight": 1.0},
-        "loss-gain": {"weight": 5.0},
+        "loss-gain": {"weight": 1.0},
         "loss-terminal": {"weight": 1.0},
     },
 }
