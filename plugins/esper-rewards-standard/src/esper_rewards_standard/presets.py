@@ -7,7 +7,7 @@ from esper_core.api import EsperError, did_you_mean
 
 #: Each preset's terms, by name, with weight and options. Under each of them automatic culls and stops are charged.
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    # Credit in every epoch, and every kind of shaping. With more credit it pays for seeds that are not worth their rent.
+    # Credit in every epoch, and every kind of shaping. More credit would pay for seeds that are not worth their rent.
     "shaped": {
         "stage-potential": {"weight": 1.0},
         "attribution": {"weight": 0.2},
