@@ -162,6 +162,12 @@ def prove(table: GrowthTable, terms: Terms, steps: int, seeds: Iterable[int], ga
 Row = dict[str, Any]
 
 
+def limited(table: GrowthTable, most: int) -> GrowthTable:
+    """Return a table that does not know topologies with more seeds."""
+    counts = np.array([sum(map(bool, table.topology(number))) for number in range(table.loss.shape[1])])
+    return evolve(table, loss=np.where((counts > most)[:, None], np.nan, table.loss))
+
+
 def oracles(table: GrowthTable) -> None:
     """Print, for every preset, what the best schedule does, and what it is worth in accuracy and rent."""
     for name in PRESETS:
@@ -200,11 +206,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--preset", default="simplified")
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--most-seeds", type=int, help="germinate no more than this many; by default what is known")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     table = GrowthTable.read(given.table).mean()
+    if given.most_seeds is not None:
+        table = limited(table, given.most_seeds)
     if given.proof == "oracle":
         oracles(table)
         return
