@@ -6,9 +6,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from esper_adapter_gymnasium.features import Features
+from esper_adapter_gymnasium.host_record import HostRecord
 from esper_adapter_gymnasium.model import GrowthModel
 from esper_adapter_gymnasium.oracle import play, solve
-from esper_adapter_gymnasium.records import HostRecord, Records
+from esper_adapter_gymnasium.records import Records
 from esper_adapter_gymnasium.rewards import OPTIONS, TableRewards
 from esper_adapter_gymnasium.table_env import GrowthTableEnv, GrowthTableVectorEnv
 from esper_core.api import Decision, Op, Stage

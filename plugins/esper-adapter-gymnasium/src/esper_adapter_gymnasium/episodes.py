@@ -7,8 +7,9 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from esper_adapter_gymnasium.features import Features, History
+from esper_adapter_gymnasium.host_record import HostRecord
 from esper_adapter_gymnasium.model import Integers, Measured
-from esper_adapter_gymnasium.records import HostRecord, Records
+from esper_adapter_gymnasium.records import Records
 from esper_adapter_gymnasium.rewards import TableRewards
 from esper_adapter_gymnasium.table import Array
 from esper_core.api import (
