@@ -24,7 +24,17 @@ from esper_core.leyline.evidence import (
 )
 from esper_core.leyline.executors import Executor, FailedHost, Host, HostBuilder, HostRunner, Plan, SharesWorkers
 from esper_core.leyline.layouts import Layout
-from esper_core.leyline.learning import Decision, Ended, PolicyState, Round, Situation, Step, Trajectory
+from esper_core.leyline.learning import (
+    Choice,
+    Decision,
+    Ended,
+    Explanation,
+    PolicyState,
+    Round,
+    Situation,
+    Step,
+    Trajectory,
+)
 from esper_core.leyline.observation import (
     WINDOW_EPOCHS,
     HostSignals,
@@ -37,6 +47,7 @@ from esper_core.leyline.protocols import (
     Actor,
     DataShape,
     Evaluator,
+    Explains,
     Gate,
     HostBuild,
     Learner,
@@ -81,6 +92,7 @@ __all__ = [
     "Catalogue",
     "CatalogueEntry",
     "Cause",
+    "Choice",
     "DataShape",
     "Decision",
     "Diagnostic",
@@ -93,6 +105,8 @@ __all__ = [
     "Evidence",
     "Executor",
     "ExitCode",
+    "Explains",
+    "Explanation",
     "FailedHost",
     "FieldReport",
     "FinalReport",

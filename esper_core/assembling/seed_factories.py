@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import CatalogueEntry
+from esper_core.leyline.records import plain
 from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec, Capability
 from esper_core.plugins.registry import Registry
@@ -24,16 +25,18 @@ def seed_factory(registry: Registry, name: str, options: Mapping[str, Any]) -> S
     registered = registry.get(BlueprintSpec.kind, name, where="policy.blueprints")
     spec = registered.spec
     assert isinstance(spec, BlueprintSpec)
+    config = build_config(registered, options, path=f"blueprints.{name}")
     return SeedFactory(
         entry=CatalogueEntry(
             name=name,
             layouts=spec.layouts,
-            options=dict(options),
+            # Complete: a default that is written out makes no other catalogue.
+            options={} if config is None else plain(config),
             distribution=registered.origin.distribution or "",
             version=registered.origin.version or "",
             learnable=spec.learnable,
         ),
-        build=partial(_build_seed, resolve(registered), build_config(registered, options, path=f"blueprints.{name}")),
+        build=partial(_build_seed, resolve(registered), config),
         draws_random_numbers=Capability.RANDOM in spec.capabilities,
         takes_mask=Capability.PADDING_MASK in spec.capabilities,
     )

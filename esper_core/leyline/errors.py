@@ -99,6 +99,8 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E514": ("a run is in use by another process", ExitCode.USAGE),
     "E515": ("a run's configuration has changed since it began", ExitCode.USAGE),
     "E516": ("a run's files cannot be written any more", ExitCode.FAILED),
+    "E517": ("a saved policy cannot be read", ExitCode.USAGE),
+    "E518": ("a run cannot be repeated exactly", ExitCode.FAILED),
     "E520": ("a run has no such slot, seed or epoch", ExitCode.USAGE),
     "E530": ("a plugin broke its contract in a run", ExitCode.FAILED),
     "E540": ("every host of a run has failed", ExitCode.FAILED),

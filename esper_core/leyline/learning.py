@@ -72,6 +72,27 @@ class Decision:
     memo: Mapping[str, Any] = field(factory=dict)
 
 
+@frozen(kw_only=True)
+class Choice:
+    """An action that a policy may choose, and the probability with which it does, 0 to 1."""
+
+    action: Action
+    probability: float
+
+
+@frozen(kw_only=True)
+class Explanation:
+    """What a policy thinks of a situation.
+
+    Attributes:
+        choices: the possible actions with their probabilities, the most probable first.
+        value: the discounted rewards that it expects from here on; None if it has no idea.
+    """
+
+    choices: tuple[Choice, ...]
+    value: float | None = None
+
+
 class Ended(StrEnum):
     """How a step ends its host's trajectory.
 

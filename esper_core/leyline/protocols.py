@@ -9,7 +9,7 @@ from attrs import field, frozen
 from esper_core.leyline.actions import Transition
 from esper_core.leyline.events import Event
 from esper_core.leyline.evidence import Evidence, GateResult, SeedEvidence
-from esper_core.leyline.learning import Decision, PolicyState, Round, Situation, Step, Trajectory
+from esper_core.leyline.learning import Decision, Explanation, PolicyState, Round, Situation, Step, Trajectory
 from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import Capability, as_capabilities
 from esper_core.leyline.vital_signs import VitalSigns, Vote
@@ -231,6 +231,15 @@ class Learner(Protocol):
 
     def learn(self, trajectories: Sequence[Trajectory]) -> Mapping[str, float]:
         """Learn from one round, a trajectory for each of its hosts, and return figures about it by name."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """What an actor may offer: it says what it thinks of a situation."""
+
+    def explain(self, situation: Situation) -> Explanation:
+        """Return the choices that it has before it decides. Nothing changes by being asked."""
         ...
 
 

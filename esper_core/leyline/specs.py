@@ -152,6 +152,7 @@ class RewardTermSpec(ComponentSpec):
 
     Attributes:
         low, high: bounds of the term's value.
+        presets: the presets of rewards that it is a part of, by name, each with its `weight` and its options there.
         potential_based: the term is ``gamma * potential(after) - potential(before)``, with the run's gamma and a
             potential of 0 after a terminal step, so it leaves the optimal policy unchanged (Ng, Harada and Russell,
             1999). Conformance checks hold it to that.
@@ -162,6 +163,7 @@ class RewardTermSpec(ComponentSpec):
     low: float
     high: float
     potential_based: bool = False
+    presets: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
 
 class PolicySpec(ComponentSpec):

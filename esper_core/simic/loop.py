@@ -46,13 +46,11 @@ def run_round(
         after_epoch: called with the number of every epoch that is over.
     """
     interrupted = False
-    while (epoch := rollout.epoch) < epochs:
+    while (epoch := rollout.epoch) < epochs and len(rollout.stopped) < len(rollout.reports):
         rollout.step([report.evidence for report in twin.step()] if twin is not None else [None])
         after_epoch(epoch)
-        if len(rollout.stopped) == len(rollout.reports):
-            break
         if services.should_stop():
-            interrupted = epoch + 1 < epochs
+            interrupted = epoch + 1 < epochs and len(rollout.stopped) < len(rollout.reports)
             break
     return Outcome(
         finals=rollout.finish(),

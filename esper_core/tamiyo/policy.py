@@ -6,8 +6,8 @@ from typing import Any, cast
 from attrs import field, frozen
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.learning import Decision, PolicyState, Round, Situation, Trajectory
-from esper_core.leyline.protocols import Actor, Learner, Recurrent, Stateful
+from esper_core.leyline.learning import Decision, Explanation, PolicyState, Round, Situation, Trajectory
+from esper_core.leyline.protocols import Actor, Explains, Learner, Recurrent, Stateful
 from esper_core.leyline.specs import Capability, as_capabilities
 
 #: What an actor must offer for each capability that its policy declares.
@@ -62,6 +62,10 @@ class Policy:
         if (wrong := wrong_answer(decisions, len(situations))) is not None:
             raise EsperError("E530", f"{self._title} {wrong}", fix=ANSWER)
         return list(decisions)
+
+    def explain(self, situation: Situation) -> Explanation | None:
+        """Return what it thinks of a situation, before it decides; None if it does not say."""
+        return self.actor.explain(situation) if isinstance(self.actor, Explains) else None
 
     def learn(self, trajectories: Sequence[Trajectory]) -> Mapping[str, float]:
         """Learn from one round, a trajectory for each of its hosts; return figures, none if it cannot learn."""

@@ -14,7 +14,7 @@ FAMILIES = {"host", "blueprint", "gates", "evaluators", "rewards", "policy", "ex
 
 #: The application, its libraries, and the commands that a first user needs.
 APPLICATION = {
-    *("esper-app", "esper-app-events", "esper-app-export", "esper-app-new", "esper-app-report"),
+    *("esper-app", "esper-app-events", "esper-app-export", "esper-app-new", "esper-app-report", "esper-app-train"),
     *("esper-export", "esper-growing", "esper-runs", "esper-testing"),
 }
 

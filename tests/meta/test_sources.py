@@ -22,7 +22,7 @@ FAMILY_MODULES = {
     "esper-host-hf": {"esper_growing.probing"},
     "esper-policy-": {"esper_learning"},
     "esper-sink-": {"esper_runs"},
-    "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_runs"},
+    "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_learning", "esper_runs"},
 }
 
 #: What no description may pull in: listing plugins would import it.

@@ -12,7 +12,9 @@ from esper_core.api import (
     Action,
     ActionMasks,
     Blend,
+    Choice,
     Decision,
+    Explanation,
     Observation,
     Op,
     PolicyState,
@@ -91,6 +93,39 @@ class Learns(Right):
     def restore(self, state: PolicyState) -> None:
         super().restore(state)
         self.worth, self.seen = state.tensors["worth"], dict(state.record["seen"])
+
+
+class Explains(Right):
+    """A right policy that says what it will do: the one thing, for sure."""
+
+    def explain(self, situation: Situation) -> Explanation:
+        self.turn += 1
+        action = self.one(situation.observation, situation.masks)
+        self.turn -= 1
+        return Explanation(choices=(Choice(action=action, probability=1.0),))
+
+
+class ExplainsAsIfAsked(Explains):
+    def explain(self, situation: Situation) -> Explanation:
+        explanation = super().explain(situation)
+        self.turn += 1
+        return explanation
+
+
+class ExplainsOneHead(Explains):
+    def explain(self, situation: Situation) -> Explanation:
+        (choice,) = super().explain(situation).choices
+        return Explanation(choices=(choice, Choice(action=WAIT, probability=0.5)))
+
+
+class ExplainsAnother(Explains):
+    def explain(self, situation: Situation) -> Explanation:
+        return Explanation(choices=(Choice(action=WAIT, probability=1.0),))
+
+
+class ExplainsTheImpossible(Explains):
+    def explain(self, situation: Situation) -> Explanation:
+        return Explanation(choices=(Choice(action=Action(op=Op.CULL, slot="nowhere"), probability=1.0),))
 
 
 class ForgetsAll(Learns):
@@ -329,7 +364,7 @@ def subject(factory: Callable[..., Any], *capabilities: str) -> PolicySubject:
 
 ALL = ("stateful", "recurrent", "learns")
 
-RIGHT = [subject(Right), subject(Learns, *ALL), bare(Stateless)]
+RIGHT = [subject(Right), subject(Explains), subject(Learns, *ALL), bare(Stateless)]
 
 MUTANTS = {
     "policy-capabilities": [
@@ -358,6 +393,12 @@ MUTANTS = {
         (subject(SavesNumbersAsTensors, *ALL), "its state has turn among the tensors"),
     ],
     "policy-forgets": [(subject(ForgetsAll, *ALL), "another host was forgotten, and it asks for")],
+    "policy-explains": [
+        (subject(ExplainsAsIfAsked), "which is not among the actions|otherwise after it was asked"),
+        (subject(ExplainsOneHead), r"its probabilities are \[1.0, 0.5\]"),
+        (subject(ExplainsAnother), "which is not among the actions that it may choose"),
+        (subject(ExplainsTheImpossible), "which is not possible"),
+    ],
     "policy-learns": [
         (subject(LearnsNothingFinite, *ALL), "'loss': nan"),
         (subject(WantsNoRound, *ALL), "it wants 0 rounds"),

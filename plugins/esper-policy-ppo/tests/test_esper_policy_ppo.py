@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from math import log
+from math import exp, log, prod
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from attrs import evolve, fields
 from torch import Tensor
 
 from esper_core.api import (
+    Action,
     Blend,
     Catalogue,
     CatalogueEntry,
@@ -24,7 +25,7 @@ from esper_core.api import (
     Situation,
     Trajectory,
 )
-from esper_policy_ppo.advantages import advantages, explained_variance, normalised
+from esper_policy_ppo.advantages import advantages, explained_variance, normalised, v_trace
 from esper_policy_ppo.anomalies import ValueWatch, anomalies
 from esper_policy_ppo.choices import draw, entropy, masked_log_softmax
 from esper_policy_ppo.config import PPOConfig
@@ -145,6 +146,59 @@ def test_advantages_are_the_sums_of_what_surprises_in_the_same_trajectory(gamma:
     torch.testing.assert_close(advantages(**drawn, gamma=gamma, gae_lambda=gae_lambda), expected)
     for mutant in (merges_cut_short_and_over, bootstraps_from_the_next_trajectory, flows_back_over_ends):
         assert not torch.allclose(mutant(**drawn, gamma=gamma, gae_lambda=gae_lambda), expected), mutant.__name__
+
+
+def obvious_v_trace(
+    columns: dict[str, Tensor], log_ratios: Tensor, gamma: float, clip_rho: float, clip_c: float
+) -> tuple[Tensor, Tensor]:
+    """Equation 1 of IMPALA as the sums and products that it is, trajectory by trajectory."""
+    rewards, values, ends, final = (columns[it] for it in ("rewards", "values", "ends", "final_values"))
+    corrected, gains = torch.zeros_like(values), torch.zeros_like(values)
+    for column in range(rewards.shape[1]):
+        first = 0
+        for last in [row for row in range(len(rewards)) if ends[row, column]]:
+            span = range(first, last + 1)
+            rho = {row: min(clip_rho, float(log_ratios[row, column].exp())) for row in span}
+            c = {row: min(clip_c, float(log_ratios[row, column].exp())) for row in span}
+            v = {row: float(values[row, column]) for row in span} | {last + 1: float(final[last, column])}
+            surprise = {t: rho[t] * (float(rewards[t, column]) + gamma * v[t + 1] - v[t]) for t in span}
+            vs = {last + 1: v[last + 1]}
+            for s in span:
+                ahead = [gamma ** (t - s) * prod(c[i] for i in range(s, t)) * surprise[t] for t in range(s, last + 1)]
+                vs[s] = v[s] + sum(ahead)
+            for s in span:
+                corrected[s, column] = vs[s]
+                gains[s, column] = rho[s] * (float(rewards[s, column]) + gamma * vs[s + 1] - v[s])
+            first = last + 1
+    return corrected, gains
+
+
+@pytest.mark.parametrize(("gamma", "clip_rho", "clip_c"), [(0.99, 1.0, 1.0), (1.0, 2.0, 0.7), (0.9, 0.5, 1.5)])
+def test_v_trace_stays_in_its_trajectory_and_values_what_was_cut_short(
+    gamma: float, clip_rho: float, clip_c: float
+) -> None:
+    columns = drawn_columns()
+    log_ratios = torch.randn(columns["rewards"].shape, generator=torch.Generator().manual_seed(2))
+    found = v_trace(**columns, log_ratios=log_ratios, gamma=gamma, clip_rho=clip_rho, clip_c=clip_c)
+    values, gains = obvious_v_trace(columns, log_ratios, gamma, clip_rho, clip_c)
+    torch.testing.assert_close(found.values, values)
+    torch.testing.assert_close(found.advantages, gains)
+
+
+def test_v_trace_of_the_policy_that_acted_is_the_return_and_nothing_of_the_next_trajectory() -> None:
+    columns = drawn_columns()
+    zeros = torch.zeros_like(columns["rewards"])
+    found = v_trace(**columns, log_ratios=zeros, gamma=0.95)
+    returns = columns["values"] + advantages(**columns, gamma=0.95, gae_lambda=1.0)
+    torch.testing.assert_close(found.values, returns)
+    # A truncation in the middle: what comes after it in the column must make no difference before it.
+    row = int(columns["ends"][:-1, 0].nonzero()[0])
+    changed = {name: it.clone() for name, it in columns.items()}
+    changed["values"][row + 1 :, 0] += 100.0
+    other = v_trace(**changed, log_ratios=zeros, gamma=0.95)
+    assert torch.equal(found.values[: row + 1, 0], other.values[: row + 1, 0])
+    changed["final_values"][row, 0] += 1.0
+    assert not torch.equal(found.values[row, 0], v_trace(**changed, log_ratios=zeros, gamma=0.95).values[row, 0])
 
 
 def test_advantages_are_normalised_once_over_the_steps_that_there_are() -> None:
@@ -586,6 +640,24 @@ def test_slots_are_told_apart_by_what_they_are_and_not_by_their_place() -> None:
         scores.append(seen[1])
     torch.testing.assert_close(scores[0][..., turned], scores[1])
     assert scores[0].std() > 0.0
+
+
+def test_it_says_with_which_probability_it_does_what_it_does() -> None:
+    ppo = policy()
+    ppo.reset(Round(hosts=host_names(HOSTS), epochs=EPOCHS))
+    for epoch in range(EPOCHS):
+        shown = situations(CATALOGUE, HOSTS, epoch, EPOCHS, 3)
+        explained = [ppo.explain(situation) for situation in shown]
+        for explanation, decision in zip(explained, ppo.decide(shown), strict=True):
+            (action,) = decision.actions
+            done = [it for it in explanation.choices if same(it.action, action)]
+            assert [it.probability for it in done] == pytest.approx([exp(sum(decision.memo["log_probs"]))], abs=1e-5)
+            assert explanation.value == pytest.approx(decision.memo["value"], abs=1e-5)
+            assert sum(it.probability for it in explanation.choices) == pytest.approx(1.0, abs=1e-4)
+
+
+def same(one: Action, other: Action) -> bool:
+    return (one.op, one.slot, one.blueprint, one.blend) == (other.op, other.slot, other.blueprint, other.blend)
 
 
 def test_a_saved_policy_of_other_blueprints_features_or_widths_is_refused_by_name() -> None:

@@ -6,16 +6,18 @@ share to a click command, and `resolve_command` takes what they give. Torch is i
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esper_app.cli.config_options import ConfigOptions, config_options
 from esper_app.cli.options import locked_option, plugin_options
-from esper_app.cli.resolving import Resolved, resolve_command, resolve_run_config
+from esper_app.cli.resolving import Resolved, resolve_begun_run, resolve_command, resolve_run_config
 from esper_app.cli.root import is_tracing
 from esper_app.configuration.components import build_components
 from esper_app.configuration.config import RunConfig
 from esper_app.configuration.plugin_selection import PluginOptions, select
+from esper_app.configuration.policy_card import PolicyCard, is_saved_policy, read_policy_card
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.known import install_line_for_plugin
@@ -29,38 +31,51 @@ if TYPE_CHECKING:
     from torch import nn
 
     from esper_app.execution.rebuild import RebuiltRun
+    from esper_app.execution.replay import Asked, Replay, begin_replay, nearest_checkpoint, replay_run
     from esper_app.execution.run import FinishedRun
+    from esper_app.execution.training import resume_training, train
     from esper_app.execution.training_files import TrainingFiles
     from esper_app.execution.watch import Watch
 
 __all__ = [
     "KINDS",
+    "Asked",
     "ConfigOptions",
     "PluginOptions",
     "PluginSet",
+    "PolicyCard",
     "RebuiltRun",
     "Registered",
+    "Replay",
     "Resolved",
     "ResolvedConfig",
     "RunConfig",
     "RunDirectory",
     "Selection",
+    "begin_replay",
     "build_components",
     "config_options",
     "execute",
     "install_line_for_plugin",
+    "is_saved_policy",
     "is_tracing",
     "list_plugins",
     "load_plugins",
     "load_run_plugins",
     "locked_option",
+    "nearest_checkpoint",
     "open_run",
     "plugin_options",
+    "read_policy_card",
     "rebuild_network",
     "rebuild_run",
+    "replay_run",
+    "resolve_begun_run",
     "resolve_command",
     "resolve_run",
     "resume",
+    "resume_training",
+    "train",
     "training_files",
 ]
 
@@ -208,10 +223,20 @@ def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> "RebuiltRun":
     return rebuild_run(directory, plugins)
 
 
-def __getattr__(name: str) -> Any:
-    """Import the records that need torch when somebody names them."""
-    if name == "RebuiltRun":
-        from esper_app.execution.rebuild import RebuiltRun
+#: What needs torch is imported when somebody names it.
+_LAZY = {
+    "Asked": "replay",
+    "RebuiltRun": "rebuild",
+    "Replay": "replay",
+    "begin_replay": "replay",
+    "nearest_checkpoint": "replay",
+    "replay_run": "replay",
+    "resume_training": "training",
+    "train": "training",
+}
 
-        return RebuiltRun
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"esper_app.execution.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
-"""Generalised advantage estimation (Schulman et al., 2016), with ends told apart."""
+"""Generalised advantage estimation (Schulman et al., 2016) and V-trace, with ends told apart."""
 
 import torch
+from attrs import frozen
 from torch import Tensor
 
 
@@ -29,6 +30,60 @@ def advantages(
         last = surprise + gamma * gae_lambda * torch.where(ends[step], 0.0, last)
         found[step] = last
     return found
+
+
+@frozen(eq=False, kw_only=True)
+class VTrace:
+    """What V-trace makes of steps that another policy took, (T, N) each.
+
+    Attributes:
+        values: what the values should be, in units of the reward.
+        advantages: of the actions, for the policy's gradient.
+    """
+
+    values: Tensor
+    advantages: Tensor
+
+
+def v_trace(
+    rewards: Tensor,
+    values: Tensor,
+    ends: Tensor,
+    final_values: Tensor,
+    log_ratios: Tensor,
+    *,
+    gamma: float,
+    clip_rho: float = 1.0,
+    clip_c: float = 1.0,
+) -> VTrace:
+    """Correct for a policy that has moved since it acted (Espeholt et al., 2018, "IMPALA", equation 1).
+
+    Ends are told apart as by `advantages`: a trajectory that was cut short goes on with the value of its final
+    observation, never with the next trajectory in the column. With ratios of 1 the values are the returns that
+    `advantages` with a `gae_lambda` of 1 leads to.
+
+    Args:
+        rewards: (T, N).
+        values: (T, N), of what was seen before each step, in units of the reward.
+        ends: (T, N) of bool, a trajectory ends after the step. The last step of each column is one.
+        final_values: (T, N), read where `ends`.
+        log_ratios: (T, N), log of the probability of each action now over that when it was taken.
+        gamma: the run's discount.
+        clip_rho: ratios count this much at most for what a step itself says; it decides which policy is valued.
+        clip_c: ratios count this much at most for how far later steps reach back.
+    """
+    rho, c = log_ratios.exp().clamp(max=clip_rho), log_ratios.exp().clamp(max=clip_c)
+    corrected, gains = torch.zeros_like(values), torch.zeros_like(values)
+    beyond = torch.zeros_like(rewards[0])  # how far the corrected value of the next step is from its value
+    for step in reversed(range(len(rewards))):
+        following = values[step + 1] if step + 1 < len(rewards) else beyond
+        next_value = torch.where(ends[step], final_values[step], following)
+        beyond = torch.where(ends[step], 0.0, beyond)
+        gains[step] = rho[step] * (rewards[step] + gamma * (next_value + beyond) - values[step])
+        surprise = rho[step] * (rewards[step] + gamma * next_value - values[step])
+        beyond = surprise + gamma * c[step] * beyond
+        corrected[step] = values[step] + beyond
+    return VTrace(values=corrected, advantages=gains)
 
 
 def normalised(advantages: Tensor, where: Tensor) -> Tensor:

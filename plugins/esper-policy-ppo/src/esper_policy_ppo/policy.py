@@ -7,7 +7,20 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from esper_core.api import Catalogue, Decision, Ended, PolicyState, Round, Situation, Step, Trajectory, derive_seed
+from esper_core.api import (
+    Catalogue,
+    Choice,
+    Decision,
+    Ended,
+    Explanation,
+    PolicyState,
+    Round,
+    Situation,
+    Step,
+    Trajectory,
+    derive_seed,
+)
+from esper_learning import possible_actions
 from esper_policy_ppo.advantages import advantages, explained_variance, normalised
 from esper_policy_ppo.anomalies import ValueWatch, anomalies
 from esper_policy_ppo.choices import draw
@@ -80,6 +93,27 @@ class PPO:
             self._decision(it, judged, row, values[row], before[row].clone(), begins[row])
             for row, it in enumerate(situations)
         ]
+
+    @torch.no_grad()
+    def explain(self, situation: Situation) -> Explanation:
+        """Return every possible action with its probability, and the value, with the memory that it has of the host."""
+        actions = possible_actions(situation.masks)
+        chosen = torch.tensor([self.encoder.chosen(action, situation.masks) for action in actions])
+        start = torch.stack(self.network.start(1), dim=1)[0]
+        before = self._hidden.get(situation.host, start)[:, None]
+        inputs = self.encoder.inputs([situation])
+        features, encodings, _ = self.network(inputs.map(lambda it: it[None]), (before[0], before[1]))
+        # A row for each action: what each head thinks of its part, under the masks that follow from the others.
+        rows = [0] * len(actions)
+        judged = self.network.judge(
+            features[0][rows], encodings[0][rows], inputs.map(lambda it: it[rows]), lambda head, _: chosen[:, head]
+        )
+        probabilities = judged.log_probs.sum(-1).exp().tolist()
+        choices = [Choice(action=it, probability=p) for it, p in zip(actions, probabilities, strict=True)]
+        return Explanation(
+            choices=tuple(sorted(choices, key=lambda it: -it.probability)),
+            value=float(self.network.denormalised(judged.values)[0]),
+        )
 
     def learn(self, trajectories: Sequence[Trajectory]) -> Mapping[str, float]:
         """Learn from one round, and return figures about it.

@@ -1,9 +1,11 @@
 """What this distribution offers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from esper_core.hooks import hookimpl
 from esper_core.specs import RewardTermSpec
+from esper_rewards_standard.presets import PRESETS
 
 ESPER_API = "2.0"
 
@@ -19,6 +21,7 @@ def esper_reward_terms() -> Iterable[RewardTermSpec]:
         low=-1.0,
         high=1.0,
         potential_based=True,
+        presets=_presets("stage-potential"),
     )
     for name, low, high, factory, config, summary in _TERMS:
         yield RewardTermSpec(
@@ -28,7 +31,12 @@ def esper_reward_terms() -> Iterable[RewardTermSpec]:
             config=f"esper_rewards_standard.config:{config}" if config else None,
             low=low,
             high=high,
+            presets=_presets(name),
         )
+
+
+def _presets(term: str) -> Mapping[str, Mapping[str, Any]]:
+    return {preset: terms[term] for preset, terms in PRESETS.items() if term in terms}
 
 
 #: Name, bounds, factory, options and summary of the terms that are no potential.

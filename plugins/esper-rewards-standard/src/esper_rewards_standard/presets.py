@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esper_core.api import EsperError, did_you_mean
-
 #: Each preset's terms, by name, with weight and options. Under each of them automatic culls and stops are charged.
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     # Credit in every epoch, and every kind of shaping. More credit would pay for seeds that are not worth their rent.
@@ -50,5 +48,8 @@ def preset(name: str) -> list[dict[str, Any]]:
         EsperError: E204 if there is no such preset.
     """
     if name not in PRESETS:
+        # Imported here: descriptors are made of the presets, and listing plugins should import nothing else.
+        from esper_core.api import EsperError, did_you_mean
+
         raise EsperError("E204", f'there is no preset "{name}" of rewards', why=did_you_mean(name, PRESETS))
     return [{"name": term, **settings} for term, settings in PRESETS[name].items()]

@@ -10,6 +10,7 @@ from esper_core.tamiyo.policy import Policy
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
 from esper_testing.policy_checks import POLICY_CHECKS, require_alike, saved
+from esper_testing.policy_explaining import EXPLAINING_CHECKS
 from esper_testing.policy_memory import MEMORY_CHECKS
 from esper_testing.policy_subject import HOSTS, PolicySubject, decided
 from esper_testing.situations import host_names
@@ -108,4 +109,4 @@ def _is_figure(name: Any, value: Any) -> bool:
 LEARNER_CHECKS: tuple[Check, ...] = collect(globals())
 
 #: What components of the kind are checked with.
-CONFORMANCE = Conformance(PolicySubject, (*POLICY_CHECKS, *MEMORY_CHECKS, *LEARNER_CHECKS))
+CONFORMANCE = Conformance(PolicySubject, (*POLICY_CHECKS, *EXPLAINING_CHECKS, *MEMORY_CHECKS, *LEARNER_CHECKS))

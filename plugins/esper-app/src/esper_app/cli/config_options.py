@@ -54,7 +54,12 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Where they are trained: serial, processes, or auto.",
     )
     @click.option("--devices", metavar="NAMES", help="Spread them over these devices, such as cuda:0,cuda:1.")
-    @click.option("--policy", metavar="NAME", shell_complete=complete_names(PolicySpec.kind), help="What decides.")
+    @click.option(
+        "--policy",
+        metavar="NAME|PATH",
+        shell_complete=complete_names(PolicySpec.kind),
+        help="What decides: a policy's name, or a saved policy, such as runs/digits-1/policy.",
+    )
     @_short_options
     @click.option(
         "--set",
@@ -77,7 +82,12 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         sets: tuple[str, ...],
         **kwargs: Any,
     ) -> Any:
-        given: dict[str, Any] = {"host.name": host, "hosts": hosts, "executor.name": executor, "policy.name": policy}
+        given: dict[str, Any] = {
+            "host.name": host,
+            "hosts": hosts,
+            "executor.name": executor,
+            _policy_key(policy): policy,
+        }
         given["devices"] = None if devices is None else [name.strip() for name in devices.split(",")]
         given |= {key: kwargs.pop(name) for name, (key, _, _) in _SHORT.items()}
         settings = {key: value for key, value in given.items() if value is not None}
@@ -85,6 +95,15 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, config_options=options, **kwargs)
 
     return with_config_options
+
+
+def _policy_key(policy: str | None) -> str:
+    if policy is None or Path(policy).name == policy:
+        return "policy.name"
+    # Imported here: help needs none of it.
+    from esper_app.configuration.policy_card import is_saved_policy
+
+    return "policy.saved" if is_saved_policy(policy) else "policy.name"
 
 
 def _short_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import evolve
 
 from esper_app.cli.config_options import ConfigOptions, complete_names, config_options
 from esper_app.cli.options import locked_option, plugin_options
@@ -16,7 +15,6 @@ from esper_app.exit_codes import exit_code_of
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
 from esper_runs.printing import echo
-from esper_runs.run_directory import CONFIG
 
 if TYPE_CHECKING:
     from esper_app.cli.resolving import Resolved
@@ -124,12 +122,9 @@ def _resume(
     from esper_runs.run_list import locate_run
 
     directory = locate_run(path)
-    from esper_app.cli.resolving import resolve_command
-    from esper_app.execution.resuming import read_manifest, refuse_other_core
+    from esper_app.cli.resolving import resolve_begun_run
 
-    refuse_other_core(read_manifest(directory))
-    options = evolve(config_options, file=directory.path / CONFIG, inside=directory.path)
-    resolved = resolve_command(None, options, plugin_options)
+    resolved = resolve_begun_run(directory, plugin_options)
     _refuse_unwatched(level, resolved)
     from esper_app.execution.run import resume
     from esper_app.execution.watch import plugin_watch

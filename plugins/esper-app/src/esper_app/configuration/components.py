@@ -1,13 +1,15 @@
 """The components of a run: their options, and which of them it uses."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
 
 from esper_app.configuration.config import RunConfig
+from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.kinds import PluginKind
-from esper_core.leyline.specs import BlueprintSpec
+from esper_core.leyline.specs import BlueprintSpec, RewardTermSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
@@ -36,6 +38,27 @@ class RegisteredOptions:
     def gate_option_classes(self, gate_set: str) -> Mapping[GateLevel, type | None]:
         """Return the option class of each gate of a set. Raises as `option_class`."""
         return {level: config_class(gate) for level, gate in self.registry.gate_set(gate_set).items()}
+
+    def reward_preset(self, name: str) -> list[dict[str, Any]]:
+        """Return the terms of a preset, as ``rewards.terms`` has them; a preset is the work of one distribution.
+
+        Raises:
+            EsperError: E204 if there is none of this name, E111 if two distributions offer one.
+        """
+        provider, _, short = name.rpartition("/")
+        terms = [(it, it.spec) for it in self.registry[RewardTermSpec.kind] if isinstance(it.spec, RewardTermSpec)]
+        found = [(it, spec.presets[short]) for it, spec in terms if short in spec.presets]
+        found = [(it, settings) for it, settings in found if provider in ("", it.origin.provider)]
+        providers = dict.fromkeys(it.origin.provider for it, _ in found)
+        if not found:
+            known = dict.fromkeys(preset for _, spec in terms for preset in spec.presets)
+            fix = did_you_mean(short, known) if known else "pip install esper-rewards-standard"
+            raise EsperError("E204", f'there is no preset "{name}" of rewards', fix=fix)
+        if len(providers) > 1:
+            fix = f"write {' or '.join(f'{it}/{short}' for it in providers)}"
+            raise EsperError("E111", f'the preset "{short}" is offered by {" and ".join(providers)}', fix=fix)
+        named = Counter(it.spec.name for it, _ in terms)
+        return [{"name": it.spec.name if named[it.spec.name] == 1 else it.id, **settings} for it, settings in found]
 
 
 def used_components(

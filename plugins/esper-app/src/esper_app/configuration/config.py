@@ -1,6 +1,5 @@
 """The configuration of one run. Imports no torch."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.configuration.training import TrainingConfig
 from esper_app.configuration.twin import Twin, check_twin
+from esper_app.configuration.validators import check_run_name, check_unique
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.events import Level
 from esper_core.leyline.kinds import PluginKind
@@ -27,19 +27,9 @@ _DEVICE = r"cpu|(cuda|xpu)(:\d+)?|mps"
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
 
 
-def _check_unique(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None) -> None:
-    if value is not None and len(set(value)) < len(value):
-        raise ValueError(f"'{attribute.name}' must not name anything twice: {list(value)!r}")
-
-
 def _check_seeds(settings: "RunSettings", attribute: "Attribute[Any]", value: int) -> None:
     if settings.seed + value > 2**63:
         raise ValueError(f"'{attribute.name}' is {value}, and the last host's seed would not be below 2**63")
-
-
-def _check_run_name(_: Any, attribute: "Attribute[Any]", value: str) -> None:
-    if value == "last" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", value):
-        raise ValueError(f"'{attribute.name}' must be letters, digits and . _ + -, and not \"last\": {value!r}")
 
 
 @frozen(kw_only=True)
@@ -56,12 +46,14 @@ class PolicyConfig(ComponentConfig):
 
     Attributes:
         name: the policy's name.
+        saved: a saved policy to begin with, a folder or a file as for ``--policy``; its card says what is not set here.
         blueprints: the catalogue, in order; None: the standard ones that fit the host.
         options: the policy's options.
     """
 
     name: str = "heuristic"
-    blueprints: tuple[str, ...] | None = field(default=None, validator=_check_unique)
+    saved: str | None = None
+    blueprints: tuple[str, ...] | None = field(default=None, validator=check_unique)
     options: Mapping[str, Any] = field(factory=dict)
 
 
@@ -96,11 +88,13 @@ class RewardsConfig:
     """The reward.
 
     Attributes:
+        preset: terms that belong together, by name, such as ``shaped``, instead of `terms`; None: no preset.
         terms: its addends, in order; each a table with `name`, `weight` and the term's options.
         gamma: discount of a later epoch, above 0 and at most 1, for terms that are differences of potentials and for
             policies that learn.
     """
 
+    preset: str | None = None
     terms: tuple[RewardTermConfig, ...] = ()
     gamma: float = field(default=0.995, validator=[validators.gt(0.0), validators.le(1.0)])
 
@@ -127,7 +121,7 @@ class ComponentsConfig:
         options: the options of each, by name.
     """
 
-    names: tuple[str, ...] = field(default=(), validator=_check_unique)
+    names: tuple[str, ...] = field(default=(), validator=check_unique)
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
 
@@ -143,7 +137,7 @@ class SinksConfig(ComponentsConfig):
         options: the options of each, by name.
     """
 
-    names: tuple[str, ...] = field(default=("console", "jsonl"), validator=_check_unique)
+    names: tuple[str, ...] = field(default=("console", "jsonl"), validator=check_unique)
     capacity: int = field(default=CAPACITY, validator=[validators.instance_of(int), validators.ge(BATCH)])
     when_full: WhenFull = WhenFull.BLOCK
 
@@ -158,7 +152,7 @@ class GovernorConfig(GovernorRules):
         options: the options of each, by name.
     """
 
-    evaluators: tuple[str, ...] = field(default=("divergence", "lobotomy", "not-finite"), validator=_check_unique)
+    evaluators: tuple[str, ...] = field(default=("divergence", "lobotomy", "not-finite"), validator=check_unique)
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
 
@@ -215,13 +209,13 @@ class RunSettings:
     shared_batches: bool = field(default=False, validator=validators.instance_of(bool))
     epochs: int = field(default=20, validator=_POSITIVE)
     batch_size: int = field(default=64, validator=_POSITIVE)
-    name: str | None = field(default=None, validator=validators.optional(_check_run_name))
+    name: str | None = field(default=None, validator=validators.optional(check_run_name))
     runs: str = RUNS
     twin: Twin = field(default=Twin.EPOCHS, validator=check_twin)
     threads: int = field(default=1, validator=_POSITIVE)
     device: str = field(default="cpu", validator=validators.matches_re(_DEVICE))
     devices: tuple[str, ...] = field(
-        default=(), validator=[_check_unique, validators.deep_iterable(validators.matches_re(_DEVICE))]
+        default=(), validator=[check_unique, validators.deep_iterable(validators.matches_re(_DEVICE))]
     )
     telemetry: Level = Level.NORMAL
 
@@ -275,7 +269,9 @@ class RunConfig(RunSettings):
         data |= data.pop("further")
         for section in [key.name for key in fields(RunConfig) if is_section_of_components(key.type)] + [*self.further]:
             data[section] |= data[section].pop("options")
-        data["rewards"]["terms"] = [term | term.pop("options") for term in data["rewards"]["terms"]]
+        terms = data["rewards"].pop("terms")
+        if self.rewards.preset is None:  # else they follow from it
+            data["rewards"]["terms"] = [term | term.pop("options") for term in terms]
         return data
 
     def section(self, name: str) -> Any:

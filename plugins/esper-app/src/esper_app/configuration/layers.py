@@ -10,12 +10,16 @@ from esper_app.configuration.places import Places
 from esper_core.leyline.kinds import PluginKind
 from esper_core.plugins.kinds import KINDS
 
+#: Keys of a section of which one says what the others would: a layer that has one discards the others of weaker layers.
+_EITHER = (("rewards", "preset", "terms"),)
+
 
 class Origin(StrEnum):
     """Where a value comes from, weakest first."""
 
     DEFAULT = "default"
     TASK = "task"
+    POLICY = "policy"
     FILE = "file"
     CLI = "cli"
 
@@ -103,6 +107,10 @@ class _Stack:
                 named = {name for name in new[key] if isinstance(name, str)}
                 options = {name for name, value in old.items() if isinstance(value, dict)}
                 self.drop(old, f"{section}.", options - named)
+        for section, *keys in _EITHER:
+            old, new = self.tree.get(section), data.get(section)
+            if isinstance(old, dict) and isinstance(new, Mapping) and not set(keys).isdisjoint(new):
+                self.drop(old, f"{section}.", [key for key in keys if key in old])
 
     def lay(self, table: dict[str, Any], data: Mapping[str, Any], layer: Layer, prefix: str) -> None:
         for key, value in data.items():

@@ -38,8 +38,10 @@ def resolve_config(
     file: Mapping[str, Any] | None = None,
     file_name: str = "the configuration file",
     overrides: Mapping[str, Any] | None = None,
+    defaults: Layer | None = None,
+    policy: Layer | None = None,
 ) -> ResolvedConfig:
-    """Lay built-in defaults < the task's settings < a configuration file < the command line, and check the result.
+    """Lay defaults < the task's settings < a saved policy < a configuration file < the command line, and check them.
 
     Args:
         task: the task that runs. If the file names another one, `overrides` must name this one.
@@ -47,11 +49,13 @@ def resolve_config(
         file: content of the configuration file.
         file_name: its name, for messages.
         overrides: what the command line says, nested like a file.
+        defaults: of the command, which go before the built-in ones.
+        policy: what the card of a saved policy says.
 
     Raises:
         EsperError: E201 (unknown key), E202 (bad value), E204 (unknown component), each with path and place.
     """
-    layers = [_defaults(), *_task_layers(task)]
+    layers = [_defaults(), *([defaults] if defaults else []), *_task_layers(task), *([policy] if policy else [])]
     if file is not None:
         layers.append(Layer(origin=Origin.FILE, source=file_name, data=file))
     layers.append(Layer(origin=Origin.CLI, source="the command line", data=overrides or {}))

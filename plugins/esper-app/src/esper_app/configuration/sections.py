@@ -1,6 +1,6 @@
 """The sections of a configuration: the core's keys beside the options of the chosen components."""
 
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -64,6 +64,10 @@ class OptionClasses(Protocol):
 
     def gate_option_classes(self, gate_set: str) -> Mapping[GateLevel, type | None]:
         """Return the option class of each gate of a set. Raises EsperError E204."""
+        ...
+
+    def reward_preset(self, name: str) -> Sequence[Mapping[str, Any]]:
+        """Return the terms of a preset, as ``rewards.terms`` has them. Raises EsperError E204."""
         ...
 
 
@@ -157,11 +161,16 @@ class _Reader:
 
     def rewards(self) -> RewardsConfig:
         table = self.table("rewards")
-        self.refuse_unknown("rewards", table, ["terms", "gamma"])
+        self.refuse_unknown("rewards", table, ["preset", "terms", "gamma"])
         terms = self.build(tuple[dict[str, Any], ...], table.get("terms", []), "rewards.terms")
-        built = tuple(self.term(term, f"rewards.terms[{i}]") for i, term in enumerate(terms))
-        rest = {key: value for key, value in table.items() if key != "terms"}
-        return attrs.evolve(self.build(RewardsConfig, rest, "rewards"), terms=built)
+        rest = self.build(RewardsConfig, {key: it for key, it in table.items() if key != "terms"}, "rewards")
+        if (preset := rest.preset) is not None:
+            if terms:
+                why = f'"rewards.preset" is "{preset}", which says what the terms are'
+                fix = "leave one of the two out"
+                raise EsperError("E202", 'there are "rewards.terms" beside a preset', why=why, fix=fix)
+            terms = tuple(map(dict, self.known(lambda: self.components.reward_preset(preset), "rewards.preset")))
+        return attrs.evolve(rest, terms=tuple(self.term(it, f"rewards.terms[{i}]") for i, it in enumerate(terms)))
 
     def term(self, table: Mapping[str, Any], path: str) -> RewardTermConfig:
         common = {"name", "weight"}

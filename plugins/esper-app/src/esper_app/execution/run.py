@@ -11,23 +11,31 @@ from attrs import frozen
 
 from esper_app.configuration.config import RunConfig
 from esper_app.configuration.config_text import config_toml
+from esper_app.configuration.policy_card import FIRST
+from esper_app.configuration.policy_card import FOLDER as POLICIES
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.execution.assembly import Assembly, assemble
 from esper_app.execution.checkpoint import damaged, load_checkpoint
 from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_networks
+from esper_app.execution.policy_files import SavedPolicy, first_policy, save_policy
 from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
 from esper_app.execution.run_hosts import run_hosts
 from esper_app.execution.run_lock import exclusive
-from esper_app.execution.run_parts import RunParts, restore_parts
+from esper_app.execution.run_parts import RunParts, restoring
 from esper_app.execution.saver import Saver, writing
 from esper_app.execution.watch import Watch
+from esper_app.exit_codes import exit_code_of
+from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.records import plain
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.loop import Outcome, run_round
 from esper_runs.result import RunEnd, answers_asked, run_result
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
+
+#: The key of a manifest that tells a training from a run.
+TRAINING = "training"
 
 
 @frozen(kw_only=True)
@@ -46,6 +54,11 @@ class FinishedRun:
     def interrupted(self) -> bool:
         """Somebody asked it to stop early."""
         return bool(self.result["outcome"] == RunEnd.INTERRUPTED)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a command tells the shell about it."""
+        return exit_code_of(self.result)
 
 
 def execute(
@@ -70,12 +83,13 @@ def execute(
             a plugin breaks its contract.
     """
     config = resolved.config
-    with _threads(config.threads), _explaining(watch):
+    with own_threads(config.threads), _explaining(watch):
         assembly = _assemble(config, plugins, watch)
-        parts = RunParts.of(assembly, plugins, first_event=0, strict=strict, watch=watch)
+        policy, saved = first_policy(assembly)
+        parts = RunParts.of(assembly, plugins, policy=policy, first_event=0, strict=strict, watch=watch)
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
         with exclusive(directory):
-            manifest = build_manifest(_facts(assembly, plugins, directory, command))
+            manifest = begun_manifest(assembly, plugins, directory, command, saved)
             directory.write_json(MANIFEST, manifest)
             directory.write_text(CONFIG, config_toml(resolved))
             parts.context.run_start(manifest)
@@ -107,19 +121,28 @@ def resume(
             not the one that the run began with. With a `watch`: E530 when a plugin breaks its contract.
     """
     config = resolved.config
-    with exclusive(directory), _threads(config.threads), _explaining(watch):
+    with exclusive(directory), own_threads(config.threads), _explaining(watch):
         checkpoint = load_checkpoint(path := resumable(directory))
         if checkpoint.epoch > config.epochs:
             raise damaged(path, f"it stands before epoch {checkpoint.epoch} of {config.epochs}")
         manifest = read_manifest(directory)
+        if TRAINING in manifest:
+            fix = f"go on with it: esper train --resume {directory.name}"
+            raise EsperError("E506", f'"{directory.name}" is a training', where=str(directory.path), fix=fix)
         refuse_other_settings(manifest["config"], config.tree())
         assembly = _assemble(config, plugins, watch)
-        refuse_changes(manifest, build_manifest(_facts(assembly, plugins, directory, command)))
-        parts = RunParts.of(assembly, plugins, first_event=checkpoint.sequence, strict=strict, watch=watch)
-        restore_parts(parts, checkpoint, path)
-        # The run may have been moved or renamed since.
-        manifest |= {"directory": str(directory.path), "name": directory.name}
-        manifest["resumed"] = [*_resumed(manifest), {"epoch": checkpoint.epoch, "command": list(command)}]
+        refuse_changes(manifest, begun_manifest(assembly, plugins, directory, command))
+        parts = RunParts.of(
+            assembly,
+            plugins,
+            policy=assembly.policy(),
+            first_event=checkpoint.sequence,
+            strict=strict,
+            watch=watch,
+        )
+        with restoring(path):
+            parts.restore(checkpoint)
+        manifest = resumed_manifest(manifest, directory, {"epoch": checkpoint.epoch, "command": list(command)})
         directory.write_json(MANIFEST, manifest)
         parts.context.run_resume({**manifest, "resumed_at": checkpoint.sequence})
         return _run(parts, directory, first=checkpoint.epoch)
@@ -163,9 +186,29 @@ def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun
     return FinishedRun(directory=directory, result=result)
 
 
-def _resumed(manifest: Mapping[str, Any]) -> list[Any]:
+def begun_manifest(
+    assembly: Assembly,
+    plugins: PluginSet,
+    directory: RunDirectory,
+    command: Sequence[str],
+    saved: SavedPolicy | None = None,
+) -> dict[str, Any]:
+    """Return the manifest of a run that begins; with the policy that it begins with, which is copied beside it."""
+    manifest = build_manifest(_facts(assembly, plugins, directory, command))
+    if saved is not None:
+        with writing(directory):
+            save_policy(directory.folder(POLICIES), FIRST, saved.card, saved.state)
+        manifest["saved_policy"] = {"path": str(saved.path), "digest": saved.card.digest}
+    return manifest
+
+
+def resumed_manifest(
+    manifest: Mapping[str, Any], directory: RunDirectory, resumed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the manifest of a run that goes on. It may have been moved or renamed since it began."""
     before = manifest.get("resumed", [])
-    return before if isinstance(before, list) else []
+    resumes = [*(before if isinstance(before, list) else []), dict(resumed)]
+    return {**manifest, "directory": str(directory.path), "name": directory.name, "resumed": resumes}
 
 
 def _assemble(config: RunConfig, plugins: PluginSet, watch: Watch | None) -> Assembly:
@@ -202,7 +245,7 @@ def _facts(assembly: Assembly, plugins: PluginSet, directory: RunDirectory, comm
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def own_threads(count: int) -> Iterator[None]:
     """Other thread counts give other bits: a run has its own, and leaves the process as it found it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

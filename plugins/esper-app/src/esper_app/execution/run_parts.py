@@ -1,6 +1,7 @@
 """The parts of a run that go through its epochs: hosts, twins, sinks; saved and restored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -25,6 +26,9 @@ from esper_nissa.hub import Hub
 from esper_nissa.queue_limits import QueueLimits
 from esper_runs.reading import why_unreadable
 
+#: The twin's policy.
+NULL = Policy(actor=NullActor(), name="null")
+
 #: What a value of a saved state is refused with: an unknown key, or another type.
 _VALUES = frozenset({"E201", "E202"})
 
@@ -46,9 +50,16 @@ class RunParts:
 
     @classmethod
     def of(
-        cls, assembly: Assembly, plugins: PluginSet, *, first_event: int, strict: bool, watch: Watch | None
+        cls,
+        assembly: Assembly,
+        plugins: PluginSet,
+        *,
+        policy: Policy,
+        first_event: int,
+        strict: bool,
+        watch: Watch | None,
     ) -> "RunParts":
-        """Wire hosts, sinks and observers of an assembly together."""
+        """Wire hosts, sinks and observers of an assembly together, under a policy."""
         config = assembly.config
         sinks = build_sinks(config, plugins.registry)
         if watch is not None:
@@ -62,11 +73,11 @@ class RunParts:
         hosts, opened = run_hosts(config), [executor := assembly.executor(build)]
         twin, twins = None, [it.twin for it in hosts if it.twin is not None]
         try:
-            rollout = _rollout(assembly, executor, context, [it.name for it in hosts], assembly.terms)
+            rollout = _rollout(assembly, executor, context, [it.name for it in hosts], policy, assembly.terms)
             if twins:
                 beside = executor.sibling() if isinstance(executor, SharesWorkers) else assembly.executor(build)
                 opened.append(beside)
-                twin = _rollout(assembly, beside, context, twins)
+                twin = _rollout(assembly, beside, context, twins, NULL)
         except BaseException:
             for one in opened:
                 one.close()
@@ -113,29 +124,31 @@ def _rollout(
     executor: Executor,
     context: RunContext,
     names: Sequence[str],
-    terms: Sequence[WeightedTerm] | None = None,
+    policy: Policy,
+    terms: Sequence[WeightedTerm] = (),
 ) -> Rollout:
-    """Hosts that grow have reward terms; twins have none, and nobody decides about them."""
+    """Hosts that grow have reward terms; twins have none."""
     return Rollout(
         executor,
-        Policy(actor=NullActor(), name="null") if terms is None else assembly.policy(),
+        policy,
         plans=[assembly.plan(name, index) for index, name in enumerate(names)],
         epochs=assembly.config.epochs,
         random_guess_loss=assembly.task.random_guess_loss,
         services=context,
-        terms=terms or (),
+        terms=terms,
         gamma=assembly.config.rewards.gamma,
     )
 
 
-def restore_parts(parts: RunParts, checkpoint: Checkpoint, path: Path) -> None:
-    """Bring the parts to a checkpoint. What its content leads to, in plugins too, is not a fault of the code.
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Bring something to a checkpoint. What its content leads to, in plugins too, is not a fault of the code.
 
     Raises:
         EsperError: E509 if what it holds cannot be restored.
     """
     try:
-        parts.restore(checkpoint)
+        yield
     except Exception as error:
         if isinstance(error, EsperError) and error.code not in _VALUES:
             raise

@@ -64,8 +64,8 @@ class Saver:
         self._schedule = CheckpointSchedule(config)
         self._epoch = self._saved = first
 
-    def after_epoch(self, epoch: int) -> None:
-        """Save if it is time, or if it was and could not be done.
+    def after_epoch(self, epoch: int, *, now: bool = False) -> None:
+        """Save if it is time, or if it was and could not be done, or `now` if the run is saved at all.
 
         While there is no room the training goes on, and the earlier checkpoints stay; that is told once.
 
@@ -73,7 +73,7 @@ class Saver:
             EsperError: E516 if the run's directory is gone.
         """
         self._epoch = epoch + 1
-        if not self._schedule.due(epoch) and not self._failed:
+        if not self._schedule.due(epoch) and not self._failed and not (now and self._schedule.wanted):
             return
         try:
             self._save()

@@ -1,0 +1,1 @@
+"""Policies that learn: trained, judged and explained on the command line."""

@@ -1,0 +1,90 @@
+"""``esper train``: train a policy that learns."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import evolve
+
+from esper_app.api import (
+    ConfigOptions,
+    PluginOptions,
+    config_options,
+    locked_option,
+    plugin_options,
+    resolve_begun_run,
+    resolve_command,
+)
+from esper_runs.printing import echo
+
+#: What a training has where nobody says otherwise; the display of this command takes the place of the sink `console`.
+DEFAULTS: Mapping[str, Any] = {"policy.name": "ppo", "rewards.preset": "shaped", "sinks.names": ["jsonl"]}
+
+
+@click.command(short_help="Train a policy that learns, over rounds of fresh hosts.")
+@click.argument("task", required=False)
+@click.option(
+    "--rounds", metavar="N", type=click.IntRange(min=1), help="How many rounds to learn from: --set policy.rounds=N."
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Go on with a training that was interrupted or killed: a directory, or a name under runs/; `last` is the "
+    "newest one.",
+)
+@config_options
+@plugin_options
+@locked_option
+@click.pass_context
+def train(
+    ctx: click.Context,
+    task: str | None,
+    rounds: int | None,
+    resume: Path | None,
+    config_options: ConfigOptions,
+    plugin_options: PluginOptions,
+) -> None:
+    """Train a policy on TASK, over rounds of fresh hosts; it learns after each of them.
+
+    The policy is `ppo`, rewarded by the preset `shaped`, unless --policy and --set rewards.preset=NAME say otherwise;
+    a saved policy after --policy is trained further. Policies are saved in the run's folder policy/: `best` acted in
+    the round with the highest mean return, `last` has learned from all rounds. Ctrl-C stops at the end of the epoch.
+    """
+    settings = {} if rounds is None else {"policy.rounds": rounds}
+    # Imported here: help needs neither torch nor rich.
+    from esper_app.api import resume_training
+    from esper_app.api import train as begin_training
+    from esper_app_train.display import TrainingDisplay
+
+    if resume is not None:
+        if task or settings or config_options != ConfigOptions():
+            raise click.UsageError("--resume goes on with the training's own configuration; it takes no other")
+        from esper_runs.run_list import locate_run
+
+        directory = locate_run(resume)
+        resolved = resolve_begun_run(directory, plugin_options)
+        parts = directory, resolved.configuration, resolved.plugins
+        finished = resume_training(*parts, command=sys.argv, strict=plugin_options.strict, display=TrainingDisplay())
+    else:
+        options = evolve(config_options, settings={**config_options.settings, **settings})
+        resolved = resolve_command(task, options, plugin_options, DEFAULTS)
+        finished = begin_training(
+            resolved.configuration,
+            resolved.plugins,
+            command=sys.argv,
+            strict=plugin_options.strict,
+            display=TrainingDisplay(),
+        )
+    path = finished.directory.path
+    echo(f"run: {path}")
+    if finished.result["training"]["rounds"]:
+        echo(
+            f"use the policy: {shlex.join(['esper', 'run', finished.result['task'], '--policy', str(path / 'policy')])}"
+        )
+    if finished.interrupted:
+        echo(f"go on with: {shlex.join(['esper', 'train', '--resume', str(path)])}")
+    ctx.exit(finished.exit_code)

@@ -1,0 +1,137 @@
+"""Rounds of a training: fresh hosts beside their twins, under one policy; saved and restored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+
+from esper_app.execution.assembly import Assembly
+from esper_app.execution.checkpoint import Checkpoint
+from esper_app.execution.run_hosts import RunHost
+from esper_app.execution.run_parts import NULL
+from esper_core.leyline.actions import GovernorMode
+from esper_core.leyline.executors import Executor, HostBuilder, SharesWorkers
+from esper_core.leyline.learning import PolicyState, Trajectory
+from esper_core.leyline.protocols import Services
+from esper_core.leyline.records import plain
+from esper_core.simic.rollout import Rollout
+from esper_core.simic.rounds import StagedRound, round_seed
+from esper_core.simic.state import LoopState
+from esper_core.tamiyo.policy import Policy
+from esper_nissa.hub import Hub
+
+#: The entry of a checkpoint's loops that holds what is known of the rounds that are over.
+ROUNDS = "rounds"
+
+
+@frozen(kw_only=True)
+class TeachablePolicy(Policy):
+    """A policy that tells what it has learned.
+
+    Attributes:
+        learned: is given the state with which it acted in a round, the trajectories, and the figures about them.
+    """
+
+    learned: Callable[[PolicyState, tuple[Trajectory, ...], Mapping[str, float]], None]
+
+    def learn(self, trajectories: Any) -> Mapping[str, float]:
+        """Learn as the policy does."""
+        acted = self.state()
+        assert acted is not None  # what learns is stateful
+        figures = super().learn(trajectories)
+        self.learned(acted, tuple(trajectories), figures)
+        return figures
+
+
+@frozen(kw_only=True)
+class Stage:
+    """Makes rounds ready.
+
+    Attributes:
+        assembly: the parts of the run.
+        build: makes hosts.
+        services: where events go.
+        policy: decides in all rounds.
+        hosts: those that grow, in order.
+    """
+
+    assembly: Assembly
+    build: HostBuilder
+    services: Services
+    policy: Policy
+    hosts: tuple[RunHost, ...]
+
+    def round(self, number: int) -> StagedRound:
+        """Return a round with fresh hosts: their seeds follow from the run's and from the round."""
+        opened = [executor := self.assembly.executor(self.build)]
+        twin, twins = None, [host.twin for host in self.hosts if host.twin is not None]
+        try:
+            rollout = self._rollout(executor, [host.name for host in self.hosts], self.policy, number)
+            if twins:
+                beside = (
+                    executor.sibling() if isinstance(executor, SharesWorkers) else self.assembly.executor(self.build)
+                )
+                opened.append(beside)
+                twin = self._rollout(beside, twins, NULL, number)
+        except BaseException:
+            for one in opened:
+                one.close()
+            raise
+        return StagedRound(number=number, rollout=rollout, twin=twin, epochs=self.assembly.config.epochs)
+
+    def checkpoint(self, staged: StagedRound, over: list[dict[str, Any]], hub: Hub) -> Checkpoint:
+        """Return the training as it stands in a round; what it has said is with the sinks by then.
+
+        Args:
+            staged: the round.
+            over: what is known of the rounds before.
+            hub: where its events go.
+        """
+        hub.flush()
+        rollouts = rollouts_of(staged)
+        reports = [report for rollout in rollouts for report in rollout.reports]
+        states = [state for rollout in rollouts for state in rollout.capture()]
+        policies = {rollout.reports[0].host: rollout.policy_state() for rollout in rollouts}
+        return Checkpoint(
+            epoch=staged.rollout.epoch,
+            round=staged.number,
+            hosts={report.host: state for report, state in zip(reports, states, strict=True)},
+            loop={rollout.reports[0].host: rollout.state() for rollout in rollouts}
+            | {ROUNDS: LoopState(record={"over": over})},
+            policies={name: state for name, state in policies.items() if state is not None},
+            sequence=hub.next_number,
+            healthy=all(report.governor is GovernorMode.NORMAL for report in reports),
+            sinks=plain(hub.counts()),
+        )
+
+    def restore(self, staged: StagedRound, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+        """Bring a fresh round to where a checkpoint was; return what is known of the rounds before."""
+        over = [dict(it) for it in checkpoint.loop[ROUNDS].record["over"]] if ROUNDS in checkpoint.loop else []
+        for rollout in rollouts_of(staged):
+            states = [checkpoint.hosts[report.host] for report in rollout.reports]
+            name = rollout.reports[0].host
+            rollout.restore(states, checkpoint.loop[name], checkpoint.policies.get(name))
+        return over
+
+    def _rollout(self, executor: Executor, names: Sequence[str], policy: Policy, number: int) -> Rollout:
+        config, grows = self.assembly.config, policy is not NULL
+        plans = [
+            evolve(self.assembly.plan(name, index), seed=round_seed(host.seed, number))
+            for index, (name, host) in enumerate(zip(names, self.hosts, strict=True))
+        ]
+        return Rollout(
+            executor,
+            policy,
+            plans=plans,
+            epochs=config.epochs,
+            random_guess_loss=self.assembly.task.random_guess_loss,
+            services=self.services,
+            terms=self.assembly.terms if grows else (),
+            gamma=config.rewards.gamma,
+            number=number,
+        )
+
+
+def rollouts_of(staged: StagedRound) -> tuple[Rollout, ...]:
+    """Return the growing rollout of a round, and the twins' if there are some."""
+    return (staged.rollout,) if staged.twin is None else (staged.rollout, staged.twin)

@@ -1,0 +1,296 @@
+"""The composition root of ``esper train``: rounds of fresh hosts, and a policy that learns between them."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from attrs import define, evolve, field
+
+from esper_app.configuration.config_text import config_toml
+from esper_app.configuration.policy_card import BEST, FOLDER, LAST
+from esper_app.configuration.resolve import ResolvedConfig
+from esper_app.execution.assembly import Assembly, assemble, build_sinks
+from esper_app.execution.checkpoint import Checkpoint, damaged, load_checkpoint
+from esper_app.execution.host_builder import RunHostBuilder
+from esper_app.execution.policy_files import describe, first_policy, save_policy
+from esper_app.execution.progress import Progress
+from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
+from esper_app.execution.run import TRAINING, FinishedRun, begun_manifest, own_threads, resumed_manifest
+from esper_app.execution.run_hosts import run_hosts
+from esper_app.execution.run_lock import exclusive
+from esper_app.execution.run_parts import restoring
+from esper_app.execution.saver import Saver, writing
+from esper_app.execution.staging import Stage, TeachablePolicy, rollouts_of
+from esper_core.leyline.errors import EsperError
+from esper_core.leyline.events import Event, EventKind
+from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.learning import PolicyState, Trajectory
+from esper_core.leyline.protocols import Sink
+from esper_core.leyline.records import plain
+from esper_core.leyline.specs import Capability, PolicySpec
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.simic.loop import Outcome
+from esper_core.simic.rounds import StagedRound, run_rounds
+from esper_core.tamiyo.policy import Policy
+from esper_nissa.context import RunContext
+from esper_nissa.hub import Hub
+from esper_nissa.queue_limits import QueueLimits
+from esper_runs.result import RunEnd, answers_asked, run_result
+from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
+
+#: The name under which what displays a training is among the sinks.
+DISPLAY = "display"
+
+
+def train(
+    resolved: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+    display: Sink | None = None,
+) -> FinishedRun:
+    """Train a policy over rounds of fresh hosts, and write everything to a run directory.
+
+    Args:
+        resolved: the configuration; its policy must learn, from rewards.
+        plugins: the selected plugins.
+        command: the command line, for the manifest.
+        strict: a failing sink ends the training.
+        display: is told of all events, beside the sinks of the configuration.
+
+    Raises:
+        EsperError: E202 if the policy does not learn, or nothing rewards it; whatever keeps a training from beginning.
+    """
+    config = resolved.config
+    with own_threads(config.threads):
+        assembly = assemble(config, plugins)
+        refuse_idle_training(assembly)
+        policy, saved = first_policy(assembly)
+        directory = create_run_directory(Path(config.runs), config.name, config.task.name)
+        with exclusive(directory):
+            training = Training.of(assembly, plugins, policy, directory, strict=strict, display=display)
+            manifest = begun_manifest(assembly, plugins, directory, command, saved)
+            manifest[TRAINING] = {"rounds": policy.rounds, "hosts": config.hosts}
+            directory.write_json(MANIFEST, manifest)
+            directory.write_text(CONFIG, config_toml(resolved))
+            training.context.run_start(manifest)
+            return training.run()
+
+
+def resume_training(
+    directory: RunDirectory,
+    resolved: ResolvedConfig,
+    plugins: PluginSet,
+    *,
+    command: Sequence[str] = (),
+    strict: bool = False,
+    display: Sink | None = None,
+) -> FinishedRun:
+    """Go on with a training from its newest checkpoint; the policy becomes that of one that never stopped, bit for bit.
+
+    Raises:
+        EsperError: as `esper_app.execution.run.resume`, and E506 if it is no training.
+    """
+    config = resolved.config
+    with exclusive(directory), own_threads(config.threads):
+        manifest = read_manifest(directory)
+        if TRAINING not in manifest:
+            fix = f"go on with it: esper run --resume {directory.name}"
+            raise EsperError("E506", f'run "{directory.name}" is no training', where=str(directory.path), fix=fix)
+        checkpoint = load_checkpoint(path := resumable(directory))
+        if checkpoint.epoch > config.epochs:
+            raise damaged(path, f"it stands before epoch {checkpoint.epoch} of {config.epochs}")
+        refuse_other_settings(manifest["config"], config.tree())
+        assembly = assemble(config, plugins)
+        refuse_changes(manifest, begun_manifest(assembly, plugins, directory, command))
+        training = Training.of(
+            assembly,
+            plugins,
+            assembly.policy(),
+            directory,
+            strict=strict,
+            display=display,
+            first_event=checkpoint.sequence,
+        )
+        begun = training.stage.round(checkpoint.round)
+        with restoring(path):
+            training.over = training.stage.restore(begun, checkpoint)
+            training.context.hub.restore_counts(checkpoint.sinks)
+        place = {"round": checkpoint.round, "epoch": checkpoint.epoch, "command": list(command)}
+        manifest = resumed_manifest(manifest, directory, place)
+        directory.write_json(MANIFEST, manifest)
+        training.context.run_resume({**manifest, "resumed_at": checkpoint.sequence})
+        return training.run(begun)
+
+
+def refuse_idle_training(assembly: Assembly) -> None:
+    """Check that there is something to learn, and somebody who does. Raises EsperError E202."""
+    config = assembly.config
+    spec = assembly.registry.get(PolicySpec.kind, config.policy.name).spec
+    if Capability.LEARNS not in spec.capabilities:
+        what, fix = f'the policy "{spec.name}" does not learn', "train one that does, such as ppo: --policy ppo"
+        raise EsperError("E202", what, where="policy.name", fix=fix)
+    if not assembly.terms:
+        what, fix = "there is no reward to learn from", "name a preset: --set rewards.preset=shaped"
+        raise EsperError("E202", what, where="rewards", fix=fix)
+
+
+@define(kw_only=True)
+class Training:
+    """A training that is under way.
+
+    Attributes:
+        stage: makes its rounds.
+        context: of the run.
+        directory: where it is written.
+        over: what is known of each round that is over, as plain data.
+        staged: the present round.
+    """
+
+    stage: Stage
+    context: RunContext
+    directory: RunDirectory
+    over: list[dict[str, Any]] = field(factory=list)
+    staged: StagedRound | None = None
+
+    @classmethod
+    def of(
+        cls,
+        assembly: Assembly,
+        plugins: PluginSet,
+        policy: Policy,
+        directory: RunDirectory,
+        *,
+        strict: bool,
+        display: Sink | None,
+        first_event: int = 0,
+    ) -> "Training":
+        """Wire policy, sinks and observers of an assembly together."""
+        config = assembly.config
+        sinks = build_sinks(config, plugins.registry) | ({DISPLAY: display} if display is not None else {})
+        limits = QueueLimits(capacity=config.sinks.capacity, when_full=config.sinks.when_full)
+        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event, limits=limits)
+        used = frozenset(registered.origin.plugin for registered in assembly.used)
+        build = RunHostBuilder.of(plugins, assembly, Progress(hub))
+        context = RunContext(hub, plugins, used)
+        hosts = run_hosts(config)
+        stage = Stage(assembly=assembly, build=build, services=context, policy=policy, hosts=hosts)
+        training = cls(stage=stage, context=context, directory=directory)
+        # What it learns is noted before anything else happens.
+        taught = TeachablePolicy(
+            actor=policy.actor, name=policy.name, capabilities=policy.capabilities, learned=training.learned
+        )
+        training.stage = evolve(stage, policy=taught)
+        return training
+
+    @property
+    def planned(self) -> int:
+        """How many rounds there are in all."""
+        return self.stage.policy.rounds
+
+    def run(self, begun: StagedRound | None = None) -> FinishedRun:
+        """Run the rounds that are left, and write the result."""
+        context, config = self.context, self.stage.assembly.config
+        self.staged, first = begun, 0 if begun is None else self._position(begun, begun.rollout.epoch)
+        saver = Saver(
+            self.directory,
+            config.checkpoints,
+            lambda _: self._checkpoint(),
+            first=first,
+            tell=lambda message: context.emit(Event(kind=EventKind.NOTICE, data={"message": message})),
+        )
+
+        def after_epoch(staged: StagedRound, epoch: int) -> None:
+            # At the end of a round in any case: what is learned from it is learned again after a resume.
+            over = staged.rollout.epoch >= staged.epochs or len(staged.rollout.stopped) == config.hosts
+            saver.after_epoch(self._position(staged, epoch), now=over)
+
+        try:
+            with context.stopping_on_interrupt():
+                outcomes = run_rounds(self._round, self.stage.policy, context, begun=begun, after_epoch=after_epoch)
+                if outcomes[-1].interrupted:
+                    saver.at_the_end()
+                result = self._result(outcomes[-1], interrupted=outcomes[-1].interrupted or self._is_cut_short())
+            context.run_finish(result)
+        finally:
+            self._let_go()
+            context.hub.close()
+        result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
+        with writing(self.directory):
+            self.directory.write_json(RESULT, result)
+        return FinishedRun(directory=self.directory, result=result)
+
+    def learned(self, acted: PolicyState, trajectories: tuple[Trajectory, ...], figures: Mapping[str, float]) -> None:
+        """Note what came of a round, and save the policy: that which acted if no round before was better."""
+        staged, assembly = self.staged, self.stage.assembly
+        assert staged is not None
+        returns = {
+            report.host: sum(rewards)
+            for report, rewards in zip(staged.rollout.reports, staged.rollout.rewards, strict=True)
+        }
+        mean = sum(returns.values()) / len(returns)
+        best = all(mean > it["mean_return"] for it in self.over)
+        self.over.append(
+            {
+                "round": staged.number,
+                "returns": returns,
+                "mean_return": mean,
+                "validation": _at_the_end(trajectories),
+                "figures": plain(figures),
+            }
+        )
+        folder, now = self.directory.folder(FOLDER), self.stage.policy.state()
+        assert now is not None
+        with writing(self.directory):
+            save_policy(folder, LAST, describe(assembly, now, rounds=len(self.over), results=self.over[-1]), now)
+            if best:
+                card = describe(assembly, acted, rounds=len(self.over) - 1, results=self.over[-1])
+                save_policy(folder, BEST, card, acted)
+
+    def _round(self, number: int) -> StagedRound:
+        self._let_go()
+        self.staged = self.stage.round(number)
+        return self.staged
+
+    def _let_go(self) -> None:
+        for rollout in rollouts_of(self.staged) if self.staged is not None else ():
+            rollout.close()
+
+    def _position(self, staged: StagedRound, epoch: int) -> int:
+        """An epoch's number in the whole training."""
+        return staged.number * staged.epochs + epoch
+
+    def _checkpoint(self) -> Checkpoint:
+        assert self.staged is not None
+        return self.stage.checkpoint(self.staged, self.over, self.context.hub)
+
+    def _is_cut_short(self) -> bool:
+        return len(self.over) < self.planned
+
+    def _result(self, last: Outcome, *, interrupted: bool) -> dict[str, Any]:
+        """The hosts of the last round beside their twins, and what is known of all rounds."""
+        end = RunEnd.INTERRUPTED if interrupted else RunEnd.COMPLETED
+        assembly = self.stage.assembly
+        asked = answers_asked(assembly.splits.test.targets)
+        task, units = assembly.config.task.name, assembly.task.identity.get("units")
+        result = run_result(task, last.finals, last.twins, end, share_of=asked, units=units)
+        best = max(self.over, key=lambda it: it["mean_return"], default=None)
+        return result | {
+            "rewards": [sum(rewards) for rewards in last.rewards],
+            "training": {"rounds": self.over, "planned": self.planned, "best": None if best is None else best["round"]},
+        }
+
+
+def _at_the_end(trajectories: tuple[Trajectory, ...]) -> dict[str, Any]:
+    """What was measured on the validation split at the end of each host's trajectory, and of its twin's."""
+    ends = {it.host: it.steps[-1] for it in trajectories}
+    return {host: {"grown": _figures(step.after), "twin": _figures(step.twin)} for host, step in ends.items()}
+
+
+def _figures(evidence: Evidence | None) -> dict[str, float | None] | None:
+    if evidence is None:
+        return None
+    figures = {"accuracy": evidence.validation.accuracy, "loss": evidence.validation.loss}
+    return {name: value if isfinite(value) else None for name, value in figures.items()}
