@@ -26,7 +26,7 @@ LIMITS = (
     (
         "leyline to simic",
         tuple(f"esper_core/{part}" for part in ("leyline", "tamiyo", "nn", "kasmina", "tolaria", "simic")),
-        5_210,
+        5_250,
     ),
     ("the whole core", ("esper_core",), 7_000),
     # `grow`, its handle and its session; and with them what finds out about and follows somebody else's training.
