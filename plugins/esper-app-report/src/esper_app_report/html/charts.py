@@ -9,7 +9,7 @@ from esper_app_report.html.markup import Markup, element, joined, note
 from esper_app_report.html.scale import Scale
 
 _WIDTH, _HEIGHT = 360, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 352, 10, 178
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 352, 10, 178
 
 #: No line has more points: several epochs share one, which shows the last of them.
 _MOST_POINTS = 400

@@ -13,6 +13,9 @@ MOST_CHARACTERS = 1_000
 #: No table has more rows: a page is for looking at.
 MOST_ROWS = 400
 
+#: The style sheet aligns as many columns.
+_MOST_CLASSES = 16
+
 _EMPTY = {"meta", "link"}
 
 #: Attributes that Esper itself writes, of any length.
@@ -80,18 +83,13 @@ def note(words: str, style: str = "note") -> Markup:
 
 def table(data: Table, caption: str) -> Markup:
     """Return a table; where a screen is narrow, rows of sentences are stacked, and tables of figures scroll."""
-    prose = any(column.prose for column in data.columns)
-    head = (
-        element("th", column.title, scope="col", class_=_class(column.right, column.prose)) for column in data.columns
-    )
+    # Classes of columns stand once at the table: at every cell they would be a fifth of the page.
+    classes = ["prose"] if any(column.prose for column in data.columns) else []
+    for number, column in enumerate(data.columns[:_MOST_CLASSES], 1):
+        classes += [f"r{number}"] if column.right else [f"p{number}"] if column.prose else []
+    head = (element("th", column.title, scope="col") for column in data.columns)
     rows = (
-        element(
-            "tr",
-            *(
-                element("td", cell.text, class_=_class(column.right, column.prose, cell.style))
-                for column, cell in zip(data.columns, map(_cell, row), strict=True)
-            ),
-        )
+        element("tr", *(element("td", cell.text, class_=cell.style or None) for cell in map(_cell, row)))
         for row in data.rows[:MOST_ROWS]
     )
     body = element(
@@ -99,7 +97,7 @@ def table(data: Table, caption: str) -> Markup:
         element("caption", caption),
         element("thead", element("tr", *head)),
         element("tbody", *rows),
-        class_="prose" if prose else None,
+        class_=" ".join(classes) or None,
     )
     left_out = len(data.rows) - MOST_ROWS
     more = note(f"{left_out:,} further rows are left out.") if left_out > 0 else None
@@ -108,7 +106,3 @@ def table(data: Table, caption: str) -> Markup:
 
 def _cell(cell: Cell | str) -> Cell:
     return cell if isinstance(cell, Cell) else Cell(cell)
-
-
-def _class(right: bool, prose: bool, style: str = "") -> str | None:
-    return " ".join(filter(None, ("r" if right else "", "p" if prose else "", style))) or None

@@ -55,7 +55,9 @@ def _parts(record: RunRecord) -> Iterator[Markup]:
     record, rounds = last_round(record)
     several = len(record.growing) > 1
     if rounds > 1:
-        yield note(f"The log holds {rounds:,} rounds; all but the test split and the seeds is about the last one.")
+        yield note(
+            f"The log holds {rounds:,} rounds. What follows is the last one, except for the test split and the seeds."
+        )
     yield section("Stages", *_stages(record))
     yield section("Curves", *_curves(record))
     if record.result is not None:
