@@ -6,7 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from esper_runs.formatting import duration, figure, flops, loss, percent, points, whole
-from esper_runs.result import is_twin
+from esper_runs.result import TWIN
 from esper_runs.tables import Cell, Column, Table
 from esper_runs.verdict import Direction, Measure, verdict
 
@@ -41,7 +41,7 @@ def comparison(result: Mapping[str, Any]) -> Table:
     A difference that the verdict calls clear has the style ``good`` or ``bad``; every other one has none.
     """
     hosts: Mapping[str, Mapping[str, Any]] = result.get("hosts") or {}
-    names = sorted(hosts, key=lambda name: not is_twin(name))
+    names = sorted(hosts, key=lambda name: name != TWIN)
     difference: Mapping[str, Any] | None = result.get("difference")
     judged = verdict(result)
     measures = {"test_accuracy": judged.accuracy, "test_loss": judged.loss}

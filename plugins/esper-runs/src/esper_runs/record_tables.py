@@ -7,7 +7,7 @@ from attrs import define
 
 from esper_core.leyline.events import EventKind
 from esper_runs.formatting import MISSING, evidence_in_words, loss, whole
-from esper_runs.result import TWIN
+from esper_runs.result import is_twin
 from esper_runs.tables import Cell, Column, Table
 from esper_runs.timeline import TimelineEvent
 from esper_runs.timeline_text import NOTES, TimelineEntry, denial_text, verdict_lines
@@ -18,7 +18,7 @@ def history_table(entries: Iterable[TimelineEntry], *, several_hosts: bool = Fal
     columns = (Column("epochs"), Column("about"), Column("what happened", prose=True), Column("evidence", prose=True))
     rows = []
     for entry in entries:
-        host = entry.host if several_hosts or entry.host == TWIN else ""
+        host = entry.host if several_hosts or is_twin(entry.host) else ""
         about = " ".join(filter(None, (host, entry.about)))
         rows.append((entry.epochs, about, Cell(entry.text, entry.style), "; ".join(entry.details)))
     return Table(columns=columns, rows=tuple(rows))
@@ -116,7 +116,7 @@ def governor_table(happened: Sequence[TimelineEvent], *, several_hosts: bool = F
             words = NOTES[event.kind](event.data)
         else:
             continue
-        about = event.host if several_hosts or event.host == TWIN else ""
+        about = event.host if several_hosts or is_twin(event.host) else ""
         rows.append((span_in_words(event.epoch, event.epoch), about, Cell(words, "warning")))
     columns = (Column("epoch", right=True), Column("host"), Column("what happened", prose=True))
     return Table(columns=columns, rows=tuple(rows))

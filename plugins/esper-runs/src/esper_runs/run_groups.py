@@ -6,13 +6,15 @@ from math import isfinite
 from statistics import fmean
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from esper_core.leyline.errors import EsperError
 from esper_runs.formatting import MISSING, loss, points
+from esper_runs.result import pair_results
 from esper_runs.run_record import RunRecord
 from esper_runs.statistics import PairedResult, paired_result
 from esper_runs.tables import Cell, Column, Table
+from esper_runs.verdict import RunVerdict, verdict
 
 #: Settings that do not change what a run computes, or of which each run has its own.
 _OF_NO_CONSEQUENCE = {"seed", "name", "runs", "sinks", "telemetry"}
@@ -39,15 +41,15 @@ _COLUMNS = (
 @frozen
 class _Measure:
     title: str
-    of: Callable[[RunRecord], float | None]
+    of: Callable[[RunVerdict | None], float | None]
     write: Callable[[float], str]
 
 
 _MEASURES = (
-    _Measure("test accuracy", lambda record: record.verdict.accuracy.difference if record.verdict else None, points),
+    _Measure("test accuracy", lambda judged: judged.accuracy.difference if judged else None, points),
     _Measure(
         "test loss, nats",
-        lambda record: record.verdict.loss.difference if record.verdict else None,
+        lambda judged: judged.loss.difference if judged else None,
         lambda value: loss(value, signed=True),
     ),
 )
@@ -55,17 +57,19 @@ _MEASURES = (
 
 @frozen(kw_only=True)
 class RunGroup:
-    """Runs with the same settings but for the random seed.
+    """Runs with the same settings but for the random seed. In a run with several hosts each has a seed of its own.
 
     Attributes:
         label: what makes them differ from other groups.
-        runs: one for each random seed.
-        repeats: names of further runs with a seed that was there before; they are left out.
+        judged: the verdict on the host with each random seed; None where there is none yet.
+        repeats: names of runs with a seed that was there before; of those the first counts.
+        without_seed: names of runs whose manifest has no seed, so that they cannot be paired.
     """
 
-    label: str
-    runs: Mapping[int, RunRecord]
+    label: str = ""
+    judged: Mapping[int, RunVerdict | None] = field(factory=dict)
     repeats: tuple[str, ...] = ()
+    without_seed: tuple[str, ...] = ()
 
 
 def run_groups(records: Sequence[RunRecord]) -> tuple[RunGroup, ...]:
@@ -75,15 +79,31 @@ def run_groups(records: Sequence[RunRecord]) -> tuple[RunGroup, ...]:
     for record in records:
         kept = {key: value for key, value in record.config.items() if key not in _OF_NO_CONSEQUENCE}
         key = json.dumps(kept, sort_keys=True, default=str)
-        group = found.get(key, RunGroup(label="", runs={}))
-        seed = record.manifest.get("seed")
-        if isinstance(seed, int) and seed not in group.runs:
-            found[key] = evolve(group, runs={**group.runs, seed: record})
-        else:
-            found[key] = evolve(group, repeats=(*group.repeats, record.name))
+        found[key] = _with(found.get(key, RunGroup()), record)
         settings.setdefault(key, dict(_flat(kept)))
     labels = _labels(list(settings.values()))
     return tuple(evolve(group, label=label) for group, label in zip(found.values(), labels, strict=True))
+
+
+def _with(group: RunGroup, record: RunRecord) -> RunGroup:
+    judged = dict(group.judged)
+    for seed, verdict_on_host in _verdicts(record):
+        if not isinstance(seed, int):
+            return evolve(group, without_seed=(*group.without_seed, record.name))
+        if judged.get(seed) is not None:
+            return evolve(group, repeats=(*group.repeats, record.name))
+        judged[seed] = verdict_on_host
+    return evolve(group, judged=judged)
+
+
+def _verdicts(record: RunRecord) -> Iterator[tuple[Any, RunVerdict | None]]:
+    pairs = pair_results(record.result) if record.result is not None else {}
+    if len(pairs) < 2:
+        yield record.manifest.get("seed"), record.verdict
+        return
+    seeds = {host["name"]: host["seed"] for host in record.manifest.get("hosts") or ()}
+    for name, pair in pairs.items():
+        yield seeds.get(name), verdict(pair)
 
 
 def comparison_of_groups(groups: Sequence[RunGroup]) -> tuple[Table, tuple[str, ...]]:
@@ -104,7 +124,9 @@ def comparison_of_groups(groups: Sequence[RunGroup]) -> tuple[Table, tuple[str, 
         if group.repeats:
             names = ", ".join(group.repeats)
             remarks.append(f"Left out, because a run with these settings and this seed is there already: {names}.")
-        if first is not None and not group.runs.keys() & first.runs.keys():
+        if group.without_seed:
+            remarks.append(f"Left out, because they have no random seed: {', '.join(group.without_seed)}.")
+        if first is not None and not group.judged.keys() & first.judged.keys():
             remarks.append(f"{group.label} and {first.label} share no random seed, so they are not compared.")
     return Table(columns=_COLUMNS, rows=tuple(rows)), tuple(remarks)
 
@@ -112,11 +134,11 @@ def comparison_of_groups(groups: Sequence[RunGroup]) -> tuple[Table, tuple[str, 
 def _comparisons(groups: Sequence[RunGroup]) -> Iterator[tuple[str, list[float], _Measure]]:
     for group in groups:
         for measure in _MEASURES:
-            yield f"{group.label}: grown - twin", _known(map(measure.of, group.runs.values())), measure
+            yield f"{group.label}: grown - twin", _known(map(measure.of, group.judged.values())), measure
     for group in groups[1:]:
-        shared = [seed for seed in groups[0].runs if seed in group.runs]
+        shared = [seed for seed in groups[0].judged if seed in group.judged]
         for measure in _MEASURES:
-            both = [(measure.of(group.runs[seed]), measure.of(groups[0].runs[seed])) for seed in shared]
+            both = [(measure.of(group.judged[seed]), measure.of(groups[0].judged[seed])) for seed in shared]
             differences = _known(None if None in pair else pair[0] - pair[1] for pair in both)  # type: ignore[operator]
             yield f"{group.label} - {groups[0].label}", differences, measure
 

@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 
 from esper_core.leyline.stages import Stage
 from esper_runs.formatting import as_number
-from esper_runs.result import TWIN, is_twin
+from esper_runs.result import TWIN
 
 #: How many standard errors a difference must be away from zero to be clear.
 STANDARD_ERRORS = 2
@@ -138,8 +138,8 @@ def verdict(result: Mapping[str, Any]) -> RunVerdict:
         accuracy=accuracy,
         loss=_loss(difference),
         parameters=_whole(difference.get("parameters")),
-        hosts=tuple(name for name in hosts if not is_twin(name)),
-        twin=any(map(is_twin, hosts)),
+        hosts=tuple(name for name in hosts if name != TWIN),
+        twin=TWIN in hosts,
         diverged=diverged,
         not_finite=not diverged and _not_finite(difference),
         rollbacks={name: count for name, host in hosts.items() if (count := _rollbacks(host))},

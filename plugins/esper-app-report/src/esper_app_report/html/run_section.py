@@ -13,9 +13,9 @@ from esper_runs.result import twin_of
 from esper_runs.run_facts import epochs_in_words, run_facts
 from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, seed_table
+from esper_runs.several_hosts import are_several, hosts_table, result_in_words
 from esper_runs.tables import Column, Table
 from esper_runs.timeline_text import timeline_text
-from esper_runs.verdict_text import verdict_in_words
 
 #: What is drawn of each host is long.
 _MOST_HOSTS = 4
@@ -30,11 +30,11 @@ def summary(record: RunRecord, anchor: str) -> Markup:
     facts = list(run_facts(record))
     missing = [words for name, words in facts if name == "missing"]
     listed = (joined((element("dt", name), element("dd", words))) for name, words in facts if name != "missing")
-    verdict = verdict_in_words(record.verdict) if record.verdict is not None else "The run has no result yet."
+    said = ["The run has no result yet."] if record.result is None else result_in_words(record.result, each=True)
     return element(
         "article",
         element("h2", element("a", record.name, href=f"#{anchor}"), " ", element("small", _ended(record))),
-        element("p", verdict, class_="verdict"),
+        *(element("p", words, class_="verdict") for words in said),
         *(note(f"Missing: {words}", "missing") for words in missing),
         details("What ran", element("dl", *listed)),
         class_="summary",
@@ -61,7 +61,8 @@ def _parts(record: RunRecord) -> Iterator[Markup]:
     yield section("Stages", *_stages(record))
     yield section("Curves", *_curves(record))
     if record.result is not None:
-        yield section("On the test split", table(comparison(record.result), "measured after the last epoch"))
+        measured = hosts_table(record.result) if are_several(record.result) else comparison(record.result)
+        yield section("On the test split", table(measured, "measured after the last epoch"))
     else:
         yield section("On the test split", note("Nothing was measured: there is no result."))
     seeds = table(seed_table(record.seeds, several_hosts=several), "what became of each seed")
