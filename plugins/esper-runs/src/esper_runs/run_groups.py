@@ -17,7 +17,7 @@ from esper_runs.tables import Cell, Column, Table
 from esper_runs.verdict import RunVerdict, verdict
 
 #: Settings that do not change what a run computes, or of which each run has its own.
-_OF_NO_CONSEQUENCE = {"seed", "name", "runs", "sinks", "telemetry"}
+_OF_NO_CONSEQUENCE = {"seed", "name", "runs", "sinks", "telemetry", "hosts", "executor"}
 
 #: This many settings make a label.
 _MOST_SETTINGS = 3
