@@ -93,7 +93,7 @@ def test_a_tree_within_its_limits_has_no_problem(sizes: Any, tree: Path) -> None
 #: What is put into the tree, and what is said then.
 MUTANTS = [
     ({"esper_core/simic": 5_251}, "leyline to simic: 5,251 lines of code, 1 over the limit of 5,250"),
-    ({"esper_core/leyline": 2_311, "esper_core/nn": 2_900}, "leyline to simic: 5,211 lines of code"),
+    ({"esper_core/leyline": 2_351, "esper_core/nn": 2_900}, "leyline to simic: 5,251 lines of code"),
     ({"esper_core/kasmina": 4_000, "esper_core/other": 3_001}, "the whole core: 7,001 lines of code, 1 over"),
     ({"esper_core/other": 7_001}, "the whole core: 7,001 lines of code"),
     ({GROWING: 501}, "growing: 501 lines of code, 1 over the limit of 500"),

@@ -4,13 +4,11 @@ import sys
 
 import pytest
 
-from esper_app.execution import run
 from esper_core.leyline.actions import Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.records import to_json
 from esper_core.leyline.stages import Stage
-from esper_runs.result import TWIN
 from esper_runs.run_directory import RunDirectory
 from esper_runs.run_record import RunRecord, Selection, read_run_record, select
 

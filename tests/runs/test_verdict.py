@@ -184,8 +184,8 @@ FROZEN = [
     ),
     (
         result((0.91, 0.9), (0.1, 0.01)),
-        "Growing paid: +1.0 points of test accuracy (10 of 1,000 test samples), which may be chance, and a gain in loss "
-        f"of +0.100 ± 0.010 nats, which is more than chance. {COST}",
+        "Growing paid: +1.0 points of test accuracy (10 of 1,000 test samples), which may be chance, and a gain in "
+        f"loss of +0.100 ± 0.010 nats, which is more than chance. {COST}",
     ),
     (
         result((0.9, 0.9), (0.0, 0.0), seeds=[]),
@@ -322,7 +322,14 @@ def test_words_never_contradict_the_fields(told):
     assert "-0.0 points" not in said
     assert "+0.0 points" not in said
     assert not any(word in said.replace("Infinity", "") for word in ("nan", "NaN", " inf ", "None"))
-    claims = ("paid:", "did not pay:", "mixed effects:", "no clear difference:", "no difference:", "no growth to judge:")
+    claims = (
+        "paid:",
+        "did not pay:",
+        "mixed effects:",
+        "no clear difference:",
+        "no difference:",
+        "no growth to judge:",
+    )
     assert sum(f" {claim}" in said for claim in claims) == (
         judged.judgement not in (Judgement.DIVERGED, Judgement.NO_COMPARISON)
     )
