@@ -1,0 +1,1 @@
+"""The telemetry sink `prometheus`, with the alerts, objectives and the dashboard that go with its metrics."""
