@@ -39,8 +39,16 @@ HOUSE = {
     "esper-testing",
 }
 
-#: Modules that are not named as the distribution that provides them.
-PROVIDERS = {"PIL": "pillow", "mlflow": "mlflow-skinny", "sklearn": "scikit-learn"}
+#: Modules that are not named as the distribution that provides them; a package inside of one goes before it.
+PROVIDERS = {
+    "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
+    "opentelemetry": "opentelemetry-api",
+    "opentelemetry.exporter.otlp.proto.common": "opentelemetry-exporter-otlp-proto-common",
+    "opentelemetry.proto": "opentelemetry-proto",
+    "opentelemetry.sdk": "opentelemetry-sdk",
+    "sklearn": "scikit-learn",
+}
 
 #: Where code is that only development needs.
 DEVELOPMENT = ("tests/**/*.py", "plugins/*/tests/**/*.py", "tools/**/*.py", "docs/*.py", "docs/_ext/*.py")
@@ -61,7 +69,11 @@ class Import:
     @property
     def provider(self) -> str | None:
         """The distribution that it comes from, None for the standard library."""
-        return None if self.top in sys.stdlib_module_names else PROVIDERS.get(self.top, self.top.replace("_", "-"))
+        if self.top in sys.stdlib_module_names:
+            return None
+        parts = self.module.split(".")
+        packages = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        return next((PROVIDERS[it] for it in packages if it in PROVIDERS), self.top.replace("_", "-"))
 
 
 @cache
