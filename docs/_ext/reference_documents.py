@@ -13,7 +13,6 @@ _GUIDE = (
     "tutorial",
     "own-model",
     "comparing",
-    "report",
     "concepts",
     "verdict",
     "events",

@@ -4,8 +4,7 @@ import re
 import sys
 from typing import Any, TextIO
 
-from esper_core.leyline.printable import UNPRINTABLE
-from esper_core.leyline.printable import printable as printable
+from esper_core.leyline.printable import UNPRINTABLE, printable
 
 _ASCII = str.maketrans({"·": ".", "→": "->", "±": "+/-", "–": "-", "…": "...", "×": "x"})
 

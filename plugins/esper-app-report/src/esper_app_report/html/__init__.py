@@ -1,1 +1,0 @@
-"""A report of runs as one HTML file that needs nothing else."""
