@@ -13,6 +13,7 @@ _GUIDE = (
     "tutorial",
     "own-model",
     "comparing",
+    "report",
     "concepts",
     "verdict",
     "events",

@@ -19,6 +19,21 @@ def test_a_finished_run_is_summed_up(make_run):
     assert found.started == 1_700_000_000
 
 
+def test_the_log_of_a_finished_run_is_not_read(make_run, monkeypatch):
+    files = make_run().short_life()
+    path = files.write(result=files.result())
+    monkeypatch.setattr(run_list, "_progress", lambda log: pytest.fail(f"{log} was read"))
+    assert summary(path).epochs == 10
+
+
+def test_twins_with_numbers_are_no_grown_hosts(make_run):
+    files = make_run()
+    result = files.result()
+    result["hosts"] = {name: result["hosts"][name[:-2]] for name in ("grown-1", "twin-1")}
+    found = summary(files.write(result=result))
+    assert (found.accuracy, found.parameters) == (0.9, 1030)
+
+
 def test_without_a_twin_there_is_no_difference(make_run):
     files = make_run()
     found = summary(files.write(result=files.result(twin=None)))

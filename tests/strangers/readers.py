@@ -16,6 +16,7 @@ from esper_app.execution.checkpoint import load_checkpoint, newest_checkpoint
 from esper_app.execution.network_files import read_topology, read_weights
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.printable import UNPRINTABLE
+from esper_runs.reading import reading
 from esper_runs.run_directory import RunDirectory
 from esper_runs.run_record import read_run_record
 
@@ -106,6 +107,14 @@ def _checkpoint(directory: RunDirectory) -> None:
         load_checkpoint(path)
 
 
+def _report(directory: RunDirectory) -> None:
+    from esper_app_report.html.page import report_page
+
+    record = read_run_record(directory)
+    with reading("what is in it", directory.path):
+        assert not UNPRINTABLE.search(report_page([record]))
+
+
 def _jsonl(directory: RunDirectory) -> None:
     from esper_sink_jsonl.config import JsonlConfig
     from esper_sink_jsonl.sink import JsonlSink
@@ -124,6 +133,7 @@ READERS = (
     Reader("show", command("show", "RUN"), 14),
     Reader("show --json", command("show", "RUN", "--json"), 8),
     Reader("show --slot", command("show", "RUN", "--slot", "stage1"), 8),
+    Reader("report", call(_report), 8),
     Reader("record", call(read_run_record), 8),
     Reader("checkpoint", call(_checkpoint), 14),
     Reader("topology", call(read_topology), 5),

@@ -4,7 +4,8 @@ import re
 import sys
 from typing import Any, TextIO
 
-from esper_core.leyline.printable import UNPRINTABLE, printable
+from esper_core.leyline.printable import UNPRINTABLE
+from esper_core.leyline.printable import printable as printable
 
 _ASCII = str.maketrans({"·": ".", "→": "->", "±": "+/-", "–": "-", "…": "...", "×": "x"})
 

@@ -6,7 +6,6 @@ device is waited for.
 
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ LARGEST = 1 << 32
 #: How deep objects and lists may lie in each other, and how large an integer may be. What Esper writes is far below.
 DEEPEST, LARGEST_INTEGER = 100, 1 << 64
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link, and links are not followed here"),
     (stat.S_ISDIR, "a directory"),
@@ -102,29 +100,43 @@ def parse_json(data: bytes | str) -> Any:
     Raises:
         ValueError: if it is no JSON, or lies deeper or holds larger integers than anything that Esper writes.
     """
-    data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
+    text = data if isinstance(data, str) else data.decode(json.detect_encoding(data), "surrogatepass")
     try:
-        value = json.loads(data)
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
-    if data.count(b"[") + data.count(b"{") > DEEPEST or _LONG_NUMBER.search(data):
+    if text.count("[") + text.count("{") > DEEPEST:
         refuse_oversized(value)
     return value
 
 
 def refuse_oversized(value: Any) -> None:
     """Check plain data for depth and large integers. Raises ValueError."""
-    waiting = [(value, 0)]
-    while waiting:
-        item, depth = waiting.pop()
+    level, depth = [value], 0
+    while level:
         if depth > DEEPEST:
             raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-        if isinstance(item, int) and abs(item) >= LARGEST_INTEGER:
-            raise ValueError(f"it holds an integer of {item.bit_length()} bits")
-        if isinstance(item, dict):
-            waiting += ((inner, depth + 1) for inner in item.values())
-        elif isinstance(item, list):
-            waiting += ((inner, depth + 1) for inner in item)
+        deeper: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is str:  # most are
+                continue
+            if kind is dict:
+                deeper += item.values()
+            elif kind is list:
+                deeper += item
+            elif kind is int:
+                _bounded(item)
+        level, depth = deeper, depth + 1
+
+
+def _bounded(number: int) -> int:
+    if abs(number) >= LARGEST_INTEGER:
+        raise ValueError(f"it holds an integer of {number.bit_length()} bits")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < 19 else _bounded(int(digits)))
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:

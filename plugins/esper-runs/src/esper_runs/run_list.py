@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def locate_run(run: Path, runs: Path = Path(RUNS)) -> RunDirectory:
 
 def list_runs(runs: Path) -> list[RunSummary]:
     """Return all runs in a directory, the newest first; none if there is no such directory."""
-    found = [summary(path, last=path.name == last_of(runs)) for path in _run_paths(runs)]
+    last = last_of(runs)
+    found = [summary(path, last=path.name == last) for path in _run_paths(runs)]
     return sorted(found, key=lambda run: (run.started or run.written, run.name), reverse=True)
 
 
@@ -99,10 +101,12 @@ def summary(path: Path, *, last: bool = False) -> RunSummary:
     try:
         manifest = _object(path / MANIFEST)
         result = _object(path / RESULT) if (path / RESULT).is_file() else None
-        epochs, over = _progress(path / EVENTS)
-        if result is not None and manifest.get("resumed") and epochs is not None and not over:
-            # The result is that of before the run was resumed.
-            result = None
+        epochs = None
+        if result is None or manifest.get("resumed"):
+            epochs, over = _progress(path / EVENTS)
+            if epochs is not None and not over:
+                # The result, if there is one, is that of before the run was resumed.
+                result = None
         return structure(RunSummary, facts | _planned(manifest) | _reached(result, epochs))
     except (ArithmeticError, AttributeError, EsperError, LookupError, OSError, TypeError, ValueError):
         return RunSummary(**facts, outcome=DAMAGED)
@@ -110,7 +114,9 @@ def summary(path: Path, *, last: bool = False) -> RunSummary:
 
 def _run_paths(runs: Path) -> Iterator[Path]:
     if runs.is_dir():
-        yield from (p for p in sorted(runs.iterdir()) if not p.is_symlink() and (p / MANIFEST).is_file())
+        with os.scandir(runs) as entries:
+            names = sorted(entry.name for entry in entries if not entry.is_symlink())
+        yield from (runs / name for name in names if os.path.isfile(os.path.join(runs, name, MANIFEST)))
 
 
 def _planned(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,12 +177,16 @@ def _object(path: Path) -> dict[str, Any]:
 def _extent(path: Path) -> tuple[int, float]:
     """Size of all files, and when something in the directory was last written. What vanishes meanwhile is left out."""
     count, written = 0, 0.0
-    for folder, _, names in os.walk(path):
-        for name in [".", *names]:
-            try:
-                found = os.lstat(os.path.join(folder, name))
-            except FileNotFoundError:
-                continue
-            count += found.st_size if name != "." else 0
-            written = max(written, found.st_mtime)
+    folders = [os.fspath(path)]
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            written = max(written, os.lstat(folder).st_mtime)
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    count, written = count + found.st_size, max(written, found.st_mtime)
     return count, written

@@ -33,6 +33,7 @@ class RunRecord:
         outcome: ``completed``, ``interrupted``, ``stopped`` or ``unfinished``.
         last_event: seconds since 1970 of the last event; None without events.
         epochs: data of the host's EPOCH_COMPLETED events, oldest first, by host.
+        rewards: ``epoch``, ``terms`` and ``total`` of the REWARD_COMPUTED events, oldest first, by host.
         timeline: everything else that happened, oldest first.
         seeds: the field report of every seed, oldest first, with its `host`; as last measured.
         result: what is in ``result.json``; None for a run that is not over.
@@ -46,6 +47,7 @@ class RunRecord:
     outcome: str
     last_event: float | None = None
     epochs: Mapping[str, tuple[Mapping[str, Any], ...]] = field(factory=dict)
+    rewards: Mapping[str, tuple[Mapping[str, Any], ...]] = field(factory=dict)
     timeline: tuple[TimelineEvent, ...] = ()
     seeds: tuple[Mapping[str, Any], ...] = ()
     result: Mapping[str, Any] | None = None
@@ -127,6 +129,10 @@ def select(record: RunRecord, part: Selection) -> RunRecord:
             host: tuple(data for data in epochs if part.holds_epoch(data["epoch"]))
             for host, epochs in record.epochs.items()
         },
+        rewards={
+            host: tuple(reward for reward in rewards if part.holds_epoch(reward["epoch"]))
+            for host, rewards in record.rewards.items()
+        },
         timeline=tuple(event for event in record.timeline if part.holds(event)),
         seeds=tuple(chosen),
     )
@@ -144,6 +150,7 @@ def _record(
         outcome=str(result["outcome"]) if result else UNFINISHED,
         last_event=events[-1].get("time") if events else None,
         epochs=epochs,
+        rewards=_rewards(events),
         timeline=timeline(events),
         seeds=tuple(result["seeds"]) if result else seed_summaries(events, epochs),
         result=result,
@@ -194,3 +201,11 @@ def _epochs(events: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Mapping[str,
         if event["kind"] == EventKind.EPOCH_COMPLETED:
             found.setdefault(event["host"], []).append(event["data"])
     return {host: tuple(epochs) for host, epochs in found.items()}
+
+
+def _rewards(events: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        if event["kind"] == EventKind.REWARD_COMPUTED:
+            found.setdefault(event["host"], []).append({**event["data"], "epoch": event.get("epoch")})
+    return {host: tuple(rewards) for host, rewards in found.items()}

@@ -17,6 +17,7 @@ class TimelineEvent:
         host: the host; "" for the run as a whole.
         epoch: from 0; None outside of epochs.
         sequence: number of the event that recorded it.
+        round: number of the round, from 0.
         slot, seed_id: the slot and the seed that it is about, None if there is none.
         data: as in the event. A denial also has the `action` that was denied, if that is known.
     """
@@ -25,6 +26,7 @@ class TimelineEvent:
     host: str
     epoch: int | None
     sequence: int
+    round: int = 0
     slot: str | None = None
     seed_id: str | None = None
     data: Mapping[str, Any] = field(factory=dict)
@@ -76,6 +78,7 @@ def _event(
         host=event["host"],
         epoch=event.get("epoch"),
         sequence=event["sequence"],
+        round=event.get("round", 0),
         slot=slot,
         seed_id=seed_id,
         data=data,

@@ -36,6 +36,14 @@ class TimelineEntry:
     details: list[str] = field(factory=list)
     style: str = ""
 
+    @property
+    def epochs(self) -> str:
+        """The epochs that it covers, counted from 1; "" outside of epochs."""
+        if self.first is None:
+            return ""
+        first, last = self.first + 1, (self.last or 0) + 1
+        return f"epoch {first}" if first == last else f"{first}–{last}"
+
 
 def timeline_text(happened: Sequence[TimelineEvent], *, every_verdict: bool = False) -> list[TimelineEntry]:
     """Describe what happened, oldest first.

@@ -1,0 +1,106 @@
+"""The whole page: one file, whose style and script stand in it, and which may load nothing."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+from attrs import evolve
+
+from esper_app_report.html.figures import networks
+from esper_app_report.html.markup import Markup, element, note, section, table
+from esper_app_report.html.run_section import run_section, summary
+from esper_runs.blueprint_analytics import BLUEPRINTS_EXPLAINED, blueprint_figures, blueprint_table
+from esper_runs.pareto import measured_networks
+from esper_runs.run_groups import COMPARED_EXPLAINED, comparison_of_groups, run_groups
+from esper_runs.run_record import RunRecord
+
+#: How a report begins, so that one can be told from other files.
+OPENING = "<!doctype html>\n<!-- report of Esper -->\n"
+
+_PARETO = (
+    "Each point is a network at the end of its run: filled ones grew, hollow ones are twins. The line joins those that "
+    "no other network beats in both figures (the Pareto front)."
+)
+
+
+def report_page(records: Sequence[RunRecord]) -> str:
+    """Return the report of one run or several as HTML."""
+    records = _told_apart(records)
+    names = [record.name for record in records]
+    title = f"Esper: {names[0]}" if len(names) == 1 else f"Esper: {len(names)} runs"
+    anchors = [f"run-{number}" for number in range(1, len(records) + 1)]
+    style, script = _asset("report.css"), _asset("report.js")
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("link", rel="icon", href="data:,"),
+        element("title", title),
+        element("style", style),
+    )
+    sections = [*_common(records), *(run_section(*pair) for pair in zip(records, anchors, strict=True))]
+    body = element(
+        "body",
+        element("header", element("h1", title), _navigation(records, anchors)),
+        element("main", *(summary(*pair) for pair in zip(records, anchors, strict=True)), *sections),
+        element("div", id="tip", role="status", hidden=True),
+        element("script", script),
+    )
+    return f"{OPENING}{element('html', head, body, lang='en')}\n"
+
+
+def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Give runs of the same name the folder that they are in, and then a number, to their names."""
+    named = [*records]
+    for further in (lambda record, _: f"{Path(record.directory).parent.name}/{record.name}", _numbered):
+        names = [record.name for record in named]
+        named = [
+            evolve(record, name=further(record, number)) if names.count(record.name) > 1 else record
+            for number, record in enumerate(named, 1)
+        ]
+    return named
+
+
+def _numbered(record: RunRecord, number: int) -> str:
+    return f"{record.name} ({number})"
+
+
+def _common(records: Sequence[RunRecord]) -> Iterator[Markup]:
+    if len(records) > 1:
+        compared, remarks = comparison_of_groups(run_groups(records))
+        shown = (
+            table(compared, "differences, paired by random seed") if compared.rows else note("No run has a verdict.")
+        )
+        yield section("Compared", shown, note(COMPARED_EXPLAINED), *map(note, remarks), level=2, id="compared")
+    found = measured_networks(records)
+    by_task = {task: [it for it in found if it.task == task] for task in dict.fromkeys(it.task for it in found)}
+    parts = [part for task, members in by_task.items() for part in networks(task, members)]
+    none = [note("No network was measured on a test split.")]
+    yield section("Accuracy against size", *([*parts, note(_PARETO)] if parts else none), level=2, id="size")
+    figures = blueprint_figures(records)
+    shown = table(blueprint_table(figures), "blueprints, over all runs of this report")
+    parts = [shown, note(BLUEPRINTS_EXPLAINED)] if figures else [note("No blueprint is known.")]
+    yield section("Blueprints", *parts, level=2, id="blueprints")
+
+
+def _navigation(records: Sequence[RunRecord], anchors: Sequence[str]) -> Markup:
+    links = [("Compared", "compared")] if len(records) > 1 else []
+    links += [("Accuracy against size", "size"), ("Blueprints", "blueprints")]
+    links += [(record.name, anchor) for record, anchor in zip(records, anchors, strict=True)]
+    return element("nav", *(element("a", words, href=f"#{anchor}") for words, anchor in links), aria_label="sections")
+
+
+def _asset(name: str) -> Markup:
+    return Markup(files("esper_app_report.html").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _digest(content: str) -> str:
+    return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
