@@ -167,7 +167,7 @@ class Foreign(Distribution):
     def __init__(self, found: "Library") -> None:
         try:
             name, version = found.metadata["Name"] or "(unnamed)", found.version
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, FileNotFoundError, KeyError):
             name, version = str(getattr(found, "_path", found)), ""
         super().__init__(name, version)
         self._found = found
@@ -211,6 +211,10 @@ def canonical(name: str) -> str:
     return plain
 
 
+#: It puts a finder of its own beside Python's as soon as anybody imports it, and finds the same again.
+_BACKPORT = "importlib_metadata"
+
+
 def scan(path: Sequence[str] | None = None) -> Installed:
     """Look at what is installed now.
 
@@ -227,6 +231,8 @@ def scan(path: Sequence[str] | None = None) -> Installed:
             for entry in sys.path:
                 if isinstance(entry, str):  # what is not text is not imported from either
                     found += _on_path(entry)
+        elif type(finder).__module__ == _BACKPORT:
+            continue
         elif find := getattr(finder, "find_distributions", None):
             # Imported here: there is hardly ever another finder of distributions.
             from importlib.metadata import DistributionFinder

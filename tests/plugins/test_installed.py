@@ -4,7 +4,7 @@ import importlib
 import json
 import sys
 import zipfile
-from importlib.metadata import DistributionFinder, PathDistribution, distributions, entry_points
+from importlib.metadata import Distribution, DistributionFinder, PathDistribution, distributions, entry_points
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ class TestItAgreesWithTheLibrary:
                 continue
             name, version, summary, requires = ours.metadata
             assert (name, version, requires) == (theirs.name, theirs.version, tuple(theirs.requires or ()))
-            assert summary == (theirs.metadata["Summary"] or "")
+            assert summary == (theirs.metadata.get("Summary") or "")
             compared += 1
         assert compared > 30
 
@@ -105,6 +105,44 @@ def test_what_is_no_text_on_the_path_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [tmp_path, None, "", str(tmp_path / "missing")])
     assert told() == []
     monkeypatch.chdir(tmp_path)
+    assert told() == [("plugin", "odd", "esper-odd")]
+
+
+class BackportFinder:
+    """As `importlib_metadata` puts one beside Python's own where anything imports it."""
+
+    __module__ = "importlib_metadata"
+
+    def find_spec(self, name, path=None, target=None):
+        return None
+
+    def find_distributions(self, context):
+        raise AssertionError("the same folders are read again")
+
+
+class OddFinder(BackportFinder):
+    __module__ = "odd"
+
+    def find_distributions(self, context):
+        class Lost(Distribution):
+            def locate_file(self, path):
+                return path
+
+            def read_text(self, file):
+                return None
+
+            @property
+            def metadata(self):
+                raise FileNotFoundError("no metadata")
+
+        return [Lost()]
+
+
+@pytest.mark.parametrize("finder", [BackportFinder(), OddFinder()], ids=["backport", "broken"])
+def test_other_finders_of_distributions_take_nothing_away(tmp_path, monkeypatch, finder):
+    metadata_folder(tmp_path, "esper-odd", entry_points=plugin("odd"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
     assert told() == [("plugin", "odd", "esper-odd")]
 
 

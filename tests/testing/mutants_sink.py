@@ -267,7 +267,7 @@ MUTANTS = {
         (subject(WaitsUntilFull), "of 6 events in batches"),
     ],
     "sink-leaves-events": [
-        (subject(DropsData), "it changed 22 of"),
+        (subject(DropsData), "it changed 24 of"),
         (subject(SortsFigures), "it changed"),
         (subject(ChangesAtClose), "it changed"),
         (subject(ChangesManifest), "it changed 1 of"),

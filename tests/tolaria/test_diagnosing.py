@@ -9,6 +9,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.stages import Blend
 from esper_core.simic.recording import Recorder
+from esper_core.tolaria.governor import GovernorRules
 from esper_core.tolaria.host import GrowingHost
 
 
@@ -132,7 +133,7 @@ def test_findings_and_failures_are_events(plan):
 
 
 def test_a_stopped_host_is_not_looked_into_again(plan):
-    host, _ = grown(plan, looks=Looks())
+    host, _ = grown(evolve(plan, governor=GovernorRules(max_rollbacks=0)), looks=Looks())
     with torch.no_grad():
         host.model.head.bias.fill_(torch.nan)
     assert host.epoch().governor == "stopped"
