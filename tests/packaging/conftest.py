@@ -25,8 +25,8 @@ _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 declared, entries = _module.declared, _module.entries
 
-#: What checks a plugin: the suite, the command that it is called by, and what these stand on.
-CHECKERS = ("esper-core", "esper-app", "esper-runs", "esper-testing")
+#: What checks a plugin: the suite, and the command that it is called by; what these stand on comes with them.
+CHECKERS = ("esper-core", "esper-app", "esper-testing")
 
 #: The environment of a user's shell: nothing that points into this workspace.
 DROPPED = ("ESPER_", "PYTHON", "UV_", "VIRTUAL_ENV")
@@ -208,7 +208,8 @@ class Bare:
     def check(self, plugin: Path, *options: str | Path) -> list[dict[str, Any]]:
         """Run the conformance suite on the plugin installed in a folder, and return the results."""
         checkers = [self.distributions / name for name in CHECKERS]
-        checkers += [folder for folder in ours(plugin, self.distributions) if folder not in checkers]
+        for folder in (*checkers, plugin):
+            checkers += [needed for needed in ours(folder, self.distributions) if needed not in checkers]
         path = [plugin, *checkers, self._libraries(plugin, *checkers)]
         environ = ENVIRON | {
             "PYTHONPATH": os.pathsep.join(map(str, path)),
