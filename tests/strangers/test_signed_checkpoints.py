@@ -87,6 +87,7 @@ def test_a_loop_of_no_hosts_is_refused(stopped, tmp_path):
     assert not (wrong := failures(stopped, numbers, tmp_path / "trial")), wrong
 
 
+@pytest.mark.slow
 def test_some_untruths(stopped, tmp_path):
     numbers = random.Random("untruths").sample(range(len(stopped.untruths)), FEW)
     assert not (wrong := failures(stopped, numbers, tmp_path / "trial")), wrong
