@@ -21,7 +21,8 @@ def scaling(effort: Effort) -> Iterator[Row]:
     plugins, epochs = list_plugins(), effort.of(2000, 20)
     with TemporaryDirectory() as folder:
         resolved = resolve_run("fashion-mnist", plugins, sets=(*_SETTINGS, f"epochs={epochs}", f"runs={folder}"))
-        parts = RunParts.of(assemble(resolved.config, plugins), plugins, first_event=0, strict=True, watch=None)
+        assembly = assemble(resolved.config, plugins)
+        parts = RunParts.of(assembly, plugins, first_event=0, strict=True, watch=None, policy=assembly.policy())
         parts.context.run_start({})
         part = epochs // 20
         spent: list[float] = []

@@ -2,8 +2,9 @@
 
 import io
 import os
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -54,13 +55,37 @@ class Tracker(Protocol):
         ...
 
 
+@contextmanager
+def _leaving_no_trace() -> Iterator[None]:
+    """Imports of these programs draw random numbers and set variables: the run's are put back."""
+    drawn, environment = random.getstate(), dict(os.environ)
+    try:
+        yield
+    finally:
+        random.setstate(drawn)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+
+
+@contextmanager
+def _no_reports() -> Iterator[None]:
+    """Unless the user has asked for it, faults of W&B's own are not reported to its makers."""
+    asked = "WANDB_ERROR_REPORTING" in os.environ
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    try:
+        yield
+    finally:
+        if not asked:
+            del os.environ["WANDB_ERROR_REPORTING"]
+
+
 class Wandb:
     """Weights & Biases. Its own process writes and sends, so that nothing waits for a network."""
 
     def __init__(self) -> None:
-        # Unless the user has asked for it, faults of its own are not reported to its makers.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
+        with _leaving_no_trace(), _no_reports():
+            import wandb
 
         self._module = wandb
 
@@ -81,18 +106,19 @@ class Wandb:
             x_disable_stats=True,
             init_timeout=_PATIENCE,
         )
-        run = self._module.init(
-            project=it.project,
-            name=it.name,
-            id=it.identity,
-            dir=it.directory,
-            config=dict(it.config),
-            mode="online" if it.online else "offline",
-            # Offline, the parts of a run are put together by their id when they are sent.
-            resume="allow" if it.online else None,
-            reinit="create_new",
-            settings=settings,
-        )
+        with _no_reports():  # also from the process that it starts
+            run = self._module.init(
+                project=it.project,
+                name=it.name,
+                id=it.identity,
+                dir=it.directory,
+                config=dict(it.config),
+                mode="online" if it.online else "offline",
+                # Offline, the parts of a run are put together by their id when they are sent.
+                resume="allow" if it.online else None,
+                reinit="create_new",
+                settings=settings,
+            )
         return run, -1
 
     def artifact(self, name: str) -> Any:
@@ -104,8 +130,9 @@ class Trackio:
     """trackio, which stores runs in SQLite files in a place of its own (TRACKIO_DIR)."""
 
     def __init__(self) -> None:
-        import trackio
-        from trackio.sqlite_storage import SQLiteStorage
+        with _leaving_no_trace():
+            import trackio
+            from trackio.sqlite_storage import SQLiteStorage
 
         self._module = trackio
         self._storage = SQLiteStorage

@@ -11,6 +11,7 @@ from esper_app.execution.checkpoint import FOLDER, newest_checkpoint
 from esper_app.execution.network_files import read_object
 from esper_app.locks.lock import current_core
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.specs import ExecutorSpec
 from esper_runs.reading import reading
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory
@@ -131,8 +132,11 @@ def _refuse_other_code(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> Non
 
 
 def _code(manifest: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:
-    """Version and digest of the core and of every plugin that was used, by distribution or file."""
-    entries = [entry for entry in manifest["plugins"] if entry["used"]]
+    """Version and digest of the core and of every plugin that was used, by distribution or file.
+
+    Executors do not count: whichever one runs the hosts, the results are the same.
+    """
+    entries = [it for it in manifest["plugins"] if any(used["kind"] != ExecutorSpec.kind for used in it["used"])]
     found = {entry["distribution"] or entry["file"]: (entry["version"], entry["digest"]) for entry in entries}
     return dict([_core(manifest)]) | found
 
