@@ -17,7 +17,7 @@ from esper_core.leyline.vital_signs import VitalSigns, Vote
 #: Samples that are named at most.
 _NAMED = 5
 
-#: So many losses of normal epochs are remembered.
+#: Losses of normal epochs that are remembered.
 _RECENT = 20
 
 

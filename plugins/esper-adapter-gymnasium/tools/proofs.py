@@ -49,7 +49,7 @@ PPO_OPTIONS: Mapping[str, Any] = {
 
 
 def train_ppo(rewards: TableRewards, steps: int, seed: int, *, masked: bool = True) -> PPO:
-    """Train `ppo` on the table for so many steps, through the same interface as in a run."""
+    """Train `ppo` on the table for a number of steps, through the same interface as in a run."""
     rounds = max(1, steps // (HOSTS * rewards.model.epochs))
     policy = PPO(PPOConfig(rounds=rounds, seed=seed, **PPO_OPTIONS), catalogue(rewards.model))
     policy.encoder.schema = KnownVectors(policy.encoder.schema.blueprints)
@@ -105,7 +105,7 @@ def simple_policies(rewards: TableRewards, seed: int) -> dict[str, float]:
 
 
 def train_sb3(name: str, table: GrowthTable, terms: Terms, gamma: float, steps: int, seed: int) -> float:
-    """Train an agent of sb3-contrib on the environment for so many steps; return the return of its best actions."""
+    """Train an agent of sb3-contrib on the environment for a number of steps; return the return of its best actions."""
     from sb3_contrib import MaskablePPO, RecurrentPPO
     from stable_baselines3.common.vec_env import DummyVecEnv
 

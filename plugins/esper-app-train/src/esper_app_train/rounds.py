@@ -7,7 +7,7 @@ from esper_runs.formatting import MISSING, as_number, known, loss, percent
 from esper_runs.result import is_twin
 from esper_runs.tables import Cell, Column, Table
 
-#: How figures that tell of an anomaly begin.
+#: How the names of figures about anomalies begin.
 ANOMALY = "anomaly: "
 
 #: The figures of learning that are shown where a policy gives them.

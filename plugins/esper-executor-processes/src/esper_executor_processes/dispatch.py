@@ -27,7 +27,7 @@ def ask_all(
     try:
         return round_.answers()
     except BaseException:
-        # Whoever is still busy would give its answer to the next question.
+        # A worker that is still busy would give its answer to the next question.
         round_.abandon()
         raise
 

@@ -9,7 +9,7 @@ from esper_executor_processes.worker import Answer, Call, Key, Request
 #: By the clock, capturing a host takes at most this share of its time.
 _SHARE = 0.02
 
-#: Calls that change a host, so that whoever makes it again has to repeat them.
+#: Calls that change a host: they are repeated when it is made again.
 _CHANGES = frozenset({"apply", "epoch"})
 
 

@@ -50,10 +50,10 @@ class Cnn(nn.Module):
     def memory_format(self) -> torch.memory_format:
         """That of the weights, which a run may have changed; a single input channel has none to tell."""
         # Not `self.blocks`: what is exported has each of them inside of another module.
-        weights = [module.conv.weight for module in self.modules() if isinstance(module, Block)]
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            if not all(weight.is_contiguous(memory_format=memory_format) for weight in weights):
-                return torch.channels_last if memory_format is torch.contiguous_format else torch.contiguous_format
+        for weight in (module.conv.weight for module in self.modules() if isinstance(module, Block)):
+            channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+            if channels_last != weight.is_contiguous():
+                return torch.channels_last if channels_last else torch.contiguous_format
         return self._wanted
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Events in SQLite: typed columns beside the data, and an index of every word. One schema for whoever writes or reads.
+"""Events in SQLite: typed columns beside the data, and an index of every word. Writers and readers share it.
 
 The index holds words only, not the texts that they stand in; those are in the data, once.
 """

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from esper_core.leyline.errors import EsperError
 
-#: Resamples of the bootstrap; so many that the interval's ends are reproduced to a fiftieth of its length.
+#: Resamples of the bootstrap; enough that the interval's ends are reproduced to a fiftieth of its length.
 RESAMPLES = 9_999
 
 #: The sign-flip test is exact up to this many pairs; above them it draws as many flips as it would count at this many.

@@ -9,12 +9,12 @@ class PrometheusConfig:
 
     Attributes:
         http: offer them over HTTP while the run goes on.
-        address: the address that the endpoint listens on. Whoever reaches it can read the metrics.
+        address: the address that the endpoint listens on. Everybody who reaches it can read the metrics.
         port: its port; 0: any that is free.
         textfile: a file for the textfile collector of node_exporter, whose name ends in .prom. None: no file.
         pushgateway: the address of a pushgateway, such as ``http://localhost:9091``. None: nothing is pushed.
         push_timeout: seconds that a push may take.
-        most_series: of each metric, so many series at most; further ones are left out and counted.
+        most_series: the most series of one metric; further ones are left out and counted.
     """
 
     http: bool = True

@@ -36,7 +36,7 @@ class Series(Collector):
     Attributes:
         run: the run's name.
         most: series of each metric at most.
-        lock: whoever changes several values holds it, so that they are seen together.
+        lock: held while several values are changed, so that they are seen together.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""HTML made of elements: every text is escaped, because whoever wrote a run chose its names and reasons."""
+"""HTML made of elements: every text is escaped, because names and reasons may come from strangers."""
 
 from collections.abc import Iterable
 from html import escape

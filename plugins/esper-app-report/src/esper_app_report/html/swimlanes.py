@@ -16,7 +16,7 @@ from esper_runs.timeline_text import denial_text, transition_text
 _WIDTH, _LEFT, _RIGHT = 720, 4, 716
 _PITCH, _BAR, _LABEL = 54, 24, 22
 
-#: A seed's blueprint is written on its bar where so many units a letter are there.
+#: A seed's blueprint is written on its bar where there are this many units for each letter.
 _LETTER = 6.5
 
 #: No more lanes and marks are drawn: the table has them all.
