@@ -1,16 +1,11 @@
 """One run in Prometheus's text file, in an Elasticsearch protocol server and in an OTLP collector: the same numbers."""
 
-import gzip
+import importlib.util
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,10 @@ from esper_core.api import Event, EventKind
 from esper_runs.metrics import METRICS, MetricReader
 from esper_sink_otlp.numbers import metric_name
 from esper_sink_prometheus.catalogue import exported_name
+
+_SPEC = importlib.util.spec_from_file_location("esper_test_servers", Path(__file__).parents[1] / "servers.py")
+servers = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(servers)
 
 pytestmark = pytest.mark.slow
 
@@ -58,52 +57,15 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[tuple[str, list[ExportMetricsServiceRequest]]]:
-    """Where a collector is, and what it is told."""
-    requests: list[ExportMetricsServiceRequest] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-            if self.path == "/v1/metrics":
-                requests.append(ExportMetricsServiceRequest.FromString(body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", requests
-    server.shutdown()
-    server.server_close()
+def collector() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    with servers.otlp_collector() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a server is that speaks Elasticsearch's protocol."""
-    folder = tmp_path_factory.mktemp("noida")
-    program = shutil.which("noida-db", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    assert program is not None, "noida-db is in the group dev"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [program, "start", "--only", "elasticsearch", "--elasticsearch-port", port, "--data-dir", str(folder)]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(port))) == 0:
-                    break
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+    with servers.elasticsearch_server(tmp_path_factory.mktemp("noida")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +81,9 @@ def told(collector: Any, elasticsearch: str, tmp_path_factory: pytest.TempPathFa
     with Elasticsearch(elasticsearch) as client:
         client.indices.refresh(index="esper-events")
         hits = client.search(index="esper-events", size=1000)["hits"]["hits"]
+    metrics = [ExportMetricsServiceRequest.FromString(body) for path, body in requests if path == "/v1/metrics"]
     return Told(
-        folder / "runs" / "together", [it["_source"] for it in hits], requests, (folder / "together.prom").read_text()
+        folder / "runs" / "together", [it["_source"] for it in hits], metrics, (folder / "together.prom").read_text()
     )
 
 

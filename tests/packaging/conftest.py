@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import distributions as distributions_in
 from pathlib import Path
 from typing import Any
@@ -205,19 +205,22 @@ class Bare:
     def create(self) -> None:
         call(sys.executable, "-m", "venv", "--without-pip", self.folder / "venv", cwd=self.folder)
 
-    def check(self, plugin: Path, *options: str | Path) -> list[dict[str, Any]]:
+    def check(
+        self, plugin: Path, *options: str | Path, environ: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         """Run the conformance suite on the plugin installed in a folder, and return the results."""
         checkers = [self.distributions / name for name in CHECKERS]
         for folder in (*checkers, plugin):
             checkers += [needed for needed in ours(folder, self.distributions) if needed not in checkers]
         path = [plugin, *checkers, self._libraries(plugin, *checkers)]
-        environ = ENVIRON | {
+        surroundings = ENVIRON | {
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            **(environ or {}),
         }
         command = (self.python, "-m", "esper_app.cli", "plugins", "check", plugin.name, "--json", *options)
-        done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=self.folder, env=surroundings, capture_output=True, text=True, timeout=600)
         assert done.returncode in (0, 1), done.stdout + done.stderr
         results: list[dict[str, Any]] = json.loads(done.stdout)
         return results

@@ -22,15 +22,28 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
-for _name, _value in _SETTINGS.items():
-    os.environ.setdefault(_name, _value)
 
-# Imported here, where nobody waits for a sink to open: it takes seconds. The store behind it as well.
-import alembic.command  # noqa: E402, F401
-import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+
+def _apply_settings() -> list[str]:
+    """Put the settings that the user has not made into the environment, and return their names."""
+    missing = [name for name in _SETTINGS if name not in os.environ]
+    os.environ.update({name: _SETTINGS[name] for name in missing})
+    return missing
+
+
+# While MLflow is imported it decides whether it sends usage data. Afterwards the environment is what it was: an import
+# changes nothing for others. It happens here, where nobody waits for a sink to open: it takes seconds.
+_applied = _apply_settings()
+try:
+    # With the store behind it.
+    import alembic.command  # noqa: F401
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+finally:
+    for _name in _applied:
+        del os.environ[_name]
 
 #: What the sink uses of MLflow comes from here, so that nothing of it is imported before the settings are made.
 __all__ = [
@@ -56,6 +69,7 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         OSError: if the file cannot be made or is no database, or the server does not answer.
     """
+    _apply_settings()
     parts = urlsplit(uri)
     with quiet():
         if uri.startswith(_SQLITE):
