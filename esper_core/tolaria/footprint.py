@@ -14,12 +14,12 @@ from esper_core.leyline.sites import Site
 from esper_core.tolaria.data import Inputs, call, part, tensors
 
 #: A batch has as many samples as the widest activation at a site, before it forks, has room for in this many bytes.
-_CACHE_BYTES, _DEVICE_CACHE_BYTES = 2**20, 2**26
+_CACHE_BYTES, _DEVICE_CACHE_BYTES = 2**21, 2**26
 #: No pass holds more bytes of outputs, those of all branches together, and of what the loss makes of one branch's.
 OUTPUT_BYTES, DEVICE_OUTPUT_BYTES = 2**28, 2**30
 _FLOAT_BYTES = 4
 #: Up to this many branches the batch is as large as without any; activations behind forks are mostly smaller ones.
-_FREE_BRANCHES = 8
+_FREE_BRANCHES = 32
 _FEWEST_SAMPLES, _MOST_SAMPLES = 8, 512
 #: Samples that are run to find out; not one, which some hosts take for something else.
 _TRIED = 2

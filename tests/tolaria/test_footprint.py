@@ -126,7 +126,7 @@ def test_small_outputs_leave_the_batch_as_large_as_the_cache_allows(branches: in
     def size(**fields: int) -> int:
         return Footprint(widest=2048, **fields).batch_size(branches)
 
-    assert size() == size(output_bytes=40, loss_bytes=120) == 128
+    assert size() == size(output_bytes=40, loss_bytes=120) == 256
 
 
 def test_large_vocabularies_make_small_batches() -> None:
