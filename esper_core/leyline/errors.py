@@ -87,7 +87,7 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E502": ("a saved state does not fit", ExitCode.FAILED),
     "E503": ("a reward term broke its contract", ExitCode.FAILED),
     "E504": ("a telemetry sink failed", ExitCode.FAILED),
-    "E505": ("there is no such run", ExitCode.USAGE),
+    "E505": ("there is no such run, or no such host in it", ExitCode.USAGE),
     "E506": ("a run cannot be resumed", ExitCode.USAGE),
     "E507": ("a network with live seeds cannot be exported", ExitCode.USAGE),
     "E508": ("a run's files are damaged or not as expected", ExitCode.FAILED),

@@ -398,3 +398,48 @@ def test_a_file_that_would_compute_something_else_is_not_written(finished, tmp_p
     assert done.exit_code == 2
     assert "would not compute what the network computes" in done.stderr
     assert not (tmp_path / "network.pt2").exists()
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A run with two hosts."""
+    return run(tmp_path_factory.mktemp("runs"), options=("--hosts", "2", "--executor", "serial"))
+
+
+class TestSeveralHosts:
+    def test_each_has_its_own_network_and_card(self, several):
+        networks = []
+        for number in (1, 2):
+            done = esper("export", several, "--host", f"grown-{number}", "--format", "safetensors")
+            assert done.exit_code == 0, done.output
+            folder = several / "export" / f"grown-{number}"
+            networks.append(load_file(folder / "digits-1.safetensors"))
+            expected = rebuild_network(find_run(several), load_plugins(), f"grown-{number}").state_dict()
+            assert all(torch.equal(tensor, networks[-1][name]) for name, tensor in expected.items())
+            card = (folder / "MODEL_CARD.md").read_text()
+            result = json.loads((several / "result.json").read_text())["hosts"][f"grown-{number}"]
+            assert f"seed {number - 1})" in card
+            assert f"host `grown-{number}` of run" in card
+            assert f"{result['test_loss']:.3f}" in card
+        assert not torch.equal(networks[0]["head.weight"], networks[1]["head.weight"])
+
+    @pytest.mark.parametrize(("options", "text"), [((), "2 hosts grew"), (("--host", "grown-3"), 'no host "grown-3"')])
+    def test_one_of_them_must_be_named(self, several, options, text):
+        done = esper("export", several, *options)
+        assert done.exit_code == 2
+        assert text in done.output
+        assert "grown-1, grown-2" in done.output
+
+    def test_a_name_leads_nowhere_else(self, several, tmp_path):
+        copy = shutil.copytree(several, tmp_path / "runs" / "digits-1")
+        manifest = json.loads((copy / "manifest.json").read_text())
+        manifest["hosts"][0]["name"] = "../../elsewhere"
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        done = esper("export", copy, "--host", "../../elsewhere")
+        assert done.exit_code == 2
+        assert "no host" in done.output
+
+
+def test_a_host_is_not_named_where_one_grew(finished):
+    done = esper("export", finished[0], "--host", "grown-1")
+    assert "leave --host out" in done.output

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from esper_app.api import PluginOptions, load_run_plugins, plugin_options
+from esper_app.api import PluginOptions, load_run_plugins, network_folder, plugin_options
 from esper_app_export.export_formats import Format
 from esper_app_export.model_card import MODEL_CARD, CardFacts, model_card, signature
 from esper_core.api import EsperError
@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to do with seeds whose fate is still open.",
 )
+@click.option("--host", metavar="NAME", help="Whose network, in a run with several hosts.")
 @plugin_options
-def export(run: Path, form: str, output: Path | None, live: "Live", plugin_options: PluginOptions) -> None:
+def export(
+    run: Path, form: str, output: Path | None, live: "Live", host: str | None, plugin_options: PluginOptions
+) -> None:
     """Write a run's network to a file that needs no Esper, and a model card beside it.
 
     RUN is a run's directory, or its name under runs/; `last`, the default, is the newest one.
@@ -53,13 +56,20 @@ def export(run: Path, form: str, output: Path | None, live: "Live", plugin_optio
 
     directory = locate_run(run)
     result, manifest = directory.read_json(RESULT), directory.read_json(MANIFEST)
-    path = destination(directory, Format(form), output)
     with reading(f'run "{directory.name}"', directory.path):
-        signed = signature(manifest)
+        one_of_several = host if network_folder(directory, host) else None
+        signed = signature(manifest, one_of_several)
+    path = destination(directory, Format(form), output, one_of_several)
     _refuse_another_card(path.with_name(MODEL_CARD), signed)
     plugins = load_run_plugins(directory, plugin_options)
-    exported = export_run(directory, plugins, Format(form), path, live=live)
-    facts = CardFacts(exported=exported, manifest=manifest, result=result, files=_files_beside(path, Format(form)))
+    exported = export_run(directory, plugins, Format(form), path, live=live, host=host)
+    facts = CardFacts(
+        exported=exported,
+        manifest=manifest,
+        result=result,
+        files=_files_beside(path, Format(form)),
+        host=one_of_several,
+    )
     with reading(f'run "{directory.name}"', directory.path):
         card = model_card(facts)
     write_file(path.with_name(MODEL_CARD), card.encode(errors="replace"))

@@ -50,8 +50,10 @@ class ExportedFile:
     difference: float | None
 
 
-def destination(directory: RunDirectory, form: Format, output: Path | None) -> Path:
+def destination(directory: RunDirectory, form: Format, output: Path | None, host: str | None = None) -> Path:
     """Return the file to export to: `output`, in the folder `output`, or in the folder ``export`` of the run.
+
+    One host of several has a folder of its own there, for the model card beside it.
 
     Raises:
         EsperError: E508 if that folder is a link to somewhere else, E513 if the name of the file is that of another
@@ -63,12 +65,19 @@ def destination(directory: RunDirectory, form: Format, output: Path | None) -> P
         what = f'"{output}" has the suffix of {other[0]}, and what is written is {form}'
         raise EsperError("E513", what, fix=f"--format {other[0]}, or a name that ends in {form.suffix}")
     if output is None:
-        return directory.folder(FOLDER) / name
+        folder = directory.folder(FOLDER)
+        return folder / name if host is None else folder / host / name
     return output / name if output.is_dir() else output
 
 
 def export_run(
-    directory: RunDirectory, plugins: PluginSet, form: Format, path: Path, *, live: Live = "refuse"
+    directory: RunDirectory,
+    plugins: PluginSet,
+    form: Format,
+    path: Path,
+    *,
+    live: Live = "refuse",
+    host: str | None = None,
 ) -> ExportedFile:
     """Write the network that a run has grown to a file that needs no Esper.
 
@@ -78,12 +87,13 @@ def export_run(
         form: of the file.
         path: of the file; for safetensors another one is written beside it.
         live: refuse to export while there are seeds whose fate is open, or leave them out.
+        host: whose network, where several hosts grew.
 
     Raises:
         EsperError: E507 if there are live seeds and they are refused; E512 if the network has no such form, or would
             compute something else in it; E513 if the file cannot be written; what `rebuild_network` raises.
     """
-    run = rebuild_run(directory, plugins)
+    run = rebuild_run(directory, plugins, host)
     if live == "refuse":
         refuse_live_seeds(run.network)
     removed = remove_live_seeds(run.network)

@@ -7,13 +7,13 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from esper_app_export.export_formats import TOPOLOGY_SUFFIX, Format
 from esper_core.api import DataShape, TargetKind, TaskKind, to_json
 from esper_runs.comparison import comparison
 from esper_runs.formatting import MISSING, flops, whole
-from esper_runs.result import TWIN
+from esper_runs.result import TWIN, pair_results
 from esper_runs.seed_table import ABLATION_AND_GAIN, seed_table
 from esper_runs.tables import Column, Table, markdown
 from esper_runs.verdict import verdict
@@ -41,21 +41,26 @@ class CardFacts:
         exported: the file.
         manifest, result: the run's.
         files: names of the files beside the card that hold the network, by format.
+        host: the name of the host, where several grew.
     """
 
     exported: "ExportedFile"
     manifest: Mapping[str, Any]
     result: Mapping[str, Any]
     files: Mapping[Format, str]
+    host: str | None = None
 
 
-def signature(manifest: Mapping[str, Any]) -> str:
-    """Return the line by which a card of this run is known."""
-    return f"Written by `esper export` from run `{manifest['name']}`, begun {manifest['started']}."
+def signature(manifest: Mapping[str, Any], host: str | None = None) -> str:
+    """Return the line by which a card of this run, and of this host of several, is known."""
+    which = "" if host is None else f"host `{host}` of "
+    return f"Written by `esper export` from {which}run `{manifest['name']}`, begun {manifest['started']}."
 
 
 def model_card(facts: CardFacts) -> str:
     """Return the model card as Markdown."""
+    if facts.host is not None:
+        facts = evolve(facts, result=pair_results(facts.result)[facts.host])
     manifest, config, shape = facts.manifest, facts.manifest["config"], facts.exported.run.shape
     grown = _grown(facts)
     card = _filled_in(
@@ -64,7 +69,7 @@ def model_card(facts: CardFacts) -> str:
         task=config["task"]["name"],
         host=config["host"]["name"],
         policy=config["policy"]["name"],
-        seed=config["seed"],
+        seed=_random_seed(facts),
         epochs=grown["epochs"],
         removed=_removed(facts.exported),
         inputs=_inputs(shape),
@@ -81,7 +86,7 @@ def model_card(facts: CardFacts) -> str:
         data=to_json(manifest["data"], indent=2),
         versions=_versions(manifest),
         changed=_changed(facts.exported),
-        signature=signature(manifest),
+        signature=signature(manifest, facts.host),
     )
     # A paragraph that has nothing to say leaves blank lines behind.
     return re.sub(r"\n{3,}", "\n\n", card)
@@ -161,6 +166,13 @@ def _changed(exported: "ExportedFile") -> str:
 def _grown(facts: CardFacts) -> Mapping[str, Any]:
     hosts: Mapping[str, Mapping[str, Any]] = facts.result["hosts"]
     return next(host for name, host in hosts.items() if name != TWIN)
+
+
+def _random_seed(facts: CardFacts) -> int:
+    """The random seed of the host; each of several has its own."""
+    seeds = {it["name"]: it["seed"] for it in facts.manifest.get("hosts", ())}
+    found: int = seeds.get(facts.host, facts.manifest["config"]["seed"])
+    return found
 
 
 def _seed(blueprint: str | None, options: Mapping[str, Any]) -> str:

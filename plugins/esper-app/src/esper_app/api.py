@@ -64,6 +64,7 @@ __all__ = [
     "load_run_plugins",
     "locked_option",
     "nearest_checkpoint",
+    "network_folder",
     "open_run",
     "plugin_options",
     "read_policy_card",
@@ -199,7 +200,18 @@ def load_run_plugins(directory: RunDirectory, options: PluginOptions) -> PluginS
     return load_selected(options, read_plugins(read_run_config_file(directory), str(directory.path / CONFIG)))
 
 
-def rebuild_network(directory: RunDirectory, plugins: PluginSet) -> "nn.Module":
+def network_folder(directory: RunDirectory, host: str | None = None) -> str:
+    """Return the folder of a host's network in a run's directory, with a slash; "" where a single host grew.
+
+    Raises:
+        EsperError: E505 if no such host grew, or several did and none is named.
+    """
+    from esper_app.execution.network_files import network_folder
+
+    return network_folder(directory, host)
+
+
+def rebuild_network(directory: RunDirectory, plugins: PluginSet, host: str | None = None) -> "nn.Module":
     """Return the network that a run has grown, with its seeds; it computes what it computed. Imports torch.
 
     It is in evaluation mode and on the CPU. The plugins of the task, the host and the blueprints that have grown are
@@ -208,19 +220,20 @@ def rebuild_network(directory: RunDirectory, plugins: PluginSet) -> "nn.Module":
     Args:
         directory: the run's.
         plugins: the loaded plugins; see `load_run_plugins`.
+        host: the name of the host, which must be given where several grew.
 
     Raises:
-        EsperError: E508 if a file of the run is missing, damaged, or does not fit the components that are installed;
-            E204 naming the plugin that is missing, with the line that installs it.
+        EsperError: E505 if no host has that name; E508 if a file of the run is missing, damaged, or does not fit the
+            components that are installed; E204 naming the plugin that is missing, with the line that installs it.
     """
-    return rebuild_run(directory, plugins).network
+    return rebuild_run(directory, plugins, host).network
 
 
-def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> "RebuiltRun":
+def rebuild_run(directory: RunDirectory, plugins: PluginSet, host: str | None = None) -> "RebuiltRun":
     """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors."""
     from esper_app.execution.rebuild import rebuild_run
 
-    return rebuild_run(directory, plugins)
+    return rebuild_run(directory, plugins, host)
 
 
 #: What needs torch is imported when somebody names it.

@@ -1,6 +1,7 @@
 """The grown network on disk: its weights, and what has grown where."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import safetensors.torch
@@ -17,7 +18,7 @@ from esper_core.leyline.reports import FinalReport, HostState
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.leyline.structure import structure
 from esper_core.tolaria.state import model_tensors
-from esper_runs.run_directory import RunDirectory, write_atomically
+from esper_runs.run_directory import MANIFEST, RunDirectory, write_atomically
 
 WEIGHTS, TOPOLOGY = "weights.safetensors", "topology.json"
 
@@ -86,34 +87,65 @@ def write_networks(
         write_atomically(folder / TOPOLOGY, (to_json(topology, indent=2) + "\n").encode())
 
 
-def read_weights(directory: RunDirectory) -> dict[str, Tensor]:
-    """Return the grown network's tensors under their ``state_dict`` names.
+def network_folder(directory: RunDirectory, host: str | None = None) -> str:
+    """Return the folder of a host's network in a run's directory: "" where a single host grew.
+
+    Args:
+        directory: the run's.
+        host: its name; None: the only one.
+
+    Raises:
+        EsperError: E505 if no such host grew, or several did and none is named.
+    """
+    recorded = directory.read_json(MANIFEST).get("hosts")
+    names = [it["name"] for it in recorded] if isinstance(recorded, list) else [host or ""]
+    if len(names) == 1 and host in (None, names[0]):
+        return ""
+    if host is not None and host in names and PurePath(host).name == host:
+        return f"{HOSTS}/{host}/"
+    what = f'in run "{directory.name}" {len(names)} hosts grew' if host is None else f'no host "{host}" grew in the run'
+    fix = f"--host NAME, which is one of {', '.join(names)}"
+    raise EsperError("E505", what, where=str(directory.path), fix=fix if len(names) > 1 else "leave --host out")
+
+
+def read_weights(directory: RunDirectory, folder: str = "") -> dict[str, Tensor]:
+    """Return a grown network's tensors under their ``state_dict`` names.
+
+    Args:
+        directory: the run's.
+        folder: as `network_folder` returns it.
 
     Raises:
         EsperError: E508 if they are missing or damaged.
     """
-    data = directory.read_bytes(WEIGHTS)
+    name = folder + WEIGHTS
+    data = directory.read_bytes(name)
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except (SafetensorError, MemoryError) as error:
-        raise directory.damaged(WEIGHTS, str(error)) from error
+        raise directory.damaged(name, str(error)) from error
     return tensors
 
 
-def read_topology(directory: RunDirectory) -> Topology:
+def read_topology(directory: RunDirectory, folder: str = "") -> Topology:
     """Return what has grown where.
+
+    Args:
+        directory: the run's.
+        folder: as `network_folder` returns it.
 
     Raises:
         EsperError: E508 if the file is missing, damaged or contradicts itself.
     """
+    name = folder + TOPOLOGY
     try:
-        topology = structure(Topology, directory.read_json(TOPOLOGY))
+        topology = structure(Topology, directory.read_json(name))
     except EsperError as error:
         if error.code == "E508":
             raise
-        raise directory.damaged(TOPOLOGY, f"{error.what}{f': {error.why}' if error.why else ''}") from error
+        raise directory.damaged(name, f"{error.what}{f': {error.why}' if error.why else ''}") from error
     if Catalogue(topology.catalogue).digest != topology.digest:
-        raise directory.damaged(TOPOLOGY, "its catalogue does not have the digest that was written with it")
+        raise directory.damaged(name, "its catalogue does not have the digest that was written with it")
     return topology
 
 

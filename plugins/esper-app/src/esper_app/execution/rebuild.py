@@ -14,6 +14,7 @@ from esper_app.execution.network_files import (
     WEIGHTS,
     GrownSlot,
     Topology,
+    network_folder,
     read_topology,
     read_weights,
 )
@@ -55,19 +56,19 @@ class RebuiltRun:
         return _sample_inputs(self.shape, samples)
 
 
-def rebuild_run(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
+def rebuild_run(directory: RunDirectory, plugins: PluginSet, host: str | None = None) -> RebuiltRun:
     """Return the network that a run has grown, with its seeds as they were; see `esper_app.api.rebuild_network`.
 
     Raises:
-        EsperError: E508 if the run's files are damaged or do not fit each other, or the host or a blueprint is not
-            what it was; E204 naming the plugin that is missing, with the line that installs it; what `resolve` raises.
+        EsperError: E505 if no host has that name, or none is named where several grew; E508 if the run's files are
+            damaged or do not fit each other, or the host or a blueprint is not what it was; E204 naming the plugin that is missing, with the line that installs it; what `resolve` raises.
     """
     with reading(f'run "{directory.name}"', directory.path):
-        return _rebuilt(directory, plugins)
+        return _rebuilt(directory, plugins, network_folder(directory, host))
 
 
-def _rebuilt(directory: RunDirectory, plugins: PluginSet) -> RebuiltRun:
-    topology, weights = read_topology(directory), read_weights(directory)
+def _rebuilt(directory: RunDirectory, plugins: PluginSet, folder: str) -> RebuiltRun:
+    topology, weights = read_topology(directory, folder), read_weights(directory, folder)
     parts = _Parts(directory, plugins, read_run_config_file(directory), directory.read_json(MANIFEST))
     task, host = parts.section(TaskSpec.kind), parts.section(HostSpec.kind)
     grown = {row.slot: parts.blueprint(row, topology) for row in topology.slots if row.blueprint and row.regime}
