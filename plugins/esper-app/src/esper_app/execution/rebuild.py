@@ -61,7 +61,8 @@ def rebuild_run(directory: RunDirectory, plugins: PluginSet, host: str | None = 
 
     Raises:
         EsperError: E505 if no host has that name, or none is named where several grew; E508 if the run's files are
-            damaged or do not fit each other, or the host or a blueprint is not what it was; E204 naming the plugin that is missing, with the line that installs it; what `resolve` raises.
+            damaged or do not fit each other, or the host or a blueprint is not what it was; E204 naming the plugin that
+            is missing, with the line that installs it; what `resolve` raises.
     """
     with reading(f'run "{directory.name}"', directory.path):
         return _rebuilt(directory, plugins, network_folder(directory, host))
