@@ -43,18 +43,38 @@ def read_event_log(path: Path, *, inside: Path | None = None) -> EventLog | None
     except FileNotFoundError:
         return None
     *whole, rest = text.split("\n")
-    parsed = [_event(line) for line in whole if line]
-    last = _event(rest) if rest else None
-    events = _as_it_happened(event for event in [*parsed, last] if event is not None)
+    events: list[dict[str, Any]] = []
+    damaged = add_events(events, whole)
+    return event_log(events, damaged, rest)
+
+
+def add_events(happened: list[dict[str, Any]], lines: Iterable[str]) -> int:
+    """Add the events of lines to those that happened before, and return how many lines are none."""
+    damaged = 0
+    for line in lines:
+        if line and (event := parse_event(line)) is not None:
+            _add(happened, event)
+        else:
+            damaged += bool(line)
+    return damaged
+
+
+def event_log(happened: list[dict[str, Any]], damaged: int, rest: str) -> EventLog:
+    """Return the log of these events; `rest` is what stands behind the last whole line."""
+    last = parse_event(rest) if rest else None
+    if last is not None:
+        happened = [*happened]
+        _add(happened, last)
     return EventLog(
-        events=tuple(events),
+        events=tuple(happened),
         torn=bool(rest) and last is None,
-        damaged=sum(event is None for event in parsed),
-        lost=_missing_numbers(events),
+        damaged=damaged,
+        lost=happened[-1]["sequence"] + 1 - len(happened) if happened else 0,
     )
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def parse_event(line: str) -> dict[str, Any] | None:
+    """Return the event that a line of a log holds; None if it holds none."""
     try:
         event = parse_json(line)
     except ValueError:
@@ -63,14 +83,7 @@ def _event(line: str) -> dict[str, Any] | None:
     return event if fits and event["sequence"] >= 0 else None
 
 
-def _as_it_happened(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    happened: list[dict[str, Any]] = []
-    for event in events:
-        while happened and happened[-1]["sequence"] >= event["sequence"]:
-            happened.pop()
-        happened.append(event)
-    return happened
-
-
-def _missing_numbers(events: list[dict[str, Any]]) -> int:
-    return events[-1]["sequence"] + 1 - len(events) if events else 0
+def _add(happened: list[dict[str, Any]], event: dict[str, Any]) -> None:
+    while happened and happened[-1]["sequence"] >= event["sequence"]:
+        happened.pop()
+    happened.append(event)

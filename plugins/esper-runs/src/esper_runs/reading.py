@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from esper_core.leyline.errors import EsperError
 
@@ -49,21 +49,35 @@ def read_regular(path: Path, *, inside: Path | None = None, largest: int = LARGE
         NotAFileError: if it is something else, or larger.
         OSError: if there is none, or it cannot be read.
     """
+    with open_regular(path, inside=inside) as file:
+        if (size := os.fstat(file.fileno()).st_size) > largest:
+            raise NotAFileError(path, f"it has {size:,} bytes, at most {largest:,} are read")
+        try:
+            return file.read()
+        except MemoryError:
+            raise NotAFileError(path, f"it has {size:,} bytes, more than there is memory for") from None
+
+
+def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
+    """Open a regular file for reading; `inside` is as for `read_regular`.
+
+    Raises:
+        NotAFileError: if it is something else.
+        OSError: if there is none, or it cannot be read.
+    """
     if inside is not None:
         refuse_links(inside, path)
     # A pipe without a writer would be waited for, were it not for O_NONBLOCK, which changes nothing about a file.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     refuse_other_kinds(path, os.stat(path).st_mode)
     descriptor = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if inside is not None else 0))
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        refuse_other_kinds(path, found.st_mode)
-        if found.st_size > largest:
-            raise NotAFileError(path, f"it has {found.st_size:,} bytes, at most {largest:,} are read")
-        try:
-            return file.read()
-        except MemoryError:
-            raise NotAFileError(path, f"it has {found.st_size:,} bytes, more than there is memory for") from None
+    file = open(descriptor, "rb")
+    try:
+        refuse_other_kinds(path, os.fstat(descriptor).st_mode)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def refuse_links(inside: Path, path: Path) -> None:

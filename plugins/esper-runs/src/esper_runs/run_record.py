@@ -1,7 +1,7 @@
 """The record of one run, read from its directory alone: what was planned, what happened, and how it ended."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,18 @@ class Selection:
         )
 
 
-def read_run_record(directory: RunDirectory) -> RunRecord:
+def read_run_record(directory: RunDirectory, read_log: Callable[[Path], EventLog | None] | None = None) -> RunRecord:
     """Read a run, finished or not. Imports neither torch nor plugins.
+
+    Args:
+        directory: the run.
+        read_log: reads its log, and may raise OSError; None: all of it. `log_follower` reads only what is new.
 
     Raises:
         EsperError: E508 if the manifest or the result cannot be read.
     """
     manifest = _object(directory.path / MANIFEST)
-    log = _read_log(directory.path / EVENTS)
+    log = _read_log(directory.path / EVENTS, read_log or _whole_log)
     result = _result(directory.path, manifest, log)
     with reading(f'run "{directory.name}"', directory.path):
         return _record(directory, manifest, log, result)
@@ -172,9 +176,13 @@ def _object(path: Path) -> dict[str, Any]:
         raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=why) from error
 
 
-def _read_log(path: Path) -> EventLog | None:
+def _whole_log(path: Path) -> EventLog | None:
+    return read_event_log(path, inside=path.parent)
+
+
+def _read_log(path: Path, read_log: Callable[[Path], EventLog | None]) -> EventLog | None:
     try:
-        return read_event_log(path, inside=path.parent)
+        return read_log(path)
     except OSError as error:
         raise EsperError("E508", f'"{path.name}" cannot be read', where=str(path), why=error.strerror) from error
 

@@ -5,8 +5,9 @@ from math import isfinite
 
 from attrs import field, frozen
 
-from esper_app_report.html.markup import Markup, element, joined, note
-from esper_app_report.html.scale import Scale
+from esper_runs.html.legend import legend
+from esper_runs.html.markup import Markup, element, joined, note
+from esper_runs.html.scale import Scale
 
 _WIDTH, _HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 352, 10, 178
@@ -122,21 +123,6 @@ def dot_chart(
         class_="chart",
     )
     return _figure(title, svg)
-
-
-def legend(entries: Sequence[tuple[str, str]]) -> Markup:
-    """Return a list of titles, each beside its colour."""
-    swatch = element("rect", width=12, height=12, rx=2)
-    return element(
-        "ul",
-        *(
-            element(
-                "li", element("svg", swatch, viewBox="0 0 12 12", class_=f"swatch {style}", aria_hidden="true"), title
-            )
-            for title, style in entries
-        ),
-        class_="legend",
-    )
 
 
 def _figure(title: str, *children: Markup) -> Markup:

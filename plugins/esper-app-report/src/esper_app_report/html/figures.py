@@ -1,33 +1,20 @@
 """The figures of a run as charts, each with the table that says the same."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 from esper_app_report.html.charts import Dot, Line, dot_chart, line_chart
-from esper_app_report.html.markup import Markup, details, element, note, table
-from esper_runs.formatting import MISSING, as_number, flops, known, loss, percent, whole
+from esper_runs.curves import CURVES, SIZES, Epochs, epoch_table, series
+from esper_runs.formatting import MISSING, flops, loss, percent, whole
+from esper_runs.html.markup import Markup, details, element, note, table
 from esper_runs.pareto import MeasuredNetwork, pareto_front
 from esper_runs.record_tables import reward_table
 from esper_runs.result import TWIN, is_twin
 from esper_runs.tables import Cell, Column, Table
 
-#: Data of a host's completed epochs, oldest first.
-Epochs = Sequence[Mapping[str, Any]]
-
 #: The terms of a reward that weigh most are drawn, as many as there are colours.
 _MOST_TERMS = 6
-
-_CURVES: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
-    ("validation accuracy", "validation", "accuracy", percent),
-    ("validation loss, nats", "validation", "loss", loss),
-    ("training accuracy", "train", "accuracy", percent),
-    ("training loss, nats", "train", "loss", loss),
-)
-_SIZES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("parameters", "parameters", whole),
-    ("forward pass", "forward_flops", flops),
-)
 
 
 def curves(host: str, epochs: Epochs, twin: Epochs, *, several: bool = False) -> Iterator[Markup]:
@@ -40,27 +27,22 @@ def curves(host: str, epochs: Epochs, twin: Epochs, *, several: bool = False) ->
     """
     drawn = []
     whose = f"{host}: " if several else ""
-    for title, split, key, write in _CURVES:
-        lines = [Line(title=host, style="grown", values=_series(epochs, split, key))]
+    for it in (*CURVES, *SIZES):
+        lines = [Line(title=host, style="grown", values=series(epochs, *it.path))]
         if twin:
-            lines.append(Line(title=TWIN, style="twin", values=_series(twin, split, key)))
+            lines.append(Line(title=TWIN, style="twin", values=series(twin, *it.path)))
         if any(line.values for line in lines):
-            drawn.append(line_chart(whose + title, lines, write))
-    for title, key, write in _SIZES:
-        lines = [Line(title=host, style="grown", values=_series(epochs, key))]
-        lines += [Line(title=TWIN, style="twin", values=_series(twin, key))] if twin else []
-        if lines[0].values:
-            drawn.append(line_chart(whose + title, lines, write))
+            drawn.append(line_chart(whose + it.title, lines, it.write))
     yield element("div", *drawn, class_="charts")
-    yield details("These figures as a table", table(_epoch_table(host, epochs, twin), f"{host}, epoch by epoch"))
+    yield details("These figures as a table", table(epoch_table(host, epochs, twin), f"{host}, epoch by epoch"))
 
 
 def rewards(host: str, found: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
     """Yield the rewards of a host: their sum and the terms that weigh most, and a table with all terms."""
     found = [reward for reward in found if reward["epoch"] is not None]
-    totals = Line(title="total", style="grown", values=_series(found, "total"))
+    totals = Line(title="total", style="grown", values=series(found, "total"))
     terms = list(dict.fromkeys(str(term) for reward in found for term in reward.get("terms") or {}))
-    lines = [Line(title=term, style="", values=_series(found, "terms", term)) for term in terms]
+    lines = [Line(title=term, style="", values=series(found, "terms", term)) for term in terms]
     lines = [line for line in lines if _weight(line) > 0]
     heavy = sorted(lines, key=_weight, reverse=True)[:_MOST_TERMS]
     styled = [Line(title=line.title, style=f"term{i}", values=line.values) for i, line in enumerate(heavy)]
@@ -77,7 +59,7 @@ def networks(task: str, found: Sequence[MeasuredNetwork]) -> Iterator[Markup]:
     write = percent if by_accuracy else loss
     fronts: list[set[int]] = []
     drawn = []
-    for title, key, write_x in _SIZES:
+    for title, write_x, key in ((it.title, it.write, it.path[0]) for it in SIZES):
         points = [
             (index, cost, value)
             for index, network in enumerate(found)
@@ -113,35 +95,6 @@ def _network_table(found: Sequence[MeasuredNetwork], fronts: Sequence[set[int]])
         figures = (percent(it.accuracy), loss(it.loss), whole(it.parameters), flops(it.forward_flops))
         rows.append((it.run, it.host, *figures, Cell(", ".join(on) or MISSING, "good" if on else "dim")))
     return Table(columns=columns, rows=tuple(rows))
-
-
-def _epoch_table(host: str, epochs: Epochs, twin: Epochs) -> Table:
-    beside = {data["epoch"]: data for data in twin}
-    columns = [Column("epoch", right=True)]
-    for title, *_ in _CURVES:
-        columns += [Column(f"{title}: {host}", right=True)] + ([Column(TWIN, right=True)] if twin else [])
-    columns += [Column("parameters", right=True), Column("forward pass", right=True)]
-    rows = []
-    for data in epochs:
-        cells = [whole(data["epoch"] + 1)]
-        for _, split, key, write in _CURVES:
-            for measured in (data, beside.get(data["epoch"], {})) if twin else (data,):
-                value = (measured.get(split) or {}).get(key)
-                cells.append(write(known(value) if key == "accuracy" else value))
-        rows.append((*cells, whole(data.get("parameters")), flops(data.get("forward_flops"))))
-    return Table(columns=tuple(columns), rows=tuple(rows))
-
-
-def _series(epochs: Epochs, *keys: str) -> dict[int, float]:
-    found = {}
-    for data in epochs:
-        value: Any = data
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        number = as_number(value)
-        if number is not None:
-            found[data["epoch"]] = number
-    return found if any(map(isfinite, found.values())) else {}
 
 
 def _weight(line: Line) -> float:

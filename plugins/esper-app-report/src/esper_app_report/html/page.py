@@ -9,9 +9,9 @@ from pathlib import Path
 from attrs import evolve
 
 from esper_app_report.html.figures import networks
-from esper_app_report.html.markup import Markup, element, note, section, table
 from esper_app_report.html.run_section import run_section, summary
 from esper_runs.blueprint_analytics import BLUEPRINTS_EXPLAINED, blueprint_figures, blueprint_table
+from esper_runs.html.markup import Markup, element, note, raw, section, table
 from esper_runs.pareto import measured_networks
 from esper_runs.run_groups import COMPARED_EXPLAINED, comparison_of_groups, run_groups
 from esper_runs.run_record import RunRecord
@@ -31,7 +31,8 @@ def report_page(records: Sequence[RunRecord]) -> str:
     names = [record.name for record in records]
     title = f"Esper: {names[0]}" if len(names) == 1 else f"Esper: {len(names)} runs"
     anchors = [f"run-{number}" for number in range(1, len(records) + 1)]
-    style, script = _asset("report.css"), _asset("report.js")
+    style = _asset("esper_runs.html", "common.css") + _asset("esper_app_report.html", "report.css")
+    script = _asset("esper_runs.html", "tips.js") + _asset("esper_app_report.html", "report.js")
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -44,7 +45,7 @@ def report_page(records: Sequence[RunRecord]) -> str:
         element("meta", name="referrer", content="no-referrer"),
         element("link", rel="icon", href="data:,"),
         element("title", title),
-        element("style", style),
+        element("style", raw(style)),
     )
     sections = [*_common(records), *(run_section(*pair) for pair in zip(records, anchors, strict=True))]
     body = element(
@@ -52,7 +53,7 @@ def report_page(records: Sequence[RunRecord]) -> str:
         element("header", element("h1", title), _navigation(records, anchors)),
         element("main", *(summary(*pair) for pair in zip(records, anchors, strict=True)), *sections),
         element("div", id="tip", role="status", hidden=True),
-        element("script", script),
+        element("script", raw(script)),
     )
     return f"{OPENING}{element('html', head, body, lang='en')}\n"
 
@@ -98,8 +99,8 @@ def _navigation(records: Sequence[RunRecord], anchors: Sequence[str]) -> Markup:
     return element("nav", *(element("a", words, href=f"#{anchor}") for words, anchor in links), aria_label="sections")
 
 
-def _asset(name: str) -> Markup:
-    return Markup(files("esper_app_report.html").joinpath(name).read_text(encoding="utf-8"))
+def _asset(package: str, name: str) -> str:
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(content: str) -> str:

@@ -1,22 +1,3 @@
-"use strict";
-const tip = document.getElementById("tip");
-function show(words, x, y) {
-  tip.textContent = words;
-  tip.hidden = false;
-  const box = tip.getBoundingClientRect();
-  const left = Math.max(4, Math.min(x + 14, innerWidth - box.width - 4));
-  const top = y + 18 + box.height > innerHeight ? y - box.height - 10 : y + 18;
-  tip.style.left = left + "px";
-  tip.style.top = Math.max(4, top) + "px";
-}
-function hide() { tip.hidden = true; }
-for (const mark of document.querySelectorAll(".mark, .dot")) {
-  const words = mark.getAttribute("aria-label");
-  mark.addEventListener("pointermove", event => show(words, event.clientX, event.clientY));
-  mark.addEventListener("pointerleave", hide);
-  mark.addEventListener("focus", () => { const box = mark.getBoundingClientRect(); show(words, box.right, box.bottom); });
-  mark.addEventListener("blur", hide);
-}
 for (const chart of document.querySelectorAll("svg[data-x]")) {
   const places = chart.dataset.x.split(",").map(Number), epochs = chart.dataset.epochs.split(",");
   const lines = [...chart.querySelectorAll(".line")].map(line => [line.dataset.title, line.dataset.y.split("|")]);
@@ -33,7 +14,6 @@ for (const chart of document.querySelectorAll("svg[data-x]")) {
   });
   chart.addEventListener("pointerleave", () => { cursor.style.visibility = "hidden"; hide(); });
 }
-addEventListener("keydown", event => { if (event.key === "Escape") hide(); });
 let closed = [];
 addEventListener("beforeprint", () => {
   closed = [...document.querySelectorAll("details:not([open])")];

@@ -1,28 +1,24 @@
 """Everything about one run, as a section of the page."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from esper_app_report.html.figures import curves, rewards
-from esper_app_report.html.markup import Markup, details, element, joined, note, section, table
-from esper_app_report.html.swimlanes import swimlanes
 from esper_runs.comparison import comparison
+from esper_runs.html.markup import Markup, details, element, joined, note, section, table
+from esper_runs.html.swimlanes import swimlanes
 from esper_runs.last_round import last_round
+from esper_runs.manifest_table import manifest_table
 from esper_runs.record_tables import decision_table, gate_table, governor_table, history_table
 from esper_runs.result import twin_of
 from esper_runs.run_facts import epochs_in_words, run_facts
 from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, seed_table
 from esper_runs.several_hosts import are_several, hosts_table, result_in_words
-from esper_runs.tables import Column, Table
+from esper_runs.tables import Table
 from esper_runs.timeline_text import timeline_text
 
 #: What is drawn of each host is long.
 _MOST_HOSTS = 4
-
-#: What stands elsewhere in the page, or is too long for it: the packages of an environment, and plugins that took no
-#: part.
-_NOT_SHOWN = {"packages", "plugins", "command", "format"}
 
 
 def summary(record: RunRecord, anchor: str) -> Markup:
@@ -79,7 +75,7 @@ def _parts(record: RunRecord) -> Iterator[Markup]:
         "Governor", _shown(governor_table(record.timeline, several_hosts=several), "interventions and denials")
     )
     yield section("Rewards", *_rewards(record))
-    yield section("Manifest", _folded(_manifest_table(record), "what was run, with which settings"))
+    yield section("Manifest", _folded(manifest_table(record.manifest), "what was run, with which settings"))
 
 
 def _stages(record: RunRecord) -> Iterator[Markup]:
@@ -128,27 +124,3 @@ def _folded(data: Table, caption: str) -> Markup:
 
 def _shown(data: Table, caption: str) -> Markup:
     return table(data, caption) if data.rows else note("Nothing is in the log.")
-
-
-def _manifest_table(record: RunRecord) -> Table:
-    kept = {key: value for key, value in record.manifest.items() if key not in _NOT_SHOWN}
-    kept["plugins that took part"] = [
-        f"{entry.get('distribution') or entry.get('file') or entry.get('plugin')} {entry.get('version') or ''}".strip()
-        for entry in record.manifest.get("plugins") or ()
-        if entry.get("used")
-    ]
-    rows = tuple((name, value) for name, value in _flat(kept))
-    return Table(columns=(Column("setting"), Column("value", prose=True)), rows=rows)
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list) and not any(isinstance(it, list | Mapping) for it in value):
-        yield path, ", ".join(map(str, value)) or "none"
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _flat(inner, f"{path}.{index}")
-    elif value is not None and value != {}:
-        yield path, str(value)

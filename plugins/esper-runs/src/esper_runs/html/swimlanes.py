@@ -1,23 +1,27 @@
-"""The seeds of a host, slot by slot over the epochs: stages as colours, what happened as marks."""
+"""The seeds of a host, slot by slot over the epochs: stages as colours, alpha as height, what happened as marks."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from attrs import frozen
 
-from esper_app_report.html.charts import legend
-from esper_app_report.html.markup import Markup, element, note
-from esper_app_report.html.scale import Scale
-from esper_core.api import EventKind, Stage
+from esper_core.leyline.events import EventKind
+from esper_core.leyline.stages import Stage
+from esper_runs.curves import alphas
+from esper_runs.formatting import loss
+from esper_runs.html.legend import legend
+from esper_runs.html.markup import Markup, element, note
+from esper_runs.html.scale import Scale
 from esper_runs.run_record import RunRecord
 from esper_runs.timeline import TimelineEvent
 from esper_runs.timeline_text import denial_text, transition_text
 
 _WIDTH, _LEFT, _RIGHT = 720, 4, 716
-_PITCH, _BAR, _LABEL = 54, 24, 22
+_PITCH, _BAR, _LABEL = 62, 32, 22
 
-#: A seed's blueprint is written on its bar where there are this many units for each letter.
-_LETTER = 6.5
+#: A word is written on a bar where there are this many units for each letter.
+_LETTER = 7.0
 
 #: No more lanes and marks are drawn: the table has them all.
 _MOST_LANES, _MOST_MARKS = 64, 400
@@ -27,7 +31,7 @@ _SHAPES = {
     Stage.FOSSILIZED.name: "M0-7L6 0L0 7L-6 0Z",
     Stage.CULLED.name: "M-5-5L5 5M5-5L-5 5",
 }
-_TICK, _DENIED = "M0-12V12", "M0-7L7 6H-7Z"
+_TICK, _DENIED = "M0-16V16", "M0-7L7 6H-7Z"
 
 
 @frozen
@@ -40,17 +44,26 @@ class _Bar:
 
 
 def swimlanes(record: RunRecord, host: str, epochs: Sequence[Mapping[str, Any]]) -> Markup:
-    """Return the lanes of a host's slots; `epochs` is data of its completed epochs, oldest first."""
+    """Return the lanes of a host's slots; `epochs` is data of its completed epochs, oldest first.
+
+    A bar is a stage, in its colour and where there is room with its name. The line over it is alpha at the end of each
+    epoch: at the lower edge 0, at the upper one 1.
+    """
     slots = list(epochs[-1]["slots"])
     lanes = {slot: list(_bars(epochs, slot)) for slot in slots[:_MOST_LANES]}
     across = Scale(epochs[0]["epoch"], max(epochs[-1]["epoch"], epochs[0]["epoch"]) + 1.0, _LEFT, _RIGHT)
     last = epochs[-1]["epoch"]
     marks = [event for event in record.timeline if event.host == host and _marked(event) and event.epoch <= last + 1]
     stages = dict.fromkeys(bar.stage for bars in lanes.values() for bar in bars)
+    added = {slot: found for slot in lanes if any((found := alphas(epochs, slot)).values())}
     height = _PITCH * len(lanes) + 30
     svg = element(
         "svg",
-        *(part for row, (slot, bars) in enumerate(lanes.items()) for part in _lane(row, slot, bars, across)),
+        *(
+            part
+            for row, (slot, bars) in enumerate(lanes.items())
+            for part in _lane(row, slot, bars, added.get(slot, {}), across)
+        ),
         *(
             _mark(event, [*lanes].index(event.slot) if event.slot in lanes else None, across)
             for event in marks[:_MOST_MARKS]
@@ -58,13 +71,14 @@ def swimlanes(record: RunRecord, host: str, epochs: Sequence[Mapping[str, Any]])
         *_axis(across, _PITCH * len(lanes)),
         viewBox=f"0 -6 {_WIDTH} {height}",
         role="group",
-        aria_label=f"stages of the slots of {host}, epoch by epoch; the table of the history says the same",
+        aria_label=f"stages and alpha of the slots of {host}, epoch by epoch; tables below say the same",
         class_="lanes",
     )
     known = [(stage, f"stage-{stage.lower()}") for stage in Stage.__members__ if stage in stages]
     left_out = len(slots) - len(lanes) + max(0, len(marks) - _MOST_MARKS)
     more = note(f"{left_out:,} further slots and marks are not drawn; the history has them.") if left_out else None
-    return element("figure", element("figcaption", f"{host}: its slots, epoch by epoch"), svg, legend(known), more)
+    colours = legend([*known, *([("alpha, from 0 to 1", "alpha")] if added else [])])
+    return element("figure", element("figcaption", f"{host}: its slots, epoch by epoch"), svg, colours, more)
 
 
 def _bars(epochs: Sequence[Mapping[str, Any]], slot: str) -> Iterator[_Bar]:
@@ -84,19 +98,55 @@ def _bars(epochs: Sequence[Mapping[str, Any]], slot: str) -> Iterator[_Bar]:
         yield bar
 
 
-def _lane(row: int, slot: str, bars: Sequence[_Bar], across: Scale) -> Iterator[Markup]:
+def _lane(row: int, slot: str, bars: Sequence[_Bar], alpha: Mapping[int, float], across: Scale) -> Iterator[Markup]:
     top = row * _PITCH
     yield element("text", slot, x=_LEFT, y=top + _LABEL - 8, class_="lane")
     known = [bar for bar in bars if bar.stage in Stage.__members__]
     for bar in known:
         left = across.place(bar.first)
         width = max(0.5, round(across.place(bar.last + 1.0) - left, 1))
-        yield element("rect", x=left, y=top + _LABEL, width=width, height=_BAR, class_=f"stage-{bar.stage.lower()}")
+        yield element(
+            "rect",
+            element("title", _described(bar, alpha)),
+            x=left,
+            y=top + _LABEL,
+            width=width,
+            height=_BAR,
+            class_=f"stage-{bar.stage.lower()}",
+        )
     for seed in dict.fromkeys(bar.seed for bar in known if bar.seed):
         whole = [bar for bar in known if bar.seed == seed]
+        yield from _alpha(range(whole[0].first, whole[-1].last + 1), alpha, across, top + _LABEL + _BAR)
         left, room = across.place(whole[0].first), across.place(whole[-1].last + 1.0) - across.place(whole[0].first)
         if room > _LETTER * len(whole[0].blueprint) + 16:
-            yield element("text", whole[0].blueprint, x=left + 8, y=top + _LABEL + 16, class_="blueprint")
+            yield element("text", whole[0].blueprint, x=left + 8, y=top + _LABEL + 12, class_="word blueprint")
+    for bar in known:
+        left, room = across.place(bar.first), across.place(bar.last + 1.0) - across.place(bar.first)
+        if bar.seed and room > _LETTER * len(bar.stage) + 16:
+            yield element("text", bar.stage, x=left + 8, y=top + _LABEL + 26, class_="word")
+
+
+def _described(bar: _Bar, alpha: Mapping[int, float]) -> str:
+    when = f"epoch {bar.first + 1}" if bar.first == bar.last else f"epochs {bar.first + 1} to {bar.last + 1}"
+    words = " ".join(filter(None, (bar.seed, bar.blueprint and f"({bar.blueprint})")))
+    added = f", alpha {loss(alpha[bar.last], digits=2)} at its end" if bar.seed and bar.last in alpha else ""
+    return f"{words + ': ' if words else ''}{bar.stage}, {when}{added}"
+
+
+def _alpha(epochs: range, alpha: Mapping[int, float], across: Scale, base: float) -> Iterator[Markup]:
+    """Alpha is known at the end of each epoch; between two ends it is drawn as a straight line, and begins at 0."""
+    place, drawn = "", False
+    for epoch in epochs:
+        value = alpha.get(epoch, 0.0)
+        if not drawn and not value:
+            continue
+        if not drawn:
+            place, drawn = f"M{across.place(epoch)} {base}", True
+        share = min(1.0, max(0.0, value)) if isfinite(value) else 0.0
+        place += f"L{across.place(epoch + 1.0)} {round(base - _BAR * share, 1)}"
+    if drawn:
+        yield element("path", d=f"{place}V{base}Z", class_="alpha area")
+        yield element("path", d=place, class_="alpha")
 
 
 def _marked(event: TimelineEvent) -> bool:
@@ -113,7 +163,7 @@ def _mark(event: TimelineEvent, row: int | None, across: Scale) -> Markup:
     about = event.seed_id or event.slot or event.host
     return element(
         "g",
-        element("path", d="M-6-12H6V12H-6Z", class_="target"),
+        element("path", d="M-6-16H6V16H-6Z", class_="target"),
         element("path", d=_DENIED if denied else _SHAPES.get(target, _TICK)),
         transform=f"translate({across.place(event.epoch or 0)} {y})",
         class_=f"mark {style}",

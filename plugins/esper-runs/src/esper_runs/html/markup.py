@@ -1,8 +1,10 @@
-"""HTML made of elements: every text is escaped, because names and reasons may come from strangers."""
+"""Markup made of elements, as HTML or as plain data. What strangers wrote is a text in it, and nothing else."""
 
 from collections.abc import Iterable
 from html import escape
 from typing import Any
+
+from attrs import frozen
 
 from esper_runs.printing import printable
 from esper_runs.tables import Cell, Table
@@ -22,29 +24,47 @@ _EMPTY = {"meta", "link"}
 _OWN = {"content", "d", "data_epochs", "data_x", "data_y"}
 
 
-class Markup(str):
-    """HTML that is already escaped."""
+@frozen
+class _Element:
+    name: str
+    attributes: tuple[tuple[str, str | None], ...]
+    children: "Markup"
 
-    __slots__ = ()
+
+@frozen
+class _Raw:
+    html: str
+
+
+@frozen
+class Markup:
+    """Elements and texts, in order. As a `str` it is HTML, in which every text is escaped."""
+
+    nodes: tuple["_Element | _Raw | str", ...] = ()
+
+    def __str__(self) -> str:
+        return "".join(map(_html, self.nodes))
+
+
+def raw(html: str) -> Markup:
+    """Return Esper's own style or script as it is."""
+    return Markup((_Raw(html),))
 
 
 def text(value: object) -> Markup:
-    """Return any text as HTML: escaped, shortened, with U+FFFD in place of control characters."""
-    words = str(value)
-    if len(words) > MOST_CHARACTERS:
-        words = f"{words[:MOST_CHARACTERS]}… ({len(words) - MOST_CHARACTERS:,} more characters)"
-    return _escaped(words)
-
-
-def _escaped(words: str) -> Markup:
-    return Markup(escape(printable(words), quote=True))
+    """Return any text: shortened, with U+FFFD in place of control characters."""
+    return Markup((_shortened(value),))
 
 
 def joined(children: Iterable[Any]) -> Markup:
-    """Return children as HTML: markup as it is, None as nothing, everything else as text."""
-    return Markup(
-        "".join(child if isinstance(child, Markup) else text(child) for child in children if child is not None)
-    )
+    """Return children one behind the other: markup as it is, None as nothing, everything else as text."""
+    nodes: list[_Element | _Raw | str] = []
+    for child in children:
+        if isinstance(child, Markup):
+            nodes += child.nodes
+        elif child is not None:
+            nodes.append(_shortened(child))
+    return Markup(tuple(nodes))
 
 
 def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
@@ -56,14 +76,24 @@ def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
         attributes: a trailing underscore is left out, others become hyphens; None and False leave an attribute out,
             True leaves it without a value.
     """
-    written = "".join(
-        f" {key.rstrip('_').replace('_', '-')}"
-        + ("" if value is True else f'="{_escaped(str(value)) if key in _OWN else text(value)}"')
+    written = tuple(
+        (
+            key.rstrip("_").replace("_", "-"),
+            None if value is True else printable(str(value)) if key in _OWN else _shortened(value),
+        )
         for key, value in attributes.items()
         if value is not None and value is not False
     )
-    end = "" if name in _EMPTY else f"</{name}>"
-    return Markup(f"<{name}{written}>{joined(children)}{end}")
+    return Markup((_Element(name, written, joined(children)),))
+
+
+def tree(markup: Markup) -> list[Any]:
+    """Return markup as plain data: a text for a text, ``[name, {attribute: value}, [child, ...]]`` for an element.
+
+    Raises:
+        TypeError: if it has a style or a script in it.
+    """
+    return [node if isinstance(node, str) else _branch(node) for node in markup.nodes]
 
 
 def section(title: str, *children: Any, level: int = 3, **attributes: Any) -> Markup:
@@ -71,9 +101,9 @@ def section(title: str, *children: Any, level: int = 3, **attributes: Any) -> Ma
     return element("section", element(f"h{level}", title), *children, **attributes)
 
 
-def details(summary: str, *children: Any) -> Markup:
+def details(summary: str | Markup, *children: Any, **attributes: Any) -> Markup:
     """Return a part of the page that is closed until somebody opens it; printing opens it."""
-    return element("details", element("summary", summary), *children)
+    return element("details", element("summary", summary), *children, **attributes)
 
 
 def note(words: str, style: str = "note") -> Markup:
@@ -106,3 +136,28 @@ def table(data: Table, caption: str) -> Markup:
 
 def _cell(cell: Cell | str) -> Cell:
     return cell if isinstance(cell, Cell) else Cell(cell)
+
+
+def _shortened(value: object) -> str:
+    words = str(value)
+    if len(words) > MOST_CHARACTERS:
+        words = f"{words[:MOST_CHARACTERS]}… ({len(words) - MOST_CHARACTERS:,} more characters)"
+    return printable(words)
+
+
+def _html(node: "_Element | _Raw | str") -> str:
+    if isinstance(node, str):
+        return escape(node, quote=True)
+    if isinstance(node, _Raw):
+        return node.html
+    written = "".join(
+        f" {name}" + ("" if value is None else f'="{escape(value, quote=True)}"') for name, value in node.attributes
+    )
+    end = "" if node.name in _EMPTY else f"</{node.name}>"
+    return f"<{node.name}{written}>{node.children}{end}"
+
+
+def _branch(node: _Element | _Raw) -> list[Any]:
+    if isinstance(node, _Raw):
+        raise TypeError("a style or a script is no plain data")
+    return [node.name, {name: value or "" for name, value in node.attributes}, tree(node.children)]
