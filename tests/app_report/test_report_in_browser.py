@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from esper_app.cli.root import cli
 
-_SPEC = importlib.util.spec_from_file_location("esper_test_browser", Path(__file__).with_name("browser.py"))
+_SPEC = importlib.util.spec_from_file_location("esper_test_browser", Path(__file__).parents[1] / "browser.py")
 browser = sys.modules.setdefault("esper_test_browser", importlib.util.module_from_spec(_SPEC))
 _SPEC.loader.exec_module(browser)
 

@@ -9,10 +9,11 @@ from time import time
 import click
 
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
-from esper_runs.formatting import MISSING, loss, percent, points, size, whole
+from esper_runs.formatting import MISSING, size, whole
 from esper_runs.printing import echo, echo_json
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import RUNS
+from esper_runs.run_figures import figures_in_words
 from esper_runs.run_list import DAMAGED, RunSummary, list_runs
 from esper_runs.run_record import UNFINISHED
 from esper_runs.tables import Column, Table
@@ -142,16 +143,8 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         MISSING if run.seed is None else str(run.seed),
         run.outcome,
         f"{whole(run.epochs)}/{whole(run.planned_epochs)}",
-        *_figures(run),
+        *figures_in_words(run),
         whole(run.parameters),
         f"{started:%Y-%m-%d %H:%M}" if started else MISSING,
         size(run.bytes),
     )
-
-
-def _figures(run: RunSummary) -> tuple[str, str, str]:
-    """Accuracies of the grown network and its twin with their difference, or the losses where there is none."""
-    if run.accuracy is not None or run.loss is None:
-        return percent(run.accuracy), percent(run.twin_accuracy), points(run.difference)
-    difference = MISSING if run.loss_difference is None else f"{loss(run.loss_difference, signed=True)} nats"
-    return loss(run.loss), loss(run.twin_loss), difference

@@ -71,7 +71,7 @@ def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     refuse_other_kinds(path, os.stat(path).st_mode)
     descriptor = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if inside is not None else 0))
-    file = open(descriptor, "rb")
+    file = os.fdopen(descriptor, "rb")
     try:
         refuse_other_kinds(path, os.fstat(descriptor).st_mode)
     except OSError:

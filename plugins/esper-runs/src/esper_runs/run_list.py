@@ -79,7 +79,7 @@ def locate_run(run: Path, runs: Path = Path(RUNS)) -> RunDirectory:
 def list_runs(runs: Path) -> list[RunSummary]:
     """Return all runs in a directory, the newest first; none if there is no such directory."""
     last = last_of(runs)
-    found = [summary(path, last=path.name == last) for path in _run_paths(runs)]
+    found = [summary(path, last=path.name == last) for path in run_paths(runs)]
     return sorted(found, key=lambda run: (run.started or run.written, run.name), reverse=True)
 
 
@@ -112,7 +112,8 @@ def summary(path: Path, *, last: bool = False) -> RunSummary:
         return RunSummary(**facts, outcome=DAMAGED)
 
 
-def _run_paths(runs: Path) -> Iterator[Path]:
+def run_paths(runs: Path) -> Iterator[Path]:
+    """Yield the directories of all runs in a directory, by name; links are left out."""
     if runs.is_dir():
         with os.scandir(runs) as entries:
             names = sorted(entry.name for entry in entries if not entry.is_symlink())

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 #: A page that takes longer than this hangs.
@@ -22,7 +23,7 @@ def chromium() -> str | None:
 class Page:
     """One page; `complaints` holds what it wrote to the console, what it threw, and what it was refused."""
 
-    def __init__(self, to_browser: int, from_browser: int) -> None:
+    def __init__(self, to_browser: int, from_browser: int, *, network: bool) -> None:
         self._out, self._in = os.fdopen(to_browser, "wb", 0), os.fdopen(from_browser, "rb")
         self._number, self._session = 0, None
         self.complaints: list[str] = []
@@ -30,9 +31,9 @@ class Page:
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
-        self.send(
-            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
-        )
+        if not network:
+            nothing = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+            self.send("Network.emulateNetworkConditions", offline=True, **nothing)
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         """Give a command, and return its answer."""
@@ -46,20 +47,35 @@ class Page:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path: Path, width: int, *, dark: bool = False) -> None:
-        """Open a file at a width in CSS pixels, and wait until it is loaded."""
+    def open(self, place: Path | str, width: int, *, dark: bool = False) -> None:
+        """Open a file, or an address, at a width in CSS pixels, and wait until it is loaded."""
+        address = place if isinstance(place, str) else place.resolve().as_uri()
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self.send("Page.navigate", url=address)
         while self.evaluate("document.readyState") != "complete":
             pass
 
     def evaluate(self, expression: str) -> Any:
         """Return what an expression is in the page, as plain data."""
-        answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def until(self, expression: str) -> Any:
+        """Wait until an expression is true in the page, and return what it is."""
+        end = monotonic() + PATIENCE
+        while not (found := self.evaluate(expression)):
+            assert monotonic() < end, f"it never became true: {expression}; {self.complaints}"
+            self.evaluate("new Promise(resolve => setTimeout(resolve, 50))")
+        return found
+
+    def press(self, key: str, *, code: int, text: str = "") -> None:
+        """Press a key: its name, its number, and what it types."""
+        for kind in ("keyDown", "keyUp"):
+            typed = {"text": text} if text and kind == "keyDown" else {}
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **typed)
 
     def picture(self, path: Path, *, whole: bool = True, **clip: float) -> None:
         """Write a picture of the page, or of a part of it: x, y, width, height."""
@@ -88,8 +104,8 @@ class Page:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Page]:
-    """Start the browser with a profile of its own; it ends with the block."""
+def browser(profile: Path, *, network: bool = False) -> Iterator[Page]:
+    """Start the browser with a profile of its own, without the network unless it is wanted; it ends with the block."""
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
 
@@ -111,7 +127,7 @@ def browser(profile: Path) -> Iterator[Page]:
     os.close(command_read)
     os.close(answer_write)
     try:
-        yield Page(command_write, answer_read)
+        yield Page(command_write, answer_read, network=network)
     finally:
         process.kill()
         process.wait(PATIENCE)

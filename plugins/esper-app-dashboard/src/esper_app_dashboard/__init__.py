@@ -1,0 +1,1 @@
+"""`esper dashboard`: runs in the browser."""
