@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from attrs import evolve
+
 from esper_app_dashboard.charts import host_charts, reward_chart, round_charts
 from esper_core.api import EsperError
 from esper_runs.comparison import comparison
 from esper_runs.curves import epoch_table
 from esper_runs.gate_details import GateDetails, gate_details
-from esper_runs.html.markup import Markup, details, element, joined, note, table, tree
+from esper_runs.html.markup import MOST_ROWS, Markup, details, element, joined, note, table, tree
 from esper_runs.html.swimlanes import swimlanes
 from esper_runs.last_round import last_round
 from esper_runs.manifest_table import manifest_table
@@ -23,16 +25,21 @@ from esper_runs.tables import Table
 from esper_runs.timeline_text import timeline_text
 
 #: Hosts are drawn up to this number, and as many gates are explained.
-_MOST_HOSTS, _MOST_GATES = 8, 200
+_MOST_HOSTS, _MOST_GATES = 8, 120
+
+#: Of more than this, what happened first is left out. The run's directory has everything.
+_MOST_EVENTS = 10_000
 
 
 def run_view(record: RunRecord) -> dict[str, Any]:
     """Return a run as plain data: ``name``, ``ended``, ``sections`` with ``nodes`` (see `tree`) and ``charts``."""
     whole = record
     record, rounds = last_round(record)
+    drawn = _drawn(record, rounds)
+    record = evolve(record, timeline=record.timeline[-_MOST_EVENTS:])
     sections = [
         _section("summary", "", _summary(whole)),
-        *_drawn(record, rounds),
+        *drawn,
         _section("test", "On the test split", _measured(whole)),
         _section("seeds", "Seeds", _seeds(whole)),
         _section("gates", "Gates", _gates(record)),
@@ -85,7 +92,9 @@ def _drawn(record: RunRecord, rounds: int) -> Iterator[dict[str, Any]]:
         epochs, twin = record.epochs[host], record.epochs.get(twin_of(host), ())
         lanes.append(swimlanes(record, host, epochs) if epochs[-1]["slots"] else note(f"{host} has no slot."))
         charts += host_charts(host, epochs, twin)
-        tables.append(_folded(epoch_table(host, epochs, twin), f"{host}, epoch by epoch", key=f"epochs {host}"))
+        latest, caption = epochs[-MOST_ROWS:], f"{host}, epoch by epoch"
+        caption += f", the last {MOST_ROWS}" if len(epochs) > MOST_ROWS else ""
+        tables.append(_folded(epoch_table(host, latest, twin), caption, key=f"epochs {host}"))
     yield _section("stages", "Stages", joined([*several, *none, *lanes, *left_out]))
     yield _section("curves", "Curves", joined([*none, *tables, *left_out]), charts)
 
@@ -101,17 +110,17 @@ def _seeds(record: RunRecord) -> Markup:
     if not record.seeds:
         return note("No seed is known.")
     seeds = seed_table(record.seeds, several_hosts=len(record.growing) > 1)
-    return joined((table(seeds, "what became of each seed"), note(ABLATION_AND_GAIN)))
+    return joined((table(seeds, "what became of each seed", labelled=True), note(ABLATION_AND_GAIN)))
 
 
 def _gates(record: RunRecord) -> Markup:
     several = len(record.growing) > 1
-    found = gate_details(record)
+    found = gate_details(record, _MOST_GATES)
     if not found:
         return note("No gate has been asked.")
     rows = gate_table(record.timeline, several_hosts=several)
-    explained = element("div", *(_gate(it, several) for it in found[:_MOST_GATES]), class_="gates")
-    left_out = note(f"{len(found) - _MOST_GATES:,} further gates stand in the table.") if found[_MOST_GATES:] else None
+    explained = element("div", *(_gate(it, several) for it in found), class_="gates")
+    left_out = note("Gates that were asked before these are not explained.") if len(rows.rows) > len(found) else None
     return joined((explained, left_out, _folded(rows, "all gates as a table")))
 
 
@@ -152,13 +161,19 @@ def _policy_charts(whole: RunRecord, record: RunRecord) -> Iterator[dict[str, An
 
 def _governor(record: RunRecord) -> Markup:
     happened = governor_table(record.timeline, several_hosts=len(record.growing) > 1)
-    return table(happened, "interventions, denials and notices") if happened.rows else note("Nothing happened.")
+    return (
+        table(happened, "interventions, denials and notices", labelled=True)
+        if happened.rows
+        else note("Nothing happened.")
+    )
 
 
 def _history(record: RunRecord) -> Markup:
     entries = timeline_text(record.timeline)
-    rows = history_table(entries, several_hosts=len(record.growing) > 1)
-    return _folded(rows, "what happened, and why")
+    rows = history_table(entries[-MOST_ROWS:], several_hosts=len(record.growing) > 1)
+    cut = len(entries) > MOST_ROWS or len(record.timeline) == _MOST_EVENTS
+    earlier = note("What happened before stands in the run's files: esper show, esper events search.") if cut else None
+    return joined((_folded(rows, "what happened, and why"), earlier))
 
 
 def _folded(data: Table, caption: str, *, key: str = "") -> Markup:
@@ -166,4 +181,4 @@ def _folded(data: Table, caption: str, *, key: str = "") -> Markup:
         return note("Nothing is in the log.")
     rows = len(data.rows)
     summary = f"{caption} ({rows:,} {'row' if rows == 1 else 'rows'})"
-    return details(summary, table(data, caption), data_key=key or caption)
+    return details(summary, table(data, caption, labelled=True), data_key=key or caption)

@@ -34,8 +34,11 @@ class GateDetails:
     thresholds: tuple[tuple[str, str], ...]
 
 
-def gate_details(record: RunRecord) -> list[GateDetails]:
-    """Return a record for each gate that was asked about each seed, in the order in which they were first asked."""
+def gate_details(record: RunRecord, most: int) -> list[GateDetails]:
+    """Return a record for each gate that was asked about each seed: seed by seed, in the order in which they came.
+
+    Of more than `most`, those that were asked first are left out.
+    """
     found: dict[tuple[str, str, str], tuple[list[int | None], Mapping[str, Any]]] = {}
     for host, seed, epoch, gate in _verdicts(record):
         key = host, seed, str(gate["gate"])
@@ -43,6 +46,8 @@ def gate_details(record: RunRecord) -> list[GateDetails]:
         # The verdict after an epoch stands in the transition that follows as well.
         if before != gate:
             found[key] = [*epochs, epoch], gate
+    newest = [*found.items()][-most:]
+    seeds = {key[:2]: place for place, (key, _) in reversed([*enumerate(newest)])}
     options = record.config.get("gates") or {}
     return [
         GateDetails(
@@ -55,7 +60,7 @@ def gate_details(record: RunRecord) -> list[GateDetails]:
             measured=tuple(_measured(gate.get("evidence") or {})),
             thresholds=_thresholds(options.get(level)),
         )
-        for (host, seed, level), (epochs, gate) in found.items()
+        for (host, seed, level), (epochs, gate) in sorted(newest, key=lambda item: seeds[item[0][:2]])
     ]
 
 

@@ -25,6 +25,7 @@ class Chart {
     this.data = data;
     new ResizeObserver(() => this.resize()).observe(this.place);
   }
+  get height() { return this.place.clientWidth < 300 ? 140 : 180; }
   get shape() { return JSON.stringify(this.data.lines.map(line => [line.title, line.style])); }
   update(data) {
     const before = this.shape;
@@ -42,12 +43,12 @@ class Chart {
       stroke: () => colour(line.style),
       dash: STYLES[line.style],
       width: 2,
-      value: (_, __, ___, at) => at === null || at === undefined ? this.data.lines[index].words.at(-1) || "–"
+      value: (_, __, ___, at) => at === null || at === undefined ? this.data.lines[index].words.findLast(Boolean) || "–"
         : this.data.lines[index].words[at] || "–",
     }));
     this.plot = new uPlot({
       width: this.place.clientWidth,
-      height: 190,
+      height: this.height,
       scales: {x: {time: false}},
       cursor: {drag: {x: false, y: false}, y: false},
       axes: [
@@ -60,7 +61,7 @@ class Chart {
   resize() {
     if (!this.place.clientWidth) return;
     if (!this.plot) this.draw();
-    else if (this.plot.width !== this.place.clientWidth) this.plot.setSize({width: this.place.clientWidth, height: 190});
+    else if (this.plot.width !== this.place.clientWidth) this.plot.setSize({width: this.place.clientWidth, height: this.height});
   }
 }
 

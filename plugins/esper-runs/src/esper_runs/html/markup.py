@@ -111,15 +111,28 @@ def note(words: str, style: str = "note") -> Markup:
     return element("p", words, class_=style)
 
 
-def table(data: Table, caption: str) -> Markup:
-    """Return a table; where a screen is narrow, rows of sentences are stacked, and tables of figures scroll."""
+def table(data: Table, caption: str, *, labelled: bool = False) -> Markup:
+    """Return a table; where a screen is narrow, rows of sentences are stacked, and tables of figures scroll.
+
+    Args:
+        data: the table.
+        caption: what it shows.
+        labelled: cells know their column's title, so that a style sheet can show it where rows are stacked.
+    """
+    titles = [column.title if labelled and column.title else None for column in data.columns]
     # Classes of columns stand once at the table: at every cell they would be a fifth of the page.
     classes = ["prose"] if any(column.prose for column in data.columns) else []
     for number, column in enumerate(data.columns[:_MOST_CLASSES], 1):
         classes += [f"r{number}"] if column.right else [f"p{number}"] if column.prose else []
     head = (element("th", column.title, scope="col") for column in data.columns)
     rows = (
-        element("tr", *(element("td", cell.text, class_=cell.style or None) for cell in map(_cell, row)))
+        element(
+            "tr",
+            *(
+                element("td", cell.text, class_=cell.style or None, data_title=title)
+                for cell, title in zip(map(_cell, row), titles, strict=True)
+            ),
+        )
         for row in data.rows[:MOST_ROWS]
     )
     body = element(

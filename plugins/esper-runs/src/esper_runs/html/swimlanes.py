@@ -20,11 +20,11 @@ from esper_runs.timeline_text import denial_text, transition_text
 _WIDTH, _LEFT, _RIGHT = 720, 4, 716
 _PITCH, _BAR, _LABEL = 62, 32, 22
 
-#: A word is written on a bar where there are this many units for each letter.
-_LETTER = 7.0
+#: A word is written on a bar where there are this many units for each letter; where lanes are narrow, this many.
+_LETTER, _WIDE_LETTER = 7.0, 11.0
 
-#: No more lanes and marks are drawn: the table has them all.
-_MOST_LANES, _MOST_MARKS = 64, 400
+#: No more lanes and marks are drawn: the table has them all. And no more columns: epochs share them.
+_MOST_LANES, _MOST_MARKS, _MOST_COLUMNS = 64, 400, 700
 
 #: What a mark looks like, by the stage that a seed has reached.
 _SHAPES = {
@@ -50,12 +50,15 @@ def swimlanes(record: RunRecord, host: str, epochs: Sequence[Mapping[str, Any]])
     epoch: at the lower edge 0, at the upper one 1.
     """
     slots = list(epochs[-1]["slots"])
-    lanes = {slot: list(_bars(epochs, slot)) for slot in slots[:_MOST_LANES]}
+    step = -(-len(epochs) // _MOST_COLUMNS)
+    columns = [(group[0]["epoch"], group[-1]) for group in (epochs[i : i + step] for i in range(0, len(epochs), step))]
+    lanes = {slot: list(_bars(columns, slot)) for slot in slots[:_MOST_LANES]}
     across = Scale(epochs[0]["epoch"], max(epochs[-1]["epoch"], epochs[0]["epoch"]) + 1.0, _LEFT, _RIGHT)
     last = epochs[-1]["epoch"]
     marks = [event for event in record.timeline if event.host == host and _marked(event) and event.epoch <= last + 1]
     stages = dict.fromkeys(bar.stage for bars in lanes.values() for bar in bars)
-    added = {slot: found for slot in lanes if any((found := alphas(epochs, slot)).values())}
+    shown = [data for _, data in columns]
+    added = {slot: found for slot in lanes if any((found := alphas(shown, slot)).values())}
     height = _PITCH * len(lanes) + 30
     svg = element(
         "svg",
@@ -75,25 +78,27 @@ def swimlanes(record: RunRecord, host: str, epochs: Sequence[Mapping[str, Any]])
         class_="lanes",
     )
     known = [(stage, f"stage-{stage.lower()}") for stage in Stage.__members__ if stage in stages]
-    left_out = len(slots) - len(lanes) + max(0, len(marks) - _MOST_MARKS)
-    more = note(f"{left_out:,} further slots and marks are not drawn; the history has them.") if left_out else None
     colours = legend([*known, *([("alpha, from 0 to 1", "alpha")] if added else [])])
-    return element("figure", element("figcaption", f"{host}: its slots, epoch by epoch"), svg, colours, more)
+    left_out = len(slots) - len(lanes) + max(0, len(marks) - _MOST_MARKS)
+    notes = [f"{step:,} epochs share a column, which shows the last of them."] if step > 1 else []
+    notes += [f"{left_out:,} further slots and marks are not drawn; the history has them."] if left_out else []
+    title = element("figcaption", f"{host}: its slots, epoch by epoch")
+    return element("figure", title, svg, colours, *map(note, notes))
 
 
-def _bars(epochs: Sequence[Mapping[str, Any]], slot: str) -> Iterator[_Bar]:
+def _bars(columns: Sequence[tuple[int, Mapping[str, Any]]], slot: str) -> Iterator[_Bar]:
     bar: _Bar | None = None
-    for data in epochs:
+    for first, data in columns:
         stage = str(data["slots"].get(slot, ""))
         here: list[Mapping[str, Any]] = [seed for seed in data.get("seeds", ()) if seed["slot"] == slot]
         seed = here[0] if here else {}
         name, blueprint = str(seed.get("seed_id", "")), str(seed.get("blueprint", ""))
-        if bar is not None and (bar.stage, bar.seed) == (stage, name) and bar.last + 1 == data["epoch"]:
+        if bar is not None and (bar.stage, bar.seed) == (stage, name) and bar.last + 1 == first:
             bar = _Bar(stage, name, bar.blueprint, bar.first, data["epoch"])
             continue
         if bar is not None:
             yield bar
-        bar = _Bar(stage, name, blueprint, data["epoch"], data["epoch"])
+        bar = _Bar(stage, name, blueprint, first, data["epoch"])
     if bar is not None:
         yield bar
 
@@ -102,6 +107,7 @@ def _lane(row: int, slot: str, bars: Sequence[_Bar], alpha: Mapping[int, float],
     top = row * _PITCH
     yield element("text", slot, x=_LEFT, y=top + _LABEL - 8, class_="lane")
     known = [bar for bar in bars if bar.stage in Stage.__members__]
+    seeds: dict[str, list[_Bar]] = {}
     for bar in known:
         left = across.place(bar.first)
         width = max(0.5, round(across.place(bar.last + 1.0) - left, 1))
@@ -114,16 +120,18 @@ def _lane(row: int, slot: str, bars: Sequence[_Bar], alpha: Mapping[int, float],
             height=_BAR,
             class_=f"stage-{bar.stage.lower()}",
         )
-    for seed in dict.fromkeys(bar.seed for bar in known if bar.seed):
-        whole = [bar for bar in known if bar.seed == seed]
-        yield from _alpha(range(whole[0].first, whole[-1].last + 1), alpha, across, top + _LABEL + _BAR)
+        if bar.seed:
+            seeds.setdefault(bar.seed, []).append(bar)
+    for whole in seeds.values():
+        yield from _alpha(whole, alpha, across, top + _LABEL + _BAR)
         left, room = across.place(whole[0].first), across.place(whole[-1].last + 1.0) - across.place(whole[0].first)
         if room > _LETTER * len(whole[0].blueprint) + 16:
             yield element("text", whole[0].blueprint, x=left + 8, y=top + _LABEL + 12, class_="word blueprint")
     for bar in known:
         left, room = across.place(bar.first), across.place(bar.last + 1.0) - across.place(bar.first)
         if bar.seed and room > _LETTER * len(bar.stage) + 16:
-            yield element("text", bar.stage, x=left + 8, y=top + _LABEL + 26, class_="word")
+            wide = room > _WIDE_LETTER * len(bar.stage) + 16
+            yield element("text", bar.stage, x=left + 8, y=top + _LABEL + 26, class_="word wide" if wide else "word")
 
 
 def _described(bar: _Bar, alpha: Mapping[int, float]) -> str:
@@ -133,20 +141,21 @@ def _described(bar: _Bar, alpha: Mapping[int, float]) -> str:
     return f"{words + ': ' if words else ''}{bar.stage}, {when}{added}"
 
 
-def _alpha(epochs: range, alpha: Mapping[int, float], across: Scale, base: float) -> Iterator[Markup]:
+def _alpha(bars: Sequence[_Bar], alpha: Mapping[int, float], across: Scale, base: float) -> Iterator[Markup]:
     """Alpha is known at the end of each epoch; between two ends it is drawn as a straight line, and begins at 0."""
-    place, drawn = "", False
-    for epoch in epochs:
-        value = alpha.get(epoch, 0.0)
-        if not drawn and not value:
+    line, before = "", bars[0].first
+    for epoch, value in alpha.items():
+        if not bars[0].first <= epoch <= bars[-1].last:
             continue
-        if not drawn:
-            place, drawn = f"M{across.place(epoch)} {base}", True
-        share = min(1.0, max(0.0, value)) if isfinite(value) else 0.0
-        place += f"L{across.place(epoch + 1.0)} {round(base - _BAR * share, 1)}"
-    if drawn:
-        yield element("path", d=f"{place}V{base}Z", class_="alpha area")
-        yield element("path", d=place, class_="alpha")
+        if value and not line:
+            line = f"M{across.place(before)} {base}"
+        before = epoch + 1
+        if line:
+            share = min(1.0, max(0.0, value)) if isfinite(value) else 0.0
+            line += f"L{across.place(before)} {round(base - _BAR * share, 1)}"
+    if line:
+        yield element("path", d=f"{line}V{base}Z", class_="alpha area")
+        yield element("path", d=line, class_="alpha")
 
 
 def _marked(event: TimelineEvent) -> bool:
