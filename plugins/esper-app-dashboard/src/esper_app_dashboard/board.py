@@ -3,9 +3,10 @@
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from attrs import frozen
@@ -24,6 +25,9 @@ from esper_runs.run_record import UNFINISHED, read_run_record
 #: So many runs are kept as JSON, and of so many that go on the events are kept, of those that were asked for last.
 _MOST_VIEWS, _MOST_FOLLOWED = 32, 8
 
+#: A run is read again when this many times as long has passed as it took to read: training shares the machine.
+_REST = 4
+
 
 @frozen
 class Version:
@@ -38,6 +42,13 @@ class Version:
     run: dict[str, str]
 
 
+@frozen
+class _View:
+    version: str
+    body: bytes
+    until: float
+
+
 class Board:
     """The runs that are shown. It is used by one thread at a time.
 
@@ -46,16 +57,18 @@ class Board:
     Args:
         runs: the directory that holds the runs; links in it are not followed.
         named: show these runs instead of all of them.
+        clock: gives seconds.
     """
 
-    def __init__(self, runs: Path, named: Sequence[RunDirectory] = ()) -> None:
+    def __init__(self, runs: Path, named: Sequence[RunDirectory] = (), clock: Callable[[], float] = monotonic) -> None:
         self._runs = runs.absolute()
         self._named = [directory.path.absolute() for directory in named]
+        self._clock = clock
         self._problem = ""
         self._paths: dict[str, Path] = {}
         self._summaries: dict[Path, tuple[str, RunSummary]] = {}
         self._followers: OrderedDict[str, LogFollower] = OrderedDict()
-        self._views: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+        self._views: OrderedDict[str, _View] = OrderedDict()
 
     def version(self, wanted: Sequence[str] = ()) -> Version:
         """Look at the files again, and return the version of the list and of these runs."""
@@ -74,6 +87,7 @@ class Board:
     def view(self, run: str) -> tuple[str, bytes] | None:
         """Return a run's version and everything about it as JSON; None if there is no such run.
 
+        A long run takes seconds to read, and more is written meanwhile: then this is an earlier version for a while.
         A run whose files are damaged is described by what is wrong with them.
         """
         if run not in self._paths:
@@ -82,12 +96,13 @@ class Board:
         if path is None or not (is_own_folder(path) or path in self._named):
             return None
         # Taken before reading: what is written meanwhile makes another version.
-        stamp = _stamp(path)
+        stamp, begun = _stamp(path), self._clock()
         known = self._views.get(run)
-        if known is None or known[0] != stamp:
-            known = stamp, self._read({"id": run, "version": stamp}, RunDirectory(path))
+        if known is None or (known.version != stamp and begun >= known.until):
+            body = self._read({"id": run, "version": stamp}, RunDirectory(path))
+            known = _View(stamp, body, until=self._clock() + _REST * (self._clock() - begun))
         _remember(self._views, run, known, _MOST_VIEWS)
-        return known
+        return known.version, known.body
 
     def _read(self, head: dict[str, str], directory: RunDirectory) -> bytes:
         run = head["id"]

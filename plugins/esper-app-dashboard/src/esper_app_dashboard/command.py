@@ -52,7 +52,7 @@ def dashboard(runs: tuple[Path, ...], directory: Path | None, host: str, port: i
     token = secrets.token_urlsafe(32) if ask or not is_loopback(host) else None
     address = _address(host, port) + (f"?token={token}" if token else "")
 
-    def ready() -> None:
+    def ready(_: object) -> None:
         echo(f"dashboard: {address} (end it with Ctrl-C)")
         if browse:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

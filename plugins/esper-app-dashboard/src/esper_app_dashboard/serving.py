@@ -54,8 +54,14 @@ def _refused(host: str, port: int, error: OSError) -> EsperError:
     return EsperError("E202", f'"{host}" cannot be listened on', where="--host", why=why, fix=fix)
 
 
-def serve(dashboard: Dashboard, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until the process is told to end, by SIGINT or SIGTERM. `ready` is called when pages can be fetched."""
+def serve(dashboard: Dashboard, listening: socket.socket, ready: Callable[[Callable[[], None]], None]) -> None:
+    """Serve until the process is told to end, by SIGINT or SIGTERM.
+
+    Args:
+        dashboard: what answers.
+        listening: where; see `listen`.
+        ready: called when pages can be fetched, with a function that ends the server from any thread.
+    """
     config = Config(
         dashboard.app,
         http="h11",
@@ -74,7 +80,7 @@ def serve(dashboard: Dashboard, listening: socket.socket, ready: Callable[[], No
 class _Ending(Server):
     """A server that ends its streams when it is told to end, and then the program normally."""
 
-    def __init__(self, config: Config, dashboard: Dashboard, ready: Callable[[], None]) -> None:
+    def __init__(self, config: Config, dashboard: Dashboard, ready: Callable[[Callable[[], None]], None]) -> None:
         super().__init__(config)
         self._dashboard = dashboard
         self._ready = ready
@@ -82,7 +88,12 @@ class _Ending(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._ready()
+            loop = asyncio.get_running_loop()
+
+            def end() -> None:
+                loop.call_soon_threadsafe(self.end)
+
+            self._ready(end)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -73,7 +73,7 @@ class Run {
     header.append(this.heading, this.away);
     this.element.append(header);
     this.sections = new Map();
-    this.tag = "";
+    this.tag = this.told = "";
     this.busy = this.again = false;
   }
   async fetch() {
@@ -90,7 +90,8 @@ class Run {
     } finally {
       await new Promise(resolve => setTimeout(resolve, PAUSE));
       this.busy = false;
-      if (this.again) { this.again = false; this.fetch(); }
+      // A long run is read now and then only: what was told of may have to be asked for again.
+      if (this.again || (this.told && this.tag && this.tag !== '"' + this.told + '"' && shown.get(this.id) === this)) { this.again = false; this.fetch(); }
     }
   }
   problem(words) {
@@ -239,7 +240,10 @@ function connect() {
   stream.addEventListener("open", () => say("live", false));
   stream.addEventListener("error", () => say("the dashboard has no connection; it tries again", true));
   stream.addEventListener("runs", list);
-  stream.addEventListener("run", event => shown.get(JSON.parse(event.data).id)?.fetch());
+  stream.addEventListener("run", event => {
+    const {id, version} = JSON.parse(event.data), run = shown.get(id);
+    if (run) { run.told = version; run.fetch(); }
+  });
 }
 function disconnect() { if (stream) stream.close(); stream = null; }
 // A page that nobody sees takes none of the few connections that a browser has.
