@@ -3,15 +3,10 @@
 import importlib.util
 import os
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from esper_app_dashboard.app import Dashboard
-from esper_app_dashboard.board import Board
-from esper_app_dashboard.guard import Access
-from esper_app_dashboard.serving import listen, serve
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.events import EventKind
 from esper_runs.verdict import verdict
@@ -27,7 +22,7 @@ def helper(name):
     return module
 
 
-browser, run_files = helper("browser"), helper("run_files")
+browser, run_files, server = helper("browser"), helper("run_files"), helper("dashboard_server")
 
 pytestmark = pytest.mark.slow
 
@@ -56,20 +51,8 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(runs):
-    listening, ready, ends = listen("127.0.0.1", 0), threading.Event(), []
-    port = listening.getsockname()[1]
-    dashboard = Dashboard(Board(runs), Access(host="127.0.0.1", port=port), interval=0.05)
-
-    def began(end) -> None:
-        ends.append(end)
-        ready.set()
-
-    thread = threading.Thread(target=serve, args=(dashboard, listening, began))
-    thread.start()
-    assert ready.wait(60)
-    yield f"http://127.0.0.1:{port}/"
-    ends[0]()
-    thread.join(60)
+    with server.serving(runs) as (_, port):
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The server as a process: its address, its end, and browsers that are many, slow, or gone."""
 
 import http.client
+import importlib.util
 import json
 import re
 import signal
@@ -9,16 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from esper_app_dashboard.app import Dashboard
 from esper_app_dashboard.board import Board
-from esper_app_dashboard.guard import Access
-from esper_app_dashboard.serving import listen, serve
+from esper_app_dashboard.serving import listen
 from esper_core.leyline.errors import EsperError
+
+_SPEC = importlib.util.spec_from_file_location("esper_test_server", Path(__file__).parents[1] / "dashboard_server.py")
+_server = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_server)
+serving = _server.serving
 
 pytestmark = pytest.mark.slow
 
@@ -32,29 +36,6 @@ def until(condition):
         assert time.monotonic() < end, "it never became true"
         time.sleep(0.01)
     return found
-
-
-@contextmanager
-def serving(runs: Path, interval: float = 0.02):
-    """Serve in a thread; yields the dashboard and its port."""
-    listening, ready = listen("127.0.0.1", 0), threading.Event()
-    port = listening.getsockname()[1]
-    dashboard = Dashboard(Board(runs), Access(host="127.0.0.1", port=port), interval)
-    ends = []
-
-    def began(end) -> None:
-        ends.append(end)
-        ready.set()
-
-    thread = threading.Thread(target=serve, args=(dashboard, listening, began))
-    thread.start()
-    assert ready.wait(PATIENCE)
-    try:
-        yield dashboard, port
-    finally:
-        ends[0]()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
 
 
 class Listener:

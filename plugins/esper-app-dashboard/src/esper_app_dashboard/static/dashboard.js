@@ -191,7 +191,7 @@ function showList(data) {
     if (page.runs.children[index] !== row.element) page.runs.insertBefore(row.element, page.runs.children[index] || null);
   });
   filter();
-  if (!begun) {
+  if (!begun && ids.length) {
     begun = true;
     if (!location.hash) choose(data.where ? ids.slice(0, 1) : ids);
   }
