@@ -115,6 +115,18 @@ def _report(directory: RunDirectory) -> None:
         assert not UNPRINTABLE.search(report_page([record]))
 
 
+def _dashboard(directory: RunDirectory) -> None:
+    from esper_app_dashboard.board import Board
+
+    board = Board(directory.path.parent, [directory])
+    waiting = [json.loads(board.runs())]
+    waiting += [json.loads(board.view(run["id"])[1]) for run in waiting[0]["runs"]]
+    while waiting:
+        it = waiting.pop()
+        waiting += it.values() if isinstance(it, dict) else it if isinstance(it, list) else ()
+        assert not isinstance(it, str) or not UNPRINTABLE.search(it)
+
+
 def _jsonl(directory: RunDirectory) -> None:
     from esper_sink_jsonl.config import JsonlConfig
     from esper_sink_jsonl.sink import JsonlSink
@@ -134,6 +146,7 @@ READERS = (
     Reader("show --json", command("show", "RUN", "--json"), 8),
     Reader("show --slot", command("show", "RUN", "--slot", "stage1"), 8),
     Reader("report", call(_report), 8),
+    Reader("dashboard", call(_dashboard), 8),
     Reader("record", call(read_run_record), 8),
     Reader("checkpoint", call(_checkpoint), 14),
     Reader("topology", call(read_topology), 5),

@@ -140,9 +140,7 @@ def dashboard_data(run: Path) -> Figures:
     figures = _of_tables({_text([_first(it, "caption")]): _rows(it) for it in _all(nodes, "table")})
     charts = {it["title"]: it for section in found["sections"] for it in section["charts"]}
     for title in ("validation accuracy", "validation loss, nats", "parameters"):
-        for chart, line in (
-            (it, line) for name, it in charts.items() for line in it["lines"] if name.endswith(f": {title}")
-        ):
+        for chart, line in ((it, line) for name, it in charts.items() for line in it["lines"] if name == title):
             for epoch, value in zip(chart["x"], line["words"], strict=True):
                 assert figures.setdefault(f"{line['title']}: {title}, epoch {epoch}", value) == value
     (figures["verdict"],) = [_text([it]) for it in _all(nodes, "p") if it[1].get("class") == "verdict"][:1]
@@ -163,7 +161,7 @@ def page_figures(page: Any, run: str) -> Figures:
     )
     for title, rows in legends:
         for host, value in rows[1:]:
-            figures[f"legend {title.partition(': ')[2]}: {host}"] = value
+            figures[f"legend {title}: {host}"] = value
     return figures
 
 

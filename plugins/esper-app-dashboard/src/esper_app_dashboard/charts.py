@@ -22,17 +22,17 @@ _MOST_TERMS, _MOST_FIGURES = 6, 12
 Line = tuple[str, str, Mapping[int, float]]
 
 
-def host_charts(host: str, epochs: Epochs, twin: Epochs) -> Iterator[dict[str, Any]]:
-    """Yield the charts of a host beside its twin: accuracy, loss, sizes."""
+def host_charts(host: str, epochs: Epochs, twin: Epochs, *, several: bool) -> Iterator[dict[str, Any]]:
+    """Yield the charts of a host beside its twin: accuracy, loss, sizes. Titles name one of `several` hosts."""
     for it in (*CURVES, *SIZES):
         lines: list[Line] = [(host, "grown", series(epochs, *it.path))]
         if twin:
             lines.append((TWIN, "twin", series(twin, *it.path)))
         if any(values for _, _, values in lines):
-            yield _chart(f"{host}: {it.title}", lines, it.write, share=it.write is percent)
+            yield _chart(f"{host}: {it.title}" if several else it.title, lines, it.write, share=it.write is percent)
 
 
-def reward_chart(host: str, rewards: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def reward_chart(host: str, rewards: Sequence[Mapping[str, Any]], *, several: bool) -> Iterator[dict[str, Any]]:
     """Yield the chart of a host's rewards: their sum, and the terms that weigh most."""
     known = [reward for reward in rewards if reward["epoch"] is not None]
     terms = dict.fromkeys(str(term) for reward in known for term in reward.get("terms") or {})
@@ -41,7 +41,7 @@ def reward_chart(host: str, rewards: Sequence[Mapping[str, Any]]) -> Iterator[di
     lines: list[Line] = [("total", "grown", series(known, "total"))]
     lines += [(term, f"term{number}", found[term]) for number, term in enumerate(heavy[:_MOST_TERMS])]
     if any(values for _, _, values in lines):
-        yield _chart(f"{host}: reward", lines, lambda value: loss(value, signed=True))
+        yield _chart(f"{host}: reward" if several else "reward", lines, lambda value: loss(value, signed=True))
 
 
 def round_charts(record: RunRecord) -> Iterator[dict[str, Any]]:

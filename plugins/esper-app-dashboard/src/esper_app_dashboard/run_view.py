@@ -91,7 +91,7 @@ def _drawn(record: RunRecord, rounds: int) -> Iterator[dict[str, Any]]:
     for host in hosts[:_MOST_HOSTS]:
         epochs, twin = record.epochs[host], record.epochs.get(twin_of(host), ())
         lanes.append(swimlanes(record, host, epochs) if epochs[-1]["slots"] else note(f"{host} has no slot."))
-        charts += host_charts(host, epochs, twin)
+        charts += host_charts(host, epochs, twin, several=len(hosts) > 1)
         latest, caption = epochs[-MOST_ROWS:], f"{host}, epoch by epoch"
         caption += f", the last {MOST_ROWS}" if len(epochs) > MOST_ROWS else ""
         tables.append(_folded(epoch_table(host, latest, twin), caption, key=f"epochs {host}"))
@@ -155,7 +155,7 @@ def _policy(record: RunRecord) -> Markup:
 
 def _policy_charts(whole: RunRecord, record: RunRecord) -> Iterator[dict[str, Any]]:
     for host, rewards in [*record.rewards.items()][:_MOST_HOSTS]:
-        yield from reward_chart(host, rewards)
+        yield from reward_chart(host, rewards, several=len(record.rewards) > 1)
     yield from round_charts(whole)
 
 

@@ -52,8 +52,8 @@ class Chart {
       scales: {x: {time: false}},
       cursor: {drag: {x: false, y: false}, y: false},
       axes: [
-        axis({incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], size: 26}),
-        axis({size: 56, values: this.data.share ? shares : (_, ticks) => ticks.map(tick => compact.format(tick))}),
+        axis({incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], size: 26, space: 32}),
+        axis({size: 56, space: 24, values: this.data.share ? shares : (_, ticks) => ticks.map(tick => compact.format(tick))}),
       ],
       series: [{label: this.data.place, value: (_, value) => value === null || value === undefined ? "latest" : value}, ...series],
     }, this.columns(), this.place);

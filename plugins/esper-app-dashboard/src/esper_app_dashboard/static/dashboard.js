@@ -127,8 +127,8 @@ function compare() {
     for (const run of runs) {
       const curves = run.data.sections.find(it => it.key === "curves");
       for (const chart of curves ? curves.charts : []) {
-        if (chart.title.endsWith(": " + ending)) {
-          const whose = run.data.name + (chart.lines[0].title === "grown" ? "" : "/" + chart.lines[0].title);
+        if (chart.title === ending || chart.title.endsWith(": " + ending)) {
+          const whose = run.data.name + (chart.title === ending ? "" : "/" + chart.lines[0].title);
           lines.push({...chart.lines[0], title: whose, x: chart.x, share: chart.share});
         }
       }

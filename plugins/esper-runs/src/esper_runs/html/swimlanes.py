@@ -131,7 +131,7 @@ def _lane(row: int, slot: str, bars: Sequence[_Bar], alpha: Mapping[int, float],
         left, room = across.place(bar.first), across.place(bar.last + 1.0) - across.place(bar.first)
         if bar.seed and room > _LETTER * len(bar.stage) + 16:
             wide = room > _WIDE_LETTER * len(bar.stage) + 16
-            yield element("text", bar.stage, x=left + 8, y=top + _LABEL + 26, class_="word wide" if wide else "word")
+            yield element("text", bar.stage, x=left + 11, y=top + _LABEL + 26, class_="word wide" if wide else "word")
 
 
 def _described(bar: _Bar, alpha: Mapping[int, float]) -> str:
