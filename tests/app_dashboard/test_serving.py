@@ -189,8 +189,10 @@ def started(files, tmp_path):
 def test_it_prints_its_port_and_ends_when_it_is_told_to(started, number):
     process, line = started()
     port = int(re.fullmatch(r"dashboard: http://127\.0\.0\.1:(\d+)/ \(end it with Ctrl-C\)\n", line)[1])
-    with closing(Listener(port)) as listener:
+    with closing(Listener(port)) as listener, closing(socket.socket()) as stuck:
         assert listener.next()[0] == "runs"
+        stuck.connect(("127.0.0.1", port))  # wants much, and reads nothing
+        stuck.sendall(b"GET /static/uPlot.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
         process.send_signal(number)
         assert process.wait(PATIENCE) == 0
         assert listener.answer.read().strip() == b""

@@ -16,7 +16,7 @@ from esper_core.api import EsperError
 _PATIENCE = 30_000
 
 #: A stream ends at once. What else may be going on when the server ends gets this long, in seconds.
-_GRACE = 0.5
+_GRACE = 0.25
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -113,3 +113,6 @@ class _Ending(Server):
 
     def _no_more_waiting(self) -> None:
         self.force_exit = True
+        for connection in [*self.server_state.connections]:
+            if (transport := getattr(connection, "transport", None)) is not None:
+                transport.abort()
