@@ -10,7 +10,7 @@ from esper_app_dashboard.board import Board
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.events import EventKind
 from esper_core.leyline.reports import RewardBreakdown
-from esper_runs import event_log
+from esper_runs import event_follower
 from esper_runs.comparison import comparison
 from esper_runs.formatting import percent
 from esper_runs.run_directory import RunDirectory, find_run
@@ -209,8 +209,8 @@ class TestFollowing:
         assert view(board)["ended"] == "unfinished, 10 of 10 epochs"
         (run,) = [it["id"] for it in listed(board)]
         before, seen = board.version([run]), []
-        parse = event_log.parse_event
-        monkeypatch.setattr(event_log, "parse_event", lambda text: seen.append(text) or parse(text))
+        parse = event_follower.parse_event
+        monkeypatch.setattr(event_follower, "parse_event", lambda text: seen.append(text) or parse(text))
         files.epoch(10, {})
         files.write()
         assert board.version([run]).run != before.run

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esper_runs import event_log
+from esper_runs import event_follower
 from esper_runs.event_log import read_event_log
 from esper_runs.log_follower import LogFollower
 
@@ -60,19 +60,19 @@ def test_it_is_what_is_read_at_once(changes, tmp_path_factory):
 
 def test_only_what_is_new_is_parsed(tmp_path, monkeypatch):
     path, seen = tmp_path / "events.jsonl", []
-    parse = event_log.parse_event
-    monkeypatch.setattr(event_log, "parse_event", lambda text: seen.append(text) or parse(text))
+    parse = event_follower.parse_event
+    monkeypatch.setattr(event_follower, "parse_event", lambda text: seen.append(text) or parse(text))
     path.write_bytes(b"".join(map(line, range(100))))
     follower = LogFollower()
     assert len(follower.read(path).events) == len(seen) == 100
     with path.open("ab") as file:
         file.write(line(100) + line(101)[:20])
     assert len(follower.read(path).events) == 101
-    assert len(seen) == 102  # the new line, and the one that is not whole
+    assert len(seen) == 101
     with path.open("ab") as file:
         file.write(line(101)[20:])
     assert follower.read(path).events[-1]["sequence"] == 101
-    assert len(seen) == 103
+    assert len(seen) == 102
 
 
 def test_a_resume_that_cuts_the_log_and_has_written_more_since_is_seen(tmp_path):
@@ -85,6 +85,13 @@ def test_a_resume_that_cuts_the_log_and_has_written_more_since_is_seen(tmp_path)
         file.write(b"".join(line(n, "again") for n in range(3, 9)))
     found = follower.read(path)
     assert [event["data"]["message"] for event in found.events] == ["first"] * 3 + ["again"] * 6
+
+
+def test_a_log_that_is_larger_than_any_that_is_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("esper_runs.log_follower.LARGEST", 100)
+    (tmp_path / "events.jsonl").write_bytes(line(0) * 2)
+    with pytest.raises(OSError, match="at most 100 are read"):
+        LogFollower().read(tmp_path / "events.jsonl")
 
 
 def test_links_and_other_kinds_of_files_are_not_followed(tmp_path):

@@ -20,7 +20,7 @@ from esper_runs.reading import is_own_folder, reading
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
 from esper_runs.run_figures import figures_in_words
 from esper_runs.run_list import RunSummary, last_of, run_paths, summary
-from esper_runs.run_record import UNFINISHED, read_run_record
+from esper_runs.run_record import read_run_record
 
 #: So many runs are kept as JSON, and of so many that go on the events are kept, of those that were asked for last.
 _MOST_VIEWS, _MOST_FOLLOWED = 32, 8
@@ -114,7 +114,7 @@ class Board:
         except EsperError as error:
             return _json({**head, **damaged_view(directory.name, error)})
         # The events of a run that is over would be kept for nothing.
-        if record.outcome == UNFINISHED:
+        if record.result is None:
             _remember(self._followers, run, follower, _MOST_FOLLOWED)
         return found
 

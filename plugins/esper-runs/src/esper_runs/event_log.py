@@ -43,33 +43,14 @@ def read_event_log(path: Path, *, inside: Path | None = None) -> EventLog | None
     except FileNotFoundError:
         return None
     *whole, rest = text.split("\n")
-    events: list[dict[str, Any]] = []
-    damaged = add_events(events, whole)
-    return event_log(events, damaged, rest)
-
-
-def add_events(happened: list[dict[str, Any]], lines: Iterable[str]) -> int:
-    """Add the events of lines to those that happened before, and return how many lines are none."""
-    damaged = 0
-    for line in lines:
-        if line and (event := parse_event(line)) is not None:
-            _add(happened, event)
-        else:
-            damaged += bool(line)
-    return damaged
-
-
-def event_log(happened: list[dict[str, Any]], damaged: int, rest: str) -> EventLog:
-    """Return the log of these events; `rest` is what stands behind the last whole line."""
+    parsed = [parse_event(line) for line in whole if line]
     last = parse_event(rest) if rest else None
-    if last is not None:
-        happened = [*happened]
-        _add(happened, last)
+    events = _as_it_happened(event for event in [*parsed, last] if event is not None)
     return EventLog(
-        events=tuple(happened),
+        events=tuple(events),
         torn=bool(rest) and last is None,
-        damaged=damaged,
-        lost=happened[-1]["sequence"] + 1 - len(happened) if happened else 0,
+        damaged=sum(event is None for event in parsed),
+        lost=_missing_numbers(events),
     )
 
 
@@ -83,7 +64,14 @@ def parse_event(line: str) -> dict[str, Any] | None:
     return event if fits and event["sequence"] >= 0 else None
 
 
-def _add(happened: list[dict[str, Any]], event: dict[str, Any]) -> None:
-    while happened and happened[-1]["sequence"] >= event["sequence"]:
-        happened.pop()
-    happened.append(event)
+def _as_it_happened(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    happened: list[dict[str, Any]] = []
+    for event in events:
+        while happened and happened[-1]["sequence"] >= event["sequence"]:
+            happened.pop()
+        happened.append(event)
+    return happened
+
+
+def _missing_numbers(events: list[dict[str, Any]]) -> int:
+    return events[-1]["sequence"] + 1 - len(events) if events else 0
