@@ -23,6 +23,9 @@ _PITCH, _BAR, _LABEL = 62, 32, 22
 #: A word is written on a bar where there are this many units for each letter; where lanes are narrow, this many.
 _LETTER, _WIDE_LETTER = 7.0, 11.0
 
+#: A seed that is narrower than this has no line for its alpha, only the area below.
+_NARROW = 12
+
 #: No more lanes and marks are drawn: the table has them all. And no more columns: epochs share them.
 _MOST_LANES, _MOST_MARKS, _MOST_COLUMNS = 64, 400, 700
 
@@ -155,7 +158,9 @@ def _alpha(bars: Sequence[_Bar], alpha: Mapping[int, float], across: Scale, base
             line += f"L{across.place(before)} {round(base - _BAR * share, 1)}"
     if line:
         yield element("path", d=f"{line}V{base}Z", class_="alpha area")
-        yield element("path", d=line, class_="alpha")
+        # Outlines of seeds that are a few units wide would hide everything else.
+        if across.place(before) - across.place(bars[0].first) > _NARROW:
+            yield element("path", d=line, class_="alpha")
 
 
 def _marked(event: TimelineEvent) -> bool:
@@ -187,5 +192,7 @@ def _axis(across: Scale, y: float) -> Iterator[Markup]:
     counted = Scale(across.low + 1, across.high + 1, across.start, across.end)
     for value in counted.ticks(6, whole=True):
         if value < counted.high:
-            middle = across.place(value - 0.5)
-            yield element("text", f"{value:,.0f}", x=middle, y=y + 18, class_="axis middle")
+            middle, words = across.place(value - 0.5), f"{value:,.0f}"
+            near = middle + _LETTER * len(words) / 2 > across.end
+            place = {"x": across.end, "class_": "axis end"} if near else {"x": middle, "class_": "axis middle"}
+            yield element("text", words, y=y + 18, **place)
