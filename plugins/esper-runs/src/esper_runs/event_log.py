@@ -43,8 +43,8 @@ def read_event_log(path: Path, *, inside: Path | None = None) -> EventLog | None
     except FileNotFoundError:
         return None
     *whole, rest = text.split("\n")
-    parsed = [_event(line) for line in whole if line]
-    last = _event(rest) if rest else None
+    parsed = [parse_event(line) for line in whole if line]
+    last = parse_event(rest) if rest else None
     events = _as_it_happened(event for event in [*parsed, last] if event is not None)
     return EventLog(
         events=tuple(events),
@@ -54,7 +54,8 @@ def read_event_log(path: Path, *, inside: Path | None = None) -> EventLog | None
     )
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def parse_event(line: str) -> dict[str, Any] | None:
+    """Return the event that a line of a log holds; None if it holds none."""
     try:
         event = parse_json(line)
     except ValueError:
