@@ -13,6 +13,7 @@ _GUIDE = (
     "tutorial",
     "own-model",
     "comparing",
+    "watch",
     "report",
     "concepts",
     "verdict",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esper_app_report.charts import Columns, Curve, Scale, level_row, line_chart
+from esper_runs.charts import Columns, Curve, Scale, level_row, line_chart
 from esper_runs.terminal import Terminal
 
 ASCII = Terminal(TextIOWrapper(BytesIO(), encoding="ascii"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from esper_runs.reading import DEEPEST, LARGEST_INTEGER, parse_json, refuse_oversized
+from esper_runs.reading import DEEPEST, LARGEST_INTEGER, parse_json, parse_members, refuse_oversized
 
 
 def nested(depth: int):
@@ -44,3 +44,26 @@ def test_data_that_was_no_json_is_checked_as_well():
     with pytest.raises(ValueError, match="an integer of 65 bits"):
         refuse_oversized({"x": [LARGEST_INTEGER]})
     refuse_oversized({"x": [True, 1.5, None, "1" * 50]})
+
+
+class TestMembers:
+    def test_they_are_read_no_further_than_to_the_last_of_them(self):
+        text = '{ "a": [1, {"b": 2}],\n"b" : "x" , "c": nonsense }'
+        assert parse_members(text, ["a", "b"]) == {"a": [1, {"b": 2}], "b": "x"}
+        with pytest.raises(ValueError, match=r"Expecting|it has no|does not end"):
+            parse_members(text, ["a", "c"])
+
+    def test_one_that_is_missing_is_left_out(self):
+        assert parse_members('{"a": 1, "c": {}}\n', ["a", "b"]) == {"a": 1}
+        assert parse_members("{}", ["a"]) == {}
+
+    @pytest.mark.parametrize("text", ["", "[]", '{"a": 1', '{"a" 1}', '{"a": 1 "b": 2}', "{1: 2}x", '{"a": 1}]'])
+    def test_what_is_no_object_is_refused(self, text):
+        with pytest.raises(ValueError, match=r"Expecting|it has no|does not end"):
+            parse_members(text, ["a", "b"])
+
+    def test_integers_are_bounded_and_so_is_depth(self):
+        with pytest.raises(ValueError, match="integer"):
+            parse_members(json.dumps({"a": LARGEST_INTEGER}), ["a"])
+        with pytest.raises(ValueError, match="nested deeper"):
+            parse_members('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", ["a"])

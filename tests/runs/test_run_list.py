@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,17 @@ def test_a_run_is_located_by_name_and_by_path(make_run, tmp_path, monkeypatch):
     assert locate_run(Path("last")).path == path.resolve()
     with pytest.raises(EsperError, match="no run"):
         locate_run(Path("digits-2"))
+
+
+@pytest.mark.parametrize("change", [{"seed": "7"}, {"seed": True}, {"started": 5}, {"config": {"task": 5}}])
+def test_a_manifest_that_holds_something_else_is_damaged(make_run, change):
+    files = make_run()
+    manifest = files.manifest()
+    path = files.write(manifest | change)
+    assert summary(path).outcome == DAMAGED
+
+
+def test_a_list_loads_nothing_that_takes_long():
+    code = "import sys, esper_runs.run_list; print({'torch', 'cattrs', 'rich', 'secrets'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

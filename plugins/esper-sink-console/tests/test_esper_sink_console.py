@@ -14,10 +14,10 @@ import pytest
 from attrs import evolve
 
 from esper_core.api import Event, EventKind
+from esper_runs.board import Board
 from esper_runs.terminal import Terminal
 from esper_runs.verdict import verdict
 from esper_runs.verdict_text import verdict_in_words
-from esper_sink_console.board import Board
 from esper_sink_console.config import ConsoleConfig
 from esper_sink_console.live import display
 from esper_sink_console.sink import ConsoleSink

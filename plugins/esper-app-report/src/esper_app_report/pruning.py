@@ -7,9 +7,9 @@ from pathlib import Path
 from attrs import frozen
 
 from esper_runs.reading import parse_json, read_regular
+from esper_runs.result import UNFINISHED
 from esper_runs.run_directory import LAST, MANIFEST, point_last_at, read_last
 from esper_runs.run_list import DAMAGED, RunSummary, last_of, list_runs
-from esper_runs.run_record import UNFINISHED
 
 #: A run without a result to which something was written in the last hour may still go on.
 _QUIET_SECONDS = 3600

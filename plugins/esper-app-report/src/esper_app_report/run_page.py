@@ -7,9 +7,9 @@ from rich.text import Text
 
 from esper_app_report.training_plot import training_plot
 from esper_runs.comparison import comparison
-from esper_runs.result import is_twin
+from esper_runs.result import UNFINISHED, is_twin
 from esper_runs.run_facts import epochs_in_words, run_facts
-from esper_runs.run_record import UNFINISHED, RunRecord
+from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, seed_table
 from esper_runs.several_hosts import are_several, hosts_table, result_in_words
 from esper_runs.terminal import Terminal

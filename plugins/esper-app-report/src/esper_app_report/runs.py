@@ -11,11 +11,10 @@ import click
 from esper_app_report.pruning import PrunePlan, PruneRule, mend_last, prune_plan, remove_run
 from esper_runs.formatting import MISSING, size, whole
 from esper_runs.printing import echo, echo_json
-from esper_runs.result import RunEnd
+from esper_runs.result import UNFINISHED, RunEnd
 from esper_runs.run_directory import RUNS
 from esper_runs.run_figures import figures_in_words
 from esper_runs.run_list import DAMAGED, RunSummary, list_runs
-from esper_runs.run_record import UNFINISHED
 from esper_runs.tables import Column, Table
 
 _OUTCOMES = [*(end.value for end in RunEnd), UNFINISHED, DAMAGED]

@@ -6,11 +6,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from esper_app_report.charts import BOTH, Columns, Curve, level_row, line_chart
-from esper_app_report.stage_chart import legend, stage_row
+from esper_runs.charts import BOTH, Columns, Curve, level_row, line_chart
 from esper_runs.formatting import as_number, flops, loss, percent, whole
 from esper_runs.result import twin_of
 from esper_runs.run_record import RunRecord
+from esper_runs.stage_chart import legend, stage_row
 from esper_runs.terminal import Terminal
 
 #: A label and a drawing; without a drawing, a text of its own.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from esper_core.leyline.events import EventKind
-from esper_runs.formatting import loss, metrics
+from esper_runs.formatting import figure, loss, metrics
 from esper_runs.timeline_text import NOTES, asked_text, denial_text, transition_text, verdict_lines
 
 
@@ -32,6 +32,9 @@ def event_summary(kind: str, data: Mapping[str, Any]) -> str:
         return f"training {metrics(data.get('train'))}, validation {metrics(data.get('validation'))}"
     if kind == EventKind.REWARD_COMPUTED:
         return f"reward {loss(data.get('total'), signed=True)}"
+    if kind == EventKind.ROUND_FINISHED:
+        returns = ", ".join(f"{host} {figure(sum(rewards), signed=True)}" for host, rewards in data["rewards"].items())
+        return f"learned from the returns {returns}"
     if kind == EventKind.RUN_STARTED:
         return f"run {data.get('name')}"
     if kind == EventKind.RUN_FINISHED:

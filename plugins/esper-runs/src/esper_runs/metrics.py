@@ -10,7 +10,7 @@ from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.stages import Stage
 from esper_runs.formatting import as_number, known
 from esper_runs.names import safe_name
-from esper_runs.result import TWIN
+from esper_runs.result import TWIN, is_twin, twin_of
 
 
 @frozen
@@ -137,11 +137,11 @@ class MetricReader:
         epochs = (manifest.get("config") or {}).get("epochs")
         self._length = epochs if isinstance(epochs, int) else None
         self._longest = 0
-        self._twin: tuple[int, int | None, float] | None = None
+        self._twins: dict[str, tuple[int, int | None, float]] = {}
 
     def points(self, event: Event | Mapping[str, Any]) -> tuple[Point, ...]:
         """Return the points of an event, which may come from a log."""
-        it = event if isinstance(event, Event) else _from_log(event)
+        it = event if isinstance(event, Event) else event_from_log(event)
         return tuple(self._points(it))
 
     def step(self, event: Event, host: str | None = None) -> int:
@@ -196,22 +196,28 @@ class MetricReader:
             yield from ((metric, name, {}, value) for metric, name, value in _of_result(data))
 
     def _gain(self, event: Event) -> float | None:
-        """The twin goes first in every epoch; both are measured on the same samples."""
+        """A host's twin goes first in every epoch; both are measured on the same samples."""
         loss = as_number((event.data.get("validation") or {}).get("loss"))
-        if event.host == TWIN:
-            self._twin = None if loss is None else (event.round, event.epoch, loss)
+        if is_twin(event.host):
+            self._twins.pop(event.host, None)
+            if loss is not None:
+                self._twins[event.host] = event.round, event.epoch, loss
             return None
-        if self._twin is None or loss is None or self._twin[:2] != (event.round, event.epoch):
+        twin = self._twins.get(twin_of(event.host))
+        if twin is None or loss is None or twin[:2] != (event.round, event.epoch):
             return None
-        return self._twin[2] - loss
+        return twin[2] - loss
 
 
-def _from_log(event: Mapping[str, Any]) -> Event:
-    known_names = {attribute.name for attribute in attrs.fields(Event)}
-    facts = {name: value for name, value in event.items() if name in known_names}
-    kind = facts.get("kind")
+_EVENT_FIELDS = frozenset(attribute.name for attribute in attrs.fields(Event))
+_KINDS: Mapping[str, EventKind] = {str(kind): kind for kind in EventKind}
+
+
+def event_from_log(event: Mapping[str, Any]) -> Event:
+    """Return the event that an object in a log is; one of a kind that is not known here becomes a notice."""
+    facts = {name: value for name, value in event.items() if name in _EVENT_FIELDS}
     # What a newer Esper emits has no numbers that are known here.
-    facts["kind"] = EventKind(kind) if kind in set(EventKind) else EventKind.NOTICE
+    facts["kind"] = _KINDS.get(event["kind"], EventKind.NOTICE)
     return Event(**facts)
 
 

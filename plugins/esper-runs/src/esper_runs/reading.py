@@ -6,8 +6,9 @@ device is waited for.
 
 import json
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -150,6 +151,8 @@ def _bounded(number: int) -> int:
     return number
 
 
+_BLANKS = re.compile(r"[ \t\n\r]+")
+
 _DECODER = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < 19 else _bounded(int(digits)))
 
 
@@ -159,6 +162,46 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
     return value
+
+
+def parse_members(text: str, names: Collection[str]) -> dict[str, Any]:
+    """Return these members of the object that JSON says, and read no further than to the last of them.
+
+    Of a large file that is much quicker than `parse_object`. What comes behind is not looked at, but that it ends as an
+    object does; nor is it looked at how deep the members are.
+
+    Raises:
+        ValueError: if it is no JSON, as far as it is read.
+    """
+    found: dict[str, Any] = {}
+    at = _past(text, 0, "{")
+    if not text.rstrip().endswith("}"):
+        raise ValueError("it does not end as an object does")
+    while len(found) < len(names):
+        if text[at : at + 1] == "}":
+            break
+        try:
+            name, at = _DECODER.raw_decode(text, at)
+            value, at = _DECODER.raw_decode(text, _past(text, at, ":"))
+        except RecursionError:
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
+        if name in names:
+            found[name] = value
+        at = _past(text, at, ",}")
+    return found
+
+
+def _past(text: str, at: int, signs: str) -> int:
+    """Where the next thing begins behind one of these signs; an object's end is nowhere."""
+    at = _blanks_end(text, at)
+    if (sign := text[at : at + 1]) not in signs or not sign:
+        raise ValueError(f"it has no {' or '.join(signs)} at {at}")
+    return at if sign == "}" else _blanks_end(text, at + 1)
+
+
+def _blanks_end(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at
 
 
 def why_unreadable(error: Exception) -> str:

@@ -33,42 +33,65 @@ class _Judged:
     gate: Mapping[str, Any]
 
 
-def gate_table(happened: Sequence[TimelineEvent], *, several_hosts: bool = False) -> Table:
-    """Return a row for each gate of each seed: how often it passed, and its latest verdict with the evidence."""
-    judged: dict[tuple[str, str, str], _Judged] = {}
-    for event in happened:
+class GateHistory:
+    """How often each gate of each seed passed, and its latest verdict; it is shown a timeline event by event.
+
+    Args:
+        longest: of how many gates it remembers the history; those that were judged first are forgotten. None: of all.
+    """
+
+    def __init__(self, longest: int | None = None) -> None:
+        self._judged: dict[tuple[str, str, str], _Judged] = {}
+        self._longest = longest
+
+    def take(self, event: TimelineEvent) -> None:
+        """Take what happened in."""
         if event.kind == EventKind.GATES_EVALUATED:
-            _judge(judged, event, event.data)
+            self._judge(event, event.data)
         elif event.kind == EventKind.SEED_TRANSITION:
             for gate in event.data.get("gates") or ():
-                before = judged.get((event.host, event.seed_id or "", str(gate["gate"])))
+                before = self._judged.get((event.host, event.seed_id or "", str(gate["gate"])))
                 # The verdict after an epoch stands in the transition that follows as well.
                 if before is None or before.gate != gate:
-                    _judge(judged, event, gate)
-    columns = (
-        Column("seed"),
-        Column("gate"),
-        *(Column(title, right=True) for title in ("epochs", "passed", "not passed")),
-        Column("latest verdict", prose=True),
-        Column("evidence", prose=True),
-    )
-    rows = []
-    for (host, seed, level), it in judged.items():
-        style = "good" if it.gate["passed"] else "warning"
-        epochs = span_in_words(it.first, it.last)
-        words = Cell(verdict_lines({**it.gate, "evidence": {}})[0], style)
-        evidence = evidence_in_words(it.gate.get("evidence") or {}) or MISSING
-        name = f"{host}/{seed}" if several_hosts else seed
-        rows.append((name, level, epochs, whole(it.passed), whole(it.failed), words, evidence))
-    return Table(columns=columns, rows=tuple(rows))
+                    self._judge(event, gate)
+
+    def table(self, *, several_hosts: bool = False, host: str | None = None) -> Table:
+        """Return a row for each gate of each seed, those that were judged first at the top; `host`: of this one."""
+        columns = (
+            Column("seed"),
+            Column("gate"),
+            *(Column(title, right=True) for title in ("epochs", "passed", "not passed")),
+            Column("latest verdict", prose=True),
+            Column("evidence", prose=True),
+        )
+        rows = []
+        for (name, seed, level), it in self._judged.items():
+            if host not in (None, name):
+                continue
+            style = "good" if it.gate["passed"] else "warning"
+            epochs = span_in_words(it.first, it.last)
+            words = Cell(verdict_lines({**it.gate, "evidence": {}})[0], style)
+            evidence = evidence_in_words(it.gate.get("evidence") or {}) or MISSING
+            shown = f"{name}/{seed}" if several_hosts else seed
+            rows.append((shown, level, epochs, whole(it.passed), whole(it.failed), words, evidence))
+        return Table(columns=columns, rows=tuple(rows))
+
+    def _judge(self, event: TimelineEvent, gate: Mapping[str, Any]) -> None:
+        key = (event.host, event.seed_id or event.slot or "", str(gate["gate"]))
+        it = self._judged.setdefault(key, _Judged(0, 0, event.epoch, event.epoch, gate))
+        it.passed += bool(gate["passed"])
+        it.failed += not gate["passed"]
+        it.last, it.gate = event.epoch, gate
+        if self._longest is not None and len(self._judged) > self._longest:
+            del self._judged[next(iter(self._judged))]
 
 
-def _judge(judged: dict[tuple[str, str, str], _Judged], event: TimelineEvent, gate: Mapping[str, Any]) -> None:
-    key = (event.host, event.seed_id or event.slot or "", str(gate["gate"]))
-    it = judged.setdefault(key, _Judged(0, 0, event.epoch, event.epoch, gate))
-    it.passed += bool(gate["passed"])
-    it.failed += not gate["passed"]
-    it.last, it.gate = event.epoch, gate
+def gate_table(happened: Sequence[TimelineEvent], *, several_hosts: bool = False) -> Table:
+    """Return a row for each gate of each seed: how often it passed, and its latest verdict with the evidence."""
+    history = GateHistory()
+    for event in happened:
+        history.take(event)
+    return history.table(several_hosts=several_hosts)
 
 
 def decision_table(happened: Sequence[TimelineEvent], *, several_hosts: bool = False) -> Table:

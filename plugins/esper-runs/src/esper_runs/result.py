@@ -5,16 +5,16 @@ from enum import StrEnum
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-from esper_core.leyline.evidence import paired_difference
-from esper_core.leyline.figures import host_figures
-from esper_core.leyline.records import plain
-from esper_core.leyline.reports import FinalReport
-
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from esper_core.leyline.reports import FinalReport
+
 #: The host that grows, and the one that never does. Where there are several of each they are numbered: ``twin-1``.
 GROWN, TWIN = "grown", "twin"
+
+#: The outcome of a run without a result: it is still going on, or it was killed.
+UNFINISHED = "unfinished"
 
 #: The index that stands where nothing is to be predicted.
 _NOTHING_ASKED = -100
@@ -30,8 +30,8 @@ class RunEnd(StrEnum):
 
 def run_result(
     task: str,
-    finals: Sequence[FinalReport],
-    twins: Sequence[FinalReport],
+    finals: Sequence["FinalReport"],
+    twins: Sequence["FinalReport"],
     end: RunEnd,
     *,
     share_of: Mapping[str, Any] | None = None,
@@ -53,6 +53,10 @@ def run_result(
         share_of: what the test accuracy is a share of.
         units: of a regression's targets; see `in_units`.
     """
+    # Imported here: lists and screens read results that others have made, and must be quick.
+    from esper_core.leyline.figures import host_figures
+    from esper_core.leyline.records import plain
+
     reports = [*finals, *twins]
     pairs = [*zip(finals, twins, strict=True)] if twins else []
     hosts = {report.host: host_figures(report) for report in reports}
@@ -130,7 +134,7 @@ def in_units(loss: float | None, units: Mapping[str, Any] | None) -> float | Non
     return float(units["deviation"]) * sqrt(2 * loss)
 
 
-def _difference(hosts: Mapping[str, Mapping[str, Any]], grown: FinalReport, twin: FinalReport) -> dict[str, Any]:
+def _difference(hosts: Mapping[str, Mapping[str, Any]], grown: "FinalReport", twin: "FinalReport") -> dict[str, Any]:
     ours, theirs = hosts[grown.host], hosts[twin.host]
     keys = ["test_accuracy", "test_loss", "parameters", "forward_flops", "train_seconds"]
     keys += [key for key in ("test_in_units",) if key in ours]
@@ -138,8 +142,11 @@ def _difference(hosts: Mapping[str, Mapping[str, Any]], grown: FinalReport, twin
     return difference | {"test_gain": _test_gain(grown, twin)}
 
 
-def _test_gain(grown: FinalReport, twin: FinalReport) -> dict[str, Any] | None:
+def _test_gain(grown: "FinalReport", twin: "FinalReport") -> dict[str, Any] | None:
     if grown.test.sample_losses is None or twin.test.sample_losses is None:
         return None
+    from esper_core.leyline.evidence import paired_difference
+    from esper_core.leyline.records import plain
+
     gain: dict[str, Any] = plain(paired_difference(twin.test.sample_losses, grown.test.sample_losses))
     return gain

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -196,6 +195,9 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
 
 
 def _temporary(path: Path) -> Path:
+    # Imported here: it takes as long as much that only reads.
+    import secrets
+
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 

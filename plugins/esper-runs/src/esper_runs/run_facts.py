@@ -9,7 +9,8 @@ from typing import Any
 
 from esper_runs.comparison import test_figures
 from esper_runs.formatting import duration
-from esper_runs.run_record import UNFINISHED, RunRecord
+from esper_runs.result import UNFINISHED
+from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ending
 
 #: Sections of a configuration whose options are shown with the name of the component.

@@ -7,16 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
-from esper_core.leyline.structure import structure
 from esper_runs.formatting import as_number
-from esper_runs.reading import parse_json, parse_object, read_regular, refuse_links, refuse_other_kinds
-from esper_runs.result import TWIN, is_twin
+from esper_runs.reading import parse_json, parse_members, parse_object, read_regular, refuse_links, refuse_other_kinds
+from esper_runs.result import TWIN, UNFINISHED, is_twin
 from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run, read_last
-from esper_runs.run_record import UNFINISHED
 
 #: The outcome of a directory whose manifest or result cannot be read.
 DAMAGED = "damaged"
@@ -99,7 +97,7 @@ def summary(path: Path, *, last: bool = False) -> RunSummary:
     facts: dict[str, Any] = {"name": path.name, "directory": str(path), "last": last}
     facts |= {"written": written, "bytes": count}
     try:
-        manifest = _object(path / MANIFEST)
+        manifest = _manifest(path / MANIFEST)
         result = _object(path / RESULT) if (path / RESULT).is_file() else None
         epochs = None
         if result is None or manifest.get("resumed"):
@@ -107,9 +105,21 @@ def summary(path: Path, *, last: bool = False) -> RunSummary:
             if epochs is not None and not over:
                 # The result, if there is one, is that of before the run was resumed.
                 result = None
-        return structure(RunSummary, facts | _planned(manifest) | _reached(result, epochs))
+        return _checked(facts | _planned(manifest) | _reached(result, epochs))
     except (ArithmeticError, AttributeError, EsperError, LookupError, OSError, TypeError, ValueError):
         return RunSummary(**facts, outcome=DAMAGED)
+
+
+def _checked(facts: Mapping[str, Any]) -> RunSummary:
+    """A summary of facts from files; TypeError if one is of another type. To load cattrs takes longer than a list."""
+    for name, expected in _TYPES.items():
+        value = facts.get(name)
+        if (not isinstance(value, expected) and name in facts) or (isinstance(value, bool) and expected is not bool):
+            raise TypeError(f"{name} is a {type(facts[name]).__name__}")
+    return RunSummary(**facts)
+
+
+_TYPES: Mapping[str, Any] = {attribute.name: attribute.type for attribute in fields(RunSummary)}
 
 
 def run_paths(runs: Path) -> Iterator[Path]:
@@ -169,6 +179,13 @@ def _event(line: str) -> dict[str, Any] | None:
         return None
     whole = isinstance(event, dict) and {"kind", "host"} <= event.keys()
     return event if whole and isinstance(event.get("epoch"), int | None) else None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """What is needed of a manifest: most of it, which is about plugins and packages, is left alone."""
+    text = read_regular(path, inside=path.parent).decode()
+    resumed = ["resumed"] if '"resumed"' in text else []
+    return parse_members(text, ["config", "seed", "started", *resumed])
 
 
 def _object(path: Path) -> dict[str, Any]:

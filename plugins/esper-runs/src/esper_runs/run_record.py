@@ -12,14 +12,11 @@ from esper_core.leyline.events import EventKind
 from esper_runs.event_log import EventLog, read_event_log
 from esper_runs.missing_data import missing_data
 from esper_runs.reading import parse_object, read_regular, reading
-from esper_runs.result import is_twin
+from esper_runs.result import UNFINISHED, is_twin
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
 from esper_runs.seed_summaries import seed_summaries
 from esper_runs.timeline import TimelineEvent, timeline
 from esper_runs.verdict import RunVerdict, verdict
-
-#: The outcome of a run without a result: it is still going on, or it was killed.
-UNFINISHED = "unfinished"
 
 
 @frozen(kw_only=True)
@@ -188,12 +185,23 @@ def _read_log(path: Path, read_log: Callable[[Path], EventLog | None]) -> EventL
 
 
 def _result(folder: Path, manifest: Mapping[str, Any], log: EventLog | None) -> Mapping[str, Any] | None:
-    """The result that stands: that of an interrupted run is over once the run has been resumed."""
+    """The result that stands, or the one in the log, where the file has not been written yet."""
     finished = [e["data"] for e in (log.events if log else ()) if e["kind"] == EventKind.RUN_FINISHED]
-    goes_on = bool(manifest.get("resumed")) and log is not None and bool(log.events) and not finished
+    goes_on = is_going_on_again(manifest, len(log.events) if log else 0, bool(finished))
     if os.path.lexists(folder / RESULT) and not goes_on:
         return _checked(_object(folder / RESULT), folder / RESULT)
     return finished[-1] if finished else None
+
+
+def is_going_on_again(manifest: Mapping[str, Any], events: int, finished: bool) -> bool:
+    """Say whether a run was resumed, and a result that is there is that of before.
+
+    Args:
+        manifest: the run's manifest.
+        events: how many events are in its log.
+        finished: the log says that the run is over.
+    """
+    return bool(manifest.get("resumed")) and events > 0 and not finished
 
 
 def _checked(result: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

@@ -17,25 +17,56 @@ def seed_summaries(
         events: the run's events.
         epochs: data of every host's completed epochs, oldest first.
     """
-    summaries: dict[tuple[str, str], dict[str, Any]] = {}
+    found = SeedSummaries()
     for event in events:
-        host, data = event["host"], event["data"]
+        found.take(event)
+    return found.summaries({host: completed[-1] for host, completed in epochs.items() if completed})
+
+
+class SeedSummaries:
+    """The seeds of a run that is read event by event.
+
+    Args:
+        most: how many seeds it remembers; of those that have ended the oldest are forgotten. None: all of them.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._summaries: dict[tuple[str, str], dict[str, Any]] = {}
+        self._most = most
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take an event in."""
+        host, data, summaries = event["host"], event["data"], self._summaries
         if event["kind"] == EventKind.SEED_TRANSITION:
-            summary = summaries.setdefault((host, data["seed_id"]), _begun(host, data))
+            summary = summaries.get((host, data["seed_id"]))
+            if summary is None:
+                summary = summaries[host, data["seed_id"]] = _begun(host, data)
             _move(summary, data)
+            self._forget()
         elif event["kind"] == EventKind.SEED_FINISHED:
             summaries[host, data["seed_id"]] = {"host": host, **data}
+            self._forget()
         elif event["kind"] == EventKind.ROLLBACK:
             # The newest seed of a slot is the one that it holds.
             newest = {summary["slot"]: summary for summary in summaries.values() if summary["host"] == host}
             for slot, stage in data["slots"].items():
                 if slot in newest and Stage[stage].holds_module:
                     _go_back(newest[slot], stage)
-    for host, completed in epochs.items():
-        for seed in completed[-1].get("seeds", ()) if completed else ():
-            if (host, seed["seed_id"]) in summaries:
-                _as_last_measured(summaries[host, seed["seed_id"]], completed[-1], seed)
-    return tuple(sorted(summaries.values(), key=lambda summary: (summary["germinated_epoch"], summary["slot"])))
+
+    def summaries(self, last_epochs: Mapping[str, Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+        """Return the field reports as `seed_summaries` does, by the data of the last epoch of each host."""
+        found = {key: {**summary} for key, summary in self._summaries.items()}
+        for host, completed in last_epochs.items():
+            for seed in completed.get("seeds", ()):
+                if (host, seed["seed_id"]) in found:
+                    _as_last_measured(found[host, seed["seed_id"]], completed, seed)
+        return tuple(sorted(found.values(), key=lambda summary: (summary["germinated_epoch"], summary["slot"])))
+
+    def _forget(self) -> None:
+        if self._most is None or len(self._summaries) <= self._most:
+            return
+        ended = (key for key, summary in self._summaries.items() if summary["ended_epoch"] is not None)
+        del self._summaries[next(ended, next(iter(self._summaries)))]
 
 
 def _begun(host: str, transition: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from shutil import get_terminal_size
 from typing import IO, TextIO, cast
 
+from attrs import evolve
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -132,7 +133,7 @@ class Terminal:
         drawn = RichTable(box=box.SIMPLE_HEAD if self.unicode else _ASCII_HEAD, show_edge=False, pad_edge=False)
         drawn.padding = (0, 1, 0, 0)
         for column in fitting.columns:
-            drawn.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.prose)
+            drawn.add_column(Text(column.title), justify="right" if column.right else "left", no_wrap=not column.prose)
         for row in fitting.rows:
             drawn.add_row(*(self._cell(cell) for cell in row))
         return _Trimmed(drawn, min(whole, self.width) if self.bounded else whole)
@@ -160,7 +161,9 @@ class Terminal:
             tuple(Cell(self.plain(c.text), c.style) if isinstance(c, Cell) else self.plain(c) for c in row)
             for row in table.rows
         )
-        return Table(columns=table.columns, rows=rows)
+        # Hosts may be titles too.
+        columns = tuple(evolve(column, title=" ".join(self.plain(column.title).split())) for column in table.columns)
+        return Table(columns=columns, rows=rows)
 
 
 class _Paragraph:

@@ -51,12 +51,19 @@ def timeline(events: Iterable[Mapping[str, Any]]) -> tuple[TimelineEvent, ...]:
         for e in events
         if e["kind"] == EventKind.SEED_TRANSITION and e["data"].get("action_id")
     }
-    return tuple(found for event in events for found in _timeline_events(event, actions, begun))
+    return tuple(found for event in events for found in timeline_events(event, actions, begun))
 
 
-def _timeline_events(
+def timeline_events(
     event: Mapping[str, Any], actions: Mapping[str | None, Mapping[str, Any]], begun: Mapping[str, str]
 ) -> Iterator[TimelineEvent]:
+    """Yield what one event of a log adds to the timeline.
+
+    Args:
+        event: the event.
+        actions: data of the actions that were decided, by id; a denial says which one was denied.
+        begun: the seed that an action germinated, by the id of the action.
+    """
     kind, data = event["kind"], event["data"]
     if kind == EventKind.EPOCH_COMPLETED:
         seeds = {seed["slot"]: seed["seed_id"] for seed in data.get("seeds", ())}

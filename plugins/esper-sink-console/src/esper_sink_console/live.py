@@ -6,10 +6,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from esper_runs.board import Board, HostBoard
 from esper_runs.formatting import duration, metrics, paired, whole
 from esper_runs.result import twin_of
 from esper_runs.terminal import Terminal
-from esper_sink_console.board import Board, HostBoard
 
 _STYLES = {
     "GERMINATED": "cyan",

@@ -7,10 +7,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from esper_core.api import Event, EventKind
+from esper_runs.board import Board
 from esper_runs.formatting import metrics
 from esper_runs.result import is_twin, twin_of
 from esper_runs.timeline_text import NOTES, denial_text, transition_text
-from esper_sink_console.board import Board
 from esper_sink_console.config import ConsoleConfig
 
 if TYPE_CHECKING:

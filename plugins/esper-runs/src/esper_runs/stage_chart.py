@@ -5,14 +5,14 @@ from typing import Any
 
 from rich.text import Text
 
-from esper_app_report.charts import Columns
-from esper_core.api import Stage
+from esper_core.leyline.stages import Stage
+from esper_runs.charts import Columns
 from esper_runs.formatting import as_number
 from esper_runs.terminal import Terminal
 
-#: Symbol and colour of each stage. Where several share a column, the last one in this order is shown: what a seed
-#: has reached hides what came before, and an end hides everything.
-_SYMBOLS: Mapping[Stage, tuple[str, str]] = {
+#: Symbol and colour of each stage, by which screens show it. Where several share a column, the last one in this order
+#: is shown: what a seed has reached hides what came before, and an end hides everything.
+SYMBOLS: Mapping[Stage, tuple[str, str]] = {
     Stage.DORMANT: ("·", "dim"),
     Stage.RESETTING: ("r", "dim"),
     Stage.EMBARGOED: ("e", "dim"),
@@ -23,7 +23,7 @@ _SYMBOLS: Mapping[Stage, tuple[str, str]] = {
     Stage.FOSSILIZED: ("F", "green"),
     Stage.CULLED: ("x", "red"),
 }
-_RANKS = {stage: rank for rank, stage in enumerate(_SYMBOLS)}
+_RANKS = {stage: rank for rank, stage in enumerate(SYMBOLS)}
 
 
 def stage_row(epochs: Sequence[Mapping[str, Any]], slot: str, columns: Columns, terminal: Terminal) -> Text:
@@ -49,7 +49,7 @@ def legend(epochs: Sequence[Mapping[str, Any]]) -> str:
         else f"{symbol} {stage.name}"
         for stage in Stage
         if stage in present
-        for symbol in [_SYMBOLS[stage][0]]
+        for symbol in [SYMBOLS[stage][0]]
     ]
     return ", ".join(shown)
 
@@ -60,7 +60,7 @@ def _cell(epochs: list[Mapping[str, Any]], slot: str, terminal: Terminal) -> Tex
         return Text(" ")
     furthest = max(there, key=lambda data: (_RANKS[Stage[data["slots"][slot]]], data["epoch"]))
     stage = Stage[furthest["slots"][slot]]
-    symbol, colour = _SYMBOLS[stage]
+    symbol, colour = SYMBOLS[stage]
     return terminal.text(_tenths(furthest, slot) or symbol if stage is Stage.BLENDING else symbol, colour)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import define, field
 
-from esper_core.api import Event, EventKind
+from esper_core.leyline.events import Event, EventKind
 from esper_runs.formatting import as_number
 from esper_runs.result import is_twin
 
@@ -65,13 +65,16 @@ class Board:
         """Take one event in."""
         if event.kind is EventKind.EPOCH_COMPLETED:
             self.training = None
-            board = self.hosts.setdefault(event.host, HostBoard())
+            board = self.hosts.get(event.host)
+            if board is None:
+                board = self.hosts[event.host] = HostBoard()
             board.epoch = event.epoch
             board.evidence = event.data
             board.slots = dict(event.data.get("slots", {}))
             board.seeds = {seed["slot"]: seed for seed in event.data.get("seeds", ())}
-            if self.latest is None or self.done > self.latest[0]:
-                self.latest = self.done, event.time
+            done = self.done
+            if self.latest is None or done > self.latest[0]:
+                self.latest = done, event.time
                 self.first = self.first or self.latest
         elif event.kind is EventKind.SEED_TRANSITION:
             board = self.hosts.setdefault(event.host, HostBoard())
