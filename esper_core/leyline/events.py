@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     ROLLBACK = "rollback"  # a Rollback
     DIAGNOSED = "diagnosed"  # diagnostic, and `finding`, what it found
     PLUGIN_FAILED = "plugin_failed"  # plugin, place, error
+    ALERT = "alert"  # name, state, severity, labels, value, when, summary, advice
     NOTICE = "notice"  # message: something that a person should know
     ROUND_FINISHED = "round_finished"  # `figures` of learning from it, by name; `rewards`, {host: list of floats}
     RUN_FINISHED = "run_finished"  # the result
@@ -45,6 +46,7 @@ LEVELS: Mapping[EventKind, Level] = {
     EventKind.GOVERNOR_INTERVENED: Level.MINIMAL,
     EventKind.ROLLBACK: Level.MINIMAL,
     EventKind.PLUGIN_FAILED: Level.MINIMAL,
+    EventKind.ALERT: Level.MINIMAL,
     EventKind.NOTICE: Level.MINIMAL,
     # EPOCH_COMPLETED holds every verdict already; these would add a tenth to a log.
     EventKind.GATES_EVALUATED: Level.DEBUG,

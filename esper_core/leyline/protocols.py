@@ -280,6 +280,18 @@ class ShowsProgress(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsRun(Protocol):
+    """A sink that adds events to the run, such as alerts."""
+
+    def connect(self, tell: Callable[[Event], None]) -> None:
+        """Learn, before `open`, how to add an event of the kind `alert` or `notice`; any thread may call it.
+
+        The event is numbered with the run's next one, or when the sinks are flushed. The sink is handed it as well.
+        """
+        ...
+
+
 class Services(Protocol):
     """What the loop takes from its surroundings."""
 

@@ -22,6 +22,8 @@ FAMILY_MODULES = {
     "esper-host-hf": {"esper_growing.probing"},
     "esper-policy-": {"esper_learning"},
     "esper-sink-": {"esper_runs"},
+    "esper-sink-alerts": {"esper_alerts"},
+    "esper-sink-prometheus": {"esper_alerts"},
     "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_learning", "esper_runs"},
 }
 
@@ -30,6 +32,7 @@ HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datase
 
 #: Distributions that are parts of the house, not guests: they may use what is not public.
 HOUSE = {
+    "esper-alerts",
     "esper-app",
     "esper-export",
     "esper-growing",

@@ -11,9 +11,9 @@ import pytest
 from attrs import define, evolve, field
 from prometheus_client.parser import text_string_to_metric_families
 
+from esper_alerts.catalogue import CATALOGUE, exported_name
 from esper_core.api import EsperError, Event, EventKind
 from esper_runs.metrics import METRICS
-from esper_sink_prometheus.catalogue import CATALOGUE, exported_name
 from esper_sink_prometheus.config import PrometheusConfig
 from esper_sink_prometheus.endpoint import TARGETS
 from esper_sink_prometheus.sink import PrometheusSink

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from esper_alerts.catalogue import markdown_table
 from esper_core.api import EsperError
-from esper_sink_prometheus.catalogue import markdown_table
 from esper_sink_prometheus.command import prometheus
 from esper_sink_prometheus.dashboard import dashboard
 from esper_sink_prometheus.rules import rules_file

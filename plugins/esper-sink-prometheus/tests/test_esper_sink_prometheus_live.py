@@ -15,12 +15,12 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from esper_alerts.alerts import ALERTS
+from esper_alerts.objectives import objective_alerts, objective_recordings
 from esper_core.api import Event, EventKind
-from esper_sink_prometheus.alerts import ALERTS
 from esper_sink_prometheus.config import PrometheusConfig
 from esper_sink_prometheus.dashboard import dashboard
 from esper_sink_prometheus.endpoint import TARGETS
-from esper_sink_prometheus.objectives import objective_alerts, objective_recordings
 from esper_sink_prometheus.rules import RECORDINGS, rules_file
 from esper_sink_prometheus.sink import PrometheusSink
 

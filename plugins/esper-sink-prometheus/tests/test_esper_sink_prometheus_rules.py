@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from esper_sink_prometheus.alerts import ALERTS
-from esper_sink_prometheus.catalogue import CATALOGUE, MetricType, markdown_table
+from esper_alerts.alerts import ALERTS
+from esper_alerts.catalogue import CATALOGUE, MetricType, markdown_table
+from esper_alerts.objectives import OBJECTIVES, Objective, objective_alerts, objective_recordings
 from esper_sink_prometheus.dashboard import dashboard, dashboard_file
-from esper_sink_prometheus.objectives import OBJECTIVES, Objective, objective_alerts, objective_recordings
 from esper_sink_prometheus.rules import RECORDINGS, rules_file
 
 #: Values of a series minute by minute; None where there is none.

@@ -17,6 +17,12 @@ from esper_nissa.sink_worker import SinkCounts, SinkWorker, sink_failed
 
 _LIMITS = QueueLimits()
 
+#: What a sink may add to a run: everything else says what the run itself did.
+TOLD = frozenset({EventKind.ALERT, EventKind.NOTICE})
+
+#: Events of sinks that wait for their numbers at most, and how often they are waited for in a flush.
+_MOST_TOLD, _ROUNDS = 1_000, 8
+
 
 class Hub:
     """Numbers events, stamps them, and hands them in order to every sink, which takes them in a thread of its own.
@@ -66,6 +72,7 @@ class Hub:
         """
         for index, worker in enumerate(self._workers):
             try:
+                worker.connect(self.tell)
                 worker.open(manifest)
             except BaseException as error:
                 for earlier in self._workers[:index]:
@@ -90,6 +97,19 @@ class Hub:
                 worker.want_flush()
             self._settle()
 
+    def tell(self, event: Event) -> None:
+        """Take an event from a sink, in any thread: it is numbered with the run's next one, or at the next flush.
+
+        Raises:
+            ValueError: for a kind that only the run itself emits.
+            RuntimeError: if too many are waiting, because nothing happens in the run.
+        """
+        if event.kind not in TOLD:
+            raise ValueError(f"a sink cannot add an event of the kind {event.kind}")
+        if len(self._arrived) >= _MOST_TOLD:
+            raise RuntimeError(f"{_MOST_TOLD} events are waiting to be numbered")
+        self._arrived.append(event)
+
     @property
     def shows_progress(self) -> bool:
         """Whether a sink shows how far an epoch is."""
@@ -104,13 +124,15 @@ class Hub:
     def flush(self) -> None:
         """Wait until every sink has taken everything, and made it durable or visible, or is given up."""
         self._take(hand_on=True)
-        while True:
+        # What sinks add is an event for the others; one that answers its own events is not followed for ever.
+        for _ in range(_ROUNDS):
             for worker in self._workers:
                 worker.want_flush()
             for worker in self._workers:
                 worker.wait()
-            if not self._report(disabled=True):  # a sink that fails here adds an event for the others
+            if not self._report(disabled=True) and not self._arrived:
                 break
+            self._take(hand_on=True)
         self._settle()
 
     def close(self) -> None:

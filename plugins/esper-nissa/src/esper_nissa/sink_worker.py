@@ -13,7 +13,7 @@ from attrs import frozen
 from esper_core.leyline.deadline import within
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.events import Event, EventKind
-from esper_core.leyline.protocols import ShowsProgress, Sink
+from esper_core.leyline.protocols import ShowsProgress, Sink, TellsRun
 from esper_nissa.copies import copied, own_copies
 from esper_nissa.queue_limits import QueueLimits, WhenFull
 
@@ -78,6 +78,11 @@ class SinkWorker:
         self._began: float | None = None
         self._closing = self._closed = self._abandoned = False
         self._thread: threading.Thread | None = None
+
+    def connect(self, tell: Callable[[Event], None]) -> None:
+        """Show a sink that adds events to the run where to."""
+        if isinstance(self._sink, TellsRun):
+            self._sink.connect(tell)
 
     def open(self, manifest: Mapping[str, Any]) -> None:
         """Begin the run in the sink, in its thread. Raises whatever the sink raises, and TimeoutError."""

@@ -82,6 +82,21 @@ class PluginFailed:
 
 
 @frozen(kw_only=True)
+class Alert:
+    """That an alert has begun to fire, or is resolved."""
+
+    name: str
+    state: str
+    severity: str
+    labels: Mapping[str, str]
+    value: float | None
+    since: float
+    when: str
+    summary: str
+    advice: str
+
+
+@frozen(kw_only=True)
 class Notice:
     """Something that a person should know."""
 
@@ -122,6 +137,7 @@ PAYLOADS: Mapping[EventKind, type] = {
     EventKind.ROLLBACK: RolledBack,
     EventKind.DIAGNOSED: Diagnosed,
     EventKind.PLUGIN_FAILED: PluginFailed,
+    EventKind.ALERT: Alert,
     EventKind.NOTICE: Notice,
     EventKind.ROUND_FINISHED: RoundFinished,
     EventKind.RUN_FINISHED: RunFinished,

@@ -188,6 +188,14 @@ def rollback_text(rollback: Mapping[str, Any]) -> str:
     return f"the governor rolled the host back to {state} (attempt {rollback['attempt']}): {rollback['reason']}"
 
 
+def alert_text(alert: Mapping[str, Any]) -> str:
+    """Describe an alert: what is the matter, when it fires, and what to do; or that it is over."""
+    if alert["state"] != "firing":
+        return f"alert {alert['name']} is resolved: {alert['summary']}"
+    text = f"alert {alert['name']} ({alert['severity']}): {alert['summary']}"
+    return f"{text}. It fires when {alert['when']}. {alert['advice']}"
+
+
 def transition_text(transition: Mapping[str, Any]) -> str:
     """Describe what became of a seed, and why."""
     text = f"{transition['blueprint']}: {transition['source']} → {transition['target']}"
@@ -202,5 +210,6 @@ NOTES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.GOVERNOR_INTERVENED: lambda data: f"the governor is {data['mode']}: {data['reason'] or 'all is well'}",
     EventKind.ROLLBACK: lambda data: rollback_text(data),
     EventKind.PLUGIN_FAILED: lambda data: f"plugin {data['plugin']} failed in {data['place']}: {data['error']}",
+    EventKind.ALERT: lambda data: alert_text(data),
     EventKind.NOTICE: lambda data: str(data["message"]),
 }

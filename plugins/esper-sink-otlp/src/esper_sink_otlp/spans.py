@@ -34,6 +34,7 @@ _NOTED = (
     EventKind.SEED_FINISHED,
     EventKind.GOVERNOR_INTERVENED,
     EventKind.PLUGIN_FAILED,
+    EventKind.ALERT,
     EventKind.NOTICE,
 )
 

@@ -38,8 +38,8 @@ def dashboard(output: Path | None) -> None:
 @prometheus.command(short_help="The table of metrics.")
 def metrics() -> None:
     """Print every metric with its type, its labels and the events that it comes from, in Markdown."""
+    from esper_alerts.catalogue import markdown_table
     from esper_runs.printing import echo
-    from esper_sink_prometheus.catalogue import markdown_table
 
     echo(markdown_table())
 

@@ -3,20 +3,9 @@
 import json
 from collections.abc import Iterable, Iterator
 
-from esper_sink_prometheus.alerts import ALERTS, Alert
-from esper_sink_prometheus.objectives import Recording, objective_alerts, objective_recordings
-
-RECORDINGS = (
-    Recording(
-        name="esper:event_lag_seconds:p95_5m",
-        expression="histogram_quantile(0.95, sum by (run, le) (rate(esper_event_lag_seconds_bucket[5m])))",
-    ),
-    Recording(
-        name="esper:epoch_train_seconds:p50_15m",
-        expression="histogram_quantile(0.5, sum by (run, host, le) (rate(esper_epoch_train_seconds_bucket[15m])))",
-    ),
-    Recording(name="esper:epochs:rate5m", expression="sum by (run, host) (rate(esper_epochs_total[5m]))"),
-)
+from esper_alerts.alerts import ALERTS, Alert
+from esper_alerts.objectives import objective_alerts, objective_recordings
+from esper_alerts.recordings import RECORDINGS, Recording
 
 
 def rules_file() -> str:

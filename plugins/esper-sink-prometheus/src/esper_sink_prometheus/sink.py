@@ -8,13 +8,14 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from esper_alerts.recorder import Recorder
+from esper_alerts.series import Series
 from esper_core.api import EsperError, Event
 from esper_runs.printing import echo
+from esper_sink_prometheus.collector import SeriesCollector
 from esper_sink_prometheus.config import PrometheusConfig
 from esper_sink_prometheus.endpoint import Endpoint
 from esper_sink_prometheus.exports import Export, Pushgateway, TextFile
-from esper_sink_prometheus.recorder import Recorder
-from esper_sink_prometheus.series import Series
 
 
 class PrometheusSink:
@@ -54,7 +55,7 @@ class PrometheusSink:
         run = str(manifest.get("name"))
         self._series = Series(run=run, most=self._config.most_series)
         self.registry = CollectorRegistry()
-        self.registry.register(self._series)
+        self.registry.register(SeriesCollector(self._series))
         self._recorder = Recorder(self._series, manifest, self._clock)
         try:
             self._exports = [*self._destinations(run)]

@@ -138,7 +138,7 @@ def every_kind_of_event() -> list[Event]:
     ]
 
 
-_OF_THE_RUN = {EventKind.RUN_STARTED, EventKind.RUN_FINISHED, EventKind.PLUGIN_FAILED}
+_OF_THE_RUN = {EventKind.RUN_STARTED, EventKind.RUN_FINISHED, EventKind.PLUGIN_FAILED, EventKind.ALERT}
 
 
 def _data() -> dict[EventKind, Any]:
@@ -187,5 +187,9 @@ def _data() -> dict[EventKind, Any]:
             "slots": {"block0": "DORMANT"},
         },
         EventKind.PLUGIN_FAILED: {"plugin": "foo", "place": "sink", "error": UNICODE, "disabled": False},
+        EventKind.ALERT: {
+            **{"name": "EsperLossNotFinite", "state": "firing", "severity": "page", "value": nan, "since": 1.7e9},
+            **{"labels": {"run": UNICODE}, "when": UNICODE, "summary": UNICODE, "advice": UNICODE},
+        },
         EventKind.NOTICE: {"message": UNICODE},
     }

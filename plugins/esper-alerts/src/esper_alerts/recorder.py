@@ -6,11 +6,11 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
+from esper_alerts.catalogue import CATALOGUE, exported_name
+from esper_alerts.series import Series
 from esper_core.api import Z_95, Cause, Event, EventKind, GovernorMode, Op
 from esper_runs.formatting import as_number
 from esper_runs.metrics import MetricReader
-from esper_sink_prometheus.catalogue import CATALOGUE, exported_name
-from esper_sink_prometheus.series import Series
 
 #: How a run that came to no end is said to have ended.
 BROKEN_OFF = "broken-off"

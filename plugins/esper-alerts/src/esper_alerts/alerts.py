@@ -1,6 +1,11 @@
 """What a person should look at in a run, in terms of its metrics."""
 
+import re
+from collections.abc import Mapping
+
 from attrs import frozen
+
+_LABEL = re.compile(r"\{\{ \$labels\.(\w+) \}\}")
 
 
 @frozen(kw_only=True)
@@ -12,6 +17,7 @@ class Alert:
         expression: PromQL; it has a result while there is something to look at.
         lasting: for how long, until the alert fires; "0s": at once.
         severity: ``page`` (at once), ``ticket`` (today) or ``info``.
+        when: the expression and how long it must last, in words.
         summary: what is the matter, in which ``{{ $labels.run }}`` and so on are filled in.
         advice: what to look at.
     """
@@ -20,8 +26,13 @@ class Alert:
     expression: str
     lasting: str
     severity: str
+    when: str
     summary: str
     advice: str
+
+    def summary_of(self, labels: Mapping[str, str]) -> str:
+        """Return what is the matter, with labels filled in; one that is missing is empty, as in Prometheus."""
+        return _LABEL.sub(lambda found: labels.get(found[1], ""), self.summary)
 
 
 def _rises(counter: str, window: str) -> str:
@@ -37,6 +48,9 @@ ALERTS = (
         expression="esper_seeds_measured / (esper_seeds_contributing > 0) < 0.7",
         lasting="5m",
         severity="ticket",
+        when=(
+            "the contribution of fewer than 70 % of the seeds that are a part of the network is measured, for 5 minutes"
+        ),
         summary="{{ $labels.run }}/{{ $labels.host }}: contributions of few seeds are measured",
         advice="Gates cannot pass without evidence: look at the evaluator's options.",
     ),
@@ -45,6 +59,7 @@ ALERTS = (
         expression="increase(esper_epochs_slow_total[5m]) > 2",
         lasting="0s",
         severity="ticket",
+        when="more than 2 epochs in 5 minutes took over twice the median of the 20 before",
         summary="{{ $labels.run }}/{{ $labels.host }}: several epochs took twice as long as those before",
         advice="Look at the machine's load, and at blueprints that were just grafted.",
     ),
@@ -53,6 +68,7 @@ ALERTS = (
         expression=_rises("esper_plugin_failures_total", "5m"),
         lasting="0s",
         severity="ticket",
+        when="a sink, an observer or a diagnostic failed in the last 5 minutes",
         summary="{{ $labels.run }}: a plugin's {{ $labels.place }} fails",
         advice=f"{_LOOK} plugin_failed` says which, and with what error.",
     ),
@@ -64,6 +80,7 @@ ALERTS = (
         ),
         lasting="5m",
         severity="info",
+        when="in 15 minutes, more FLOPs go into counterfactuals than into training, for 5 minutes",
         summary="{{ $labels.run }}/{{ $labels.host }}: counterfactuals cost more than training",
         advice="Measure on fewer samples, or less often.",
     ),
@@ -72,6 +89,7 @@ ALERTS = (
         expression=_rises("esper_isolation_violations_total", "5m"),
         lasting="0s",
         severity="page",
+        when="a seed that is isolated was found to change its host in the last 5 minutes",
         summary="{{ $labels.run }}/{{ $labels.host }}: an isolated seed changes its host",
         advice="A blueprint or the incubation is at fault: `esper events search RUN --where seeds.isolated=false`.",
     ),
@@ -80,6 +98,7 @@ ALERTS = (
         expression="esper:event_lag_seconds:p95_5m > 5",
         lasting="2m",
         severity="ticket",
+        when="of the events of 5 minutes, more than 5 % wait for more than 5 seconds, for 2 minutes",
         summary="{{ $labels.run }}: events wait for more than 5 seconds",
         advice="The queue before the sink grows: look at the machine's load.",
     ),
@@ -88,6 +107,7 @@ ALERTS = (
         expression=_rises('esper_seeds_culled_total{cause="safety"}', "5m"),
         lasting="0s",
         severity="ticket",
+        when="a seed was culled for safety in the last 5 minutes",
         summary="{{ $labels.run }}/{{ $labels.host }}: a seed was culled for safety",
         advice=f"{_LOOK} seed_transition --where cause=safety` says why.",
     ),
@@ -96,6 +116,7 @@ ALERTS = (
         expression="esper_governor_mode == 2",
         lasting="0s",
         severity="page",
+        when="the governor's mode is stopped",
         summary="{{ $labels.run }}/{{ $labels.host }}: the governor has stopped the training",
         advice=f"{_LOOK} governor_intervened` says why.",
     ),
@@ -104,6 +125,7 @@ ALERTS = (
         expression="esper_governor_mode == 1",
         lasting="1m",
         severity="ticket",
+        when="the governor's mode is conservative, for 1 minute",
         summary="{{ $labels.run }}/{{ $labels.host }}: the governor allows no growth",
         advice=f"{_LOOK} governor_intervened` says why.",
     ),
@@ -115,6 +137,7 @@ ALERTS = (
         ),
         lasting="0s",
         severity="info",
+        when="at least 5 seeds of a blueprint have ended, and at least 80 % of them were culled",
         summary="{{ $labels.run }}: nearly every seed of {{ $labels.blueprint }} is culled",
         advice="Take the blueprint out of the catalogue, or give its seeds more time.",
     ),
@@ -123,6 +146,7 @@ ALERTS = (
         expression=_rises('esper_losses_total{finite="no"}', "5m"),
         lasting="0s",
         severity="page",
+        when="a loss was NaN or infinite in the last 5 minutes",
         summary="{{ $labels.run }}/{{ $labels.host }}: a loss is no finite number",
         advice="Lower the learning rate; look at the data.",
     ),
@@ -131,6 +155,7 @@ ALERTS = (
         expression="time() - esper_last_event_timestamp_seconds > 1800 and esper_run_active == 1",
         lasting="0s",
         severity="page",
+        when="the last event of a run that is not over was more than 30 minutes ago",
         summary="{{ $labels.run }}: nothing has happened for half an hour",
         advice="Look whether the process lives; `esper run --resume RUN` goes on. Longer epochs want a higher limit.",
     ),
@@ -139,6 +164,7 @@ ALERTS = (
         expression='esper_run_outcome{outcome!~"completed|interrupted"} == 1',
         lasting="0s",
         severity="page",
+        when="a run has ended other than completed or interrupted",
         summary="{{ $labels.run }}: the run ended as {{ $labels.outcome }}",
         advice="`esper show RUN`.",
     ),
@@ -150,6 +176,7 @@ ALERTS = (
         ),
         lasting="0s",
         severity="info",
+        when="in 15 minutes, the governor denies more than half of the decisions",
         summary="{{ $labels.run }}/{{ $labels.host }}: the governor denies more than half of what the policy wants",
         advice=f"{_LOOK} action_denied` says why.",
     ),
@@ -158,6 +185,7 @@ ALERTS = (
         expression="esper_slots_bounded_ratio > 0.01",
         lasting="5m",
         severity="ticket",
+        when="the update of a seed is bounded on more than 1 % of the activations, for 5 minutes",
         summary="{{ $labels.run }}/{{ $labels.host }}: the update of the seed in {{ $labels.slot }} is bounded",
         advice="The seed learns something else than what is measured; see `update_limit` of the lifecycle.",
     ),
@@ -166,6 +194,7 @@ ALERTS = (
         expression=_rises("esper_exports_failed_total", "5m"),
         lasting="0s",
         severity="ticket",
+        when="a text file could not be written, or a push failed, in the last 5 minutes",
         summary="{{ $labels.run }}: the {{ $labels.destination }} does not take the metrics",
         advice="Look at the disk or the pushgateway; these metrics come by another way.",
     ),
@@ -174,6 +203,7 @@ ALERTS = (
         expression=_rises("esper_series_refused_total", "15m"),
         lasting="0s",
         severity="info",
+        when="values were left out in the last 15 minutes, because a metric has its most series",
         summary="{{ $labels.run }}: a metric has too many series, and some are left out",
         advice="Raise sinks.prometheus.most_series, or measure less.",
     ),

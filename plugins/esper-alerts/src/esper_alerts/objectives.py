@@ -4,25 +4,13 @@ from collections.abc import Iterator
 
 from attrs import field, frozen
 
-from esper_sink_prometheus.alerts import Alert
+from esper_alerts.alerts import Alert
+from esper_alerts.recordings import Recording
+
+_IN_WORDS = {"5m": "5 minutes", "30m": "30 minutes", "1h": "1 hour", "6h": "6 hours", "3d": "3 days"}
 
 #: Windows over which an objective's errors are recorded.
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
-
-
-@frozen(kw_only=True)
-class Recording:
-    """A series that Prometheus records.
-
-    Attributes:
-        name: its name.
-        expression: PromQL.
-        labels: what is added to its labels.
-    """
-
-    name: str
-    expression: str
-    labels: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(kw_only=True)
@@ -139,6 +127,10 @@ def objective_alerts() -> Iterator[Alert]:
                 expression=" and ".join(windows),
                 lasting="0s",
                 severity=burn.severity,
+                when=(
+                    f"more than {100 * burn.factor * (1 - it.target):.3g} % of what the objective is about is not "
+                    f"good over {_IN_WORDS[burn.long]} and over {_IN_WORDS[burn.short]}"
+                ),
                 summary=f"{{{{ $labels.run }}}}: {it.name} uses up its error budget {burn.factor:g} times too fast",
                 advice=f"The objective is {100 * it.target:g} % of {it.meaning}.",
             )

@@ -1,36 +1,52 @@
-"""The present values of all metrics, bounded in number, as a collector of prometheus-client.
-
-The client's own metrics cannot forget the series of a seed that is gone, show all of an epoch at once, or refuse a
-series; so the values are kept here, and the client writes them.
-"""
+"""The present values of all metrics, bounded in number."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import RLock
 from typing import Any
 
-from attrs import define, field
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from attrs import define, field, frozen
 
+from esper_alerts.catalogue import CATALOGUE, Exported, MetricType
 from esper_runs.names import safe_name
-from esper_sink_prometheus.catalogue import CATALOGUE, Exported, MetricType
 
 _REFUSED = "esper_series_refused_total"
 
 
 @define
-class _Counts:
+class Counts:
+    """What a histogram has counted.
+
+    Attributes:
+        buckets: values by the bucket that they are in, the last above every bound.
+        sum: of all values.
+    """
+
     buckets: list[int]
     sum: float = 0.0
 
 
+#: A value by the values of its labels.
 Values = dict[tuple[str, ...], float]
 
 
+@frozen
+class Sample:
+    """One value as a scrape sees it: of a histogram there are several.
+
+    Attributes:
+        name: of the series; a histogram's end in ``_bucket``, ``_sum`` and ``_count``.
+        labels: names and values.
+        value: the value.
+    """
+
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+
 @define(eq=False)
-class Series(Collector):
+class Series:
     """The values of every metric of a run by the values of its labels.
 
     Attributes:
@@ -43,7 +59,7 @@ class Series(Collector):
     most: int
     lock: Any = field(factory=RLock, init=False)
     _values: dict[str, Values] = field(init=False, factory=lambda: {name: {} for name in CATALOGUE})
-    _counts: dict[str, dict[tuple[str, ...], _Counts]] = field(init=False, factory=lambda: {n: {} for n in CATALOGUE})
+    _counts: dict[str, dict[tuple[str, ...], Counts]] = field(init=False, factory=lambda: {n: {} for n in CATALOGUE})
 
     def __attrs_post_init__(self) -> None:
         self._values[_REFUSED][(self._safe(self.run),)] = 0.0
@@ -66,7 +82,7 @@ class Series(Collector):
                 if len(counts) >= self.most:
                     self.add(_REFUSED)
                     return
-                counts[key] = _Counts([0] * (len(metric.buckets) + 1))
+                counts[key] = Counts([0] * (len(metric.buckets) + 1))
             value = value if value == value else float("inf")
             counts[key].buckets[bisect_left(metric.buckets, value)] += 1
             counts[key].sum += value
@@ -81,15 +97,31 @@ class Series(Collector):
                 for key in [key for key in values if key[place] == wanted]:
                     del values[key]
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics that have a value, as they stood at one moment."""
-        with self.lock:
-            found = [_family(metric, self._values[name], self._counts[name]) for name, metric in CATALOGUE.items()]
-        yield from (family for family in found if family.samples)
+    def values_of(self, metric: Exported) -> Mapping[tuple[str, ...], float]:
+        """Return the values of a gauge or a counter; hold `lock` while you read them."""
+        return self._values[metric.name]
 
-    def describe(self) -> Iterator[Metric]:
-        """Yield every metric without values: what is registered."""
-        yield from (_family(metric, {}, {}) for metric in CATALOGUE.values())
+    def counts_of(self, metric: Exported) -> Mapping[tuple[str, ...], Counts]:
+        """Return what a histogram has counted; hold `lock` while you read it."""
+        return self._counts[metric.name]
+
+    def samples(self, names: Iterable[str] = CATALOGUE) -> list[Sample]:
+        """Return everything as it stands at one moment, of all metrics or of those that are named."""
+        with self.lock:
+            return [sample for name in names for sample in self._samples(CATALOGUE[name])]
+
+    def _samples(self, metric: Exported) -> Iterator[Sample]:
+        if metric.type is not MetricType.HISTOGRAM:
+            for key, value in self._values[metric.name].items():
+                yield Sample(metric.name, tuple(zip(metric.labels, key, strict=True)), value)
+            return
+        for key, counts in self._counts[metric.name].items():
+            labels = tuple(zip(metric.labels, key, strict=True))
+            cumulative = cumulative_counts(metric.buckets, counts.buckets)
+            for bound, count in cumulative:
+                yield Sample(f"{metric.name}_bucket", (*labels, ("le", bound)), count)
+            yield Sample(f"{metric.name}_sum", labels, counts.sum)
+            yield Sample(f"{metric.name}_count", labels, cumulative[-1][1])
 
     def _change(self, name: str, labels: tuple[str, ...], change: Callable[[float], float]) -> None:
         key, values = self._key(CATALOGUE[name], labels), self._values[name]
@@ -110,20 +142,7 @@ class Series(Collector):
         return safe_name(text) if text else ""
 
 
-def _family(metric: Exported, values: Values, counts: Mapping[tuple[str, ...], _Counts]) -> Metric:
-    if metric.type is MetricType.HISTOGRAM:
-        family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
-        for key, it in counts.items():
-            family.add_metric(key, _cumulative(metric.buckets, it.buckets), it.sum)
-        return family
-    kind = CounterMetricFamily if metric.type is MetricType.COUNTER else GaugeMetricFamily
-    simple: Any = kind(metric.name, metric.meaning, labels=metric.labels)
-    for key, value in values.items():
-        simple.add_metric(key, value)
-    assert isinstance(simple, Metric)
-    return simple
-
-
-def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+def cumulative_counts(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+    """Return how many values are at most each bound, as Prometheus writes it; the last is ``+Inf``."""
     names = [*map(str, bounds), "+Inf"]
     return [(name, float(sum(counts[: place + 1]))) for place, name in enumerate(names)]

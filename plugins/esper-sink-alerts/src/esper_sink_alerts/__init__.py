@@ -1,0 +1,1 @@
+"""Alerts while a run goes on: events of the run, and a webhook."""
