@@ -61,6 +61,7 @@ from esper_core.leyline.protocols import (
     Stateful,
     TargetKind,
     Task,
+    TellsRun,
     TaskKind,
 )
 from esper_core.leyline.records import plain, to_json
@@ -158,6 +159,7 @@ __all__ = [
     "TargetKind",
     "Task",
     "TaskKind",
+    "TellsRun",
     "Trajectory",
     "Transition",
     "Verdict",
