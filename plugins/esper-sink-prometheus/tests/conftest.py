@@ -48,11 +48,11 @@ class Promtool:
 
 
 def program(name: str) -> str:
-    """Return where a program of Debian's package `prometheus` is; without it the test is skipped, in CI it fails."""
+    """Return where a program of Debian's packages of Prometheus is; without it tests are skipped, in CI they fail."""
     path = shutil.which(name)
     if path is None:
         if os.environ.get("CI"):
-            pytest.fail(f"{name} is missing: apt-get install prometheus")
+            pytest.fail(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
         pytest.skip(f"{name} is not installed")
     return path
 
@@ -72,3 +72,15 @@ def promtool(tmp_path: Path) -> Promtool:
 def prometheus_program() -> str:
     """Return where Prometheus is."""
     return program("prometheus")
+
+
+@pytest.fixture(scope="session")
+def alertmanager_program() -> str:
+    """Return where Alertmanager is."""
+    return program("prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
+def amtool_program() -> str:
+    """Return where its tool is."""
+    return program("amtool")

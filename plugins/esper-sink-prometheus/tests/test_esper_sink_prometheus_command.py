@@ -27,6 +27,19 @@ def test_without_a_file_they_are_printed() -> None:
     assert CliRunner().invoke(prometheus, ["metrics"]).output == markdown_table() + "\n"
 
 
+def test_alertmanager_posts_to_the_webhook_and_says_when_it_is_over() -> None:
+    found = CliRunner().invoke(prometheus, ["alertmanager", "--webhook", "https://hooks.example/x"])
+    assert '- url: "https://hooks.example/x"' in found.output
+    assert "send_resolved: true" in found.output
+
+
+@pytest.mark.parametrize("webhook", ["ftp://hooks.example", "hooks.example", "https://", "https://a/\nreceivers: x"])
+def test_a_webhook_that_is_no_address_is_refused(webhook: str) -> None:
+    found = CliRunner().invoke(prometheus, ["alertmanager", "--webhook", webhook])
+    assert found.exit_code == 2
+    assert "it is no http or https address" in found.output
+
+
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     arguments = ["dashboard", "--output", str(tmp_path / "missing" / "dashboard.json")]
     with pytest.raises(EsperError, match="missing") as caught:

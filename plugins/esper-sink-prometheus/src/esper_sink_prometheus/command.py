@@ -35,6 +35,23 @@ def dashboard(output: Path | None) -> None:
     _write(dashboard_file(), output)
 
 
+@prometheus.command(short_help="A configuration of Alertmanager.")
+@click.option("--webhook", required=True, metavar="URL", help="The address that alerts are posted to.")
+@_output
+def alertmanager(webhook: str, output: Path | None) -> None:
+    """Write a configuration for Alertmanager that posts every alert of every run to a webhook, also when it is over.
+
+    The address is written into it, so keep the file to yourself if the address is a secret.
+    """
+    from esper_sink_prometheus.alertmanager import alertmanager_file
+
+    try:
+        content = alertmanager_file(webhook)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--webhook") from error
+    _write(content, output)
+
+
 @prometheus.command(short_help="The table of metrics.")
 def metrics() -> None:
     """Print every metric with its type, its labels and the events that it comes from, in Markdown."""
