@@ -43,6 +43,8 @@ class _History:
     ends: list[int] = field(factory=list)
 
     def add(self, time: int, value: float) -> None:
+        if self.times and self.times[-1] == time:  # looked at twice: what was seen last counts
+            self.times.pop(), self.values.pop(), self.resets.pop()
         lost = self.resets[-1] if self.resets else 0.0
         if self.values and value < self.values[-1]:
             lost += self.values[-1]

@@ -124,15 +124,18 @@ class Hub:
     def flush(self) -> None:
         """Wait until every sink has taken everything, and made it durable or visible, or is given up."""
         self._take(hand_on=True)
-        # What sinks add is an event for the others; one that answers its own events is not followed for ever.
+        # A sink that fails here is an event for the others, and so is what one adds; one that answers its own events is
+        # not followed for ever.
         for _ in range(_ROUNDS):
+            before = self._next_number
             for worker in self._workers:
                 worker.want_flush()
             for worker in self._workers:
                 worker.wait()
-            if not self._report(disabled=True) and not self._arrived:
-                break
+            self._report(disabled=True)
             self._take(hand_on=True)
+            if self._next_number == before:
+                break
         self._settle()
 
     def close(self) -> None:
@@ -214,8 +217,8 @@ class Hub:
                 worker.raised = None
                 raise sink_failed(worker.name, place, error) from error
 
-    def _report(self, *, disabled: bool) -> bool:
-        """Report failing sinks, each once: those that are disabled, or all that ever failed. Say whether one was."""
+    def _report(self, *, disabled: bool) -> None:
+        """Report failing sinks, each once: those that are disabled, or all that ever failed."""
         found = []
         for worker in self._workers:
             if worker.reported or not (worker.counts.disabled if disabled else worker.counts.errors):
@@ -224,4 +227,3 @@ class Hub:
             data = {"plugin": worker.name, "place": "sink", "error": worker.counts.last_error}
             found.append(Event(kind=EventKind.PLUGIN_FAILED, data=data | {"disabled": worker.counts.disabled}))
         self._take(*found)
-        return bool(found)

@@ -80,10 +80,9 @@ class AlertsSink:
             if self._live is None:
                 raise RuntimeError('the sink "alerts" is not open')
             for event in events:
-                changes = self._live.take([event])
+                self._say(self._live.take([event]))
                 if event.kind is EventKind.EPOCH_COMPLETED:
                     self._epochs[safe_name(event.host)] = event.host, event.epoch, event.round
-                self._say(changes)
 
     def flush(self) -> None:
         """Do nothing: what was found is told already."""

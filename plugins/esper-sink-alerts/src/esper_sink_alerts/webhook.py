@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from esper_core.api import EsperError
@@ -91,31 +91,35 @@ class Webhook:
         try:
             connection.connect()
             # Each read has a timeout of its own; this one is for all of them together.
-            overdue = threading.Timer(self._timeout, _shut, [connection.sock])
+            expired = threading.Event()
+            overdue = threading.Timer(self._timeout, _shut, [connection.sock, expired])
             overdue.daemon = True
             overdue.start()
             try:
                 connection.request("POST", self._target, content, self._headers)
-                self._judge(connection.getresponse())
+                answer = connection.getresponse()
+                answer.read(_MOST_READ)
             finally:
                 overdue.cancel()
+            if expired.is_set():
+                raise TimeoutError("timed out")
+            _judge(answer.status)
         finally:
             connection.close()
 
-    @staticmethod
-    def _judge(answer: HTTPResponse) -> None:
-        status = answer.status
-        answer.read(_MOST_READ)
-        if 200 <= status < 300:
-            return
-        if 300 <= status < 400:
-            raise RefusedError(f"it answers {status}, and redirects are not followed")
-        if status < 500 and status not in _AGAIN:
-            raise RefusedError(f"it answers {status}")
-        raise OSError(f"it answers {status}")
+
+def _judge(status: int) -> None:
+    if 200 <= status < 300:
+        return
+    if 300 <= status < 400:
+        raise RefusedError(f"it answers {status}, and redirects are not followed")
+    if status < 500 and status not in _AGAIN:
+        raise RefusedError(f"it answers {status}")
+    raise OSError(f"it answers {status}")
 
 
-def _shut(sock: socket.socket) -> None:
+def _shut(sock: socket.socket, expired: threading.Event) -> None:
+    expired.set()
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:  # it is closed already
