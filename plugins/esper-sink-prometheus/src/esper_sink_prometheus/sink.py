@@ -39,6 +39,11 @@ class PrometheusSink:
         self._exports: list[Export] = []
 
     @property
+    def series(self) -> Series:
+        """The values of the run's metrics."""
+        return self._series
+
+    @property
     def url(self) -> str | None:
         """Where the metrics are while the endpoint is open."""
         return None if self._endpoint is None else self._endpoint.url
