@@ -71,11 +71,8 @@ def test_an_objective_whose_alert_could_never_fire_is_refused() -> None:
             Objective(name="x", target=target, bad="", total="", meaning="")
 
 
-def test_the_readme_has_the_table_of_metrics_and_names_every_alert_and_objective() -> None:
-    text = README.read_text()
-    assert markdown_table() in text, "write the output of `esper prometheus metrics` into it"
-    for it in (*ALERTS, *OBJECTIVES):
-        assert f"| `{it.name}` |" in text, it.name
+def test_the_readme_has_the_table_of_metrics() -> None:
+    assert markdown_table() in README.read_text(), "write the output of `esper prometheus metrics` into it"
 
 
 def test_the_dashboard_is_json_with_a_panel_for_each_place() -> None:

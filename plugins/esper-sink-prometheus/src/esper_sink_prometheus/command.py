@@ -52,6 +52,15 @@ def alertmanager(webhook: str, output: Path | None) -> None:
     _write(content, output)
 
 
+@prometheus.command(short_help="The tables of alerts and objectives.")
+def alerts() -> None:
+    """Print every alert, when it fires and what to do about it, and every objective, in Markdown."""
+    from esper_alerts.tables import alerts_table, objectives_table
+    from esper_runs.printing import echo
+
+    echo(f"{alerts_table()}\n\n{objectives_table()}")
+
+
 @prometheus.command(short_help="The table of metrics.")
 def metrics() -> None:
     """Print every metric with its type, its labels and the events that it comes from, in Markdown."""
