@@ -12,7 +12,7 @@ from esper_core.leyline.actions import (
 from esper_core.leyline.catalogue import Catalogue, CatalogueEntry
 from esper_core.leyline.diagnostics import Diagnostic, Finding, NetworkView
 from esper_core.leyline.errors import EsperError, ExitCode, did_you_mean
-from esper_core.leyline.events import Event, EventKind, Level
+from esper_core.leyline.events import Event, EventKind, Level, TellsRun
 from esper_core.leyline.evidence import (
     Z_95,
     EpochMetrics,
@@ -61,7 +61,6 @@ from esper_core.leyline.protocols import (
     Stateful,
     TargetKind,
     Task,
-    TellsRun,
     TaskKind,
 )
 from esper_core.leyline.records import plain, to_json

@@ -1,8 +1,8 @@
 """Telemetry events and levels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -79,3 +79,15 @@ class Event:
     def level(self) -> Level:
         """The telemetry level from which on this event is delivered."""
         return LEVELS.get(self.kind, Level.NORMAL)
+
+
+@runtime_checkable
+class TellsRun(Protocol):
+    """A sink that adds events to the run, such as alerts."""
+
+    def connect(self, tell: Callable[[Event], None]) -> None:
+        """Learn, before `open`, how to add an event of the kind `alert` or `notice`; any thread may call it.
+
+        The event is numbered with the run's next one, or when the sinks are flushed. The sink is handed it as well.
+        """
+        ...

@@ -1,6 +1,6 @@
 """What the objects that factories build can do. Torch appears in annotations only."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -277,18 +277,6 @@ class ShowsProgress(Protocol):
 
     def progress(self, host: str, epoch: int, done: int, steps: int) -> None:
         """Learn that a host has begun training step `done` of `steps` of an epoch, both steps from 1, epochs from 0."""
-        ...
-
-
-@runtime_checkable
-class TellsRun(Protocol):
-    """A sink that adds events to the run, such as alerts."""
-
-    def connect(self, tell: Callable[[Event], None]) -> None:
-        """Learn, before `open`, how to add an event of the kind `alert` or `notice`; any thread may call it.
-
-        The event is numbered with the run's next one, or when the sinks are flushed. The sink is handed it as well.
-        """
         ...
 
 

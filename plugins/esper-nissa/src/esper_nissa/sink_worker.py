@@ -12,8 +12,8 @@ from attrs import frozen
 
 from esper_core.leyline.deadline import within
 from esper_core.leyline.errors import EsperError, summary
-from esper_core.leyline.events import Event, EventKind
-from esper_core.leyline.protocols import ShowsProgress, Sink, TellsRun
+from esper_core.leyline.events import Event, EventKind, TellsRun
+from esper_core.leyline.protocols import ShowsProgress, Sink
 from esper_nissa.copies import copied, own_copies
 from esper_nissa.queue_limits import QueueLimits, WhenFull
 

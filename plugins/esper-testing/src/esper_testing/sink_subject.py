@@ -188,8 +188,15 @@ def _data() -> dict[EventKind, Any]:
         },
         EventKind.PLUGIN_FAILED: {"plugin": "foo", "place": "sink", "error": UNICODE, "disabled": False},
         EventKind.ALERT: {
-            "name": "EsperLossNotFinite", "state": "firing", "severity": "page", "value": nan, "since": 1.7e9,
-            "labels": {"run": UNICODE}, "when": UNICODE, "summary": UNICODE, "advice": UNICODE,
+            "name": "EsperLossNotFinite",
+            "state": "firing",
+            "severity": "page",
+            "value": nan,
+            "since": 1.7e9,
+            "labels": {"run": UNICODE},
+            "when": UNICODE,
+            "summary": UNICODE,
+            "advice": UNICODE,
         },
         EventKind.NOTICE: {"message": UNICODE},
     }
