@@ -18,6 +18,7 @@ _GUIDE = (
     "concepts",
     "verdict",
     "events",
+    "alerts",
     "plugins",
     "conformance",
     "errors",

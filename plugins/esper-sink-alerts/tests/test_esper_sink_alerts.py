@@ -268,6 +268,14 @@ def test_an_address_that_cannot_be_used_is_refused_before_training(tmp_path: Pat
     assert caught.value.code == "E504"
 
 
+@pytest.mark.parametrize("level", ["off", "minimal"])
+def test_a_run_without_events_of_epochs_is_refused(level: str) -> None:
+    """It would look like one that hangs."""
+    with pytest.raises(EsperError, match="needs the events of epochs") as caught:
+        AlertsSink(AlertsConfig()).open({"name": "mine", "directory": None, "config": {"telemetry": level}})
+    assert caught.value.code == "E504"
+
+
 class Echo:
     """A sink that answers each alert with another."""
 

@@ -312,7 +312,7 @@ def refused(runs: Runs, _: Path) -> tuple[Watch, Callable[[], None]]:
     """A policy has more figures than series are kept."""
     watch = Watch()
     watch.happen(open_end(runs.healthy()))
-    figures = {f"figure-{number}": 1.0 for number in range(600)}
+    figures = {f"figure-{number}": 1.0 for number in range(6000)}
     watch.happen([Event(kind=EventKind.ROUND_FINISHED, data={"figures": figures, "rewards": {}})])
     watch.wait(2 * MINUTE)
     return watch, lambda: watch.wait(1800.0)

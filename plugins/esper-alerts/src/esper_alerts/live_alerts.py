@@ -18,7 +18,7 @@ _ALL = frozenset(CATALOGUE)
 _MOST_DUE = 1000
 
 #: Series of each metric that are kept at most.
-_MOST = 500
+_MOST = 5000
 
 
 class LiveAlerts:

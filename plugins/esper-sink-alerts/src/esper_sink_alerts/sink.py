@@ -11,7 +11,7 @@ from typing import Any
 
 from esper_alerts.engine import AlertChange, AlertState
 from esper_alerts.live_alerts import LiveAlerts
-from esper_core.api import Event, EventKind
+from esper_core.api import EsperError, Event, EventKind
 from esper_runs.names import safe_name
 from esper_runs.reading import parse_json, read_regular
 from esper_sink_alerts.config import AlertsConfig
@@ -26,6 +26,9 @@ GRACE = 30.0
 
 #: Seconds that the end of a run waits for the webhook.
 _PATIENCE = 10.0
+
+#: Levels at which a run that goes on looks like one that hangs.
+_TOO_LITTLE = ("off", "minimal")
 
 #: How an alert begins in a log of events.
 _BEGIN = b'{"kind": "alert"'
@@ -57,8 +60,12 @@ class AlertsSink:
         """Begin to watch a run. What fires when it goes on is what fired at that point of its log.
 
         Raises:
-            EsperError: E504 if the webhook is no address that can be used.
+            EsperError: E504 if the webhook is no address that can be used, or the run leaves out the events of epochs.
         """
+        level = str((manifest.get("config") or {}).get("telemetry"))
+        if level.lower() in _TOO_LITTLE:
+            what = 'the sink "alerts" needs the events of epochs'
+            raise EsperError("E504", what, why=f'the level of telemetry is "{level}"', fix='set telemetry to "normal"')
         url = self._config.webhook or os.environ.get(URL)
         if url:
             config = self._config
