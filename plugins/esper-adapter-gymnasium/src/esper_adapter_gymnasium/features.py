@@ -3,7 +3,7 @@
 A test holds them equal to what the schema makes of the records.
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -131,17 +131,25 @@ class Features:
 
     @cached_property
     def _static(self) -> Array:
-        """(S, n, F), of each slot in each of its local states, as far as it follows from these alone."""
-        records = Records(self.model)
-        return np.array(
+        return _of_states(self.model)
+
+
+@lru_cache(maxsize=4)
+def _of_states(model: GrowthModel) -> Array:
+    """(S, n, F), of each slot in each of its local states, as far as it follows from these alone.
+
+    It takes a second, so that rounds of the same model share it.
+    """
+    records, schema = Records(model), ObservationSchema(model.table.blueprints)
+    return np.array(
+        [
             [
-                [
-                    [row.value(SlotSignals(state=records.slot_state(slot, number))) for row in self.schema.slot]
-                    for number in range(len(self.model.states))
-                ]
-                for slot in range(self.model.slots)
+                [row.value(SlotSignals(state=records.slot_state(slot, number))) for row in schema.slot]
+                for number in range(len(model.states))
             ]
-        )
+            for slot in range(model.slots)
+        ]
+    )
 
 
 def _column(row: Feature, values: Any, count: int) -> Array:

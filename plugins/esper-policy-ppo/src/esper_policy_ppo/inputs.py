@@ -108,13 +108,15 @@ class Encoder:
         names, count = masks.slots, len(masks.slots)
         host, slots = self.schema.vector(situation.observation)
         possible = {op: masks.slots_for(op) if masks.blends or op is not Op.GERMINATE else frozenset() for op in OPS}
-        made.host[row] = torch.tensor(host)
-        made.op[row] = torch.tensor([op is Op.WAIT or bool(possible[op]) for op in OPS])
-        made.blend[row] = torch.tensor([blend in masks.blends for blend in BLENDS])
+        # Through numpy: tensors of a few numbers each would take most of the time of a decision.
+        into = {it.name: getattr(made, it.name).numpy()[row] for it in fields(Inputs)}
+        into["host"][:] = host
+        into["op"][:] = [op is Op.WAIT or bool(possible[op]) for op in OPS]
+        into["blend"][:] = [blend in masks.blends for blend in BLENDS]
         if not count:
             return
-        made.present[row, :count] = True
-        made.slots[row, :count] = torch.tensor(slots)
-        made.slot[row, :, :count] = torch.tensor([[name in possible[op] for name in names] for op in OPS])
+        into["present"][:count] = True
+        into["slots"][:count] = slots
+        into["slot"][:, :count] = [[name in possible[op] for name in names] for op in OPS]
         fitting = [masks.blueprints_for(name) for name in names]
-        made.blueprint[row, :count] = torch.tensor([[name in fit for name in self.catalogue.names] for fit in fitting])
+        into["blueprint"][:count] = [[name in fit for name in self.catalogue.names] for fit in fitting]
