@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 
 from esper_adapter_gymnasium.episodes import KnownVectors, play_round
 from esper_adapter_gymnasium.model import GrowthModel
@@ -13,7 +14,7 @@ from esper_adapter_gymnasium.oracle import play, solve
 from esper_adapter_gymnasium.records import catalogue
 from esper_adapter_gymnasium.rewards import TableRewards
 from esper_adapter_gymnasium.table import GrowthTable
-from esper_core.api import Ended, NullActor
+from esper_core.api import Ended, NullActor, Op
 from esper_learning import ObservationSchema
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.policy import PPO
@@ -101,6 +102,40 @@ def _with_hooks(made, networks, row, topology, without):
 def bundled():
     """The bundled table with one seed at a time: its optimum is found in seconds."""
     return GrowthModel(GrowthTable.read().mean(), most_seeds=1)
+
+
+def harmful(tables, harm):
+    """A table in which every seed makes the network worse, by its whole contribution."""
+    table = tables(slots=1, blueprints=2, epochs=16, worth=0.0)
+    loss = np.repeat(table.loss[:, :1], table.loss.shape[1], axis=1)
+    loss[:, 1:] += harm
+    contribution = np.zeros_like(table.contribution)
+    contribution[:, 1:] = -harm
+    return evolve(table, loss=loss, accuracy=np.clip(np.exp(-loss), 0, 1), contribution=contribution)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("harm", [0.0, 0.04, 0.06, 0.5])
+def test_a_useless_seed_is_never_worth_germinating(tables, name, harm):
+    rewards = TableRewards(GrowthModel(harmful(tables, harm)), preset(name), 0.99)
+    oracle, never = solve(rewards), play(rewards, lambda *_: 0)[0]
+    assert oracle.best_return == pytest.approx(never, abs=1e-9)
+    assert set(play(rewards, lambda *it: int(oracle.best_action(*it[:3])[0]))[1]) == {0}
+
+
+class PaidCulls(TableRewards):
+    """A mutant: culling what surely does harm is paid for."""
+
+    def asked(self, epoch, local, measured, action, culled, gain):
+        op, slot, _ = (np.array(column)[action] for column in zip(*self.model.actions, strict=True))
+        parts = super().asked(epoch, local, measured, action, culled, gain)
+        sign = 0 if measured is None else measured.sign()[np.arange(len(local)), slot]
+        return {**parts, "cull": parts["cull"] + 0.3 * np.where((op == Op.CULL) & (sign < 0), 1.0, 0.0)}
+
+
+def test_paying_for_culls_of_what_does_harm_pays_for_germinating_it(tables):
+    rewards = PaidCulls(GrowthModel(harmful(tables, 0.04)), preset("shaped"), 0.99)
+    assert solve(rewards).best_return > play(rewards, lambda *_: 0)[0] + 0.05
 
 
 class Uncapped(TableRewards):

@@ -1,22 +1,27 @@
 """Proofs that learning to grow works: against the known optimum of the table.
 
-    python proofs.py table [--seeds 0-9] [--steps 60000] [--preset simplified] [--out FILE.jsonl]
-    python proofs.py oracle
+    python proofs.py table [--seeds 0-9] [--steps 51200] [--preset simplified] [--out FILE.jsonl]
+    python proofs.py oracle [--preset NAME]
+    python proofs.py errors
 
-Each row of `table` is a share of what there is to gain, (R - R_never) / (R_oracle - R_never): of a trained policy with
-its most probable actions, and of a policy without training as it acts.
+`table` trains and judges; each row is a share of what there is to gain, (R - R_never) / (R_oracle - R_never): of a
+trained policy with its most probable actions, and of a policy without training as it acts. A row that is in the file
+already is not done again. `oracle` says what the best schedule does under each preset, and what it is worth in accuracy
+less rent. `errors` says how far the gain of the best schedule is the same for each of the table's random seeds.
 """
 
 import argparse
 import json
+import resource
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
-from attrs import evolve
+from attrs import define, evolve, field
 
 from esper_adapter_gymnasium.episodes import KnownVectors, play_round
 from esper_adapter_gymnasium.model import GrowthModel
@@ -24,8 +29,12 @@ from esper_adapter_gymnasium.oracle import Oracle, play, solve
 from esper_adapter_gymnasium.records import catalogue
 from esper_adapter_gymnasium.rewards import TableRewards
 from esper_adapter_gymnasium.table import GrowthTable
-from esper_adapter_gymnasium.table_env import GrowthTableEnv, Terms
-from esper_core.api import Op
+from esper_core.api import Actor
+from esper_policy_baselines.config import PeriodicConfig, RandomConfig
+from esper_policy_baselines.periodic import Periodic
+from esper_policy_baselines.policies import RandomActor
+from esper_policy_heuristic.config import HeuristicConfig
+from esper_policy_heuristic.policy import Heuristic
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.policy import PPO
 from esper_rewards_standard.presets import PRESETS, preset
@@ -33,19 +42,23 @@ from esper_rewards_standard.presets import PRESETS, preset
 #: Hosts in a round of `ppo`; what the others do between two updates is as much.
 HOSTS = 32
 
-#: `ppo` on the table: episodes are short and the same, so that larger steps than the defaults are safe.
+#: `ppo` on the table, chosen on the random seeds 100 and 101, which are none of those that are reported.
 PPO_OPTIONS: Mapping[str, Any] = {
     "hidden": 64,
     "slot_encoding": 32,
+    "wait_bias": 3.0,
     "learning_rate": 1e-3,
+    "final_learning_rate": 1e-4,
     "update_epochs": 6,
     "target_kl": 0.04,
-    "entropy_coefficient": 0.05,
+    "entropy_coefficient": 0.02,
     "final_entropy_coefficient": 0.001,
 }
 
+Row = dict[str, Any]
 
-# --------------------------------------------------------------------------------------------------------- on the table
+
+# ------------------------------------------------------------------------------------------------------------- policies
 
 
 def train_ppo(rewards: TableRewards, steps: int, seed: int, *, masked: bool = True) -> PPO:
@@ -62,117 +75,124 @@ def judged_ppo(policy: PPO, rewards: TableRewards, *, masked: bool = True) -> fl
     """Return the return of the policy's most probable actions."""
     sampling, policy.config = policy.config, evolve(policy.config, sample=False)
     try:
-        return float(play_round(policy, rewards, hosts=1, number=10**6, masked=masked).returns[0])
+        return acted(policy, rewards, masked=masked)
     finally:
         policy.config = sampling
 
 
-class Random:
-    """Any possible action, each as likely as another."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = np.random.default_rng(seed)
-
-    def choose(self, epoch: int, local: Any, before: Any, masks: Any) -> int:
-        """Return an action's number."""
-        return int(self.random.choice(np.flatnonzero(masks[0])))
+def acted(actor: Actor, rewards: TableRewards, *, hosts: int = 1, masked: bool = True) -> float:
+    """Return the mean return of a policy as it acts."""
+    return float(play_round(actor, rewards, hosts=hosts, number=10**6, masked=masked).returns.mean())
 
 
-class Periodic:
-    """Germinates the first free slot every few epochs with one blueprint, and fossilizes whatever it may."""
-
-    def __init__(self, model: GrowthModel, blueprint: int, period: int = 4) -> None:
-        self.model, self.blueprint, self.period = model, blueprint, period
-
-    def choose(self, epoch: int, local: Any, before: Any, masks: Any) -> int:
-        """Return an action's number."""
-        actions = [(number, *self.model.actions[number]) for number in np.flatnonzero(masks[0])]
-        if keep := [number for number, op, _, _ in actions if op is Op.FOSSILIZE]:
-            return int(keep[0])
-        sprout = [number for number, op, _, it in actions if op is Op.GERMINATE and it == self.blueprint]
-        return int(sprout[0]) if sprout and epoch % self.period == 1 else 0
+def untrained(rewards: TableRewards) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Yield the policies that do not learn, and how to judge each; `random` is a mean over 200 episodes."""
+    known = catalogue(rewards.model)
+    yield "random", lambda: acted(RandomActor(RandomConfig(), known), rewards, hosts=200)
+    for name in rewards.model.table.blueprints:
+        config = PeriodicConfig(blueprint=name)
+        yield f"periodic {name}", lambda config=config: acted(Periodic(config, known), rewards)
+    yield "heuristic", lambda: acted(Heuristic(HeuristicConfig(), known), rewards)
 
 
-def simple_policies(rewards: TableRewards, seed: int) -> dict[str, float]:
-    """Return the returns of policies that do not learn; `random` is a mean over 50 episodes."""
-    random = Random(seed)
-    model = rewards.model
-    found = {"never": play(rewards, lambda *_: 0)[0]}
-    found["random"] = float(np.mean([play(rewards, random.choose)[0] for _ in range(50)]))
-    for number, name in enumerate(model.table.blueprints, start=1):
-        found[f"periodic {name}"] = play(rewards, Periodic(model, number).choose)[0]
-    return found
+def replayed(actions: Sequence[int], rewards: TableRewards) -> float:
+    """Return the return of a fixed schedule; an action that is not possible is left out."""
+    return play(rewards, lambda epoch, _, __, masks: actions[epoch] if masks[0][actions[epoch]] else 0)[0]
 
 
-def train_sb3(name: str, table: GrowthTable, terms: Terms, gamma: float, steps: int, seed: int) -> float:
-    """Train an agent of sb3-contrib on the environment for a number of steps; return the return of its best actions."""
-    from sb3_contrib import MaskablePPO, RecurrentPPO
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    envs = DummyVecEnv([lambda: GrowthTableEnv(table=table, terms=terms, gamma=gamma)] * 8)
-    horizon = table.epochs
-    shared = {"seed": seed, "gamma": gamma, "n_steps": 4 * horizon, "learning_rate": 1e-3, "ent_coef": 0.01}
-    if name == "MaskablePPO":
-        agent: Any = MaskablePPO("MlpPolicy", envs, batch_size=160, n_epochs=6, **shared)
-    else:
-        agent = RecurrentPPO("MlpLstmPolicy", envs, batch_size=160, n_epochs=6, **shared)
-    agent.learn(steps)
-    env = GrowthTableEnv(table=table, terms=terms, gamma=gamma)
-    observed, _ = env.reset()
-    total, over, epoch, state = 0.0, False, 0, None
-    while not over:
-        if name == "MaskablePPO":
-            action, _ = agent.predict(observed, action_masks=env.action_masks(), deterministic=True)
-        else:
-            start = np.array([epoch == 0])
-            action, state = agent.predict(observed, state=state, episode_start=start, deterministic=True)
-        observed, reward, over, _, _ = env.step(int(action))
-        total, epoch = total + gamma**epoch * reward, epoch + 1
-    return total
+def best_actions(oracle: Oracle) -> list[int]:
+    """Return what the best schedule does."""
+    return play(oracle.rewards, lambda *it: int(oracle.best_action(*it[:3])[0]))[1]
 
 
-def prove(table: GrowthTable, terms: Terms, steps: int, seeds: Iterable[int], gamma: float = 1.0) -> "list[Row]":
-    """Return a row for each policy and seed, and print it."""
-    rewards = TableRewards(GrowthModel(table), terms, gamma)
-    oracle = solve(rewards)
-    never = simple_policies(rewards, 0)["never"]
-    rows: list[Row] = []
+# ------------------------------------------------------------------------------------------------------------- the rows
 
-    def note(policy: str, seed: int, achieved: float, began: float) -> None:
-        share = (achieved - never) / (oracle.best_return - never)
-        row = {"policy": policy, "seed": seed, "return": achieved, "share": share, "seconds": time.time() - began}
-        print(json.dumps({key: round(it, 4) if isinstance(it, float) else it for key, it in row.items()}), flush=True)
-        rows.append(row)
 
-    note("oracle", 0, oracle.best_return, time.time())
-    for name, achieved in simple_policies(rewards, 0).items():
-        note(name, 0, achieved, time.time())
+@define
+class Rows:
+    """Rows that are done, by policy and seed.
+
+    Attributes:
+        out: the file that they are in; None: nowhere.
+        setting: what they were done with; rows of another one do not count.
+        done: by policy and seed.
+    """
+
+    out: Path | None
+    setting: Mapping[str, Any]
+    done: dict[tuple[str, int], Row] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        for line in self.out.read_text().splitlines() if self.out is not None and self.out.exists() else ():
+            row = json.loads(line)
+            if row["setting"] == self.setting:
+                self.done[row["policy"], row["seed"]] = row
+
+    def get(self, policy: str, seed: int, do: Callable[[], float]) -> float:
+        """Return a policy's return: the one that is known, or what `do` comes to."""
+        if (policy, seed) not in self.done:
+            began = time.process_time()
+            row = {"policy": policy, "seed": seed, "return": do(), "setting": self.setting}
+            row["seconds"] = round(time.process_time() - began, 1)
+            self.done[policy, seed] = row
+            if self.out is not None:
+                with self.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+            print(f"{policy}, seed {seed}: return {row['return']:.4f}, {row['seconds']} s", flush=True)
+        return float(self.done[policy, seed]["return"])
+
+
+def prove(table: GrowthTable, rows: Rows, name: str, steps: int, seeds: Sequence[int], agents: Sequence[str]) -> None:
+    """Do every row, and print them all."""
+    from sb3_agents import train_sb3
+
+    rewards = TableRewards(GrowthModel(table.mean()), preset(name))
+    rows.get("oracle", 0, lambda: solve(rewards).best_return)
+    rows.get("never", 0, lambda: play(rewards, lambda *_: 0)[0])
+    for policy, judge in untrained(rewards):
+        rows.get(policy, 0, judge)
+    if len(table.seeds) > 1:
+        first = TableRewards(GrowthModel(table.of_seed(0)), preset(name))
+        rows.get("fixed schedule", 0, lambda: replayed(best_actions(solve(first)), rewards))
     for seed in seeds:
-        began = time.time()
-        note("ppo", seed, judged_ppo(train_ppo(rewards, steps, seed), rewards), began)
-        began = time.time()
-        unmasked = train_ppo(rewards, steps, seed, masked=False)
-        note("ppo, masks off", seed, judged_ppo(unmasked, rewards, masked=False), began)
-        for name in ("MaskablePPO", "RecurrentPPO"):
-            began = time.time()
-            note(name, seed, train_sb3(name, table, terms, gamma, steps, seed), began)
-    return rows
+        made: Mapping[str, Callable[[], float]] = {
+            "ppo": lambda seed=seed: judged_ppo(train_ppo(rewards, steps, seed), rewards),
+            "ppo, masks off": lambda seed=seed: judged_ppo(
+                train_ppo(rewards, steps, seed, masked=False), rewards, masked=False
+            ),
+            "MaskablePPO": lambda seed=seed: train_sb3("MaskablePPO", rewards, steps, seed),
+            "RecurrentPPO": lambda seed=seed: train_sb3("RecurrentPPO", rewards, steps, seed),
+        }
+        for agent in agents:
+            rows.get(agent, seed, made[agent])
+    print("\n".join(summary(rows)))
 
 
-Row = dict[str, Any]
+def summary(rows: Rows) -> Iterator[str]:
+    """Yield the lines of a table: a row for each policy, with all its seeds."""
+    best, never = (float(rows.done[it, 0]["return"]) for it in ("oracle", "never"))
+    yield "| policy | seeds | return | share, median | least | mean | at least 0.9 | CPU time |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for policy in dict.fromkeys(policy for policy, _ in rows.done):
+        found = [row for (name, _), row in sorted(rows.done.items()) if name == policy]
+        shares = [(float(row["return"]) - never) / (best - never) for row in found]
+        yield (
+            f"| {policy} | {len(found)} | {fmean(row['return'] for row in found):.3f} | {median(shares):.2f} |"
+            f" {min(shares):.2f} | {fmean(shares):.2f} | {sum(it >= 0.9 for it in shares)} |"
+            f" {median(row['seconds'] for row in found):.0f} s |"
+        )
 
 
-def limited(table: GrowthTable, most: int) -> GrowthTable:
-    """Return a table that does not know topologies with more seeds."""
-    counts = np.array([sum(map(bool, table.topology(number))) for number in range(table.loss.shape[1])])
-    return evolve(table, loss=np.where((counts > most)[:, None], np.nan, table.loss))
+# ----------------------------------------------------------------------------------------------------- about the oracle
 
 
-def oracles(table: GrowthTable) -> None:
-    """Print, for every preset, what the best schedule does, and what it is worth in accuracy and rent."""
-    for name in PRESETS:
-        oracle = solve(TableRewards(GrowthModel(table), preset(name)))
-        print(name, json.dumps(described(oracle)), flush=True)
+def oracles(table: GrowthTable, names: Sequence[str]) -> None:
+    """Print, for every preset, what the best schedule does, what it is worth, and what finding it took."""
+    for name in names:
+        began = time.process_time()
+        oracle = solve(TableRewards(GrowthModel(table.mean()), preset(name)))
+        took = {"seconds": round(time.process_time() - began), "gigabytes": round(_peak(), 2)}
+        print(name, json.dumps(described(oracle) | took), flush=True)
 
 
 def described(oracle: Oracle) -> dict[str, Any]:
@@ -197,29 +217,57 @@ def worth(model: GrowthModel, last: Any, rent: float = 0.1) -> float:
     return float(last.accuracy[0]) - rent * float(np.log2(1.0 + growth))
 
 
+def errors(table: GrowthTable, name: str) -> None:
+    """Print what the best schedule of the mean gains on each random seed, and what one of the others' mean gains."""
+    every = range(len(table.seeds))
+    each = [TableRewards(GrowthModel(table.of_seed(it)), preset(name)) for it in every]
+    for what, chosen in (
+        ("all", [best_actions(solve(TableRewards(GrowthModel(table.mean()), preset(name))))] * len(each)),
+        ("the others", [best_actions(solve(_without(table, it, name))) for it in every]),
+    ):
+        gains = np.array([replayed(it, on) - play(on, lambda *_: 0)[0] for it, on in zip(chosen, each, strict=True)])
+        error = float(gains.std(ddof=1) / len(gains) ** 0.5)
+        print(
+            f"best schedule of the mean of {what}: gains {[round(float(it), 3) for it in gains]},"
+            f" {gains.mean():.3f} with a standard error of {error:.3f}: {gains.mean() / error:.1f} of them",
+            flush=True,
+        )
+
+
+def _without(table: GrowthTable, index: int, name: str) -> TableRewards:
+    others = [it for it in range(len(table.seeds)) if it != index]
+    return TableRewards(GrowthModel(table.of_seeds(others).mean()), preset(name))
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+AGENTS = ("ppo", "ppo, masks off", "MaskablePPO", "RecurrentPPO")
+
+
 def main() -> None:
     """Do what the command line says."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("proof", choices=("table", "oracle"))
+    parser.add_argument("proof", choices=("table", "oracle", "errors"))
     parser.add_argument("--seeds", default="0-9")
-    parser.add_argument("--steps", type=int, default=60_000)
-    parser.add_argument("--preset", default="simplified")
+    parser.add_argument("--steps", type=int, default=51_200)
+    parser.add_argument("--preset", default=None, choices=tuple(PRESETS))
+    parser.add_argument("--agents", nargs="*", default=AGENTS, choices=AGENTS)
     parser.add_argument("--table", type=Path)
-    parser.add_argument("--most-seeds", type=int, help="germinate no more than this many; by default what is known")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
-    table = GrowthTable.read(given.table).mean()
-    if given.most_seeds is not None:
-        table = limited(table, given.most_seeds)
+    table, name = GrowthTable.read(given.table), given.preset or "simplified"
     if given.proof == "oracle":
-        oracles(table)
-        return
-    rows = prove(table, preset(given.preset), given.steps, seeds)
-    if given.out is not None:
-        given.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        oracles(table, tuple(PRESETS) if given.preset is None else (given.preset,))
+    elif given.proof == "errors":
+        errors(table, name)
+    else:
+        setting = {"preset": name, "steps": given.steps, "table": str(given.table or ""), "ppo": dict(PPO_OPTIONS)}
+        rows = Rows(out=given.out, setting=setting)
+        prove(table, rows, name, given.steps, range(int(first), int(last or first) + 1), given.agents)
 
 
 if __name__ == "__main__":

@@ -304,7 +304,7 @@ def test_culls_are_judged_by_what_was_sure_and_early_ones_cost() -> None:
 
     cull, early = Cull(None), EarlyCull(EarlyCullConfig())
     unsure = PairedDifference(mean=-0.01, standard_error=0.1, count=100)
-    assert [worth(cull, it) for it in (SURELY_BAD, unsure, None, SURELY_GOOD)] == [1.0, 0.0, 0.0, -1.0]
+    assert [worth(cull, it) for it in (SURELY_BAD, unsure, None, SURELY_GOOD)] == [0.0, 0.0, 0.0, -1.0]
     assert worth(cull, SURELY_BAD, transitions=by_itself) == 0.0
     assert [worth(early, None, age) for age in (0, 4, 5)] == [-1.0, -1.0, 0.0]
     assert worth(early, None, 0, by_itself) == 0.0

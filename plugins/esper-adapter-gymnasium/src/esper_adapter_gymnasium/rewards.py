@@ -118,7 +118,7 @@ class TableRewards:
                 "automatic": np.clip(-self._option("automatic", "cull", 0.0) * culled, -2.0, 0.0),
                 "germination": (op == Op.GERMINATE) * -min(1.0, epoch / self.model.epochs),
                 "fossilization": np.where(op == Op.FOSSILIZE, self._kept(contribution, gain), 0.0),
-                "cull": np.where(op == Op.CULL, -sign[rows, slot], 0.0),
+                "cull": np.where(op == Op.CULL, -np.maximum(sign[rows, slot], 0), 0.0),
                 "early-cull": -early.astype(float),
                 "warning": self._warning(local, measured, sign, op, slot),
             }

@@ -1,5 +1,6 @@
 """The table: what every topology of a small host came to when it was trained."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -131,8 +132,12 @@ class GrowthTable:
 
     def of_seed(self, index: int) -> "GrowthTable":
         """Return the table of one of its random seeds."""
-        curves = {name: getattr(self, name)[index : index + 1] for name in _CURVES}
-        return evolve(self, seeds=self.seeds[index : index + 1], **curves)
+        return self.of_seeds([index])
+
+    def of_seeds(self, indices: Sequence[int]) -> "GrowthTable":
+        """Return the table of some of its random seeds."""
+        curves = {name: getattr(self, name)[list(indices)] for name in _CURVES}
+        return evolve(self, seeds=tuple(self.seeds[it] for it in indices), **curves)
 
     def part(self, slots: int, blueprints: int, epochs: int) -> "GrowthTable":
         """Return the smaller table of the first slots, blueprints and epochs."""

@@ -86,17 +86,18 @@ def v_trace(
     return VTrace(values=corrected, advantages=gains)
 
 
-def normalised(advantages: Tensor, where: Tensor) -> Tensor:
+def normalised(advantages: Tensor, where: Tensor, least: float = 0.0) -> Tensor:
     """Return advantages, (T, N), with mean 0 and variance 1 over some steps: once, before the update.
 
     Args:
         advantages: (T, N).
         where: (T, N) of bool, the steps with a choice; the advantages of others move nothing.
+        least: they are divided by no less than this, so that their variance may be smaller than 1.
     """
     there = advantages[where]
     if not len(there):
         return torch.zeros_like(advantages)
-    return (advantages - there.mean()) / (there.std(correction=0) + 1e-8)
+    return (advantages - there.mean()) / (there.std(correction=0).clamp(min=least) + 1e-8)
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float | None:

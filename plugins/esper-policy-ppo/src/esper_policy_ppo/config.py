@@ -39,7 +39,10 @@ class PPOConfig:
         hidden: width of the network and of its LSTM.
         slot_encoding: width of what it makes of each slot.
         observation_clip: normalised features are clipped to plus and minus this.
-        learning_rate: Adam's.
+        wait_bias: what the logit of waiting begins with, those of the other operations with 0. A policy that begins
+            with all operations alike removes nearly every seed before it can show what it is worth.
+        learning_rate: Adam's at first.
+        final_learning_rate: Adam's after `rounds` rounds; in between it goes in a straight line.
         adam_epsilon: Adam's.
         max_gradient_norm: the gradient is scaled down to this norm.
         update_epochs: passes over a round's steps, at most.
@@ -47,6 +50,8 @@ class PPOConfig:
         chunk_epochs: trajectories are cut into sequences of this length, each begun with the hidden state that was
             there; None: not cut.
         gae_lambda: bias against variance of the advantages, 0 to 1 (Schulman et al., 2016).
+        least_advantage_deviation: advantages are divided by their standard deviation, and by no less than this share of
+            that of returns: where all hosts do the same, what is left is the value's error, and no reason to change.
         clip_ratio: how far an update may move the probability of what was done (Schulman et al., 2017).
         target_kl: the update stops before the step at which the mean KL divergence from the policy that acted is 1.5
             times this; None: never.
@@ -62,13 +67,16 @@ class PPOConfig:
     hidden: int = _count(128)
     slot_encoding: int = _count(64)
     observation_clip: float = _positive(10.0)
+    wait_bias: float = field(default=2.0, validator=_NUMBER)
     learning_rate: float = _positive(3e-4)
+    final_learning_rate: float = _not_negative(3e-5)
     adam_epsilon: float = _positive(1e-5)
     max_gradient_norm: float = _positive(0.5)
     update_epochs: int = _count(4)
     minibatches: int = _count(4)
     chunk_epochs: int | None = field(default=None, validator=validators.optional(_COUNT))
     gae_lambda: float = _share(0.95)
+    least_advantage_deviation: float = _not_negative(0.1)
     clip_ratio: float = field(default=0.2, validator=[_NUMBER, validators.gt(0.0), validators.lt(1.0)])
     target_kl: float | None = _limit(0.02)
     value_coefficient: float = _not_negative(0.5)
@@ -78,5 +86,11 @@ class PPOConfig:
 
     def entropy_weight(self, updates: int) -> float:
         """Return the weight of the entropy after this many updates."""
-        share = min(1.0, updates / self.rounds)
-        return self.entropy_coefficient + share * (self.final_entropy_coefficient - self.entropy_coefficient)
+        return self._between(self.entropy_coefficient, self.final_entropy_coefficient, updates)
+
+    def step_size(self, updates: int) -> float:
+        """Return Adam's learning rate after this many updates."""
+        return self._between(self.learning_rate, self.final_learning_rate, updates)
+
+    def _between(self, first: float, last: float, updates: int) -> float:
+        return first + min(1.0, updates / self.rounds) * (last - first)

@@ -8,6 +8,7 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from esper_core.api import Op
 from esper_policy_ppo.choices import entropy, masked_log_softmax, relevant
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.inputs import BLENDS, HEADS, OPS, Inputs
@@ -63,6 +64,7 @@ class Network(nn.Module):
         self.lstm = _lstm(hidden)
         self.norm = nn.LayerNorm(hidden)
         self.op_head = _head(hidden, hidden, len(OPS))
+        nn.init.constant_(self.op_head[-1].bias[OPS.index(Op.WAIT)], config.wait_bias)
         self.slot_head = _head(hidden + len(OPS) + encoding, hidden, 1)
         self.blueprint_head = _head(hidden + encoding, hidden, blueprints)
         self.blend_head = _head(hidden + encoding + blueprints, hidden, len(BLENDS))

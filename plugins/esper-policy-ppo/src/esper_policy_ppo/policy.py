@@ -139,12 +139,14 @@ class PPO:
 
         # Values keep their meaning while the moments of returns move.
         network.take_in_returns(returns[valid])
+        least = config.least_advantage_deviation * float(network.return_moments.deviation())
         targets = Targets(
-            advantages=normalised(found, buffer.choosable),
+            advantages=normalised(found, buffer.choosable, least),
             returns=network.normalised_returns(returns),
             values=network.normalised_returns(buffer.values),
         )
         entropy_weight = config.entropy_weight(self.updates)
+        self.optimizer.param_groups[0]["lr"] = config.step_size(self.updates)
         order = torch.Generator().manual_seed(derive_seed(config.seed, "minibatches", self.updates))
         count = update(network, self.optimizer, buffer, targets, config, entropy_weight=entropy_weight, generator=order)
         moved, kl = ratios(network, buffer, buffer.sequences(config.chunk_epochs))
@@ -166,6 +168,7 @@ class PPO:
             "smallest ratio": float(moved.min()),
             "clipped share": float(((moved - 1.0).abs() > config.clip_ratio).float().mean()),
             "entropy weight": entropy_weight,
+            "learning rate": config.step_size(self.updates - 1),
             **({} if explained is None else {"explained variance": explained}),
             **anomalies(moved, count.skipped, self._watch.observe(explained)),
         }

@@ -66,8 +66,8 @@ _TERMS: Sequence[tuple[str, float, float, str, str, str]] = (
         "For keeping what contributes, against keeping what does not.",
     ),
     (
-        *("cull", -1.0, 1.0, "shaping:Cull", ""),
-        "For removing what surely does harm, against removing what surely helps.",
+        *("cull", -1.0, 0.0, "shaping:Cull", ""),
+        "Against removing what surely helps.",
     ),
     (
         *("early-cull", -1.0, 0.0, "shaping:EarlyCull", "EarlyCullConfig"),

@@ -47,13 +47,18 @@ class Fossilization:
 
 
 class Cull:
-    """1 for culling what makes the loss worse with 95 % confidence, -1 for culling what makes it better."""
+    """-1 for culling what makes the loss better with 95 % confidence.
+
+    Culling a harmful seed earns nothing: the harm is charged while it lasts, and a reward for ending it would pay for
+    germinating seeds in order to cull them.
+    """
 
     def __init__(self, config: None) -> None: ...
 
     def value(self, step: Step) -> float:
-        """Return the worth of the culls that the policy asked for, -1 to 1."""
-        return clamp(sum(-surely(slot.contribution) for slot in _ended(step, Stage.CULLED)))
+        """Return the cost of the culls that the policy asked for, -1 to 0."""
+        helpful = sum(surely(slot.contribution) > 0 for slot in _ended(step, Stage.CULLED))
+        return clamp(-float(helpful), -1.0, 0.0)
 
 
 class EarlyCull:
