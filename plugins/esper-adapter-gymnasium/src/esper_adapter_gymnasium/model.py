@@ -58,7 +58,7 @@ class Measured:
     parameters: Array
     flops: Array
 
-    @property
+    @cached_property
     def harmful(self) -> Flags:
         """(n, S), the seed costs more than the margin with 99 % confidence: it is culled before the next epoch."""
         return self.contributes & (self.contribution + Z_99 * self.error < -HARM_MARGIN)

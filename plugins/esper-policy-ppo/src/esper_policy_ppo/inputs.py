@@ -1,6 +1,7 @@
 """From situations to tensors: features and exact masks. The same function serves rollouts and updates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from attrs import fields, frozen
@@ -77,8 +78,10 @@ class Encoder:
         """Return what the network is given of these hosts, (B, ...)."""
         width = max((len(it.masks.slots) for it in situations), default=0)
         made = Inputs.empty((len(situations),), self.features, max(1, width), len(self.catalogue))
+        # Through numpy: tensors of a few numbers each would take most of the time of a decision.
+        arrays = {it.name: getattr(made, it.name).numpy() for it in fields(Inputs)}
         for row, situation in enumerate(situations):
-            self._fill(made, row, situation)
+            self._fill({name: array[row] for name, array in arrays.items()}, situation)
         return made
 
     def action(self, chosen: Sequence[int], masks: ActionMasks) -> Action:
@@ -103,13 +106,11 @@ class Encoder:
         blueprint = 0 if action.blueprint is None else self.catalogue.names.index(action.blueprint)
         return [OPS.index(action.op), slot, blueprint, 0 if action.blend is None else BLENDS.index(action.blend)]
 
-    def _fill(self, made: Inputs, row: int, situation: Situation) -> None:
+    def _fill(self, into: Mapping[str, Any], situation: Situation) -> None:
         masks = situation.masks
         names, count = masks.slots, len(masks.slots)
         host, slots = self.schema.vector(situation.observation)
         possible = {op: masks.slots_for(op) if masks.blends or op is not Op.GERMINATE else frozenset() for op in OPS}
-        # Through numpy: tensors of a few numbers each would take most of the time of a decision.
-        into = {it.name: getattr(made, it.name).numpy()[row] for it in fields(Inputs)}
         into["host"][:] = host
         into["op"][:] = [op is Op.WAIT or bool(possible[op]) for op in OPS]
         into["blend"][:] = [blend in masks.blends for blend in BLENDS]
