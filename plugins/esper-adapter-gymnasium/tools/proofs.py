@@ -15,6 +15,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -144,28 +145,33 @@ class Rows:
 
 def prove(table: GrowthTable, rows: Rows, name: str, steps: int, seeds: Sequence[int], agents: Sequence[str]) -> None:
     """Do every row, and print them all."""
-    from sb3_agents import train_sb3
-
     rewards = TableRewards(GrowthModel(table.mean()), preset(name))
     rows.get("oracle", 0, lambda: solve(rewards).best_return)
     rows.get("never", 0, lambda: play(rewards, lambda *_: 0)[0])
     for policy, judge in untrained(rewards):
         rows.get(policy, 0, judge)
-    for seed in seeds:
-        made: Mapping[str, Callable[[], float]] = {
-            "ppo": lambda seed=seed: judged_ppo(train_ppo(rewards, steps, seed), rewards),
-            "ppo, masks off": lambda seed=seed: judged_ppo(
-                train_ppo(rewards, steps, seed, masked=False), rewards, masked=False
-            ),
-            "MaskablePPO": lambda seed=seed: train_sb3("MaskablePPO", rewards, steps, seed),
-            "RecurrentPPO": lambda seed=seed: train_sb3("RecurrentPPO", rewards, steps, seed),
-        }
-        for agent in agents:
-            rows.get(agent, seed, made[agent])
+    made: Mapping[str, Callable[[int], float]] = {
+        "ppo": lambda seed: judged_ppo(train_ppo(rewards, steps, seed), rewards),
+        "ppo, masks off": lambda seed: judged_ppo(
+            train_ppo(rewards, steps, seed, masked=False), rewards, masked=False
+        ),
+        "MaskablePPO": lambda seed: _sb3("MaskablePPO", rewards, steps, seed),
+        "RecurrentPPO": lambda seed: _sb3("RecurrentPPO", rewards, steps, seed),
+    }
+    for agent in agents:
+        for seed in seeds:
+            rows.get(agent, seed, partial(made[agent], seed))
     if len(table.seeds) > 1:
         first = TableRewards(GrowthModel(table.of_seed(0)), preset(name))
         rows.get("fixed schedule", 0, lambda: replayed(best_actions(solve(first)), rewards))
     print("\n".join(summary(rows)))
+
+
+def _sb3(name: str, rewards: TableRewards, steps: int, seed: int) -> float:
+    # Imported here: only these rows need sb3-contrib.
+    from sb3_agents import train_sb3
+
+    return train_sb3(name, rewards, steps, seed)
 
 
 def summary(rows: Rows) -> Iterator[str]:

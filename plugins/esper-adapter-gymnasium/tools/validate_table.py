@@ -116,7 +116,7 @@ def trained(schedule: Schedule, table: GrowthTable, seed: int) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as place:
         plan = Path(place) / "plan"
         plan.mkdir()
-        (plan / "events.jsonl").write_text("".join(json.dumps(it) + "\n" for it in _events(schedule, table)))
+        (plan / "events.jsonl").write_text("".join(json.dumps(it) + "\n" for it in plan_events(schedule, table)))
         own = (f"seed={seed}", f'runs="{place}/runs"', "policy.name=fixed-schedule", f'policy.run="{plan}"')
         host = f"host.widths={list(table.widths)}"
         settings = parse_overrides([*QUIET, *own, host, f"epochs={table.epochs}"])
@@ -124,8 +124,8 @@ def trained(schedule: Schedule, table: GrowthTable, seed: int) -> dict[str, Any]
         return _last(next(Path(place).glob("runs/digits-*/events.jsonl")))
 
 
-def _events(schedule: Schedule, table: GrowthTable) -> Iterator[dict[str, Any]]:
-    """What the policy `fixed-schedule` reads."""
+def plan_events(schedule: Schedule, table: GrowthTable) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run under a schedule, as far as the policy `fixed-schedule` reads them."""
     for number, (epoch, op, slot, blueprint) in enumerate(sorted(schedule)):
         action = {"op": op, "slot": table.slots[slot], "id": f"plan/{number}"}
         if blueprint:

@@ -1,0 +1,229 @@
+"""What a policy that learned on the table is worth on real networks that it was never trained on.
+
+    python on_digits.py pretrain FOLDER [--steps 38400] [--seed 100]
+    esper train digits --policy FOLDER --rounds 12 --hosts 4 --set ...          (printed by `pretrain`)
+    python on_digits.py run FILE.jsonl --policy FOLDER [--finetuned FOLDER] [--seeds 11-16]
+    python on_digits.py report FILE.jsonl
+
+`pretrain` trains `ppo` on the bundled table and saves it as `esper train` saves policies. `run` lets it grow real
+networks on `digits`, beside the policies that do not learn, on two hosts: that of the table, and one with other widths
+and five slots. It appends a line for each run, and what is there is not done again. `report` prints the table: figures
+of the test split, and differences from `periodic` and from never growing, paired by random seed, with 95 % intervals
+(BCa bootstrap).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from proofs import PPO_OPTIONS, train_ppo
+from validate_table import Schedule, plan_events
+
+from esper_adapter_gymnasium.model import GrowthModel
+from esper_adapter_gymnasium.rewards import TableRewards
+from esper_adapter_gymnasium.table import GrowthTable
+from esper_app.api import begin_replay
+from esper_app.configuration.components import RegisteredOptions
+from esper_app.configuration.overrides import parse_overrides
+from esper_app.configuration.resolve import ResolvedConfig, resolve_config
+from esper_app.execution.assembly import assemble
+from esper_app.execution.policy_files import describe, save_policy
+from esper_core.api import Round
+from esper_core.leyline.specs import TaskSpec
+from esper_core.plugins.loader import load_plugins
+from esper_core.plugins.plugin_set import PluginSet
+from esper_rewards_standard.presets import preset
+from esper_runs.statistics import paired_result
+
+#: The hosts, by name: that of the table, and one that no policy was trained on.
+HOSTS: Mapping[str, tuple[int, ...]] = {"4, 4, 4": (4, 4, 4), "3, 4, 5, 4, 5": (3, 4, 5, 4, 5)}
+
+#: How the networks are trained, and rewarded: as those of the table.
+SETTINGS = ("epochs=20", "rewards.preset=simplified", "sinks.names=[]", "checkpoints.every=0")
+
+#: The table's best schedule under the preset `simplified`.
+BEST_SCHEDULE: Schedule = ((11, "GERMINATE", 1, "depthwise"), (12, "GERMINATE", 2, "depthwise"))
+
+Row = dict[str, Any]
+
+
+def blueprints(table: GrowthTable) -> str:
+    """Return the setting of a run's catalogue that makes it the table's."""
+    return f"policy.blueprints={json.dumps(list(table.blueprints))}"
+
+
+def resolved(plugins: PluginSet, settings: Sequence[str]) -> ResolvedConfig:
+    """Return the configuration of a run on `digits`."""
+    spec = plugins.registry.get(TaskSpec.kind, "digits").spec
+    assert isinstance(spec, TaskSpec)
+    return resolve_config(spec, RegisteredOptions(plugins.registry), overrides=parse_overrides([*SETTINGS, *settings]))
+
+
+def pretrain(folder: Path, steps: int, seed: int) -> None:
+    """Train on the table, and save the policy."""
+    table, plugins = GrowthTable.read(), load_plugins()
+    rewards = TableRewards(GrowthModel(table.mean()), preset("simplified"))
+    policy = train_ppo(rewards, steps, seed)
+    policy.reset(Round(number=policy.rounds, hosts=(), epochs=table.epochs))
+    options = [f"policy.{name}={json.dumps(value)}" for name, value in PPO_OPTIONS.items()]
+    widths = f"host.widths={list(table.widths)}"
+    own = ["policy.name=ppo", f"policy.rounds={policy.rounds}", f"policy.seed={seed}", blueprints(table), widths]
+    assembly = assemble(resolved(plugins, [*own, *options]).config, plugins)
+    card = describe(assembly, policy.state(), rounds=policy.rounds, results={"trained on": "GrowthTable-v0"})
+    print(save_policy(folder, "best", card, policy.state()))
+    print(
+        f"esper train digits --policy {folder} --rounds 12 --hosts 4 --set seed=100 --set epochs=20"
+        f" --set '{widths}' --set rewards.preset=simplified --set policy.rounds={policy.rounds + 12}"
+    )
+
+
+def policies(given: argparse.Namespace, table: GrowthTable, plan: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every policy with its settings."""
+    for name, folder in (("ppo, from the table", given.policy), ("ppo, fine-tuned", given.finetuned)):
+        if folder is not None:
+            yield name, [f'policy.saved="{folder}"', "policy.sample=false", *_of_card(folder)]
+    for name in ("heuristic", "periodic", "random"):
+        yield name, [f"policy.name={name}", blueprints(table)]
+    yield "fixed schedule", ["policy.name=fixed-schedule", f'policy.run="{plan}"', blueprints(table)]
+
+
+def _of_card(folder: Path) -> list[str]:
+    from esper_app.api import read_policy_card
+
+    policy = read_policy_card(folder).settings()["policy"]
+    named = {name: value for name, value in policy.items() if name not in ("saved", "sample")}
+    return [f"policy.{name}={json.dumps(value)}" for name, value in named.items() if value is not None]
+
+
+def run(given: argparse.Namespace, seeds: Sequence[int]) -> None:
+    """Do every run that the file does not hold yet."""
+    table, plugins = GrowthTable.read(), load_plugins()
+    done = {(row["host"], row["policy"], row["seed"]) for row in read(given.file)}
+    with tempfile.TemporaryDirectory() as place:
+        plan = Path(place)
+        events = plan_events(BEST_SCHEDULE, table)
+        (plan / "events.jsonl").write_text("".join(json.dumps(it) + "\n" for it in events))
+        for host, widths in HOSTS.items():
+            for seed in seeds:
+                for name, settings in policies(given, table, plan):
+                    if (host, name, seed) not in done:
+                        own = [f"host.widths={list(widths)}", *settings]
+                        append(given.file, grown(plugins, own, seed) | {"host": host, "policy": name, "seed": seed})
+
+
+def grown(plugins: PluginSet, settings: Sequence[str], seed: int) -> Row:
+    """Grow one network; return its figures and its twin's."""
+    began = time.process_time()
+    replay = begin_replay(resolved(plugins, settings), plugins, [seed])
+    try:
+        while not replay.over:
+            replay.step()
+        (final,), (twin,) = replay.finish()
+        reward = sum(replay.rewards[final.host])
+    finally:
+        replay.close()
+    row: Row = {"reward": reward, "seconds": round(time.process_time() - began, 2)}
+    for name, report in (("grown", final), ("twin", twin)):
+        figures = {"accuracy": report.test.accuracy, "loss": report.test.loss, "parameters": report.parameters}
+        row[name] = figures | {"flops": report.compute.total}
+    return row
+
+
+def append(out: Path, row: Row) -> None:
+    """Write a line behind the others."""
+    with out.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read(out: Path) -> Iterator[Row]:
+    """Yield the lines of a file; one that was cut is left out."""
+    for line in out.read_text().splitlines() if out.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+# -------------------------------------------------------------------------------------------------------------- report
+
+
+def worth(figures: Mapping[str, Any], bare: int) -> float:
+    """Return accuracy less 0.1 for each doubling of the parameters, as the term `terminal` has it."""
+    return float(figures["accuracy"] - 0.1 * np.log2(figures["parameters"] / bare))
+
+
+def report(out: Path) -> None:
+    """Print a table for each host."""
+    rows = list(read(out))
+    for host in dict.fromkeys(row["host"] for row in rows):
+        here = [row for row in rows if row["host"] == host]
+        made = {it: {row["seed"]: row for row in here if row["policy"] == it} for it in _names(here)}
+        seeds = sorted(set.intersection(*(set(it) for it in made.values())))
+        print(f"\nwidths {host}, random seeds {', '.join(map(str, seeds))}\n")
+        print("| policy | accuracy | less rent | parameters | training, MFLOP | less rent, against never | against periodic |")
+        print("|---|---|---|---|---|---|---|")
+        bare = {seed: made["periodic"][seed]["twin"] for seed in seeds}
+        for name, found in made.items():
+            print(_line(name, [found[it]["grown"] for it in seeds], made, bare, seeds))
+        print(_line("never", [bare[it] for it in seeds], made, bare, seeds))
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["policy"] for row in rows))
+
+
+def _line(
+    name: str, figures: Sequence[Mapping[str, Any]], made: Mapping[str, Any], bare: Mapping[int, Any], seeds: Sequence[int]
+) -> str:
+    def mean(of: Callable[[Mapping[str, Any]], float]) -> float:
+        return fmean(of(it) for it in figures)
+
+    own = [worth(it, bare[seed]["parameters"]) for it, seed in zip(figures, seeds, strict=True)]
+    never = [worth(bare[seed], bare[seed]["parameters"]) for seed in seeds]
+    clock = [worth(made["periodic"][seed]["grown"], bare[seed]["parameters"]) for seed in seeds]
+    against = [_difference(own, other) for other in (never, clock)]
+    return (
+        f"| {name} | {100 * mean(lambda it: it['accuracy']):.1f} | {100 * fmean(own):.1f} |"
+        f" {mean(lambda it: it['parameters']):.0f} | {mean(lambda it: it['flops']) / 1e6:.0f} | {against[0]} | {against[1]} |"
+    )
+
+
+def _difference(own: Sequence[float], other: Sequence[float]) -> str:
+    differences = [100 * (a - b) for a, b in zip(own, other, strict=True)]
+    if not any(differences):
+        return "0"
+    found = paired_result(differences)
+    interval = "" if found.low is None or found.high is None else f" ({found.low:+.1f} to {found.high:+.1f})"
+    return f"{found.mean:+.1f}{interval}"
+
+
+def main() -> None:
+    """Do what the command line says."""
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("pretrain", "run", "report"))
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--policy", type=Path)
+    parser.add_argument("--finetuned", type=Path)
+    parser.add_argument("--steps", type=int, default=38_400)
+    parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--seeds", default="11-16")
+    given = parser.parse_args()
+    first, _, last = given.seeds.partition("-")
+    if given.command == "pretrain":
+        pretrain(given.file, given.steps, given.seed)
+    elif given.command == "run":
+        run(given, range(int(first), int(last or first) + 1))
+    else:
+        report(given.file)
+
+
+if __name__ == "__main__":
+    main()
