@@ -152,9 +152,7 @@ def prove(table: GrowthTable, rows: Rows, name: str, steps: int, seeds: Sequence
         rows.get(policy, 0, judge)
     made: Mapping[str, Callable[[int], float]] = {
         "ppo": lambda seed: judged_ppo(train_ppo(rewards, steps, seed), rewards),
-        "ppo, masks off": lambda seed: judged_ppo(
-            train_ppo(rewards, steps, seed, masked=False), rewards, masked=False
-        ),
+        "ppo, masks off": lambda seed: judged_ppo(train_ppo(rewards, steps, seed, masked=False), rewards, masked=False),
         "MaskablePPO": lambda seed: _sb3("MaskablePPO", rewards, steps, seed),
         "RecurrentPPO": lambda seed: _sb3("RecurrentPPO", rewards, steps, seed),
     }

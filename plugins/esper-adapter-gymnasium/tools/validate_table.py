@@ -102,7 +102,7 @@ def run(out: Path, count: int, seeds: Sequence[int]) -> None:
 
 
 def trained(schedule: Schedule, table: GrowthTable, seed: int) -> dict[str, Any]:
-    """Train under a schedule; return the validation split's figures after the last epoch, of the network and its twin."""
+    """Train under a schedule; return figures of validation after the last epoch, of the network and its twin."""
     from esper_app.configuration.components import RegisteredOptions
     from esper_app.configuration.overrides import parse_overrides
     from esper_app.configuration.resolve import resolve_config
@@ -263,7 +263,8 @@ def report(out: Path) -> None:
     for it in compared(RAMP):
         for what, part in (("with one random seed", it), ("of means over them", it.of_means())):
             low, high = part.interval(random)
-            print(f"gain in {it.kind}, {what}: rank correlation {part.rank_correlation():.2f} ({low:.2f} to {high:.2f})")
+            found = part.rank_correlation()
+            print(f"gain in {it.kind}, {what}: rank correlation {found:.2f} ({low:.2f} to {high:.2f})")
     _calibrate(compared, len(whole))
 
 

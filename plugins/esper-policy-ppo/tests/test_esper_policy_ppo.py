@@ -208,6 +208,34 @@ def test_advantages_are_normalised_once_over_the_steps_that_there_are() -> None:
     assert there.std(correction=0) == pytest.approx(1.0)
 
 
+def test_advantages_that_hardly_differ_are_not_blown_up() -> None:
+    """Where all hosts do the same, what is left is the value's error: divided by its own spread it would be as loud."""
+    signal, noise, there = torch.tensor([[0.6, -0.6]]), torch.tensor([[1e-4, -1e-4]]), torch.ones(1, 2, dtype=torch.bool)
+    assert torch.allclose(normalised(signal, there, 0.1), normalised(signal, there))
+    assert normalised(noise, there, 0.1).abs().max() < 2e-3
+    assert normalised(noise, there).abs().max() > 0.99
+
+
+def test_a_policy_that_has_not_learned_mostly_waits_and_so_seeds_live() -> None:
+    def waiting(**options: Any) -> float:
+        ppo = policy(**options)
+        ppo.reset(Round(hosts=host_names(8), epochs=20))
+        return sum(next(it.probability for it in found if it.action.op is Op.WAIT) for found in explained(ppo)) / 8
+
+    def explained(ppo: PPO) -> list[Any]:
+        return [ppo.explain(it).choices for it in situations(CATALOGUE, 8, 5, 20, 3)]
+
+    assert waiting(wait_bias=3.0) > 0.8
+    assert waiting(wait_bias=0.0) < 0.6
+
+
+def test_the_learning_rate_goes_from_the_first_to_the_last() -> None:
+    ppo = policy(rounds=2, learning_rate=4e-3, final_learning_rate=1e-3)
+    found = [ppo.learn(round_of(ppo, number))["learning rate"] for number in range(3)]
+    assert found == pytest.approx([4e-3, 2.5e-3, 1e-3])
+    assert ppo.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
+
+
 def test_what_was_cut_short_is_valued_by_its_final_observation_and_what_is_over_by_nothing() -> None:
     ppo = policy()
     made = round_of(ppo)
@@ -454,7 +482,7 @@ def test_heads_that_an_operation_does_not_use_take_no_part() -> None:
 
 
 def test_a_head_that_is_seldom_used_learns_as_much_from_a_step_as_others() -> None:
-    ppo = policy()
+    ppo = policy(wait_bias=0.0)
     buffers = (buffer_of(ppo, round_of(ppo, number)) for number in range(20))
     buffer = next(it for it in buffers if (it.chosen[..., 0][it.valid] == Op.GERMINATE).any())
     batch = Minibatch.of(buffer, buffer.sequences(None))
@@ -575,13 +603,16 @@ CHANGED = {
     "hidden": 24,
     "slot_encoding": 12,
     "observation_clip": 0.3,
+    "wait_bias": 0.0,
     "learning_rate": 1e-3,
+    "final_learning_rate": 2e-3,
     "adam_epsilon": 1e-2,
     "max_gradient_norm": 1e-3,
     "update_epochs": 2,
     "minibatches": 1,
     "chunk_epochs": 2,
     "gae_lambda": 0.5,
+    "least_advantage_deviation": 50.0,
     "clip_ratio": 0.001,
     "target_kl": 1e-7,
     "value_coefficient": 0.1,
