@@ -13,10 +13,14 @@ again.
 
     python growth_table.py make FILE.jsonl [--seeds 0-9]
     python growth_table.py pack FILE.jsonl TABLE.npz [--seeds 0-9]
+    python growth_table.py hosts FILE.jsonl [--seeds 3-8] [--widths 4,4,4 4,4,8 ...]
+
+`hosts` asks which host would make a good table: on which growing gains surely, whatever the random seed.
 """
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -85,31 +89,31 @@ Stacked = dict[str, Tensor]
 # --------------------------------------------------------------------------------------------- modules and parameters
 
 
-def site(slot: int) -> Site:
+def site(slot: int, widths: Sequence[int] = WIDTHS) -> Site:
     """Return the place of a slot."""
     return Site(
         id=f"block{slot}",
         path=f"blocks.{slot}",
         layout=Layout.NCHW,
-        width=WIDTHS[slot],
-        depth=(slot + 1) / len(WIDTHS),
-        sample_shape=(WIDTHS[slot], SIDES[slot], SIDES[slot]),
+        width=widths[slot],
+        depth=(slot + 1) / len(widths),
+        sample_shape=(widths[slot], SIDES[slot], SIDES[slot]),
     )
 
 
-def host_module(seed: int) -> nn.Module:
+def host_module(seed: int, widths: Sequence[int] = WIDTHS) -> nn.Module:
     """Return the bare host as a run with this seed begins with it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
-        return build(CnnConfig(widths=WIDTHS, channels_last=False), digits().shape).module
+        return build(CnnConfig(widths=tuple(widths), channels_last=False), digits().shape).module
 
 
-def seed_module(seed: int, slot: int, blueprint: int) -> nn.Module:
+def seed_module(seed: int, slot: int, blueprint: int, widths: Sequence[int] = WIDTHS) -> nn.Module:
     """Return the seed of a blueprint (1 to 6) as a run with this seed begins with it."""
     module, config = BLUEPRINTS[NAMES[blueprint - 1]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "table", slot, NAMES[blueprint - 1]))
-        return module(site(slot), config())
+        return module(site(slot, widths), config())
 
 
 def stacked(modules: Sequence[nn.Module]) -> Stacked:
@@ -193,11 +197,12 @@ class Networks:
     Args:
         topologies: one for each network.
         seed: the random seed.
+        widths: of the host.
     """
 
-    def __init__(self, topologies: Sequence[Topology], seed: int) -> None:
+    def __init__(self, topologies: Sequence[Topology], seed: int, widths: Sequence[int] = WIDTHS) -> None:
         self.topologies = tuple(topologies)
-        bare = host_module(seed)
+        bare = host_module(seed, widths)
         self.host = stacked([bare] * len(topologies))
         self.members: dict[tuple[int, int], Tensor] = {}
         self.seeds: dict[tuple[int, int], Stacked] = {}
@@ -205,7 +210,7 @@ class Networks:
             which = [index for index, topology in enumerate(topologies) if topology[slot] == blueprint]
             if which:
                 self.members[slot, blueprint] = torch.tensor(which)
-                self.seeds[slot, blueprint] = stacked([seed_module(seed, slot, blueprint)] * len(which))
+                self.seeds[slot, blueprint] = stacked([seed_module(seed, slot, blueprint, widths)] * len(which))
 
     def first(self, patches: Tensor) -> Tensor:
         """Return the output of the first block, (K, B, C, 16), for the patches of images, (B, 9, 64)."""
@@ -271,7 +276,9 @@ def losses_of(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), every.flatten(), reduction="none").view(every.shape)
 
 
-def train(topologies: Sequence[Topology], seed: int, epochs: int = EPOCHS) -> list[dict[str, Any]]:
+def train(
+    topologies: Sequence[Topology], seed: int, epochs: int = EPOCHS, widths: Sequence[int] = WIDTHS
+) -> list[dict[str, Any]]:
     """Train networks and return the result of each: curves by epoch.
 
     ``train_loss``, ``train_accuracy``, ``loss``, ``accuracy`` (of validation), ``contribution`` and
@@ -279,7 +286,7 @@ def train(topologies: Sequence[Topology], seed: int, epochs: int = EPOCHS) -> li
     error), and ``test_loss``, ``test_accuracy`` after the last epoch.
     """
     task, splits = digits(), digits().load()
-    networks = Networks(topologies, seed)
+    networks = Networks(topologies, seed, widths)
     groups = [{"params": [*networks.host.values()]}]
     groups.append({"params": [tensor for it in networks.seeds.values() for tensor in it.values()]})
     optimizer = torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY)
@@ -403,6 +410,42 @@ def pack(runs: Path, table: Path, seeds: Sequence[int]) -> None:
     print(f"{found} of {len(seeds) * len(topologies)} runs; {table.stat().st_size / 1e6:.2f} MB")
 
 
+#: Topologies that a host is judged by: bare, and those that are worth most on the table's.
+_LIKELY: Sequence[Topology] = ((0, 0, 0), (0, 0, 4), (0, 4, 0), (0, 1, 0), (0, 4, 4), (4, 4, 0), (0, 3, 3), (2, 0, 2))
+
+
+def compare_hosts(out: Path, hosts: Sequence[tuple[int, ...]], seeds: Sequence[int], rent: float = 0.1) -> None:
+    """Say for each host what growing gains over not growing, in accuracy less rent, and how surely.
+
+    Each is trained with a few topologies; the one with the best mean counts. What is in the file is not done again.
+    """
+    done = {(tuple(line["widths"]), line["seed"]): line["worth"] for line in read(out)}
+    for widths in hosts:
+        for seed in seeds:
+            if (widths, seed) not in done:
+                bare = sum(it.numel() for it in host_module(seed, widths).parameters())
+                grown = [_size(topology, widths) for topology in _LIKELY]
+                results = train(_LIKELY, seed, widths=widths)
+                sizes = [rent * math.log2(1 + size / bare) for size in grown]
+                worth = [it["accuracy"][-1] - size for it, size in zip(results, sizes, strict=True)]
+                append(out, [{"widths": list(widths), "seed": seed, "worth": worth}])
+                done[widths, seed] = worth
+        values = np.array([done[widths, seed] for seed in seeds])
+        best = 1 + int(values[:, 1:].mean(0).argmax())
+        gains = values[:, best] - values[:, 0]
+        error = float(gains.std(ddof=1)) / len(seeds) ** 0.5
+        print(
+            f"widths {widths}: bare {values[:, 0].mean():.3f}, best {_LIKELY[best]}, gain {gains.mean():+.3f}"
+            f" with a standard error of {error:.3f}: {gains.mean() / error:.1f} of them",
+            flush=True,
+        )
+
+
+def _size(topology: Topology, widths: Sequence[int]) -> int:
+    seeds = [seed_module(0, slot, it, widths) for slot, it in enumerate(topology) if it]
+    return sum(it.numel() for module in seeds for it in module.parameters())
+
+
 def append(out: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write lines behind the others, on lines of their own also behind one that was cut."""
     cut = out.exists() and out.stat().st_size > 0 and not out.read_bytes().endswith(b"\n")
@@ -433,17 +476,21 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("make", "pack"):
+    for name in ("make", "pack", "hosts"):
         command = commands.add_parser(name)
         command.add_argument("runs", type=Path)
         if name == "pack":
             command.add_argument("table", type=Path)
+        if name == "hosts":
+            command.add_argument("--widths", nargs="*", default=["4,4,4", "2,2,2", "2,4,4", "4,4,8", "4,8,8", "8,8,8"])
         command.add_argument("--seeds", default="0-9")
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     if given.command == "make":
         make(given.runs, seeds)
+    elif given.command == "hosts":
+        compare_hosts(given.runs, [tuple(map(int, it.split(","))) for it in given.widths], seeds)
     else:
         pack(given.runs, given.table, seeds)
 
