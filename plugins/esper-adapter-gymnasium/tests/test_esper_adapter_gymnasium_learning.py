@@ -171,17 +171,18 @@ def test_paying_for_ablations_is_found_out():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(2))
-def test_ppo_earns_more_than_half_of_what_could_be_earned(seed):
+def test_ppo_earns_most_of_what_could_be_earned(seed):
+    """Small: one seed at a time, and 25 rounds. All of it is what `tools/proofs.py` does."""
     torch.set_num_threads(1)
     proofs, rewards = tool("proofs"), TableRewards(bundled(), preset("simplified"))
     never, best = play(rewards, lambda *_: 0)[0], solve(rewards).best_return
-    achieved = proofs.judged_ppo(proofs.train_ppo(rewards, 40_000, seed), rewards)
-    assert (achieved - never) / (best - never) >= 0.5  # 0.9 is wanted; the first seed reaches 0.69
+    achieved = proofs.judged_ppo(proofs.train_ppo(rewards, 16_000, seed), rewards)
+    assert (achieved - never) / (best - never) >= 0.7
 
 
 @pytest.mark.slow
-def test_agents_of_sb3_train_on_it(tables):
-    proofs = tool("proofs")
-    for agent in ("MaskablePPO", "RecurrentPPO"):
-        achieved = proofs.train_sb3(agent, tables(slots=2, epochs=8), preset("simplified"), 1.0, 300, seed=0)
-        assert np.isfinite(achieved)
+@pytest.mark.parametrize("agent", ["MaskablePPO", "RecurrentPPO"])
+def test_agents_of_sb3_train_on_it(tables, agent):
+    rewards = TableRewards(GrowthModel(tables(slots=2, epochs=8)), preset("simplified"))
+    achieved = tool("sb3_agents").train_sb3(agent, rewards, 64, seed=0, hosts=4)
+    assert achieved <= solve(rewards).best_return + 1e-6

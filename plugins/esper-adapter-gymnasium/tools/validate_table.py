@@ -22,9 +22,7 @@ import numpy as np
 import torch
 from attrs import frozen
 
-from esper_adapter_gymnasium.model import RAMP, GrowthModel
-from esper_adapter_gymnasium.oracle import play
-from esper_adapter_gymnasium.rewards import TableRewards
+from esper_adapter_gymnasium.model import RAMP, GrowthModel, Measured
 from esper_adapter_gymnasium.table import GrowthTable
 from esper_core.api import Op
 
@@ -208,24 +206,39 @@ def predictions(table: GrowthTable, seeds: Sequence[int], plan: Sequence[Schedul
     """Return what the table of each random seed predicts: gains in loss and in accuracy, (2, n, R)."""
     found = np.zeros((2, len(plan), len(seeds)))
     for column, seed in enumerate(seeds):
-        rewards = TableRewards(GrowthModel(table.of_seed(table.seeds.index(seed)), ramp=ramp))
-        _, _, bare = play(rewards, lambda *_: 0)
-        for row, schedule in enumerate(plan):
-            _, _, last = play(rewards, follower(schedule, rewards.model))
-            found[0, row, column] = bare.loss[0] - last.loss[0]
-            found[1, row, column] = last.accuracy[0] - bare.accuracy[0]
+        model = GrowthModel(table.of_seed(table.seeds.index(seed)), ramp=ramp)
+        last = followed([*plan, ()], model)[0]
+        found[0, :, column] = (last.loss[-1] - last.loss)[:-1]
+        found[1, :, column] = (last.accuracy - last.accuracy[-1])[:-1]
     return found
 
 
-def follower(schedule: Schedule, model: GrowthModel) -> Callable[..., int]:
-    """Return a chooser that does what is due as soon as it is possible, one action in an epoch, as `fixed-schedule`."""
+def followed(plan: Sequence[Schedule], model: GrowthModel) -> tuple[Measured, np.ndarray[Any, Any]]:
+    """Carry schedules out side by side; return what the last epoch came to, and the actions, (E, n)."""
+    local, before = np.zeros((len(plan), model.slots), dtype=np.int64), None
+    choosers, done = [follower(schedule, model) for schedule in plan], []
+    for epoch in range(model.epochs):
+        masks = model.masks(local, before)
+        action = np.array([choose(epoch, row) for choose, row in zip(choosers, masks, strict=True)])
+        local, _ = model.advance(epoch, local, action, before)
+        before = model.measure(epoch, local)
+        done.append(action)
+    assert before is not None
+    return before, np.array(done)
+
+
+def follower(schedule: Schedule, model: GrowthModel) -> Callable[[int, Any], int]:
+    """Return what does what is due as soon as it is possible, one action in an epoch, as `fixed-schedule` does.
+
+    It is given an epoch and the mask of the model's actions, (A,), and returns an action's number.
+    """
     names = ("", *model.table.blueprints)
     planned = sorted(schedule)
     waiting = [model.actions.index((Op[op], slot, names.index(name))) for _, op, slot, name in planned]
 
-    def choose(epoch: int, local: Any, before: Any, masks: Any) -> int:
+    def choose(epoch: int, possible: Any) -> int:
         for index, ((due, _, slot, _), action) in enumerate(zip(planned, waiting, strict=True)):
-            if action >= 0 and due <= epoch and masks[0][action]:
+            if action >= 0 and due <= epoch and possible[action]:
                 for earlier in range(index + 1):
                     if planned[earlier][2] == slot:
                         waiting[earlier] = -1
@@ -236,9 +249,9 @@ def follower(schedule: Schedule, model: GrowthModel) -> Callable[..., int]:
 
 
 def ramps() -> Iterator[tuple[float, ...]]:
-    """Ramps from 0 in isolation to a plateau: how long they take, how they bend, and how high they come."""
-    for length, power, top in product((1, 2, 4, 7, 11), (0.5, 1.0, 2.0), (0.4, 0.6, 0.8, 1.0)):
-        yield (0.0, *(top * min(1.0, age / length) ** power for age in range(length + 1)))
+    """Ramps from 0 in isolation to a plateau: how long they take, and how high they come."""
+    for length, top in product((1, 3, 5, 7, 9, 11), (0.2, 0.4, 0.6, 0.8, 1.0)):
+        yield (0.0, *(top * age / length for age in range(length + 1)))
 
 
 def report(out: Path) -> None:
