@@ -1,6 +1,7 @@
 """The programs beside the sources: what they count and compare, without the hours that they take."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ TOOLS = Path(__file__).parent.parent / "tools"
 
 
 def tool(name):
+    if str(TOOLS) not in sys.path:
+        sys.path.append(str(TOOLS))  # they import each other
     spec = importlib.util.spec_from_file_location(f"esper_tool_{name}", TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,7 +28,7 @@ def test_a_schedule_is_followed_as_soon_as_it_is_possible(tables):
     model = GrowthModel(table)
     # Fossilizing is asked for before any gate can have passed, and the cull of another slot has nothing to cull.
     schedule = ((2, "GERMINATE", 0, "a"), (3, "FOSSILIZE", 0, ""), (3, "GERMINATE", 1, "b"), (8, "CULL", 1, ""))
-    _, actions = tool("validate_table").followed([schedule], model)
+    _, actions = tool("schedules").followed([schedule], model)
     done = [(epoch, *model.actions[it]) for epoch, it in enumerate(actions[:, 0]) if it]
     assert done[:3] == [(2, Op.GERMINATE, 0, 1), (3, Op.GERMINATE, 1, 2), (8, Op.CULL, 1, 0)]
     assert [it[1:] for it in done[3:]] in ([], [(Op.FOSSILIZE, 0, 0)])

@@ -2,7 +2,8 @@
 
     python on_digits.py pretrain FOLDER [--steps 38400] [--seed 100]
     esper train digits --policy FOLDER --rounds 12 --hosts 4 --set ...          (printed by `pretrain`)
-    python on_digits.py run FILE.jsonl --policy FOLDER [--finetuned FOLDER] [--seeds 11-16]
+    python on_digits.py run FILE.jsonl --policy FOLDER [--finetuned FOLDER] [--seeds 11-16] [--hosts WIDTHS ...]
+        [--only POLICY ...]
     python on_digits.py report FILE.jsonl
 
 `pretrain` trains `ppo` on the bundled table and saves it as `esper train` saves policies. `run` lets it grow real
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from proofs import PPO_OPTIONS, train_ppo
-from validate_table import Schedule, plan_events
+from schedules import Schedule, plan_events
 
 from esper_adapter_gymnasium.model import GrowthModel
 from esper_adapter_gymnasium.rewards import TableRewards
@@ -110,10 +111,10 @@ def run(given: argparse.Namespace, seeds: Sequence[int]) -> None:
         plan = Path(place)
         events = plan_events(BEST_SCHEDULE, table)
         (plan / "events.jsonl").write_text("".join(json.dumps(it) + "\n" for it in events))
-        for host, widths in HOSTS.items():
+        for host, widths in ((it, HOSTS[it]) for it in given.hosts):
             for seed in seeds:
                 for name, settings in policies(given, table, plan):
-                    if (host, name, seed) not in done:
+                    if name in (given.only or (name,)) and (host, name, seed) not in done:
                         own = [f"host.widths={list(widths)}", *settings]
                         append(given.file, grown(plugins, own, seed) | {"host": host, "policy": name, "seed": seed})
 
@@ -217,6 +218,8 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--policy", type=Path)
     parser.add_argument("--finetuned", type=Path)
+    parser.add_argument("--hosts", nargs="*", default=tuple(HOSTS), choices=tuple(HOSTS))
+    parser.add_argument("--only", nargs="*", metavar="POLICY", help="by default all policies")
     parser.add_argument("--steps", type=int, default=38_400)
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--seeds", default="11-16")
