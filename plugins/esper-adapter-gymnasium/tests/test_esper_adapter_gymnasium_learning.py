@@ -171,13 +171,13 @@ def test_paying_for_ablations_is_found_out():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(2))
-def test_ppo_earns_most_of_what_could_be_earned(seed):
+def test_ppo_earns_more_than_half_of_what_could_be_earned(seed):
     """Small: one seed at a time, and 25 rounds. All of it is what `tools/proofs.py` does."""
     torch.set_num_threads(1)
     proofs, rewards = tool("proofs"), TableRewards(bundled(), preset("simplified"))
     never, best = play(rewards, lambda *_: 0)[0], solve(rewards).best_return
     achieved = proofs.judged_ppo(proofs.train_ppo(rewards, 16_000, seed), rewards)
-    assert (achieved - never) / (best - never) >= 0.7
+    assert (achieved - never) / (best - never) >= 0.5
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Proofs that learning to grow works: against the known optimum of the table.
 
     python proofs.py table [--seeds 0-9] [--steps 38400] [--preset simplified] [--out FILE.jsonl]
-    python proofs.py oracle [--preset NAME]
+    python proofs.py oracle [--preset NAME] [--most-seeds 1]
     python proofs.py errors
 
 `table` trains and judges; each row is a share of what there is to gain, (R - R_never) / (R_oracle - R_never): of a
@@ -190,11 +190,11 @@ def summary(rows: Rows) -> Iterator[str]:
 # ----------------------------------------------------------------------------------------------------- about the oracle
 
 
-def oracles(table: GrowthTable, names: Sequence[str]) -> None:
+def oracles(model: GrowthModel, names: Sequence[str]) -> None:
     """Print, for every preset, what the best schedule does, what it is worth, and what finding it took."""
     for name in names:
         began = time.process_time()
-        oracle = solve(TableRewards(GrowthModel(table.mean()), preset(name)))
+        oracle = solve(TableRewards(model, preset(name)))
         took = {"seconds": round(time.process_time() - began), "gigabytes": round(_peak(), 2)}
         print(name, json.dumps(described(oracle) | took), flush=True)
 
@@ -259,13 +259,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=38_400)
     parser.add_argument("--preset", default=None, choices=tuple(PRESETS))
     parser.add_argument("--agents", nargs="*", default=AGENTS, choices=AGENTS)
+    parser.add_argument("--most-seeds", type=int, help="of `oracle`: only schedules with so few seeds at a time")
     parser.add_argument("--table", type=Path)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     table, name = GrowthTable.read(given.table), given.preset or "simplified"
     if given.proof == "oracle":
-        oracles(table, tuple(PRESETS) if given.preset is None else (given.preset,))
+        model = GrowthModel(table.mean())
+        if given.most_seeds is not None:
+            model = GrowthModel(model.table, most_seeds=given.most_seeds)
+        oracles(model, tuple(PRESETS) if given.preset is None else (given.preset,))
     elif given.proof == "errors":
         errors(table, name)
     else:
