@@ -64,7 +64,7 @@ class Network(nn.Module):
         self.lstm = _lstm(hidden)
         self.norm = nn.LayerNorm(hidden)
         self.op_head = _head(hidden, hidden, len(OPS))
-        nn.init.constant_(self.op_head[-1].bias[OPS.index(Op.WAIT)], config.wait_bias)
+        nn.init.constant_(_last(self.op_head).bias[OPS.index(Op.WAIT)], config.wait_bias)
         self.slot_head = _head(hidden + len(OPS) + encoding, hidden, 1)
         self.blueprint_head = _head(hidden + encoding, hidden, blueprints)
         self.blend_head = _head(hidden + encoding + blueprints, hidden, len(BLENDS))
@@ -147,8 +147,7 @@ class Network(nn.Module):
         mean, deviation = self.return_moments.mean.clone(), self.return_moments.deviation()
         self.return_moments.update(returns[:, None])
         new = self.return_moments.deviation()
-        last = self.value_head[-1]
-        assert isinstance(last, nn.Linear)
+        last = _last(self.value_head)
         last.weight.mul_((deviation / new).float())
         last.bias.copy_(((deviation * last.bias.double() + mean - self.return_moments.mean) / new).float())
 
@@ -182,6 +181,12 @@ def _linear(inputs: int, outputs: int, gain: float = sqrt(2.0)) -> nn.Linear:
 def _head(inputs: int, hidden: int, outputs: int, gain: float = 0.01) -> nn.Sequential:
     """A small last gain: the first policy is nearly uniform over what is possible."""
     return nn.Sequential(_linear(inputs, hidden), nn.ReLU(), _linear(hidden, outputs, gain))
+
+
+def _last(head: nn.Sequential) -> nn.Linear:
+    layer = head[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def _lstm(width: int) -> nn.LSTM:
