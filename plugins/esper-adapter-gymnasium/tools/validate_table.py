@@ -182,8 +182,8 @@ def report(out: Path) -> None:
     for it in compared(RAMP):
         for what, part in (("with one random seed", it), ("of means over them", it.of_means())):
             low, high = part.interval(random)
-            found = part.rank_correlation()
-            print(f"gain in {it.kind}, {what}: rank correlation {found:.2f} ({low:.2f} to {high:.2f})")
+            rank = part.rank_correlation()
+            print(f"gain in {it.kind}, {what}: rank correlation {rank:.2f} ({low:.2f} to {high:.2f})", flush=True)
     _calibrate(compared, len(whole))
 
 

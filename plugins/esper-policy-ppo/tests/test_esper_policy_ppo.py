@@ -210,7 +210,8 @@ def test_advantages_are_normalised_once_over_the_steps_that_there_are() -> None:
 
 def test_advantages_that_hardly_differ_are_not_blown_up() -> None:
     """Where all hosts do the same, what is left is the value's error: divided by its own spread it would be as loud."""
-    signal, noise, there = torch.tensor([[0.6, -0.6]]), torch.tensor([[1e-4, -1e-4]]), torch.ones(1, 2, dtype=torch.bool)
+    signal, noise = torch.tensor([[0.6, -0.6]]), torch.tensor([[1e-4, -1e-4]])
+    there = torch.ones(1, 2, dtype=torch.bool)
     assert torch.allclose(normalised(signal, there, 0.1), normalised(signal, there))
     assert normalised(noise, there, 0.1).abs().max() < 2e-3
     assert normalised(noise, there).abs().max() > 0.99
