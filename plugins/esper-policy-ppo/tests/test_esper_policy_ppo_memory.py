@@ -34,7 +34,10 @@ CONFIG = PPOConfig(
     rounds=60,
     hidden=64,
     slot_encoding=16,
+    # There is nothing to wait for here, and no time for smaller steps.
+    wait_bias=0.0,
     learning_rate=4e-3,
+    final_learning_rate=4e-3,
     update_epochs=10,
     target_kl=0.1,
     entropy_coefficient=0.02,
