@@ -17,6 +17,9 @@ _NAMED = 3
 #: What Adam keeps for each parameter.
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
+#: How the names of tensors end that hold counts and squares.
+_NEVER_NEGATIVE = ("/step", "/exp_avg_sq", "_moments.count", "_moments.variance")
+
 #: No count of a policy becomes so large.
 _MOST = 1 << 62
 
@@ -89,9 +92,7 @@ def _unfit_tensors(
             yield name, "a policy has nothing of this name"
         elif (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
             yield name, f"it is {_kind(tensor)}, and not {_kind(like)}"
-        elif name.endswith(("/step", "/exp_avg_sq", "_moments.count", "_moments.variance")) and bool(
-            (tensor < 0).any()
-        ):
+        elif name.endswith(_NEVER_NEGATIVE) and bool((tensor < 0).any()):
             yield name, "it is negative"
 
 
