@@ -35,6 +35,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def asked(numbers: Sequence[int]) -> list[int]:
+    """Return those of the numbers that ESPER_FUZZ says, ``first:count`` or ``first:count:step``; default: all."""
+    first, count, step = [*map(int, os.environ.get("ESPER_FUZZ", f"0:{1 << 62}").split(":")), 1, 1][:3]
+    return [number for number in numbers if number in range(first, first + count, step)]
+
+
+def faults(found: Iterator[tuple[int, str]], count: int) -> str:
+    """Return what was wrong, in words; "" if nothing was. What is wrong is printed at once, and how far it is."""
+    wrong = []
+    for done, (number, why) in enumerate(found, 1):
+        if why:
+            wrong.append(f"{number}: {why}")
+            print(wrong[-1], flush=True)
+        if done % 500 == 0 or (done == count and count > 500):
+            print(f"{done:,} of {count:,} tried, {len(wrong)} wrong", flush=True)
+    return "\n\n".join(wrong)
+
+
 def tried(trials: Trials, numbers: Sequence[int], *, patience: float, workers: int = 1) -> Iterator[tuple[int, str]]:
     """Yield every number with what is wrong with it, "" if nothing is.
 
