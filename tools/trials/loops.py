@@ -9,18 +9,7 @@ from torch import Tensor, nn
 from torch.optim import swa_utils
 from torch.utils.checkpoint import checkpoint
 
-from trials.growing import (
-    EPOCHS,
-    Net,
-    exported,
-    grow,
-    grown,
-    kept,
-    loss_of,
-    plain_step,
-    train,
-    vectors,
-)
+from trials.growing import EPOCHS, Net, exported, grow, grown, kept, loss_of, plain_step, train, vectors
 from trials.trial import Refused, Trial, Wrong
 
 

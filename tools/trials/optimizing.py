@@ -8,15 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from trials.growing import (
-    EPOCHS,
-    Net,
-    exported,
-    grow,
-    loss_of,
-    train,
-    vectors,
-)
+from trials.growing import EPOCHS, Net, exported, grow, loss_of, train, vectors
 from trials.trial import Trial, Wrong
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {

@@ -6,16 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trials.growing import (
-    EPOCHS,
-    Net,
-    exported,
-    grow,
-    kept,
-    loss_of,
-    train,
-    vectors,
-)
+from trials.growing import EPOCHS, Net, exported, grow, kept, loss_of, train, vectors
 from trials.trial import Trial, Wrong
 
 
