@@ -124,7 +124,7 @@ def of_the_policy(learning):
 
 
 def test_a_loop_of_no_hosts_is_refused(stopped, tmp_path):
-    places = ("answers", "rewards", "curves", "last")
+    places = ("answers", "rewards", "curves", "last", "twins")
     numbers = stopped.named(*(f"loop/grown/{place} = '[]" for place in places), "loop/grown/twin/losses = ")
     assert numbers
     assert not (wrong := stopped.failures(numbers, tmp_path)), wrong
