@@ -130,6 +130,12 @@ def test_a_loop_of_no_hosts_is_refused(stopped, tmp_path):
     assert not (wrong := stopped.failures(numbers, tmp_path)), wrong
 
 
+def test_a_place_behind_the_end_of_a_training_is_refused(learning, tmp_path):
+    numbers = learning.named("round = '10", "round = '2'", "epoch = '10")
+    assert len(numbers) == 3
+    assert not (wrong := learning.failures(numbers, tmp_path)), wrong
+
+
 @pytest.mark.slow
 def test_some_untruths(stopped, tmp_path):
     numbers = random.Random("untruths").sample(range(len(stopped.untruths)), FEW)
