@@ -54,6 +54,13 @@ def test_a_network_grows_while_lightning_trains_it(trainer, module, growing, fit
     assert torch.allclose(plain(inputs), grown.eval()(inputs), atol=1e-6)
 
 
+def test_a_network_grows_with_weights_in_bfloat16(trainer, module, growing, fit):
+    callback = growing(sites=["1"])
+    grown = fit(trainer([callback], max_epochs=9, precision="bf16-true"), module())
+    assert Stage.FOSSILIZED in stages(callback)
+    assert {parameter.dtype for parameter in grown.parameters()} == {torch.bfloat16}
+
+
 def test_evidence_is_measured_on_what_lightning_validates_on(trainer, module, growing, fit):
     callback = growing()
     trained = trainer([callback], max_epochs=3, limit_val_batches=2)
