@@ -130,9 +130,10 @@ def test_a_loop_of_no_hosts_is_refused(stopped, tmp_path):
     assert not (wrong := stopped.failures(numbers, tmp_path)), wrong
 
 
-def test_a_place_behind_the_end_of_a_training_is_refused(learning, tmp_path):
-    numbers = learning.named("round = '10", "round = '2'", "epoch = '10")
-    assert len(numbers) == 3
+def test_a_place_behind_the_end_of_a_training_and_rounds_that_it_has_not_had_are_refused(learning, tmp_path):
+    numbers = learning.named("round = '10", "round = '2'", "epoch = '10", "loop/rounds/over = '[]")
+    numbers += learning.named("loop/rounds/over/0/mean_return removed")
+    assert len(numbers) == 6
     assert not (wrong := learning.failures(numbers, tmp_path)), wrong
 
 
