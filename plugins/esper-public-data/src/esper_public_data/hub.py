@@ -23,7 +23,7 @@ def load_splits(name: str, splits: Sequence[str]) -> dict[str, Any]:
     Raises:
         EsperError: E301 if they cannot be loaded.
     """
-    import datasets
+    import datasets  # type: ignore[import-untyped]
 
     try:
         with _offline_unless_reachable(datasets):
@@ -48,7 +48,7 @@ def _offline_unless_reachable(datasets: Any) -> Iterator[None]:
     if getproxies() or _reachable(constants.ENDPOINT):
         yield
         return
-    switches = (constants, datasets.config)
+    switches: tuple[Any, ...] = (constants, datasets.config)
     before = [module.HF_HUB_OFFLINE for module in switches]
     try:
         for module in switches:
