@@ -24,10 +24,10 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest $(SHARED) -m slow
 
-# The drills of docs/drills.md in full size; FUZZ=first:count narrows the mutations down.
+# The drills of docs/drills.md in full size; FUZZ=first:count:step narrows the mutations down.
 # Then every trial of docs/tried.md once more.
 soak: $(STAMP)
-	ESPER_FUZZ=$(or $(FUZZ),0:10000) $(BIN)/pytest -q -n 0 -m soak -p no:cacheprovider
+	$(if $(FUZZ),ESPER_FUZZ=$(FUZZ)) $(BIN)/pytest -q -n 0 -s -m soak -p no:cacheprovider
 	$(BIN)/python tools/try_models.py --write docs/tried.md
 
 check: $(STAMP)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from trials import architectures, frameworks, loops
+from trials import architectures, frameworks, loops, optimizing, transforms
 from trials.trial import Result, Trial, attempt, table
 
 BEGIN, END = "<!-- trials:begin -->", "<!-- trials:end -->"
@@ -21,7 +21,8 @@ BEGIN, END = "<!-- trials:begin -->", "<!-- trials:end -->"
 
 def all_trials() -> list[Trial]:
     """Everything that is tried, in the order of the page."""
-    return [*architectures.trials(), *loops.trials(), *frameworks.trials()]
+    parts = (architectures, optimizing, loops, transforms, frameworks)
+    return [trial for part in parts for trial in part.trials()]
 
 
 def chosen(words: Sequence[str]) -> list[Trial]:

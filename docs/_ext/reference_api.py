@@ -14,6 +14,7 @@ _MODULES: Mapping[str, Set[str]] = {
     "esper_core.adapting": set(),
     "esper_growing": {"EpochOutcome", "GrowthHandle", "grow"},
     "esper_learning": set(),
+    "esper_public_data": set(),
 }
 
 _GROW = """\
@@ -44,7 +45,7 @@ def api_pages() -> dict[str, str]:
         "What code outside the core may import. From Esper, a plugin imports only `esper_core.hooks`, "
         "`esper_core.specs`, `esper_core.api`, `esper_core.nn` and `esper_testing`; the [hooks](hooks.md) have "
         "separate pages. `esper_core.adapting` and `esper_growing` are for adapters to other training frameworks, "
-        "`esper_learning` for policies that learn.",
+        "`esper_learning` for policies that learn, `esper_public_data` for tasks on published data.",
         f"```{{toctree}}\n{listed}\n```",
     )
     return pages

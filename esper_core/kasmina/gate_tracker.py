@@ -30,6 +30,17 @@ class GateStreak:
         """The gate has passed as often in a row as it must."""
         return self.passes >= self.needed
 
+    @property
+    def missing(self) -> str:
+        """What the seed still waits for, in words; a verdict that has passed says only why it has."""
+        gate = self.result.gate
+        if not self.result.passed:
+            return self.result.reason
+        if not self.passed:
+            return f"{gate} has passed {self.passes} of {self.needed} times in a row ({self.result.reason})"
+        waits = "nobody has kept it" if self.stage is Stage.PROBATIONARY else "it was to train for longer"
+        return f"{gate} has passed, and {waits} ({self.result.reason})"
+
 
 class GateTracker:
     """The gates of one run and the streak of each slot's seed before its next one."""

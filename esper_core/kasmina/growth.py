@@ -263,7 +263,7 @@ class Growth:
         if streak is not None and streak.passed and seed.stage is Stage.BLENDING:
             passed = streak.result
             return [seed.move(Stage.PROBATIONARY, epoch, Cause.GATE, reason=passed.reason, gates=(passed,))]
-        why = streak.result.reason if streak is not None else "its gate was never evaluated"
+        why = streak.missing if streak is not None else "its gate was never evaluated"
         return self._wait(slot, seed, epoch, patience(seed, self.config), why)
 
     def _begin_blending(self, slot: str, seed: Seed, epoch: int, gates: tuple[GateResult, ...]) -> Transition:

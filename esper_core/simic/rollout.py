@@ -215,7 +215,7 @@ class Rollout:
             )
             for index, saved in enumerate(record["decided"])
         )
-        if any(len(saved) != len(self.reports) for saved in (curves, last, answers, rewards, decided or last)):
+        if any(len(saved) != len(self.reports) for saved in (curves, last, answers, rewards, twins, decided or last)):
             raise ValueError(f"the saved loop is not one of {len(self.reports)} hosts in each of its lists")
         self._policy.restore(policy)
         if self._log is not None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,6 +89,12 @@ def test_the_header_says_what_ran_and_how_it_ended(files, show):
     assert "plugins esper-host-cnn 0.1.0 when started 2023-11-14 22:13:20 UTC, last event" in text
     assert "esper-idle" not in text
     assert "command esper run digits" in text
+
+
+def test_the_command_can_be_pasted_into_a_shell(files, show):
+    command = ["/bin/esper", "run", "digits", "--set", 'policy.blueprints=["mlp"]', "--config", "my file.toml"]
+    files.write(manifest=files.manifest(command=command), result=files.result())
+    assert shlex.join(["esper", *command[1:]]) in flat(show("digits-1", "--width", "200"))
 
 
 def test_stages_are_drawn_epoch_by_epoch_with_alpha(files, show):

@@ -7,15 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from attrs import evolve
 from click.testing import CliRunner
+from safetensors import safe_open
 
 from esper_app.cli.root import cli
 from esper_app.execution.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from esper_app.execution.run_lock import exclusive
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.observation import WINDOW_EPOCHS
 from esper_runs.run_directory import RunDirectory
 
 #: Germinates twice, blends, fossilizes one seed and culls another, within fourteen epochs.
@@ -84,6 +87,18 @@ def at_epoch(whole, epoch, folder):
     for name in ("result.json", "weights.safetensors", "topology.json"):
         (run / name).unlink()
     return run
+
+
+def longest(value):
+    """The length of the longest list in plain data."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max([len(value) if isinstance(value, list) else 0, *map(longest, inner)])
+
+
+def test_a_checkpoint_keeps_nothing_of_single_samples_and_of_the_latest_epochs_only(whole):
+    with safe_open(max((whole / "checkpoints").iterdir()), "pt") as checkpoint:
+        header = json.loads(checkpoint.metadata()["esper"])
+    assert longest(header) <= WINDOW_EPOCHS < 100  # there are hundreds of samples
 
 
 def test_the_run_has_everything_that_a_resume_must_carry_over(whole):
@@ -269,9 +284,13 @@ def test_a_plugin_that_has_changed_or_gone_is_named(whole, tmp_path):
     assert "conv-light" in gone.output
 
 
-def test_what_cannot_be_resumed_says_why(whole, tmp_path):
+def test_what_cannot_be_resumed_says_why(whole, tmp_path, monkeypatch):
     over = invoke("--resume", str(whole))
     assert f"fix: look at it: esper show {whole}" in over.output
+    monkeypatch.chdir(tmp_path)
+    Path("runs").symlink_to(whole.parent)
+    for name in ("last", whole.name):
+        assert "E506" in invoke("--resume", name).output
     assert (over.exit_code, "E506" in over.output) == (2, True)
     bare = at_epoch(whole, 0, tmp_path)
     none = invoke("--resume", str(bare))

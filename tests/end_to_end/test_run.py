@@ -221,6 +221,7 @@ def test_without_a_twin_nothing_is_compared(tmp_path):
         (["run", "digits", "--host", "cnnn"], 2, ["E204", "cnn"]),
         (["run", "digits", "--set", 'policy.blueprints=["conv-lite"]'], 2, ["E204", "conv-light"]),
         (["run", "digits", "--set", 'policy.blueprints=["mlp"]'], 2, ["E404", "mlp", "NCHW"]),
+        (["run", "digits", "--set", 'policy.blueprints=["noop"]'], 2, ["E404", "nothing", "noop"]),
         (["run", "digits", "--no-plugin", "policy-heuristic"], 2, ["E204", "heuristic", "blocked"]),
         (["run", "digits", "--set", "device=xpu:63"], 2, ["E202", "xpu:63", "device=cpu"]),
     ],

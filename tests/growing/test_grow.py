@@ -297,8 +297,10 @@ def test_mistakes_are_named(resnet):
             esper_core.grow(ResNet(), **{"optimizer": optimizer, "epochs": 3} | arguments)
         assert caught.value.code == code, arguments
     handle = esper_core.grow(resnet, sites=["layer*"], optimizer=optimizer, epochs=3)
-    with pytest.raises(EsperError, match="not confirmed yet"):
+    with pytest.raises(EsperError, match="not confirmed yet") as caught:
         handle.epoch_end()
+    assert "train handle.model" in caught.value.fix
+    assert "a root nn.Sequential is replaced" in caught.value.fix
 
 
 @pytest.mark.parametrize(

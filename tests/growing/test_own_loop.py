@@ -157,6 +157,9 @@ def test_a_catalogue_that_fits_no_site_is_refused(net):
         grow(net, None, blueprints=["conv-light", "attention"])
     assert caught.value.code == "E404"
     assert "conv-light is for NCHW; attention is for BTD; site b is BD of width 8" in caught.value.why
+    with pytest.raises(EsperError, match="fits any site") as caught:
+        grow(Net(), None, blueprints=["noop"])
+    assert caught.value.why.startswith("none of them learns; site b")
     assert grow(Net(), None, blueprints=["conv-light", "mlp"]).slots[0].stage is Stage.DORMANT
 
 

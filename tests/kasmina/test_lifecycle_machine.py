@@ -173,6 +173,52 @@ def test_a_gate_that_needs_two_passes_in_a_row_gets_them(make_growth, host_class
     assert stages == [Stage.TRAINING] * 4 + [Stage.BLENDING]
 
 
+def timed_out(growth, gates, level, *, verdicts, needed=1):
+    """The reason of the cull of a seed whose gate of a level gives these verdicts, and whom nobody keeps."""
+    given = iter(verdicts)
+    gates[level].consecutive_passes = needed
+    gates[level].passes = lambda evidence: next(given)
+    growth.germinate("block0", "conv", Blend.LINEAR, 0)
+    for epoch in range(9):
+        for transition in growth.tick(epoch):
+            if transition.cause is Cause.TIMEOUT:
+                return transition.reason
+        growth.judge(growth.evidence(epoch), None)
+    raise AssertionError("nothing was culled")
+
+
+@pytest.mark.parametrize(
+    ("level", "verdicts", "needed", "options", "reason"),
+    [
+        ("G2", [False] * 3, 1, {"training_timeout_epochs": 3}, "TRAINING for 3 epochs: as the test wants it"),
+        (
+            "G2",
+            [True, False, True],
+            2,
+            {"training_timeout_epochs": 3},
+            "TRAINING for 3 epochs: G2 has passed 1 of 2 times in a row (as the test wants it)",
+        ),
+        (
+            "G2",
+            [True] * 3,
+            1,
+            {"training_timeout_epochs": 3, "incubation_epochs": 5},
+            "TRAINING for 3 epochs: G2 has passed, and it was to train for longer (as the test wants it)",
+        ),
+        (
+            "G5",
+            [True] * 3,
+            1,
+            {"probation_timeout_epochs": 3, "ramp_epochs": 1},
+            "PROBATIONARY for 3 epochs: G5 has passed, and nobody has kept it (as the test wants it)",
+        ),
+    ],
+)
+def test_a_timeout_says_what_was_missing(make_growth, host_class, all_pass, level, verdicts, needed, options, reason):
+    growth = make_growth(host_class(), gates=all_pass, **options)
+    assert timed_out(growth, all_pass, level, verdicts=verdicts, needed=needed) == reason
+
+
 def test_a_broken_recipe_culls_its_seed_and_says_why(make_growth, host_class, all_pass):
     growth = make_growth(host_class())
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn", "testing")}
 
 #: What some families may import besides: adapters grow other people's networks, a host of other people's networks finds
-#: out what they do as `grow` does, sinks show runs, apps do both and start runs as well.
+#: out what they do as `grow` does, sinks show runs, tasks load published data, apps do both and start runs as well.
 FAMILY_MODULES = {
     "esper-adapter-": {"esper_core.adapting", "esper_growing"},
     "esper-adapter-gymnasium": {"esper_learning"},
@@ -24,6 +24,7 @@ FAMILY_MODULES = {
     "esper-sink-": {"esper_runs"},
     "esper-sink-alerts": {"esper_alerts"},
     "esper-sink-prometheus": {"esper_alerts"},
+    "esper-task-": {"esper_public_data"},
     "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_learning", "esper_runs"},
 }
 

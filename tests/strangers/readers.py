@@ -60,11 +60,11 @@ class Reader:
 
 
 def command(*words: str) -> Callable[[Path], str]:
-    """Return what calls the `esper` command; RUN, RUNS and LOCK stand for paths."""
+    """Return what calls the `esper` command; words in capitals stand for paths, INTO for where a new run is written."""
 
     def read(run: Path) -> str:
         places = {"RUN": str(run), "RUNS": str(run.parent), "LOCK": str(run.parent / "plugins.lock")}
-        places["CONFIG"] = str(run / "config.toml")
+        places |= {"CONFIG": str(run / "config.toml"), "POLICY": str(run / "policy"), "INTO": f"runs={run.parent}"}
         arguments = [places.get(word, word) for word in words]
         return wrong_with(CliRunner().invoke(cli, arguments), differs="diff" in words)
 
@@ -160,6 +160,20 @@ READERS = (
     Reader("resume", command("run", "--resume", "RUN"), 6),
     Reader("export", command("export", "RUN", "--format", "safetensors"), 4),
 )
+
+#: What reads a training of a policy, and the policies that it has saved.
+READERS_OF_TRAININGS = (
+    Reader("show a training", command("show", "RUN"), 3),
+    Reader("report of a training", call(_report), 3),
+    Reader("checkpoint of a training", call(_checkpoint), 3),
+    Reader("train --resume", command("train", "--resume", "RUN"), 6),
+    Reader("run --policy", command("run", "digits", "--policy", "POLICY", "--set", "epochs=1", "--set", "INTO"), 6),
+    Reader("eval", command("eval", "POLICY", "digits", "--seeds", "0", "--deterministic", "--set", "epochs=1"), 3),
+    Reader("explain", command("explain", "RUN", "--round", "2", "--epoch", "2"), 6),
+)
+
+#: Before they read, a run or training is as if it had been killed.
+RESUMING = ("resume", "train --resume")
 
 
 def as_if_killed(run: Path) -> None:

@@ -52,7 +52,7 @@ class Sentinels:
         return found
 
     def touched(self, appended: Path | None = None) -> list[str]:
-        """Return the names of the files that are not as they were.
+        """Return the names of the files that are not as they were, each once.
 
         Args:
             appended: a log that a configuration has named: events may stand behind what was in it. They are removed.
@@ -61,5 +61,5 @@ class Sentinels:
             before = self.before[str(appended.relative_to(self.folder))][2]
             os.truncate(appended, len(EVENTS))
             os.utime(appended, ns=(before, before))
-        now = self.state()
-        return [name for name in {**self.before, **now} if self.before.get(name) != now.get(name)]
+        before, self.before = self.before, self.state()
+        return [name for name in {**before, **self.before} if before.get(name) != self.before.get(name)]

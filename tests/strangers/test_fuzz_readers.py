@@ -23,49 +23,59 @@ def _helper(name):
     return module
 
 
-mutations, readers, sentinels = _helper("mutations"), _helper("readers"), _helper("sentinels")
+forked, mutations, readers, sentinels = map(_helper, ("forked", "mutations", "readers", "sentinels"))
 
-#: In the slow suite, and in `make soak`.
+#: In the slow suite, and in `make soak`: of a run, and of a training of a policy.
 FEW, MANY = 300, 10_000
+FEW_OF_A_TRAINING, MANY_OF_A_TRAINING = 40, 2_000
 
 SETTINGS = ["epochs=4", "seed=3", "policy.germinate_until=0.6", "policy.fit_accuracy=1.0", "gates.name=permissive"]
 SETTINGS += ['policy.blueprints=["conv-light", "group-norm"]', "checkpoints.every=1", "lifecycle.ramp_epochs=1"]
 
 
-def numbers(count):
-    """The numbers of the mutations: as many as asked, or those that ESPER_FUZZ says (``first:count``)."""
-    first, _, wanted = os.environ.get("ESPER_FUZZ", f"0:{count}").partition(":")
-    return range(int(first), int(first) + int(wanted or 1))
+#: A training whose checkpoints are those of its second round.
+TRAINING = ["epochs=3", "seed=3", "policy.hidden=4", "policy.slot_encoding=4", "checkpoints.every=1"]
+TRAINING += ['policy.blueprints=["conv-light", "group-norm"]', "gates.name=permissive"]
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    """A folder with one run, `last`, and a lock, all as they should be."""
-    runs = tmp_path_factory.mktemp("sound") / "runs"
-    settings = [part for setting in [*SETTINGS, f"runs={runs}"] for part in ("--set", setting)]
-    for arguments in (["run", "digits", *settings], ["plugins", "lock", "-o", str(runs / "plugins.lock")]):
+def made(runs, words, settings):
+    """Run a command that makes a run, and a lock beside it."""
+    settings = [part for setting in [*settings, f"runs={runs}"] for part in ("--set", setting)]
+    for arguments in ([*words, *settings], ["plugins", "lock", "-o", str(runs / "plugins.lock")]):
         done = CliRunner().invoke(cli, arguments)
         assert done.exit_code == 0, done.output
     return runs
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A folder with one run, `last`, and a lock, all as they should be."""
+    return made(tmp_path_factory.mktemp("sound") / "runs", ["run", "digits"], SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """The same with a training in two rounds."""
+    return made(tmp_path_factory.mktemp("training") / "runs", ["train", "digits", "--rounds", "2"], TRAINING)
+
+
 class Trial:
     """One mutation of a copy of the run, and one reader."""
 
-    def __init__(self, number, sound, folder, outside):
+    def __init__(self, number, sound, folder, outside, known):
         self.number, self.folder, self.outside = number, folder, outside
         self.sink = None
         chance = random.Random(f"strangers {number}")
         self.runs = folder / "runs"
         shutil.copytree(sound, self.runs, symlinks=True)
         self.run = self.runs / "digits-1"
-        self.reader = chance.choices(readers.READERS, [it.weight for it in readers.READERS])[0]
-        if self.reader.name == "resume":
+        self.reader = chance.choices(known, [it.weight for it in known])[0]
+        if self.reader.name in readers.RESUMING:
             readers.as_if_killed(self.run)
         self.done = [*self._mutations(chance)]
 
     def _mutations(self, chance):
-        if self.reader.name == "resume" and chance.random() < 0.2:
+        if self.reader.name in readers.RESUMING and chance.random() < 0.2:
             self.sink = chance.choice(self.outside.files)
             readers.rename_sink(self.run, self.sink)
             yield f"sinks.jsonl.path = {self.sink.name}"
@@ -85,6 +95,7 @@ class Trial:
         near = {"checkpoint": "epoch-", "topology": "topology", "weights": "weights", "jsonl": "events"}
         near |= {"diff lock": "plugins.lock", "graph --locked": "plugins.lock"}
         near |= {"config check": "config", "config show": "config"}
+        near |= {"train --resume": "round-", "explain": "round-", "run --policy": "best", "eval": "best"}
         wanted = near.get(self.reader.name)
         return [8 if wanted and wanted in path.name else 1 for path in files]
 
@@ -98,7 +109,7 @@ class Trial:
         if not found and (touched := self.outside.touched(self.sink)):
             found = f"it touched {', '.join(touched)}"
         told = "; ".join(map(str, self.done))
-        return f"{self.number} ({self.reader.name}; {told}): {found}" if found else ""
+        return f"({self.reader.name}; {told}) {found}" if found else ""
 
 
 def mutate(chance, path, outside):
@@ -107,28 +118,49 @@ def mutate(chance, path, outside):
     return mutations.mutate_file(chance, path, outside).what
 
 
-def failures(sound, tmp_path, count):
-    outside, found = sentinels.Sentinels(tmp_path / "outside"), []
-    for number in numbers(count):
-        folder = tmp_path / "trial"
+def judge(sound, tmp_path, known):
+    """Return what says what is wrong with a mutation, in one process."""
+    folder = tmp_path / str(os.getpid())
+    outside = sentinels.Sentinels(folder / "outside")
+
+    def wrong(number):
         try:
-            trial = Trial(number, sound, folder, outside)
-            if wrong := trial.wrong():
-                found.append(wrong)
-                if len(found) == 10 or "touched" in wrong:
-                    break
+            return Trial(number, sound, folder / "trial", outside, known).wrong()
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return "\n\n".join(found)
+            shutil.rmtree(folder / "trial", ignore_errors=True)
+
+    return wrong
+
+
+def failures(sound, tmp_path, known, count, workers=1):
+    numbers = forked.asked(range(count))
+    patience = 2 * readers.PATIENCE
+    tried = forked.tried(lambda: judge(sound, tmp_path, known), numbers, patience=patience, workers=workers)
+    return forked.faults(tried, len(numbers))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_few_hundred_mutations(sound, tmp_path):
-    assert not (wrong := failures(sound, tmp_path, FEW)), f"repeat with ESPER_FUZZ=NUMBER:1\n{wrong}"
+    assert not (wrong := failures(sound, tmp_path, readers.READERS, FEW)), f"repeat with ESPER_FUZZ=NUMBER:1\n{wrong}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_few_mutations_of_a_training(training, tmp_path):
+    wrong = failures(training, tmp_path, readers.READERS_OF_TRAININGS, FEW_OF_A_TRAINING)
+    assert not wrong, f"repeat with ESPER_FUZZ=NUMBER:1\n{wrong}"
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 def test_ten_thousand_mutations(sound, tmp_path):
-    assert not (wrong := failures(sound, tmp_path, MANY)), f"repeat with ESPER_FUZZ=NUMBER:1\n{wrong}"
+    wrong = failures(sound, tmp_path, readers.READERS, MANY, forked.cores())
+    assert not wrong, f"repeat with ESPER_FUZZ=NUMBER:1\n{wrong}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(6 * 3600)
+def test_two_thousand_mutations_of_a_training(training, tmp_path):
+    wrong = failures(training, tmp_path, readers.READERS_OF_TRAININGS, MANY_OF_A_TRAINING, forked.cores())
+    assert not wrong, f"repeat with ESPER_FUZZ=NUMBER:1\n{wrong}"

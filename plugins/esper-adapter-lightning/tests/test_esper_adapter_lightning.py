@@ -35,7 +35,7 @@ def saving(folder, **options):
     return ModelCheckpoint(dirpath=folder, filename="{epoch}", save_top_k=-1, **options)
 
 
-def test_a_network_grows_while_lightning_trains_it(trainer, module, growing, fit):
+def test_a_network_grows_while_lightning_trains_it(trainer, module, growing, fit, tmp_path):
     callback = growing(sites=["1"])
     trained = trainer([callback], max_epochs=9)
     grown = fit(trained, module())
@@ -52,6 +52,15 @@ def test_a_network_grows_while_lightning_trains_it(trainer, module, growing, fit
     plain = callback.handle.export().eval()
     assert type(plain) is torch.nn.Sequential
     assert torch.allclose(plain(inputs), grown.eval()(inputs), atol=1e-6)
+    torch.save(plain, tmp_path / "plain.pt")
+    assert torch.equal(torch.load(tmp_path / "plain.pt", weights_only=False)(inputs), plain(inputs))
+
+
+def test_a_network_grows_with_weights_in_bfloat16(trainer, module, growing, fit):
+    callback = growing(sites=["1"])
+    grown = fit(trainer([callback], max_epochs=9, precision="bf16-true"), module())
+    assert {Stage.TRAINING, Stage.BLENDING, Stage.PROBATIONARY} <= stages(callback)
+    assert {parameter.dtype for parameter in grown.parameters()} == {torch.bfloat16}
 
 
 def test_evidence_is_measured_on_what_lightning_validates_on(trainer, module, growing, fit):

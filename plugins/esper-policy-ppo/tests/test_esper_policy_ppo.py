@@ -720,10 +720,16 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
     ppo = policy()
     made = round_of(ppo)
     first, *rest = made[0].steps
+    memo = first.decision.memo
+    false = {"chosen": [99, 0, 0, 0], "log_probs": [], "value": "x", "hidden": memo["hidden"].flatten(), "begins": 1}
     for step, code in (
         (evolve(first, reward=None), "E202"),
         (evolve(first, decision=evolve(first.decision, memo={})), "E502"),
         (evolve(first, gamma=0.5), "E502"),
+        *(
+            (evolve(first, decision=evolve(first.decision, memo={**memo, name: value})), "E502")
+            for name, value in false.items()
+        ),
     ):
         with pytest.raises(EsperError) as refused:
             ppo.learn([evolve(made[0], steps=(step, *rest)), *made[1:]])

@@ -211,13 +211,13 @@ def make_grower(model: nn.Module, optimizer: torch.optim.Optimizer, plan: GrowPl
     governor = Governor(plan.settings.random_guess_loss or 0.0, plan.parts.evaluators, rules)
     grower = Grower(_HOST, growth, governor, plan.settings.limits, fixed_batch=confirmed.fixed_batch)
     if grower.catalogue.entries and not any(map(grower.catalogue.fitting, confirmed.sites)):
-        blueprints = "; ".join(f"{it.name} is for {', '.join(sorted(it.layouts))}" for it in grower.catalogue.entries)
+        fits = [f"{it.name} is for {', '.join(sorted(it.layouts))}" for it in grower.catalogue.entries if it.learnable]
         sites = ", ".join(f"{site.id} is {site.layout} of width {site.width}" for site in confirmed.sites)
         raise EsperError(
             "E404",
             "no blueprint of the catalogue fits any site of the network",
             where="grow(blueprints=...)",
-            why=f"{blueprints}; site {sites}",
+            why=f"{'; '.join(fits) or 'none of them learns'}; site {sites}",
             fix="name blueprints for these layouts, or other sites",
         )
     return grower

@@ -28,7 +28,7 @@ from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.inputs import BLENDS, OPS, Encoder, Inputs
 from esper_policy_ppo.network import Judged, build_network
 from esper_policy_ppo.rollout_buffer import RolloutBuffer
-from esper_policy_ppo.saving import packed_optimizer, refuse_another, restore_optimizer
+from esper_policy_ppo.saving import packed_optimizer, refuse_another, refuse_damaged, restore_optimizer
 from esper_policy_ppo.update import Targets, ratios, update
 
 
@@ -75,7 +75,7 @@ class PPO:
         if not situations:
             return []
         begins = [it.host not in self._hidden for it in situations]
-        new = torch.stack(self.network.start(1), dim=1)[0]
+        new = self._new_memory()
         before = torch.stack([self._hidden.get(it.host, new) for it in situations])
         inputs = self.encoder.inputs(situations)
         features, encodings, (h, c) = self.network(inputs.map(lambda it: it[None]), (before[:, 0], before[:, 1]))
@@ -99,8 +99,7 @@ class PPO:
         """Return every possible action with its probability, and the value, with the memory that it has of the host."""
         actions = possible_actions(situation.masks)
         chosen = torch.tensor([self.encoder.chosen(action, situation.masks) for action in actions])
-        start = torch.stack(self.network.start(1), dim=1)[0]
-        before = self._hidden.get(situation.host, start)[:, None]
+        before = self._hidden.get(situation.host, self._new_memory())[:, None]
         inputs = self.encoder.inputs([situation])
         features, encodings, _ = self.network(inputs.map(lambda it: it[None]), (before[0], before[1]))
         # A row for each action: what each head thinks of its part, under the masks that follow from the others.
@@ -199,6 +198,7 @@ class PPO:
             EsperError: E502 if it is of another catalogue, of other features or widths, or not whole.
         """
         refuse_another(state, self.encoder, self.config)
+        refuse_damaged(state, self.network, [*self.network.parameters()], self._new_memory())
         weights = {name.removeprefix("network/"): it for name, it in state.tensors.items() if name[:8] == "network/"}
         self.network.load_state_dict(weights)
         restore_optimizer(self.optimizer, state.tensors)
@@ -208,6 +208,10 @@ class PPO:
         record = state.record
         self.updates, self._round, self._attempts = record["updates"], record["round"], dict(record["attempts"])
         self._watch = ValueWatch(*record["value_watch"])
+
+    def _new_memory(self) -> Tensor:
+        """What it remembers of a host that it has not seen: the LSTM's two states, (2, hidden)."""
+        return torch.stack(self.network.start(1), dim=1)[0]
 
     def _uniform(self, situations: Sequence[Situation], inputs: Inputs) -> list[Tensor]:
         """Numbers in [0, 1) for each head, (B, C); a host's own do not depend on how many slots others have."""

@@ -8,7 +8,7 @@ from attrs import frozen
 from torch import Tensor
 
 from esper_core.api import Ended, EsperError, Situation, Step, Trajectory
-from esper_policy_ppo.inputs import HEADS, Encoder, Inputs
+from esper_policy_ppo.inputs import BLENDS, HEADS, OPS, Encoder, Inputs
 
 
 @frozen(eq=False, kw_only=True)
@@ -85,7 +85,7 @@ class RolloutBuffer:
 
     def _fill(self, column: int, steps: Sequence[Step], encoder: Encoder) -> None:
         """Fill in the steps of one host."""
-        rows, memos = slice(0, len(steps)), [_memo(step) for step in steps]
+        rows, memos = slice(0, len(steps)), [_memo(it, self.hidden.shape[-1], len(encoder.catalogue)) for it in steps]
         given = encoder.inputs([_situation(step) for step in steps])
         for name in ("host", "op", "blend"):
             getattr(self.inputs, name)[rows, column] = getattr(given, name)
@@ -175,12 +175,28 @@ def _situation(step: Step) -> Situation:
     return Situation(host=step.host, observation=step.observation, masks=step.masks)
 
 
-def _memo(step: Step) -> Mapping[str, Any]:
+def _memo(step: Step, hidden: int, blueprints: int) -> Mapping[str, Any]:
+    """Return what this policy has noted of a step, checked: it may come from a file."""
     memo = step.decision.memo
-    if missing := [name for name in ("chosen", "log_probs", "value", "hidden", "begins") if name not in memo]:
-        what = f"a step of host {step.host} has no {missing[0]} of this policy"
+    choices = (len(OPS), max(1, len(step.masks.slots)), blueprints, len(BLENDS))
+    fits = {
+        "chosen": lambda it: (
+            _numbers(it) and all(type(n) is int and 0 <= n < m for n, m in zip(it, choices, strict=True))
+        ),
+        "log_probs": lambda it: _numbers(it) and all(isinstance(number, float) for number in it),
+        "value": lambda it: isinstance(it, float),
+        "hidden": lambda it: isinstance(it, Tensor) and (it.shape, it.dtype) == ((2, hidden), torch.float32),
+        "begins": lambda it: isinstance(it, bool),
+    }
+    if wrong := [name for name, right in fits.items() if name not in memo or not right(memo[name])]:
+        what = f"a step of host {step.host} has no {wrong[0]} of this policy"
         raise EsperError("E502", what, why="another policy decided it", fix="let this policy decide the round")
     return memo
+
+
+def _numbers(value: Any) -> bool:
+    """Say whether it is one value for each head."""
+    return isinstance(value, list) and len(value) == len(HEADS)
 
 
 def _reward(step: Step) -> float:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from attrs import frozen
 
 from esper_core.api import EsperError
 from esper_task_text.config import TinyStoriesConfig
-from esper_task_text.offline import offline_unless_reachable
 
 #: The environment variable for a folder that contains a folder for each data set.
 DATA_DIRECTORY_VARIABLE = "ESPER_DATA_DIR"
@@ -123,7 +123,8 @@ def _from_texts(files: Iterable[Path]) -> Iterator[str]:
 
 def _from_tables(kind: str, files: Iterable[Path], split: str) -> Iterator[str]:
     where = ", ".join(map(str, files))
-    datasets = _import_datasets(where)
+    with _installed(where):
+        import datasets
     try:
         # Streaming reads only the stories that are needed, and writes nothing to the library's cache.
         table = datasets.load_dataset(kind, data_files={split: [*map(str, files)]}, split=split, streaming=True)
@@ -134,13 +135,14 @@ def _from_tables(kind: str, files: Iterable[Path], split: str) -> Iterator[str]:
 
 def _from_hub(split: str) -> Iterator[str]:
     where = f"${DATA_DIRECTORY_VARIABLE}/tinystories, {_HUB} on the hub"
-    datasets = _import_datasets(where)
+    with _installed(where):
+        import datasets  # noqa: F401  (loads them)
+
+        from esper_public_data import load_splits
     try:
-        with offline_unless_reachable(datasets):
-            table = datasets.load_dataset(_HUB, split=split)
-    # The exception of a failed download depends on a chain of libraries and their versions.
-    except Exception as error:
-        raise _missing(where, f"the download from the hub failed: {_first_line(error)}") from error
+        table = load_splits(_HUB, [split])[split]
+    except EsperError as error:
+        raise _missing(where, error.why or error.what) from error
     yield from _texts(table, f"{_HUB} on the hub, split {split}")
 
 
@@ -152,9 +154,11 @@ def _texts(table: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
         yield row[_COLUMN]
 
 
-def _import_datasets(where: str) -> Any:
+@contextmanager
+def _installed(where: str) -> Iterator[None]:
+    """Let a library that cannot be imported be an error that says how to get it."""
     try:
-        import datasets
+        yield
     except ImportError as error:
         raise EsperError(
             "E301",
@@ -163,7 +167,6 @@ def _import_datasets(where: str) -> Any:
             why=f"the Python package {error.name} is not installed",
             fix=HOW_TO_GET,
         ) from error
-    return datasets
 
 
 def _missing(where: str, why: str) -> EsperError:

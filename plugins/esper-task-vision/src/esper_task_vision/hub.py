@@ -1,7 +1,8 @@
 """Images through the `datasets` package: local parquet and arrow files, or the Hugging Face hub."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from esper_core.api import EsperError
 from esper_task_vision.images import LabelledImages, PublicData, checked, damaged, missing
-from esper_task_vision.offline import offline_unless_reachable
 
 #: Formats of local files: the name of the `datasets` builder, which is also the suffix of the files.
 _FORMATS = ("parquet", "arrow")
@@ -43,7 +43,9 @@ def read_tables(
     for split in _SPLITS:
         if not files[split]:
             raise missing(data, str(folder / f"{split}*.{kind}"), f"no {kind} file below has '{split}' in its name")
-    datasets = _import_datasets(data, str(folder))
+    with _installed(data, str(folder)):
+        import datasets
+        import PIL  # noqa: F401  (decodes the images)
     # The images are kept in memory, so the library's cache is only needed for a moment.
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
@@ -63,16 +65,17 @@ def read_hub(data: PublicData, where: str) -> tuple[LabelledImages, LabelledImag
         where: the places that were looked at before, for messages.
 
     Raises:
-        EsperError: E301 if `datasets` is not installed or the download fails, E302 if the data are not as expected.
+        EsperError: E301 if a library is not installed or the download fails, E302 if the data are not as expected.
     """
-    datasets = _import_datasets(data, where)
+    with _installed(data, where):
+        import datasets  # noqa: F401  (loads them)
+        import PIL  # noqa: F401  (decodes the images)
+
+        from esper_public_data import load_splits
     try:
-        with offline_unless_reachable(datasets):
-            tables = {split: datasets.load_dataset(data.hub, split=split) for split in _SPLITS}
-    # The exception of a failed download depends on a chain of libraries and their versions.
-    except Exception as error:
-        why = f"the download from the hub failed: {_first_line(error)}"
-        raise missing(data, f"{where}, {data.hub} on the hub", why) from error
+        tables = load_splits(data.hub, _SPLITS)
+    except EsperError as error:
+        raise missing(data, f"{where}, {data.hub} on the hub", error.why or error.what) from error
     train, test = (_decoded(data, tables[split], f"{data.hub} on the hub, split {split}") for split in _SPLITS)
     return train, test
 
@@ -81,10 +84,11 @@ def _names(split: str, path: str) -> bool:
     return re.search(rf"(?<![a-z]){split}(?![a-z])", path) is not None
 
 
-def _import_datasets(data: PublicData, where: str) -> Any:
+@contextmanager
+def _installed(data: PublicData, where: str) -> Iterator[None]:
+    """Let a library that cannot be imported be an error that says how to get it."""
     try:
-        import datasets
-        import PIL  # noqa: F401  (decodes the images)
+        yield
     except ImportError as error:
         raise EsperError(
             "E301",
@@ -93,7 +97,6 @@ def _import_datasets(data: PublicData, where: str) -> Any:
             why=f"the Python package {error.name} is not installed",
             fix=data.how_to_get,
         ) from error
-    return datasets
 
 
 def _decoded(data: PublicData, table: Any, where: str) -> LabelledImages:

@@ -12,13 +12,23 @@ def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
     """Return the run's catalogue: what the configuration names, else the standard blueprints that fit the host.
 
     Raises:
-        EsperError: E404 if nothing fits, or something is named that does not.
+        EsperError: E404 if nothing fits, something is named that does not, or only controls are named.
     """
     host = registry.get(HostSpec.kind, config.host.name).spec
     assert isinstance(host, HostSpec)
     if config.policy.blueprints is not None:
-        for name in config.policy.blueprints:
-            _check_fit(registry.get(BlueprintSpec.kind, name, where="policy.blueprints"), host)
+        learnable = [
+            _checked(registry.get(BlueprintSpec.kind, name, where="policy.blueprints"), host).learnable
+            for name in config.policy.blueprints
+        ]
+        if learnable and not any(learnable):
+            raise EsperError(
+                "E404",
+                "nothing in the catalogue can learn",
+                where="policy.blueprints",
+                why=f"{', '.join(config.policy.blueprints)} has no parameters, and is never germinated",
+                fix="name a blueprint that learns beside it",
+            )
         return config.policy.blueprints
     fitting = tuple(spec.name for spec in standard_blueprints(registry) if spec.layouts & host.layouts)
     if not fitting:
@@ -31,7 +41,7 @@ def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
     return fitting
 
 
-def _check_fit(blueprint: Registered, host: HostSpec) -> None:
+def _checked(blueprint: Registered, host: HostSpec) -> BlueprintSpec:
     spec = blueprint.spec
     assert isinstance(spec, BlueprintSpec)
     if not spec.layouts & host.layouts:
@@ -43,3 +53,4 @@ def _check_fit(blueprint: Registered, host: HostSpec) -> None:
             why=f"it is for {fits}, the sites are {sites}",
             fix="leave it out, or choose another host",
         )
+    return spec

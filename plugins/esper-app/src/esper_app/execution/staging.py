@@ -14,6 +14,7 @@ from esper_core.leyline.executors import Executor, HostBuilder, SharesWorkers
 from esper_core.leyline.learning import PolicyState, Trajectory
 from esper_core.leyline.protocols import Services
 from esper_core.leyline.records import plain
+from esper_core.leyline.structure import structure
 from esper_core.simic.rollout import Rollout
 from esper_core.simic.rounds import StagedRound, round_seed
 from esper_core.simic.state import LoopState
@@ -22,6 +23,17 @@ from esper_nissa.hub import Hub
 
 #: The entry of a checkpoint's loops that holds what is known of the rounds that are over.
 ROUNDS = "rounds"
+
+
+@frozen(kw_only=True)
+class _RoundOver:
+    """What is known of a round that is over, as `Training.learned` notes it."""
+
+    round: int
+    returns: Mapping[str, float]
+    mean_return: float
+    validation: Mapping[str, Mapping[str, Mapping[str, float | None] | None]]
+    figures: Mapping[str, float]
 
 
 @frozen(kw_only=True)
@@ -106,12 +118,15 @@ class Stage:
 
     def restore(self, staged: StagedRound, checkpoint: Checkpoint) -> list[dict[str, Any]]:
         """Bring a fresh round to where a checkpoint was; return what is known of the rounds before."""
-        over = [dict(it) for it in checkpoint.loop[ROUNDS].record["over"]] if ROUNDS in checkpoint.loop else []
+        saved = checkpoint.loop[ROUNDS].record["over"] if ROUNDS in checkpoint.loop else []
+        over = structure(list[_RoundOver], saved)
+        if [it.round for it in over] != [*range(staged.number)]:
+            raise ValueError(f"what it says of rounds that are over is not of the {staged.number} before this one")
         for rollout in rollouts_of(staged):
             states = [checkpoint.hosts[report.host] for report in rollout.reports]
             name = rollout.reports[0].host
             rollout.restore(states, checkpoint.loop[name], checkpoint.policies.get(name))
-        return over
+        return [plain(it) for it in over]
 
     def _rollout(self, executor: Executor, names: Sequence[str], policy: Policy, number: int) -> Rollout:
         config, grows = self.assembly.config, policy is not NULL

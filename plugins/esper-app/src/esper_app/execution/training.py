@@ -114,6 +114,8 @@ def resume_training(
             display=display,
             first_event=checkpoint.sequence,
         )
+        if checkpoint.round >= training.planned:
+            raise damaged(path, f"it stands in round {checkpoint.round + 1} of {training.planned}")
         begun = training.stage.round(checkpoint.round)
         with restoring(path):
             training.over = training.stage.restore(begun, checkpoint)
