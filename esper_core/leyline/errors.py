@@ -105,6 +105,9 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     "E530": ("a plugin broke its contract in a run", ExitCode.FAILED),
     "E540": ("every host of a run has failed", ExitCode.FAILED),
     "E541": ("the processes in which hosts run cannot be started", ExitCode.FAILED),
+    # E6xx: messages between processes
+    "E601": ("a record cannot be written as a message", ExitCode.FAILED),
+    "E602": ("a message cannot be read", ExitCode.FAILED),
 }
 
 

@@ -1,0 +1,1 @@
+"""Esper's records on the wire: protobuf messages, and one converter between the two."""
