@@ -8,17 +8,18 @@ import types
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum, StrEnum
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from esper_core.leyline.errors import EsperError
-from esper_leyline_proto import scalars
-from esper_leyline_proto.contract import message_descriptor
+from esper_leyline_proto import plain_values, scalars
+from esper_leyline_proto.contract import PACKAGE, message_descriptor
 from esper_leyline_proto.scalars import Codec, RefusedError, got
 
 T = TypeVar("T")
@@ -178,7 +179,7 @@ def _without_none(hint: Any) -> Any:
     if get_origin(hint) not in (Union, types.UnionType) or type(None) not in get_args(hint):
         return hint
     rest = tuple(inner for inner in get_args(hint) if inner is not type(None))
-    return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007
+    return reduce(or_, rest)
 
 
 def _codec(hint: Any, field: FieldDescriptor) -> Codec:
@@ -187,38 +188,61 @@ def _codec(hint: Any, field: FieldDescriptor) -> Codec:
     Raises:
         TypeError: if it is not held by a field of this type.
     """
-    origin, arguments = get_origin(hint), get_args(hint)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return _mapping(arguments, field)
-    if field.is_repeated:
-        return _collection(hint, field)
-    return _single(hint, origin, field)
+        return _mapping(get_args(hint), field.message_type)
+    return _collection(hint, field) if field.is_repeated else _single(hint, field)
 
 
-def _single(hint: Any, origin: Any, field: FieldDescriptor) -> Codec:
+def _single(hint: Any, field: FieldDescriptor) -> Codec:
     if (scalar := _SCALARS.get((hint, field.type))) is not None:
         return scalar(field)
-    if isinstance(hint, type) and issubclass(hint, Enum) and field.enum_type is not None:
-        return scalars.member_of(hint)(field)
+    codec = None
     if field.message_type is not None:
-        if hint is datetime and field.message_type.full_name == "google.protobuf.Timestamp":
-            return scalars.time(field)
-        if attrs.has(hint) and field.message_type.full_name == message_descriptor(hint.__name__).full_name:
-            codec = _codec_of(hint)
-            return Codec(codec.write, codec.read)
-    if field.type == FieldDescriptor.TYPE_STRING and (words := _open_enumeration(hint, origin)) is not None:
-        return scalars.open_word(words)(field)
-    raise TypeError(f"{field.full_name} cannot hold {hint}")
+        codec = _message(hint, field.message_type)
+    elif field.type == FieldDescriptor.TYPE_ENUM and _is_class(hint, Enum):
+        codec = scalars.member_of(hint)(field)
+    elif field.type == FieldDescriptor.TYPE_STRING:
+        codec = _word(hint, field)
+    if codec is None:
+        raise TypeError(f"{field.full_name} cannot hold {hint}")
+    return codec
 
 
-def _open_enumeration(hint: Any, origin: Any) -> type[StrEnum] | None:
-    kinds = get_args(hint) if origin in (Union, types.UnionType) else (hint,)
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, StrEnum)), None)
+def _message(hint: Any, message: Descriptor) -> Codec | None:
+    if hint is datetime and message.full_name == "google.protobuf.Timestamp":
+        return scalars.time()
+    if message.full_name == f"{PACKAGE}.Value":
+        return plain_values.codec(_plain_types(hint))
+    if attrs.has(hint):
+        codec = _codec_of(hint)
+        return Codec(codec.write, codec.read) if codec.message.DESCRIPTOR.full_name == message.full_name else None
+    return _list_in_a_message(hint, message) if [field.name for field in message.fields] == ["items"] else None
 
 
-def _mapping(arguments: tuple[Any, ...], field: FieldDescriptor) -> Codec:
-    entry = field.message_type.fields_by_name
-    key, value = _codec(arguments[0], entry["key"]), _codec(arguments[1], entry["value"])
+def _plain_types(hint: Any) -> tuple[type, ...] | None:
+    """The types that a union names; None for any plain data."""
+    return None if hint is Any else get_args(hint)
+
+
+def _list_in_a_message(hint: Any, message: Descriptor) -> Codec:
+    """Where a list cannot stand by itself: as a value in a mapping."""
+    wrap, items = GetMessageClass(message), _collection(hint, message.fields[0])
+    return Codec(lambda values: wrap(items=items.write(values)), lambda held: items.read(held.items))
+
+
+def _word(hint: Any, field: FieldDescriptor) -> Codec | None:
+    if _is_class(hint, StrEnum):
+        return scalars.word(hint, others=False)(field)
+    kinds = [kind for kind in get_args(hint) if _is_class(kind, StrEnum)]
+    return scalars.word(kinds[0], others=True)(field) if kinds and str in get_args(hint) else None
+
+
+def _is_class(hint: Any, base: type) -> bool:
+    return isinstance(hint, type) and issubclass(hint, base)
+
+
+def _mapping(arguments: tuple[Any, ...], entry: Descriptor) -> Codec:
+    key, value = (_codec(hint, field) for hint, field in zip(arguments, entry.fields, strict=True))
 
     def write(values: Any) -> dict[Any, Any]:
         if not isinstance(values, Mapping):
@@ -232,17 +256,18 @@ def _mapping(arguments: tuple[Any, ...], field: FieldDescriptor) -> Codec:
 
 
 def _collection(hint: Any, field: FieldDescriptor) -> Codec:
-    kind: Callable[[Any], Any] = get_origin(hint)
+    kind = get_origin(hint)
     if kind not in (tuple, list, frozenset):
         raise TypeError(f"{field.full_name} cannot hold {hint}")
     inner = get_args(hint)[0]
     may_be_missing = _without_none(inner) is float and inner is not float
-    item = scalars.figure_or_missing(field) if may_be_missing else _single(inner, get_origin(inner), field)
+    item = scalars.figure_or_missing(field) if may_be_missing else _single(inner, field)
 
     def write(values: Any) -> list[Any]:
-        if not isinstance(values, kind):  # type: ignore[arg-type]
+        if not isinstance(values, kind):
             raise RefusedError(f"expected a {kind.__name__}, got {got(values)}")
-        return [_item(item.write, place, held) for place, held in enumerate(values)]
+        written = [_item(item.write, place, held) for place, held in enumerate(values)]
+        return sorted(written) if kind is frozenset else written
 
     def read(values: Any) -> Any:
         return kind(_item(item.read, place, held) for place, held in enumerate(values))

@@ -44,7 +44,7 @@ class Envelope:
         type: which message the payload is.
         schema_version: version of the payload's content.
         issued_at: when it was made, with a time zone.
-        expires_at: after it nobody acts on the message any more; None: it does not expire.
+        expires_at: nobody acts on the message after this; None: it does not expire.
         priority: among the messages that wait.
         attempt: how often it has been delivered before, from 0; not signed, because the bus counts it.
         key: messages with the same key are handled in the order of their publication; "": order does not matter.

@@ -192,7 +192,7 @@ def _nan() -> float:
     return float("nan")
 
 
-def time(field: _F) -> Codec:
+def time() -> Codec:
     """``datetime`` with a time zone; it comes back in UTC, to the microsecond."""
 
     def write(value: Any) -> Timestamp:
@@ -246,12 +246,23 @@ def enum_numbers(enum: EnumDescriptor) -> dict[str, int]:
     return {value.name.removeprefix(prefix): value.number for value in enum.values if value.number != 0}
 
 
-def open_word(kind: type[StrEnum]) -> Callable[[_F], Codec]:
-    """Return the codec of an enumeration that others may add words to, as text; the words that it has as members."""
+def word(kind: type[StrEnum], *, others: bool) -> Callable[[_F], Codec]:
+    """Return the codec of an enumeration of words as text; others may be added to it where `others` says so."""
 
     def codec(field: _F) -> Codec:
-        words = {member.value: member for member in kind}
+        members = {member.value: member for member in kind}
         plain = text(field)
-        return Codec(lambda value: str(plain.write(value)), lambda value: words.get(value, value))
+
+        def write(value: Any) -> str:
+            if not others and not isinstance(value, kind):
+                raise RefusedError(f"expected a {kind.__name__}, got {got(value)}")
+            return str(plain.write(value))
+
+        def read(value: str) -> str:
+            if value not in members and not others:
+                raise RefusedError(f"{kind.__name__} has no {got(value)}")
+            return members.get(value, value)
+
+        return Codec(write, read)
 
     return codec
