@@ -19,6 +19,7 @@ _GUIDE = (
     "verdict",
     "events",
     "alerts",
+    "wire",
     "plugins",
     "conformance",
     "errors",

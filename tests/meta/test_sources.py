@@ -38,6 +38,7 @@ HOUSE = {
     "esper-export",
     "esper-growing",
     "esper-learning",
+    "esper-leyline-proto",
     "esper-nissa",
     "esper-runs",
     "esper-testing",
@@ -46,6 +47,7 @@ HOUSE = {
 #: Modules that are not named as the distribution that provides them; a package inside of one goes before it.
 PROVIDERS = {
     "PIL": "pillow",
+    "google.protobuf": "protobuf",
     "mlflow": "mlflow-skinny",
     "opentelemetry": "opentelemetry-api",
     "opentelemetry.exporter.otlp.proto.common": "opentelemetry-exporter-otlp-proto-common",

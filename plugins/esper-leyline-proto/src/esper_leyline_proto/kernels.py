@@ -88,7 +88,7 @@ class KernelCatalogUpdate:
         prewarm_ms: how long its first call took; None: it was not called.
         issued_at: when it was saved.
         key_id: name of the key that it was signed with; None: it is not signed.
-        signature: HMAC-SHA256; None: it is not signed.
+        signature: HMAC-SHA256 of `signed_record_bytes`; None: it is not signed.
     """
 
     blueprint: str

@@ -74,7 +74,7 @@ class PolicyUpdate:
         checksum: SHA-256 of the saved policy, in hexadecimal digits.
         validation: how it did; None: it was not validated.
         key_id: name of the key that it was signed with; None: it is not signed.
-        signature: HMAC-SHA256; None: it is not signed.
+        signature: HMAC-SHA256 of `signed_record_bytes`; None: it is not signed.
     """
 
     id: str

@@ -12,7 +12,7 @@ from esper_leyline_proto.v1.value_pb2 import Table, Value, Values
 #: How deep lists and mappings may be nested. protobuf reads 100 levels of messages, of which each takes up to three.
 DEEPEST = 24
 
-_FIELDS = Value.DESCRIPTOR.fields_by_name
+_FIELDS: Any = Value.DESCRIPTOR.fields_by_name
 _TEXT = scalars.text(_FIELDS["text"])
 _DIGITS = scalars.digits(_FIELDS["large_integer"])
 

@@ -25,9 +25,6 @@ _RANGES = {
     **dict.fromkeys((_F.TYPE_UINT64, _F.TYPE_FIXED64), (0, 2**64 - 1)),
 }
 
-#: The greatest finite number of 32 bits (IEEE 754 binary32).
-_GREATEST_FLOAT32 = 3.4028234663852886e38
-
 
 class RefusedError(Exception):
     """A value does not fit; `path` leads to it from the record that was asked for."""
@@ -64,7 +61,8 @@ def got(value: Any) -> str:
 
 def non_finite(field: _F) -> int:
     """Return what the `.proto` file says about figures in this field that are not finite."""
-    return int(field.GetOptions().Extensions[options.non_finite])
+    extensions: Any = field.GetOptions().Extensions
+    return int(extensions[options.non_finite])
 
 
 def text(field: _F) -> Codec:
@@ -142,11 +140,11 @@ def _whole(value: Any) -> int:
 
 
 def figure(field: _F) -> Codec:
-    """``float`` in a field of 32 or 64 bits. The option ``non_finite`` says what comes of NaN and of infinities."""
-    rule, narrow = non_finite(field), field.type == _F.TYPE_FLOAT
+    """``float`` in a field of 64 bits. The option ``non_finite`` says what comes of NaN and of infinities."""
+    rule = non_finite(field)
     nan_is_missing = rule == options.NON_FINITE_NAN_IS_MISSING
 
-    def write(value: Any) -> float | None:
+    def write(value: Any) -> Any:
         if not isinstance(value, float):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise RefusedError(f"expected a number, got {got(value)}")
@@ -156,8 +154,6 @@ def figure(field: _F) -> Codec:
             if nan_is_missing and isnan(value):
                 return None
             _check_finite(value)
-        elif narrow and abs(value) > _GREATEST_FLOAT32:
-            raise RefusedError(f"{got(value)} does not fit into a 32-bit floating-point number")
         return value
 
     def read(value: float) -> float:
@@ -219,9 +215,10 @@ def member_of(kind: type[Enum]) -> Callable[[_F], Codec]:
     """Return the codec of an enumeration: its members by name in an enumeration of the contract."""
 
     def codec(field: _F) -> Codec:
-        numbers = enum_numbers(field.enum_type)
+        enum: Any = field.enum_type
+        numbers = enum_numbers(enum)
         if set(numbers) != {member.name for member in kind}:
-            raise TypeError(f"{field.enum_type.full_name} and {kind.__name__} have not the same members")
+            raise TypeError(f"{enum.full_name} and {kind.__name__} have not the same members")
         to_number = {member: numbers[member.name] for member in kind}
         to_member = {number: member for member, number in to_number.items()}
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from math import isfinite
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.evidence import (
@@ -129,10 +129,10 @@ def state_packet(
         governor_reason=report.governor_reason,
         parameters=report.parameters,
         host_parameters=report.host_parameters,
-        train=evidence and evidence.train,
-        validation=evidence and evidence.validation,
-        learning_rate=evidence and _finite(evidence.learning_rate),
-        compute=evidence.compute if evidence is not None else UNKNOWN_COMPUTE,
+        train=None if evidence is None else evidence.train,
+        validation=None if evidence is None else evidence.validation,
+        learning_rate=None if evidence is None else _finite(evidence.learning_rate),
+        compute=UNKNOWN_COMPUTE if evidence is None else evidence.compute,
         seeds=tuple(_seed_state(slot, measured.get(slot.site.id)) for slot in report.states),
         hardware=hardware,
         failure=report.failure,
@@ -140,8 +140,7 @@ def state_packet(
 
 
 def _seed_state(slot: SlotState, seed: SeedEvidence | None) -> SeedState:
-    held = seed if seed is not None and slot.stage.holds_module and seed.blueprint == slot.blueprint else None
-    return SeedState(
+    state = SeedState(
         slot=slot.site.id,
         stage=slot.stage,
         epochs_in_stage=slot.epochs_in_stage,
@@ -150,15 +149,20 @@ def _seed_state(slot: SlotState, seed: SeedEvidence | None) -> SeedState:
         parameters=slot.parameters,
         age_epochs=slot.age_epochs,
         blueprint=slot.blueprint,
-        seed_id=held and held.seed_id,
-        gradient_norm=held and _finite(held.gradient_norm),
-        gradient_ratio=held and _finite(held.gradient_ratio),
-        update_ratio=held and _finite(held.update_ratio),
-        probe=held and _finite_difference(held.probe),
-        contribution=held and _finite_difference(held.contribution),
         next_gate=slot.next_gate,
         may_fossilize=slot.may_fossilize,
         harmful=slot.harmful,
+    )
+    if seed is None or not slot.stage.holds_module or seed.blueprint != slot.blueprint:
+        return state
+    return evolve(
+        state,
+        seed_id=seed.seed_id,
+        gradient_norm=_finite(seed.gradient_norm),
+        gradient_ratio=_finite(seed.gradient_ratio),
+        update_ratio=_finite(seed.update_ratio),
+        probe=_finite_difference(seed.probe),
+        contribution=_finite_difference(seed.contribution),
     )
 
 

@@ -51,5 +51,16 @@ def read_tensor(message: Tensor) -> Any:
 
     dtype = getattr(torch, name)
     if not message.data:
-        return torch.empty(shape, dtype=dtype)
+        return _empty(shape, dtype)
+    if dtype == torch.bool and max(message.data) > 1:
+        raise RefusedError("a tensor of booleans has numbers beyond 0 and 1")
     return torch.frombuffer(bytearray(message.data), dtype=dtype).reshape(shape)
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
+    import torch
+
+    try:
+        return torch.empty(shape, dtype=dtype)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise RefusedError(f"there is no tensor of shape {shape}") from error

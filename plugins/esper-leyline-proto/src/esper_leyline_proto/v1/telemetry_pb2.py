@@ -26,7 +26,7 @@ from esper_leyline_proto.v1 import value_pb2 as esper_dot_leyline_dot_v1_dot_val
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n esper/leyline/v1/telemetry.proto\x12\x10\x65sper.leyline.v1\x1a\x1c\x65sper/leyline/v1/value.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n\x0bMetricPoint\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05value\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04unit\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x41\n\nattributes\x18\x04 \x03(\x0b\x32-.esper.leyline.v1.MetricPoint.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_nameB\x08\n\x06_valueB\x07\n\x05_unit\"\xb2\x02\n\x05\x45vent\x12\x11\n\x04kind\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04host\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05\x65poch\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05round\x18\x04 \x01(\rH\x03\x88\x01\x01\x12/\n\x04\x64\x61ta\x18\x05 \x03(\x0b\x32!.esper.leyline.v1.Event.DataEntry\x12\x15\n\x08sequence\x18\x06 \x01(\x12H\x04\x88\x01\x01\x12\x11\n\x04time\x18\x07 \x01(\x01H\x05\x88\x01\x01\x1a\x44\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.esper.leyline.v1.Value:\x02\x38\x01\x42\x07\n\x05_kindB\x07\n\x05_hostB\x08\n\x06_epochB\x08\n\x06_roundB\x0b\n\t_sequenceB\x07\n\x05_time\"\xdd\x02\n\tTraceSpan\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tparent_id\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04name\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x33\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x03\x88\x01\x01\x12\x31\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x04\x88\x01\x01\x12?\n\nattributes\x18\x06 \x03(\x0b\x32+.esper.leyline.v1.TraceSpan.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x05\n\x03_idB\x0c\n\n_parent_idB\x07\n\x05_nameB\r\n\x0b_started_atB\x0b\n\t_ended_at\"\xff\x02\n\x0cSystemHealth\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32\x1e.esper.leyline.v1.HealthStatusH\x00\x88\x01\x01\x12\x14\n\x07summary\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x42\n\nindicators\x18\x03 \x03(\x0b\x32..esper.leyline.v1.SystemHealth.IndicatorsEntry\x12>\n\x08\x62reakers\x18\x04 \x03(\x0b\x32,.esper.leyline.v1.SystemHealth.BreakersEntry\x1a\x31\n\x0fIndicatorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aV\n\rBreakersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0e\x32%.esper.leyline.v1.CircuitBreakerState:\x02\x38\x01\x42\t\n\x07_statusB\n\n\x08_summary\"\xaa\x03\n\x0fTelemetryPacket\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x32\n\tissued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x13\n\x06source\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x34\n\x05level\x18\x04 \x01(\x0e\x32 .esper.leyline.v1.TelemetryLevelH\x03\x88\x01\x01\x12\x10\n\x03run\x18\x05 \x01(\tH\x04\x88\x01\x01\x12.\n\x07metrics\x18\x06 \x03(\x0b\x32\x1d.esper.leyline.v1.MetricPoint\x12\'\n\x06\x65vents\x18\x07 \x03(\x0b\x32\x17.esper.leyline.v1.Event\x12*\n\x05spans\x18\x08 \x03(\x0b\x32\x1b.esper.leyline.v1.TraceSpan\x12\x33\n\x06health\x18\t \x01(\x0b\x32\x1e.esper.leyline.v1.SystemHealthH\x05\x88\x01\x01\x42\x05\n\x03_idB\x0c\n\n_issued_atB\t\n\x07_sourceB\x08\n\x06_levelB\x06\n\x04_runB\t\n\x07_health\"f\n\x0eTelemetryBatch\x12\x32\n\x07packets\x18\x01 \x03(\x0b\x32!.esper.leyline.v1.TelemetryPacket\x12\x14\n\x07\x64ropped\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_dropped*\xa1\x01\n\x0eTelemetryLevel\x12\x1f\n\x1bTELEMETRY_LEVEL_UNSPECIFIED\x10\x00\x12\x18\n\x14TELEMETRY_LEVEL_INFO\x10\x01\x12\x1b\n\x17TELEMETRY_LEVEL_WARNING\x10\x02\x12\x19\n\x15TELEMETRY_LEVEL_ERROR\x10\x03\x12\x1c\n\x18TELEMETRY_LEVEL_CRITICAL\x10\x04*\x9d\x01\n\x0cHealthStatus\x12\x1d\n\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17HEALTH_STATUS_UNHEALTHY\x10\x03\x12\x1a\n\x16HEALTH_STATUS_CRITICAL\x10\x04*\xa3\x01\n\x13\x43ircuitBreakerState\x12%\n!CIRCUIT_BREAKER_STATE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43IRCUIT_BREAKER_STATE_CLOSED\x10\x01\x12\x1e\n\x1a\x43IRCUIT_BREAKER_STATE_OPEN\x10\x02\x12#\n\x1f\x43IRCUIT_BREAKER_STATE_HALF_OPEN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n esper/leyline/v1/telemetry.proto\x12\x10\x65sper.leyline.v1\x1a\x1c\x65sper/leyline/v1/value.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n\x0bMetricPoint\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05value\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04unit\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x41\n\nattributes\x18\x04 \x03(\x0b\x32-.esper.leyline.v1.MetricPoint.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_nameB\x08\n\x06_valueB\x07\n\x05_unit\"\xb0\x03\n\x05\x45vent\x12\x11\n\x04kind\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04host\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05\x65poch\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05round\x18\x04 \x01(\rH\x03\x88\x01\x01\x12/\n\x04\x64\x61ta\x18\x05 \x03(\x0b\x32!.esper.leyline.v1.Event.DataEntry\x12\x15\n\x08sequence\x18\x06 \x01(\x12H\x04\x88\x01\x01\x12\x11\n\x04time\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\tmonotonic\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x10\n\x03run\x18\t \x01(\tH\x07\x88\x01\x01\x12\x11\n\x04slot\x18\n \x01(\tH\x08\x88\x01\x01\x12\x14\n\x07seed_id\x18\x0b \x01(\tH\t\x88\x01\x01\x1a\x44\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.esper.leyline.v1.Value:\x02\x38\x01\x42\x07\n\x05_kindB\x07\n\x05_hostB\x08\n\x06_epochB\x08\n\x06_roundB\x0b\n\t_sequenceB\x07\n\x05_timeB\x0c\n\n_monotonicB\x06\n\x04_runB\x07\n\x05_slotB\n\n\x08_seed_id\"\xdd\x02\n\tTraceSpan\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tparent_id\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04name\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x33\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x03\x88\x01\x01\x12\x31\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x04\x88\x01\x01\x12?\n\nattributes\x18\x06 \x03(\x0b\x32+.esper.leyline.v1.TraceSpan.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x05\n\x03_idB\x0c\n\n_parent_idB\x07\n\x05_nameB\r\n\x0b_started_atB\x0b\n\t_ended_at\"\xff\x02\n\x0cSystemHealth\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32\x1e.esper.leyline.v1.HealthStatusH\x00\x88\x01\x01\x12\x14\n\x07summary\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x42\n\nindicators\x18\x03 \x03(\x0b\x32..esper.leyline.v1.SystemHealth.IndicatorsEntry\x12>\n\x08\x62reakers\x18\x04 \x03(\x0b\x32,.esper.leyline.v1.SystemHealth.BreakersEntry\x1a\x31\n\x0fIndicatorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aV\n\rBreakersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0e\x32%.esper.leyline.v1.CircuitBreakerState:\x02\x38\x01\x42\t\n\x07_statusB\n\n\x08_summary\"\xaa\x03\n\x0fTelemetryPacket\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x32\n\tissued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x13\n\x06source\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x34\n\x05level\x18\x04 \x01(\x0e\x32 .esper.leyline.v1.TelemetryLevelH\x03\x88\x01\x01\x12\x10\n\x03run\x18\x05 \x01(\tH\x04\x88\x01\x01\x12.\n\x07metrics\x18\x06 \x03(\x0b\x32\x1d.esper.leyline.v1.MetricPoint\x12\'\n\x06\x65vents\x18\x07 \x03(\x0b\x32\x17.esper.leyline.v1.Event\x12*\n\x05spans\x18\x08 \x03(\x0b\x32\x1b.esper.leyline.v1.TraceSpan\x12\x33\n\x06health\x18\t \x01(\x0b\x32\x1e.esper.leyline.v1.SystemHealthH\x05\x88\x01\x01\x42\x05\n\x03_idB\x0c\n\n_issued_atB\t\n\x07_sourceB\x08\n\x06_levelB\x06\n\x04_runB\t\n\x07_health\"f\n\x0eTelemetryBatch\x12\x32\n\x07packets\x18\x01 \x03(\x0b\x32!.esper.leyline.v1.TelemetryPacket\x12\x14\n\x07\x64ropped\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_dropped*\xa1\x01\n\x0eTelemetryLevel\x12\x1f\n\x1bTELEMETRY_LEVEL_UNSPECIFIED\x10\x00\x12\x18\n\x14TELEMETRY_LEVEL_INFO\x10\x01\x12\x1b\n\x17TELEMETRY_LEVEL_WARNING\x10\x02\x12\x19\n\x15TELEMETRY_LEVEL_ERROR\x10\x03\x12\x1c\n\x18TELEMETRY_LEVEL_CRITICAL\x10\x04*\x9d\x01\n\x0cHealthStatus\x12\x1d\n\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17HEALTH_STATUS_UNHEALTHY\x10\x03\x12\x1a\n\x16HEALTH_STATUS_CRITICAL\x10\x04*\xa3\x01\n\x13\x43ircuitBreakerState\x12%\n!CIRCUIT_BREAKER_STATE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43IRCUIT_BREAKER_STATE_CLOSED\x10\x01\x12\x1e\n\x1a\x43IRCUIT_BREAKER_STATE_OPEN\x10\x02\x12#\n\x1f\x43IRCUIT_BREAKER_STATE_HALF_OPEN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,32 +43,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYSTEMHEALTH_INDICATORSENTRY']._serialized_options = b'8\001'
   _globals['_SYSTEMHEALTH_BREAKERSENTRY']._loaded_options = None
   _globals['_SYSTEMHEALTH_BREAKERSENTRY']._serialized_options = b'8\001'
-  _globals['_TELEMETRYLEVEL']._serialized_start=1918
-  _globals['_TELEMETRYLEVEL']._serialized_end=2079
-  _globals['_HEALTHSTATUS']._serialized_start=2082
-  _globals['_HEALTHSTATUS']._serialized_end=2239
-  _globals['_CIRCUITBREAKERSTATE']._serialized_start=2242
-  _globals['_CIRCUITBREAKERSTATE']._serialized_end=2405
+  _globals['_TELEMETRYLEVEL']._serialized_start=2044
+  _globals['_TELEMETRYLEVEL']._serialized_end=2205
+  _globals['_HEALTHSTATUS']._serialized_start=2208
+  _globals['_HEALTHSTATUS']._serialized_end=2365
+  _globals['_CIRCUITBREAKERSTATE']._serialized_start=2368
+  _globals['_CIRCUITBREAKERSTATE']._serialized_end=2531
   _globals['_METRICPOINT']._serialized_start=118
   _globals['_METRICPOINT']._serialized_end=335
   _globals['_METRICPOINT_ATTRIBUTESENTRY']._serialized_start=258
   _globals['_METRICPOINT_ATTRIBUTESENTRY']._serialized_end=307
   _globals['_EVENT']._serialized_start=338
-  _globals['_EVENT']._serialized_end=644
-  _globals['_EVENT_DATAENTRY']._serialized_start=516
-  _globals['_EVENT_DATAENTRY']._serialized_end=584
-  _globals['_TRACESPAN']._serialized_start=647
-  _globals['_TRACESPAN']._serialized_end=996
+  _globals['_EVENT']._serialized_end=770
+  _globals['_EVENT_DATAENTRY']._serialized_start=599
+  _globals['_EVENT_DATAENTRY']._serialized_end=667
+  _globals['_TRACESPAN']._serialized_start=773
+  _globals['_TRACESPAN']._serialized_end=1122
   _globals['_TRACESPAN_ATTRIBUTESENTRY']._serialized_start=258
   _globals['_TRACESPAN_ATTRIBUTESENTRY']._serialized_end=307
-  _globals['_SYSTEMHEALTH']._serialized_start=999
-  _globals['_SYSTEMHEALTH']._serialized_end=1382
-  _globals['_SYSTEMHEALTH_INDICATORSENTRY']._serialized_start=1222
-  _globals['_SYSTEMHEALTH_INDICATORSENTRY']._serialized_end=1271
-  _globals['_SYSTEMHEALTH_BREAKERSENTRY']._serialized_start=1273
-  _globals['_SYSTEMHEALTH_BREAKERSENTRY']._serialized_end=1359
-  _globals['_TELEMETRYPACKET']._serialized_start=1385
-  _globals['_TELEMETRYPACKET']._serialized_end=1811
-  _globals['_TELEMETRYBATCH']._serialized_start=1813
-  _globals['_TELEMETRYBATCH']._serialized_end=1915
+  _globals['_SYSTEMHEALTH']._serialized_start=1125
+  _globals['_SYSTEMHEALTH']._serialized_end=1508
+  _globals['_SYSTEMHEALTH_INDICATORSENTRY']._serialized_start=1348
+  _globals['_SYSTEMHEALTH_INDICATORSENTRY']._serialized_end=1397
+  _globals['_SYSTEMHEALTH_BREAKERSENTRY']._serialized_start=1399
+  _globals['_SYSTEMHEALTH_BREAKERSENTRY']._serialized_end=1485
+  _globals['_TELEMETRYPACKET']._serialized_start=1511
+  _globals['_TELEMETRYPACKET']._serialized_end=1937
+  _globals['_TELEMETRYBATCH']._serialized_start=1939
+  _globals['_TELEMETRYBATCH']._serialized_end=2041
 # @@protoc_insertion_point(module_scope)

@@ -68,7 +68,7 @@ class MetricPoint(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("kind", "host", "epoch", "round", "data", "sequence", "time")
+    __slots__ = ("kind", "host", "epoch", "round", "data", "sequence", "time", "monotonic", "run", "slot", "seed_id")
     class DataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,10 @@ class Event(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    MONOTONIC_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    SEED_ID_FIELD_NUMBER: _ClassVar[int]
     kind: str
     host: str
     epoch: int
@@ -90,7 +94,11 @@ class Event(_message.Message):
     data: _containers.MessageMap[str, _value_pb2.Value]
     sequence: int
     time: float
-    def __init__(self, kind: _Optional[str] = ..., host: _Optional[str] = ..., epoch: _Optional[int] = ..., round: _Optional[int] = ..., data: _Optional[_Mapping[str, _value_pb2.Value]] = ..., sequence: _Optional[int] = ..., time: _Optional[float] = ...) -> None: ...
+    monotonic: float
+    run: str
+    slot: str
+    seed_id: str
+    def __init__(self, kind: _Optional[str] = ..., host: _Optional[str] = ..., epoch: _Optional[int] = ..., round: _Optional[int] = ..., data: _Optional[_Mapping[str, _value_pb2.Value]] = ..., sequence: _Optional[int] = ..., time: _Optional[float] = ..., monotonic: _Optional[float] = ..., run: _Optional[str] = ..., slot: _Optional[str] = ..., seed_id: _Optional[str] = ...) -> None: ...
 
 class TraceSpan(_message.Message):
     __slots__ = ("id", "parent_id", "name", "started_at", "ended_at", "attributes")
