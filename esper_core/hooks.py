@@ -168,7 +168,11 @@ class ResolutionSpecs:
 
 
 class ObserverSpecs:
-    """Told what happens in a run; results are ignored. Never change training from here."""
+    """Told what happens in a run. Never change training from here.
+
+    What they return, one or a list, becomes events of the run, if the plugin has registered kinds of events
+    (`esper_nissa.event_kinds`); nothing else is made of it.
+    """
 
     @hookspec
     def esper_run_start(self, manifest: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ from esper_core.assembling.options import Options, named, refuse_unknown
 from esper_core.assembling.seed_factories import seed_factory
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import Catalogue
+from esper_core.leyline.diagnostics import Diagnostic
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Evaluator, Gate, Sink
-from esper_core.leyline.specs import BlueprintSpec, EvaluatorSpec, PolicySpec, SinkSpec
+from esper_core.leyline.specs import BlueprintSpec, DiagnosticSpec, EvaluatorSpec, PolicySpec, SinkSpec
 from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
@@ -33,6 +34,7 @@ class Components:
         evaluators: vote for the governor, by name.
         policy: decides.
         sinks: where events go, by name.
+        diagnostics: what looks into the network, by name.
         used: the components of plugins among them.
         config: what was chosen, in the shape of a configuration file.
     """
@@ -42,6 +44,7 @@ class Components:
     evaluators: Mapping[str, Evaluator]
     policy: Policy
     sinks: Mapping[str, Sink]
+    diagnostics: Mapping[str, Diagnostic]
     used: tuple[Registered, ...]
     config: Mapping[str, Any]
 
@@ -123,6 +126,10 @@ class ComponentBuilder:
         """
         return self._several("sinks", SinkSpec.kind, Sink, sinks)
 
+    def diagnostics(self, diagnostics: Sequence[Any]) -> dict[str, Diagnostic]:
+        """Build diagnostics. Raises as `sinks`."""
+        return self._several("diagnostics", DiagnosticSpec.kind, Diagnostic, diagnostics)
+
     def _several(self, word: str, kind: str, protocol: type, chosen: Sequence[Any]) -> dict[str, Any]:
         place: Any = self.plugins.registry.kind(kind).section
         built: dict[str, Any] = {}
@@ -152,6 +159,7 @@ def build_components(
     evaluators: Sequence[Any] | None,
     policy: str | Options | Actor | Policy,
     sinks: Sequence[Any],
+    diagnostics: Sequence[Any] = (),
 ) -> Components:
     """Build everything that is chosen by name.
 
@@ -179,6 +187,7 @@ def build_components(
         evaluators=builder.evaluators(evaluators),
         policy=chosen,
         sinks=builder.sinks(sinks),
+        diagnostics=builder.diagnostics(diagnostics),
         used=tuple(builder.used),
         config=builder.config,
     )

@@ -10,6 +10,8 @@ from esper_core.leyline.observation import SlotState
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from esper_core.leyline.protocols import Criterion
+
 
 @frozen(kw_only=True)
 class NetworkView:
@@ -20,15 +22,18 @@ class NetworkView:
         epoch: the epoch that is over, from 0.
         model: the network, in evaluation mode; gradients are off.
         slots: its slots as they stand.
-        inputs, targets: one batch of the validation split, the same in every epoch.
+        inputs, targets: one batch of the validation split, the same in every epoch. In a loop of the user's own the
+            inputs may be a tuple or a mapping of arguments.
+        criterion: loss and metric of each sample.
     """
 
     host: str
     epoch: int
     model: "nn.Module"
     slots: tuple[SlotState, ...]
-    inputs: "Tensor"
+    inputs: "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
     targets: "Tensor"
+    criterion: "Criterion"
 
 
 @runtime_checkable
@@ -40,7 +45,7 @@ class Diagnostic(Protocol):
     """
 
     def examine(self, view: NetworkView) -> Any:
-        """Return what was found: an instance of an attrs class, of plain values."""
+        """Return what was found: an instance of an attrs class, of plain values; None to tell nothing this time."""
         ...
 
 

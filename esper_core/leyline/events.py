@@ -33,16 +33,19 @@ class EventKind(StrEnum):
     PLUGIN_FAILED = "plugin_failed"  # plugin, place, error
     ALERT = "alert"  # name, state, severity, labels, value, when, summary, advice
     NOTICE = "notice"  # message: something that a person should know
+    TELEMETRY_CHANGED = "telemetry_changed"  # level, the present one, and reason
     ROUND_FINISHED = "round_finished"  # `figures` of learning from it, by name; `rewards`, {host: list of floats}
     RUN_FINISHED = "run_finished"  # the result
 
 
 #: The level of each kind; what is not listed is NORMAL.
-LEVELS: Mapping[EventKind, Level] = {
+LEVELS: Mapping[str, Level] = {
     EventKind.RUN_STARTED: Level.MINIMAL,
     EventKind.ROUND_FINISHED: Level.MINIMAL,
     EventKind.RUN_FINISHED: Level.MINIMAL,
+    EventKind.SEED_TRANSITION: Level.MINIMAL,
     EventKind.SEED_FINISHED: Level.MINIMAL,
+    EventKind.TELEMETRY_CHANGED: Level.MINIMAL,
     EventKind.GOVERNOR_INTERVENED: Level.MINIMAL,
     EventKind.ROLLBACK: Level.MINIMAL,
     EventKind.PLUGIN_FAILED: Level.MINIMAL,
@@ -58,22 +61,29 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: what.
+        kind: what; a kind that a plugin has registered has its namespace in front of it, as in ``forge.kept``.
         host: name of the host in the run; "" for the run as a whole.
         epoch: host epoch, from 0; None outside of epochs.
         round: number of the round, from 0.
         data: plain values; their meaning depends on the kind.
-        sequence: number of the event in the run, from 0; the hub fills it in.
-        time: seconds since 1970 in UTC; the hub fills it in.
+        sequence: number of the event in the run, from 0; the hub fills in this and all that follow.
+        time: seconds since 1970 in UTC.
+        monotonic: seconds of a clock that never goes back, from the beginning of the process's part in the run.
+        run: name of the run.
+        slot, seed_id: what `data` says of them; None where it says nothing.
     """
 
-    kind: EventKind
+    kind: EventKind | str
     host: str = ""
     epoch: int | None = None
     round: int = 0
     data: Mapping[str, Any] = field(factory=dict)
     sequence: int = -1
     time: float = 0.0
+    monotonic: float = 0.0
+    run: str = ""
+    slot: str | None = None
+    seed_id: str | None = None
 
     @property
     def level(self) -> Level:

@@ -70,10 +70,10 @@ KINDS: tuple[PluginKind, ...] = (
     _row(
         DiagnosticSpec,
         "esper_diagnostics",
-        "diagnostic",
+        "diagnostics",
         "Diagnostic",
         Section.of_several("diagnostics"),
         "diagnostic_checks",
-        provisional="nothing offers one yet",
+        provisional="one distribution offers one so far",
     ),
 )

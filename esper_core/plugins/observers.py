@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.calling import Implementation
+from esper_core.plugins.records import Origin
 
 if TYPE_CHECKING:
     from esper_core.leyline.actions import Transition
@@ -21,11 +22,14 @@ class Observers:
     Attributes:
         implementations: by the hook's name.
         report: is told of every failure; it may raise to end the run.
+        take: is given what an observer returns, with its plugin and the host that it was told of; what it raises is a
+            failure of the observer.
         failures: number of failures by plugin, for the manifest.
     """
 
     implementations: Mapping[str, tuple[Implementation, ...]]
     report: Callable[[EsperError], None]
+    take: Callable[[Origin, str, Any], None] = lambda origin, host, told: None
     failures: Counter[str] = field(factory=Counter, init=False)
 
     def run_start(self, manifest: Mapping[str, Any]) -> None:
@@ -56,7 +60,8 @@ class Observers:
     def _failures_of(self, hook: str, **arguments: Any) -> Iterable[EsperError]:
         for implementation in self.implementations.get(hook, ()):
             try:
-                implementation(**arguments)
+                if (told := implementation(**arguments)) is not None:
+                    self.take(implementation.origin, arguments.get("host", ""), told)
             except EsperError as error:
                 self.failures[implementation.origin.plugin] += 1
                 yield error

@@ -24,12 +24,12 @@ def examine(diagnostics: Mapping[str, Diagnostic], view: NetworkView, seed: int)
     Raises:
         EsperError: E530 if one has changed a parameter or a gradient.
     """
-    findings = []
+    findings: list[Finding] = []
     for name, diagnostic in diagnostics.items():
         before = [*_versions(view.model)]
         with undisturbed(view.model):
             torch.manual_seed(derive_seed(seed, "diagnostic", name, view.epoch))
-            findings.append(_finding(name, diagnostic, view))
+            found = _finding(name, diagnostic, view)
         if [*_versions(view.model)] != before:
             raise EsperError(
                 "E530",
@@ -37,12 +37,14 @@ def examine(diagnostics: Mapping[str, Diagnostic], view: NetworkView, seed: int)
                 why="a parameter or a gradient is not the one that it was",
                 fix="work on copies; torch.autograd.grad returns gradients without storing them",
             )
+        findings += [] if found is None else [found]
     return tuple(findings)
 
 
-def _finding(name: str, diagnostic: Diagnostic, view: NetworkView) -> Finding:
+def _finding(name: str, diagnostic: Diagnostic, view: NetworkView) -> Finding | None:
     try:
-        found = diagnostic.examine(view)
+        if (found := diagnostic.examine(view)) is None:
+            return None
         if not attrs.has(type(found)):
             return Finding(
                 diagnostic=name, error=f"it returned {found!r:.80}, which is not an instance of an attrs class"

@@ -261,6 +261,7 @@ class GrowingHost:
             slots=self.growth.states(self.grower.epoch),
             inputs=split.inputs[:size],
             targets=split.targets[:size],
+            criterion=self.plan.task,
         )
         findings = examine(self.plan.diagnostics, view, self.plan.seed)
         self.measure_seconds += perf_counter() - began

@@ -111,7 +111,7 @@ def resolve(file: Mapping[str, Any] | None = None, **overrides: Any) -> Resolved
 def test_built_in_defaults_hold_where_nobody_speaks() -> None:
     config = resolve().config
     assert (config.seed, config.batch_size, config.twin, config.device) == (0, 64, "epochs", "cpu")
-    assert config.telemetry is Level.NORMAL
+    assert config.telemetry.level is Level.NORMAL
     assert config.policy.name == "heuristic"
     assert config.policy.options == {"patience": 3, "budget": None}
     assert config.gates.options == {GateLevel.G0: {}, GateLevel.G5: {"margin": 0.01}}
@@ -268,7 +268,7 @@ def test_a_control_that_cannot_be_trained_yet_is_refused_by_name(twin):
         ({"device": "gpu"}, "device"),
         ({"name": "last"}, "name"),
         ({"name": "../elsewhere"}, "name"),
-        ({"telemetry": "loud"}, "telemetry"),
+        ({"telemetry": "loud"}, "telemetry.level"),
         ({"twin": 1}, "twin"),
         ({"host": 3}, "host"),
         ({"host": {"name": 3}}, "host.name"),

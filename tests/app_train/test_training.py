@@ -18,7 +18,7 @@ from esper_core.leyline.errors import EsperError
 EPOCHS, ROUNDS, HOSTS = 4, 3, 2
 SMALL = ["host.widths=[4, 4]", f"epochs={EPOCHS}", "policy.hidden=16", "policy.slot_encoding=8", "seed=5"]
 KEPT = ["checkpoints.every=1", "checkpoints.keep=99"]
-CHANGES = {"time", "seconds", "train_seconds", "measure_seconds", "resumed"}
+CHANGES = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds", "resumed"}
 
 
 def invoke(*arguments):

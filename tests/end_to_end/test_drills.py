@@ -21,7 +21,7 @@ SETTINGS = (
     "checkpoints.every=1",
     "policy.fit_accuracy=1.0",
 )
-TIMES = {"time", "seconds", "train_seconds", "measure_seconds"}
+TIMES = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds"}
 
 
 def esper(*arguments):
@@ -110,6 +110,10 @@ def test_a_run_that_is_rolled_back_recovers_and_says_so(disturb, tmp_path, damag
     assert found["epochs"] == EPOCHS == result(run)["hosts"]["twin"]["epochs"]
     (told,) = [event for event in events(run) if event["kind"] == "rollback"]
     assert (told["host"], told["epoch"], told["data"]["attempt"]) == ("grown", AT, 1)
+    (raised,) = [event for event in events(run) if event["kind"] == "telemetry_changed"]
+    assert (raised["epoch"], raised["data"]["level"]) == (AT, "DEBUG")
+    assert "grown was rolled back" in raised["data"]["reason"] or "intervened" in raised["data"]["reason"]
+    assert result(run)["telemetry"]["escalations"] == 1
     assert "rolled the host back" in " ".join(esper("show", str(run)).output.split())
 
 

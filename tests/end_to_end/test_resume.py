@@ -35,7 +35,7 @@ SETTINGS = [
     "checkpoints.keep=99",
     "checkpoints.every=1",
 ]
-TIMES = {"time", "seconds", "train_seconds", "measure_seconds"}
+TIMES = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds"}
 
 
 def command(*arguments):

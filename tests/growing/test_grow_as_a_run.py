@@ -486,3 +486,42 @@ def test_a_glob_shares_its_options_and_a_name_is_found_once():
     sites = [SiteRequest(path="0", id="front"), SiteRequest(path="*", causal=True)]
     handle = esper_core.grow(model, sites=sites, optimizer=optimizer, epochs=3, sample=torch.zeros(2, 6))
     assert [(site.id, site.causal) for site in handle.growth.sites] == [("front", False), ("1", True), ("2", True)]
+
+
+def test_diagnostics_look_into_a_users_network_and_leave_it_as_it_was():
+    plain, seen = Collected(), Collected()
+    looked = {"name": "standard", "every": 2, "sharpness_samples": 2}
+    handles = [grow(sinks=[plain]), grow(sinks=[seen], diagnostics=[looked])]
+    for handle in handles:
+        with handle:
+            train(handle)
+    weights = [handle.model.state_dict() for handle in handles]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    found = [event for event in seen.events if event.kind is EventKind.DIAGNOSED]
+    assert [event.epoch for event in found] == [0, 2, 4, 6]
+    assert not any(event.kind is EventKind.DIAGNOSED for event in plain.events)
+    finding = found[0].data["finding"]
+    assert finding["accuracy"] == pytest.approx(finding["classes"][0]["accuracy"], abs=0.5)
+    assert {layer["name"] for layer in finding["layers"]} >= {"first.weight", "head.weight"}
+    assert finding["gradients"]["norm"] > 0
+
+
+def test_without_validation_data_diagnostics_find_nothing():
+    sink = Collected()
+    with grow(sinks=[sink], diagnostics=["standard"], epochs=1) as handle:
+        steps(handle)
+        handle.epoch_end(train_loss=0.6)
+    assert not any(event.kind is EventKind.DIAGNOSED for event in sink.events)
+
+
+def test_a_diagnostic_that_changes_the_users_network_is_an_error():
+    class Meddling:
+        def examine(self, view):
+            with torch.no_grad():
+                next(view.model.parameters()).add_(1.0)
+
+    with grow(diagnostics=[Meddling()]) as handle:
+        steps(handle)
+        with pytest.raises(EsperError) as caught:
+            end(handle)
+    assert caught.value.code == "E530"

@@ -10,7 +10,7 @@ from esper_core.plugins.known import install_line_for_plugin
 
 #: What a run names, by the word behind ``esper-``. A plugin of these families is standard, unless it needs a library
 #: that is not in LIGHT; adapters into other frameworks and apps are never standard.
-FAMILIES = {"host", "blueprint", "gates", "evaluators", "rewards", "policy", "executor", "sink", "task"}
+FAMILIES = {"host", "blueprint", "gates", "evaluators", "diagnostics", "rewards", "policy", "executor", "sink", "task"}
 
 #: The application, its libraries, and the commands that a first user needs.
 APPLICATION = {

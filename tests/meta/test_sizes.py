@@ -97,7 +97,7 @@ MUTANTS = [
     ({"esper_core/kasmina": 4_000, "esper_core/other": 3_001}, "the whole core: 7,001 lines of code, 1 over"),
     ({"esper_core/other": 7_001}, "the whole core: 7,001 lines of code"),
     ({GROWING: 501}, "growing: 501 lines of code, 1 over the limit of 500"),
-    ({f"{GROWING}/sites": 1_666}, "esper-growing: 1,666 lines of code, 1 over the limit of 1,665"),
+    ({f"{GROWING}/sites": 1_696}, "esper-growing: 1,696 lines of code, 1 over the limit of 1,695"),
     ({"esper_core/tolaria/long.py": "#\n" * 301}, "tolaria/long.py has 301 lines, at most 300"),
     ({"esper_core/deep/er/long.py": "\n" * 301}, "deep/er/long.py has 301 lines"),
     ({"plugins/esper-a/src/esper_a/long.py": '"""\n' + "\n" * 299 + '"""\n'}, "esper_a/long.py has 301 lines"),

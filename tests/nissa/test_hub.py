@@ -13,6 +13,7 @@ from esper_core.leyline.events import Event, EventKind, Level
 from esper_nissa.hub import Hub
 from esper_nissa.queue_limits import BATCH
 from esper_nissa.sink_worker import MAX_ERRORS
+from esper_nissa.telemetry_rules import TelemetryRules
 
 
 class Recording:
@@ -55,7 +56,7 @@ NOTICE = Event(kind=EventKind.NOTICE)
 
 def opened(level: Level = Level.NORMAL, strict: bool = False, **sinks: Any) -> Hub:
     ticks = count(100.0)
-    hub = Hub(sinks, level=level, clock=lambda: next(ticks), strict=strict)
+    hub = Hub(sinks, rules=TelemetryRules(level=level, escalation_epochs=0), clock=lambda: next(ticks), strict=strict)
     hub.open({"name": "run"})
     return hub
 

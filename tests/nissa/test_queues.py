@@ -10,6 +10,7 @@ from esper_core.leyline.events import Event, EventKind, Level
 from esper_nissa.hub import Hub
 from esper_nissa.queue_limits import BATCH, QueueLimits, WhenFull
 from esper_nissa.sink_worker import DROPPABLE
+from esper_nissa.telemetry_rules import TelemetryRules
 
 REWARD = Event(kind=EventKind.REWARD_COMPUTED, epoch=0)
 CHANGE = Event(kind=EventKind.SEED_TRANSITION, epoch=0)
@@ -55,7 +56,7 @@ class Held:
 
 def opened(sink: Held, when_full: WhenFull = WhenFull.BLOCK, deadline: float = 30.0, **others: Any) -> Hub:
     limits = QueueLimits(capacity=CAPACITY, when_full=when_full, deadline=deadline)
-    hub = Hub({"sink": sink, **others}, level=Level.DEBUG, limits=limits)
+    hub = Hub({"sink": sink, **others}, rules=TelemetryRules(level=Level.DEBUG), limits=limits)
     hub.open({"name": "run"})
     return hub
 

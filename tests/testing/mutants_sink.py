@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from esper_core.api import EsperError, Event, to_json
+from esper_core.api import EsperError, Event, EventKind, to_json
 from esper_core.specs import Capability, SinkSpec
 from esper_testing import SinkSubject
 
@@ -62,6 +62,11 @@ class DiesOnNan(Right):
 class DiesOnSurrogates(Right):
     def encode(self, event: Event) -> str:
         return to_json(event).encode("utf-8").decode()
+
+
+class DiesOnForeignKinds(Right):
+    def encode(self, event: Event) -> str:
+        return to_json({"kind": EventKind(event.kind).name, "sequence": event.sequence, "data": event.data})
 
 
 class LosesOrder(Right):
@@ -247,6 +252,7 @@ MUTANTS = {
     "sink-every-event": [
         (subject(DiesOnNan), "cannot convert float NaN to integer"),
         (subject(DiesOnSurrogates), "UnicodeEncodeError"),
+        (subject(DiesOnForeignKinds), "forge.kept raised ValueError"),
     ],
     "sink-order": [
         (subject(LosesOrder), "0 are lost, 0 are there twice, and they are out of order"),
@@ -267,7 +273,7 @@ MUTANTS = {
         (subject(WaitsUntilFull), "of 6 events in batches"),
     ],
     "sink-leaves-events": [
-        (subject(DropsData), "it changed 24 of"),
+        (subject(DropsData), "it changed 30 of"),
         (subject(SortsFigures), "it changed"),
         (subject(ChangesAtClose), "it changed"),
         (subject(ChangesManifest), "it changed 1 of"),

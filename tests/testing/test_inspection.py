@@ -358,6 +358,6 @@ def timeless(run: Path) -> list[Any]:
 
 def without(data: Any) -> Any:
     if isinstance(data, dict):
-        clocks = {"time", "seconds", "train_seconds", "measure_seconds"}
+        clocks = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds"}
         return {name: without(value) for name, value in data.items() if name not in clocks}
     return [without(item) for item in data] if isinstance(data, list) else data

@@ -54,6 +54,10 @@ def test_events_stand_in_the_runs_directory_one_on_each_line(opened: Any, tmp_pa
             "data": {"message": "one"},
             "sequence": 0,
             "time": 12.5,
+            "monotonic": 0.0,
+            "run": "",
+            "slot": None,
+            "seed_id": None,
         },
         {
             "kind": "notice",
@@ -63,6 +67,10 @@ def test_events_stand_in_the_runs_directory_one_on_each_line(opened: Any, tmp_pa
             "data": {"stage": "BLENDING"},
             "sequence": 1,
             "time": 12.5,
+            "monotonic": 0.0,
+            "run": "",
+            "slot": None,
+            "seed_id": None,
         },
     ]
 

@@ -40,7 +40,7 @@ class Recorder:
         self._hosts: set[str] = set()
         self._seconds: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_BEFORE))
         self._ended = False
-        self._takes: dict[EventKind, Callable[[Event], None]] = {
+        self._takes: dict[str, Callable[[Event], None]] = {
             EventKind.EPOCH_COMPLETED: self._epoch,
             EventKind.ACTION_DECIDED: self._decided,
             EventKind.ACTION_DENIED: lambda event: series.add("esper_actions_denied_total", event.host),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from esper_app.api import PluginOptions, plugin_options
+
 if TYPE_CHECKING:
     from esper_runs.event_search import Condition, EventQuery
 
@@ -133,12 +135,21 @@ def _print(rows: Sequence[tuple[str, ...]]) -> None:
 @events.command(short_help="Print the JSON Schema of events.")
 @click.option("--kind", metavar="KIND", help="Only of the payload of this kind.")
 @click.option("--closed", is_flag=True, help="Refuse fields that are not described, such as those of a newer Esper.")
-def schema(kind: str | None, closed: bool) -> None:
-    """Print the JSON Schema of an event, with the payload of every kind; it is derived from the records themselves."""
+@plugin_options
+def schema(kind: str | None, closed: bool, plugin_options: PluginOptions) -> None:
+    """Print the JSON Schema of an event, with the payload of every kind; it is derived from the records themselves.
+
+    Kinds that installed plugins have registered are among them.
+    """
+    from esper_app.api import event_payloads
     from esper_core.api import EventKind, did_you_mean
     from esper_runs.event_schema import event_schema, payload_schema
     from esper_runs.printing import echo_json
 
-    if kind is not None and kind not in set(EventKind):
-        raise click.BadParameter(f'"{kind}" is no kind of event; {did_you_mean(kind, map(str, EventKind))}')
-    echo_json(event_schema(closed=closed) if kind is None else payload_schema(EventKind(kind), closed=closed))
+    further = event_payloads(plugin_options)
+    if kind is not None and kind not in (known := [*map(str, EventKind), *further]):
+        raise click.BadParameter(f'"{kind}" is no kind of event; {did_you_mean(kind, known)}')
+    if kind is None:
+        echo_json(event_schema(closed=closed, further=further))
+    else:
+        echo_json(payload_schema(kind, closed=closed, further=further))

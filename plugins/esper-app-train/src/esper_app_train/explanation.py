@@ -169,7 +169,7 @@ def compare(directory: RunDirectory, events: Sequence[Event]) -> int:
     for event in events:
         if event.level > 2 or event.host == "":  # what is not written by default, or is about the run as a whole
             continue
-        as_written = {"kind": event.kind.value, "host": event.host, "epoch": event.epoch, "round": event.round}
+        as_written = {"kind": str(event.kind), "host": event.host, "epoch": event.epoch, "round": event.round}
         there = recorded.get(_place_of(as_written), [])
         if not there:
             continue  # the record is of a lower level, or has lost events

@@ -25,6 +25,7 @@ from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.selection import Selection
+from esper_nissa.event_kinds import payload_classes
 from esper_runs.run_directory import CONFIG, RunDirectory, find_run
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "begin_replay",
     "build_components",
     "config_options",
+    "event_payloads",
     "execute",
     "install_line_for_plugin",
     "is_saved_policy",
@@ -181,6 +183,15 @@ def list_plugins(options: PluginOptions | None = None) -> PluginSet:
         EsperError: E151 if the options contradict each other, E150 for an unknown name, E106 for an unreadable file.
     """
     return load_plugins(select(options or PluginOptions(), os.environ), tolerant=True)
+
+
+def event_payloads(options: PluginOptions | None = None) -> dict[str, type]:
+    """Return what the events hold whose kinds plugins have registered: attrs classes, by the name of the kind.
+
+    Raises:
+        EsperError: as `list_plugins`.
+    """
+    return payload_classes(list_plugins(options).registry)
 
 
 def load_run_plugins(directory: RunDirectory, options: PluginOptions) -> PluginSet:

@@ -12,6 +12,7 @@ from esper_core.assembling.components import build_components
 from esper_core.assembling.options import Options
 from esper_core.kasmina.groups import unwrapped
 from esper_core.kasmina.root_module import prepare_root
+from esper_core.leyline.diagnostics import Diagnostic
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import Actor, Evaluator, Sink
 from esper_core.leyline.records import plain
@@ -44,6 +45,7 @@ def grow(
     settings: Options | GrowSettings | None = None,
     seed: int = 0,
     sinks: Sequence[str | Options | Sink] = (),
+    diagnostics: Sequence[str | Options | Diagnostic] = (),
     run_directory: str | Path | None = None,
     plugins: PluginSet | None = None,
 ) -> GrowthHandle:
@@ -73,6 +75,7 @@ def grow(
             `GrowSettings`.
         seed: of everything random about the seeds.
         sinks: where events go: sinks by name, with options, or sinks that are built.
+        diagnostics: what looks into the network after each epoch with validation data: by name, with options, or built.
         run_directory: a new directory for manifest, event log and result, which ``esper show`` reads.
         plugins: loaded plugins; None: all that are installed.
 
@@ -91,7 +94,13 @@ def grow(
     if run_directory is not None and not any(_is_event_log(sink) for sink in sinks):
         sinks = [*sinks, "jsonl"]
     parts = build_components(
-        plugins, blueprints=blueprints, gates=gates, evaluators=evaluators, policy=policy, sinks=sinks
+        plugins,
+        blueprints=blueprints,
+        gates=gates,
+        evaluators=evaluators,
+        policy=policy,
+        sinks=sinks,
+        diagnostics=diagnostics,
     )
     requests = site_requests(model, sites, plugins)
     record = RunRecord(

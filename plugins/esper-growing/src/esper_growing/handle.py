@@ -255,7 +255,7 @@ class GrowthHandle:
     def begin(self, confirmed: Confirmation) -> None:
         """Make the slots, once the sites are confirmed."""
         grower = make_grower(self.model, self.optimizer, self._plan, confirmed)
-        self._session = GrowSession(UserHost(grower, self.epochs), self._plan, self._record)
+        self._session = GrowSession(UserHost(grower, self.epochs, self._plan.look), self._plan, self._record)
         self._hooks.grower, self._hooks.seeds = grower, SeedGradients(grower.growth)
         self._notices.frozen(self._session.host)
 

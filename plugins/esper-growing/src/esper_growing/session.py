@@ -11,6 +11,7 @@ from esper_core.assembling.components import Components
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.root_module import refuse_several_processes
 from esper_core.leyline.actions import Transition
+from esper_core.leyline.diagnostics import Finding, NetworkView
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.executors import Plan
 from esper_core.leyline.records import plain
@@ -19,6 +20,7 @@ from esper_core.leyline.sites import SiteRequest
 from esper_core.leyline.specs import Capability
 from esper_core.simic.rollout import Decided, Rollout
 from esper_core.simic.serialization import loop_of, loop_record, policy_of, policy_record
+from esper_core.tolaria.diagnosing import examine
 from esper_core.tolaria.executors import OneHost
 from esper_core.tolaria.governor import Governor, GovernorRules
 from esper_core.tolaria.grower import Grower
@@ -60,6 +62,10 @@ class GrowPlan:
     parts: Components
     settings: GrowSettings
     seed_rate: float
+
+    def look(self, view: NetworkView) -> tuple[Finding, ...]:
+        """Let the diagnostics look into the network. Raises EsperError E530 if one has changed it."""
+        return examine(self.parts.diagnostics, view, self.seed)
 
 
 class GrowSession:
@@ -136,7 +142,7 @@ class GrowSession:
         outcome = "stopped" if self.host.grower.stopped else "completed" if self._completed else "interrupted"
         result, context = self._record.result(final, outcome, self.host.measured.how), self._context
         context.run_finish(result)
-        self._record.finish(result | {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()})
+        self._record.finish(result | context.record())
         return final
 
     def state(self, *, closed: bool) -> dict[str, Any]:
@@ -152,6 +158,7 @@ class GrowSession:
             else {"loop": loop_record(self._rollout.state()), "policy": policy_record(self._rollout.policy_state())},
             "in_epoch": self.in_epoch,
             "next_event": 0 if self._context is None else self._context.hub.next_number,
+            "telemetry": {} if self._context is None else plain(self._context.hub.telemetry),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -164,6 +171,7 @@ class GrowSession:
             rollout = self._rollout or self._make_rollout(context)
             policy = policy_of(state["rollout"]["policy"])
             rollout.restore([saved], loop_of(state["rollout"]["loop"]), policy)
+            context.hub.restore_telemetry(state.get("telemetry", {}))
             if self._rollout is None:
                 context.run_resume(self._record.resume(self.epoch, state["next_event"]))
             self._context, self._rollout = context, rollout

@@ -7,14 +7,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import attrs
 from attrs import define, field
 
 from esper_core.leyline.actions import Transition
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.evidence import Evidence
+from esper_core.leyline.records import plain
 from esper_core.plugins.observers import Observers
 from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.records import Origin
+from esper_nissa.event_kinds import kind_of, registered_events, with_kinds
 from esper_nissa.hub import Hub
 
 
@@ -34,12 +38,20 @@ class RunContext:
     used: frozenset[str]
     stop_requested: bool = False
     _observers: Observers = field(init=False)
+    #: Round and epoch of the newest event of a host; an observer that is told of a host is told of these.
+    _place: tuple[int, int | None] = field(init=False, default=(0, None))
+    _resuming: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self._observers = self.plugins.observers(self.used, self._observer_failed)
+        observers = self.plugins.observers(self.used, self._observer_failed)
+        self._observers = attrs.evolve(observers, take=self._told)
+        for registered in registered_events(self.plugins.registry):
+            self.hub.levels[kind_of(registered)] = registered.spec.level  # type: ignore[attr-defined]
 
     def emit(self, event: Event) -> None:
         """Hand an event to the sinks."""
+        if event.host:
+            self._place = event.round, event.epoch
         self.hub.emit(event)
 
     def epoch_end(self, host: str, evidence: Evidence) -> None:
@@ -63,7 +75,10 @@ class RunContext:
     def run_resume(self, manifest: Mapping[str, Any]) -> None:
         """Open the sinks for a run that goes on, and tell the observers."""
         self.hub.open(manifest)
+        # What they told when the run began is in the log.
+        self._resuming = True
         self._observers.run_start(manifest)
+        self._resuming = False
 
     def run_finish(self, result: Mapping[str, Any]) -> None:
         """Tell everybody that the run is over, and close the sinks. What an observer raises is reported, not raised."""
@@ -75,9 +90,13 @@ class RunContext:
                 self._observer_failed(error)
         self.hub.close()
 
-    def failures(self) -> dict[str, int]:
-        """How often each plugin's observers have failed."""
-        return dict(self._observers.failures)
+    def record(self) -> dict[str, Any]:
+        """Return what became of events and observers, for the result: what was lost is told."""
+        return {
+            "telemetry": plain(self.hub.volume()),
+            "sinks": plain(self.hub.counts()),
+            "observer_failures": dict(self._observers.failures),
+        }
 
     @contextmanager
     def stopping_on_interrupt(self) -> Iterator[None]:
@@ -98,6 +117,13 @@ class RunContext:
         self.stop_requested = True
         message = "stopping at the end of this epoch; press Ctrl-C again to stop at once"
         self.emit(Event(kind=EventKind.NOTICE, data={"message": message}))
+
+    def _told(self, origin: Origin, host: str, told: Any) -> None:
+        """Make events of what an observer has returned. Raises EsperError E530 if that is none."""
+        number, epoch = self._place if host else (self._place[0], None)
+        for kind, data in with_kinds(self.plugins.registry, origin, told):
+            if not self._resuming:
+                self.emit(Event(kind=kind, host=host, epoch=epoch, round=number, data=data))
 
     def _observer_failed(self, error: EsperError) -> None:
         data = {"plugin": error.where or "", "place": "observer", "error": str(error)}

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
-
 from esper_core.leyline.events import Event
 
 #: What nobody can change.
@@ -13,13 +11,32 @@ _UNCHANGING = frozenset({str, int, float, bool, type(None)})
 
 def own_copies(batch: Sequence[Event]) -> tuple[Event, ...]:
     """Return copies of events: a sink may do with them what it likes."""
-    return tuple(attrs.evolve(event, data=copied(event.data)) for event in batch)
+    return tuple(map(_copied, batch))
+
+
+def _copied(event: Event) -> Event:
+    # `attrs.evolve` would take three times as long.
+    return Event(
+        kind=event.kind,
+        host=event.host,
+        epoch=event.epoch,
+        round=event.round,
+        data=copied(event.data),
+        sequence=event.sequence,
+        time=event.time,
+        monotonic=event.monotonic,
+        run=event.run,
+        slot=event.slot,
+        seed_id=event.seed_id,
+    )
 
 
 def copied(value: Any) -> Any:
     """Return a copy of plain data that shares nothing that can change."""
     if (kind := type(value)) in _UNCHANGING:
         return value
+    if kind is dict:
+        return {key: part if type(part) in _UNCHANGING else copied(part) for key, part in value.items()}
     if isinstance(value, Mapping):
         return {key: copied(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

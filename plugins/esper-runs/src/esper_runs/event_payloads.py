@@ -9,7 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from esper_core.leyline.actions import Action, GovernorMode, Transition, Verdict
-from esper_core.leyline.events import EventKind
+from esper_core.leyline.events import EventKind, Level
 from esper_core.leyline.evidence import Evidence, GateResult
 from esper_core.leyline.reports import FieldReport, Rollback
 from esper_core.leyline.stages import Stage
@@ -104,6 +104,14 @@ class Notice:
 
 
 @frozen(kw_only=True)
+class TelemetryChanged:
+    """The level from which on events are told from here on, and why."""
+
+    level: Level
+    reason: str
+
+
+@frozen(kw_only=True)
 class RoundFinished:
     """What a policy learned from a round, by name, and the rewards of every host."""
 
@@ -139,6 +147,7 @@ PAYLOADS: Mapping[EventKind, type] = {
     EventKind.PLUGIN_FAILED: PluginFailed,
     EventKind.ALERT: Alert,
     EventKind.NOTICE: Notice,
+    EventKind.TELEMETRY_CHANGED: TelemetryChanged,
     EventKind.ROUND_FINISHED: RoundFinished,
     EventKind.RUN_FINISHED: RunFinished,
 }

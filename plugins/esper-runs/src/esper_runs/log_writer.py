@@ -7,7 +7,7 @@ from io import FileIO
 from pathlib import Path
 
 from esper_core.leyline.events import Event
-from esper_core.leyline.records import to_json
+from esper_runs.event_lines import event_line
 from esper_runs.log_file import is_event_log, open_log, own_tail
 
 
@@ -59,9 +59,7 @@ class LogWriter:
             OSError: if the disk is full or the file is gone.
             TypeError: if an event cannot be converted to plain data.
         """
-        lines = "".join(f"{to_json(event)}\n" for event in events)
-        # A lone surrogate cannot be encoded in UTF-8, but its escape is valid JSON.
-        self._append(lines.encode("utf-8", errors="backslashreplace"))
+        self._append(b"".join(map(event_line, events)))
 
     def sync(self) -> None:
         """Wait until everything is on the disk. Raises OSError."""

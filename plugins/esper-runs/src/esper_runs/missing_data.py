@@ -21,7 +21,13 @@ def missing_data(
         result: its result, None if the run is not over.
     """
     config = manifest.get("config") or {}
-    return (*_without_result(result), *_without_log(config, log), *_in_log(log), *_without_twin(config))
+    return (
+        *_without_result(result),
+        *_without_log(config, log),
+        *_in_log(log),
+        *_left_out(result),
+        *_without_twin(config),
+    )
 
 
 def _without_result(result: Mapping[str, Any] | None) -> Iterator[str]:
@@ -35,17 +41,25 @@ def _without_result(result: Mapping[str, Any] | None) -> Iterator[str]:
 def _without_log(config: Mapping[str, Any], log: EventLog | None) -> Iterator[str]:
     sinks = config.get("sinks") or {}
     elsewhere = (sinks.get(_LOG_SINK) or {}).get("path")
-    level = str(config.get("telemetry", Level.NORMAL.name)).upper()
-    lacking = "so stages, gates, actions and the training curves are not known"
+    level = _level(config.get("telemetry"))
+    lacking = "so gates, actions and the training curves are not known"
+    if log is None or level == Level.OFF.name:
+        lacking = lacking.replace("so gates", "so stages, gates")
     if log is None:
         named = _LOG_SINK in sinks.get("names", (_LOG_SINK,))
         why = f'the sink "{_LOG_SINK}" was not used' if not named else "the file is gone"
         why = f'it was written to "{elsewhere}"' if named and elsewhere else why
         yield f"There is no {EVENTS} here ({why}), {lacking}."
     elif level in (Level.OFF.name, Level.MINIMAL.name):
-        yield f"Telemetry was {level.lower()}, {lacking}. With telemetry = normal they are recorded."
+        yield f"Telemetry was {level.lower()}, {lacking}. With telemetry.level = normal they are recorded."
     elif not any(event["kind"] == EventKind.EPOCH_COMPLETED for event in log.events):
         yield "No epoch has been completed."
+
+
+def _level(telemetry: Any) -> str:
+    """The name of the level; it was a text before it had a section."""
+    said = telemetry.get("level") if isinstance(telemetry, Mapping) else telemetry
+    return str(said or Level.NORMAL.name).upper()
 
 
 def _in_log(log: EventLog | None) -> Iterator[str]:
@@ -57,6 +71,13 @@ def _in_log(log: EventLog | None) -> Iterator[str]:
         yield f"{log.damaged} lines of {EVENTS} are damaged and are left out."
     if log.lost:
         yield f"{log.lost} events are missing from {EVENTS}."
+
+
+def _left_out(result: Mapping[str, Any] | None) -> Iterator[str]:
+    telemetry = (result or {}).get("telemetry")
+    count = telemetry.get("left_out") if isinstance(telemetry, Mapping) else None
+    if isinstance(count, int) and count > 0:
+        yield f"{count} events were left out: there were as many as telemetry.max_events allows."
 
 
 def _without_twin(config: Mapping[str, Any]) -> Iterator[str]:

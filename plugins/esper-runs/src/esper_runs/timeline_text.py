@@ -212,4 +212,5 @@ NOTES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.PLUGIN_FAILED: lambda data: f"plugin {data['plugin']} failed in {data['place']}: {data['error']}",
     EventKind.ALERT: lambda data: alert_text(data),
     EventKind.NOTICE: lambda data: str(data["message"]),
+    EventKind.TELEMETRY_CHANGED: lambda data: f"the telemetry level is {str(data['level']).lower()}: {data['reason']}",
 }

@@ -56,6 +56,7 @@ def asked(diagnostic: Diagnostic, view: NetworkView) -> Any:
 def traces(view: NetworkView) -> dict[str, Any]:
     """Return everything that a diagnostic could change in a network, comparable by bits."""
     parameters = dict(view.model.named_parameters())
+    assert isinstance(view.inputs, Tensor), "these networks take one tensor"
     return {
         "weights": {name: _bits(tensor) for name, tensor in view.model.state_dict().items()},
         "gradients": {name: None if p.grad is None else _bits(p.grad) for name, p in parameters.items()},
@@ -79,7 +80,25 @@ def _view(network: nn.Module, inputs: Tensor, layout: Layout, shape: tuple[int, 
         cross_entropy(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
     site = Site(id="first", path="0", layout=layout, width=_WIDTH, sample_shape=shape)
     slots = (SlotState(site=site),)
-    return NetworkView(host="host", epoch=3, model=network, slots=slots, inputs=inputs, targets=targets)
+    return NetworkView(
+        host="host",
+        epoch=3,
+        model=network,
+        slots=slots,
+        inputs=inputs,
+        targets=targets,
+        criterion=_Classification(),
+    )
+
+
+class _Classification:
+    """Loss and metric of one class for each sample."""
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(outputs, targets, reduction="none")
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) == targets).float()
 
 
 def _generator() -> torch.Generator:

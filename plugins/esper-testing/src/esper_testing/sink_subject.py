@@ -125,7 +125,10 @@ def marked(numbers: Sequence[int]) -> list[Event]:
 
 
 def every_kind_of_event() -> list[Event]:
-    """Return an event of each kind as runs emit them, with strange text and with figures that are not finite."""
+    """Return an event of each kind as runs emit them, with strange text and with figures that are not finite.
+
+    One is of a kind that a plugin has registered, and of which nothing is known.
+    """
     figures = [1.5, nan, inf, -inf, None]
     return [
         evolve(event, sequence=number, time=1.7e9 + number)
@@ -133,7 +136,7 @@ def every_kind_of_event() -> list[Event]:
             Event(kind=kind, host=host, epoch=None if kind in _OF_THE_RUN else 3, data=plain(data) | extra)
             for host in ("grown", "twin")
             for extra in ({}, {"note": UNICODE, "figures": figures, "nested": {"deep": [{"er": UNICODE}]}})
-            for kind, data in _data().items()
+            for kind, data in {**_data(), **_FURTHER}.items()
         )
     ]
 
@@ -141,7 +144,14 @@ def every_kind_of_event() -> list[Event]:
 _OF_THE_RUN = {EventKind.RUN_STARTED, EventKind.RUN_FINISHED, EventKind.PLUGIN_FAILED, EventKind.ALERT}
 
 
-def _data() -> dict[EventKind, Any]:
+_FURTHER: dict[str, Any] = {
+    EventKind.DIAGNOSED: {"diagnostic": "standard", "finding": {"loss": nan, "flags": [UNICODE], "none": None}},
+    EventKind.TELEMETRY_CHANGED: {"level": "DEBUG", "reason": UNICODE},
+    "forge.kept": {"slot": 3, "heat": inf, "parts": [{"of": UNICODE}], UNICODE: None},
+}
+
+
+def _data() -> dict[str, Any]:
     verdict = GateResult(gate=GateLevel.G5, passed=False, score=nan, reason=UNICODE, evidence={"contribution": nan})
     metrics = EpochMetrics(loss=nan, accuracy=0.5, samples=4)
     evidence = Evidence(

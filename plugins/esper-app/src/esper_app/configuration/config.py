@@ -6,11 +6,11 @@ from typing import Any
 from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 
 from esper_app.configuration.checkpoints import CheckpointsConfig
+from esper_app.configuration.telemetry import TelemetryConfig
 from esper_app.configuration.training import TrainingConfig
 from esper_app.configuration.twin import Twin, check_twin
 from esper_app.configuration.validators import check_run_name, check_unique
 from esper_core.kasmina.config import LifecycleConfig
-from esper_core.leyline.events import Level
 from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.records import plain
 from esper_core.leyline.stages import GateLevel
@@ -201,7 +201,6 @@ class RunSettings:
         threads: intra-op threads for each growing host; other counts give other bits.
         device: where the tensors live: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``.
         devices: spread the hosts over these devices in turn, each beside its twin; none: all are on `device`.
-        telemetry: ``off``, ``minimal``, ``normal`` or ``debug``.
     """
 
     seed: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0), validators.lt(2**63)])
@@ -217,7 +216,6 @@ class RunSettings:
     devices: tuple[str, ...] = field(
         default=(), validator=[check_unique, validators.deep_iterable(validators.matches_re(_DEVICE))]
     )
-    telemetry: Level = Level.NORMAL
 
 
 @frozen(kw_only=True)
@@ -237,6 +235,7 @@ class RunConfig(RunSettings):
         training: precision, memory format and compilation.
         rewards: addends of the reward, in order.
         diagnostics: what looks into the networks after each epoch.
+        telemetry: how much is told.
         sinks: where telemetry goes.
         executor: where the hosts run.
         checkpoints: how the run is saved while it goes on.
@@ -256,6 +255,7 @@ class RunConfig(RunSettings):
     training: TrainingConfig = field(factory=TrainingConfig)
     rewards: RewardsConfig = RewardsConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+    telemetry: TelemetryConfig = field(factory=TelemetryConfig)
     sinks: SinksConfig = SinksConfig()
     executor: ExecutorConfig = ExecutorConfig()
     checkpoints: CheckpointsConfig = field(factory=CheckpointsConfig)
@@ -265,7 +265,7 @@ class RunConfig(RunSettings):
     def tree(self) -> dict[str, Any]:
         """Return the configuration as plain data in the shape of a configuration file (None for what is not set)."""
         data: dict[str, Any] = plain(self)
-        data["telemetry"] = self.telemetry.name.lower()
+        data["telemetry"]["level"] = self.telemetry.level.name.lower()
         data |= data.pop("further")
         for section in [key.name for key in fields(RunConfig) if is_section_of_components(key.type)] + [*self.further]:
             data[section] |= data[section].pop("options")

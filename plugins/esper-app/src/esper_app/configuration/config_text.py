@@ -10,6 +10,7 @@ from esper_app.configuration.option_docs import attribute_docs
 from esper_app.configuration.places import CORE_SECTIONS, further_kinds
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.configuration.sections import OptionClasses
+from esper_app.configuration.telemetry import TelemetryConfig
 from esper_app.configuration.toml import dotted, to_toml, toml_key, toml_value
 from esper_core.leyline.records import plain
 from esper_core.leyline.specs import BlueprintSpec, GateSpec
@@ -45,10 +46,10 @@ def template_toml(resolved: ResolvedConfig | None = None, components: OptionClas
 def _core_tree() -> dict[str, Any]:
     """The defaults of what the core knows without any component."""
     tree: dict[str, Any] = plain(RunSettings())
-    tree["telemetry"] = RunSettings().telemetry.name.lower()
     for name, cls in CORE_SECTIONS.items():
         tree[name] = plain(cls())
         tree[name].pop("options", None)
+    tree["telemetry"]["level"] = TelemetryConfig().level.name.lower()
     return tree
 
 

@@ -10,6 +10,9 @@ from esper_app.configuration.places import Places
 from esper_core.leyline.kinds import PluginKind
 from esper_core.plugins.kinds import KINDS
 
+#: What a section that is given as a text says, where it names no component.
+_SHORT = {"telemetry": "level"}
+
 #: Keys of a section of which one says what the others would: a layer that has one discards the others of weaker layers.
 _EITHER = (("rewards", "preset", "terms"),)
 
@@ -18,6 +21,7 @@ class Origin(StrEnum):
     """Where a value comes from, weakest first."""
 
     DEFAULT = "default"
+    PROFILE = "profile"
     TASK = "task"
     POLICY = "policy"
     FILE = "file"
@@ -74,8 +78,8 @@ def merge(layers: Iterable[Layer], kinds: Iterable[PluginKind] = KINDS) -> Merge
     """Lay the layers on top of each other, the strongest last.
 
     Tables are merged key by key, everything else replaces. ``task = "digits"`` is ``task.name = "digits"``, and so in
-    every section that names one component. A layer that names another host (task, policy, gate set,
-    optimizer, sink) discards what weaker layers said about the former one.
+    every section that names one component; ``telemetry = "debug"`` is ``telemetry.level = "debug"``. A layer that names
+    another host (task, policy, gate set, optimizer, sink) discards what weaker layers said about the former one.
 
     Args:
         layers: the weakest first.
@@ -136,8 +140,9 @@ class _Stack:
 
 
 def _named(data: Mapping[str, Any], places: Places) -> dict[str, Any]:
+    short = dict.fromkeys(places.beside, "name") | _SHORT
     return {
-        section: {"name": value} if isinstance(value, str) and section in places.beside else value
+        section: {short[section]: value} if isinstance(value, str) and section in short else value
         for section, value in data.items()
     }
 

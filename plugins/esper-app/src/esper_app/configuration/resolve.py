@@ -11,6 +11,7 @@ from esper_app.configuration.layers import Layer, Merged, Origin, merge
 from esper_app.configuration.overrides import nested
 from esper_app.configuration.places import CORE_SECTIONS
 from esper_app.configuration.sections import OptionClasses, read_sections
+from esper_app.configuration.telemetry_profiles import with_profile
 from esper_core.leyline.records import plain
 from esper_core.leyline.specs import TaskSpec
 
@@ -41,7 +42,7 @@ def resolve_config(
     defaults: Layer | None = None,
     policy: Layer | None = None,
 ) -> ResolvedConfig:
-    """Lay defaults < the task's settings < a saved policy < a configuration file < the command line, and check them.
+    """Lay defaults < telemetry profile < task < saved policy < configuration file < command line, and check them.
 
     Args:
         task: the task that runs. If the file names another one, `overrides` must name this one.
@@ -59,7 +60,7 @@ def resolve_config(
     if file is not None:
         layers.append(Layer(origin=Origin.FILE, source=file_name, data=file))
     layers.append(Layer(origin=Origin.CLI, source="the command line", data=overrides or {}))
-    merged = with_executor(merge(layers, components.kinds), components)
+    merged = with_executor(merge(with_profile(layers, components.kinds), components.kinds), components)
     return ResolvedConfig(config=read_sections(merged, components), merged=merged)
 
 

@@ -23,6 +23,7 @@ from esper_app.configuration.config import (
 )
 from esper_app.configuration.layers import Merged
 from esper_app.configuration.places import CORE_SECTIONS, Places, further_kinds
+from esper_app.configuration.telemetry import TelemetryConfig
 from esper_app.configuration.training import TrainingConfig
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.errors import EsperError, did_you_mean
@@ -111,6 +112,7 @@ class _Reader:
             training=self.build(TrainingConfig, self.table("training"), "training"),
             rewards=self.rewards(),
             diagnostics=self.listed("diagnostics", DiagnosticSpec.kind, DiagnosticsConfig),
+            telemetry=self.build(TelemetryConfig, self.table("telemetry"), "telemetry"),
             sinks=self.listed("sinks", SinkSpec.kind, SinksConfig),
             executor=self.component("executor", ExecutorSpec.kind, ExecutorConfig),
             checkpoints=self.build(CheckpointsConfig, self.table("checkpoints"), "checkpoints"),

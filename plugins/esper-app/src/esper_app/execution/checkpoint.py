@@ -51,6 +51,7 @@ class Checkpoint:
         sequence: number of the next event.
         healthy: no governor had anything to object.
         sinks: what became of every sink's events so far, as plain data.
+        telemetry: what became of the run's events before any sink, as plain data; empty where it was not written.
     """
 
     epoch: int
@@ -61,6 +62,7 @@ class Checkpoint:
     sequence: int
     healthy: bool
     sinks: Mapping[str, Any]
+    telemetry: Mapping[str, Any] = field(factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -78,6 +80,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         "sequence": checkpoint.sequence,
         "healthy": checkpoint.healthy,
         "sinks": checkpoint.sinks,
+        "telemetry": checkpoint.telemetry,
         "loop": {name: state.record for name, state in checkpoint.loop.items()},
         "hosts": _records(checkpoint.hosts),
         "policies": _records(checkpoint.policies),
@@ -166,6 +169,7 @@ class _Header:
     policies: Mapping[str, _State]
     channels_last: tuple[str, ...]
     digest: str
+    telemetry: Mapping[str, Any] = field(factory=dict)
 
 
 def _checkpoint(path: Path, said: Mapping[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
@@ -197,6 +201,7 @@ def _checkpoint(path: Path, said: Mapping[str, Any], tensors: dict[str, Tensor])
         sequence=header.sequence,
         healthy=header.healthy,
         sinks=header.sinks,
+        telemetry=header.telemetry,
     )
 
 

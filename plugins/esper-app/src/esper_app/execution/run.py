@@ -28,7 +28,6 @@ from esper_app.execution.watch import Watch
 from esper_app.exit_codes import exit_code_of
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_core.leyline.events import Event, EventKind
-from esper_core.leyline.records import plain
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.loop import Outcome, run_round
 from esper_runs.result import RunEnd, answers_asked, run_result
@@ -176,7 +175,7 @@ def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun
         for rollout in parts.rollouts:
             rollout.close()
         context.hub.close()
-    result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
+    result |= context.record()
     if watch is not None:
         watch.settle()
         result |= {"plugin_checks": watch.summary(perf_counter() - began)}

@@ -67,7 +67,7 @@ class RunParts:
         used = frozenset(registered.origin.plugin for registered in assembly.used)
         limits = QueueLimits(capacity=config.sinks.capacity, when_full=config.sinks.when_full)
         hub = Hub(
-            sinks, level=config.telemetry, strict=strict, in_step=watch is not None, first=first_event, limits=limits
+            sinks, rules=config.telemetry, strict=strict, in_step=watch is not None, first=first_event, limits=limits
         )
         context, build = RunContext(hub, plugins, used), RunHostBuilder.of(plugins, assembly, Progress(hub))
         hosts, opened = run_hosts(config), [executor := assembly.executor(build)]
@@ -108,6 +108,7 @@ class RunParts:
             sequence=self.context.hub.next_number,
             healthy=all(r.governor is GovernorMode.NORMAL for rollout in self.rollouts for r in rollout.reports),
             sinks=plain(self.context.hub.counts()),
+            telemetry=plain(self.context.hub.telemetry),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -117,6 +118,7 @@ class RunParts:
             name = rollout.reports[0].host
             rollout.restore(states, checkpoint.loop[name], checkpoint.policies.get(name))
         self.context.hub.restore_counts(checkpoint.sinks)
+        self.context.hub.restore_telemetry(checkpoint.telemetry)
 
 
 def _rollout(

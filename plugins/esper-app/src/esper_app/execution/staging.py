@@ -114,6 +114,7 @@ class Stage:
             sequence=hub.next_number,
             healthy=all(report.governor is GovernorMode.NORMAL for report in reports),
             sinks=plain(hub.counts()),
+            telemetry=plain(hub.telemetry),
         )
 
     def restore(self, staged: StagedRound, checkpoint: Checkpoint) -> list[dict[str, Any]]:

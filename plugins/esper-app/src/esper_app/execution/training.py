@@ -120,6 +120,7 @@ def resume_training(
         with restoring(path):
             training.over = training.stage.restore(begun, checkpoint)
             training.context.hub.restore_counts(checkpoint.sinks)
+            training.context.hub.restore_telemetry(checkpoint.telemetry)
         place = {"round": checkpoint.round, "epoch": checkpoint.epoch, "command": list(command)}
         manifest = resumed_manifest(manifest, directory, place)
         directory.write_json(MANIFEST, manifest)
@@ -173,7 +174,7 @@ class Training:
         config = assembly.config
         sinks = build_sinks(config, plugins.registry) | ({DISPLAY: display} if display is not None else {})
         limits = QueueLimits(capacity=config.sinks.capacity, when_full=config.sinks.when_full)
-        hub = Hub(sinks, level=config.telemetry, strict=strict, first=first_event, limits=limits)
+        hub = Hub(sinks, rules=config.telemetry, strict=strict, first=first_event, limits=limits)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
         build = RunHostBuilder.of(plugins, assembly, Progress(hub))
         context = RunContext(hub, plugins, used)
@@ -219,7 +220,7 @@ class Training:
         finally:
             self._let_go()
             context.hub.close()
-        result |= {"sinks": plain(context.hub.counts()), "observer_failures": context.failures()}
+        result |= context.record()
         with writing(self.directory):
             self.directory.write_json(RESULT, result)
         return FinishedRun(directory=self.directory, result=result)

@@ -13,8 +13,8 @@ from esper_growing.measuring.sample_accuracy import Metric
 from esper_growing.measuring.sample_loss import Loss
 from esper_growing.measuring.user_data import Batches, UserCriterion, as_samples, read_batches
 
-#: The number of samples of the first batch on which loss and metric are examined.
-_LOOKED_AT = 64
+#: The number of samples of the first batch on which loss and metric, and the network by diagnostics, are examined.
+LOOKED_AT = 64
 
 
 @frozen(kw_only=True)
@@ -59,7 +59,7 @@ class MeasuredData:
         criterion, fixed = self._criterion_of(loss, metric), grower.forks.fixed_batch
         if not criterion.confirmed:
             inputs, targets = pairs[0]
-            shown = len(targets) if fixed else min(_LOOKED_AT, len(targets))
+            shown = len(targets) if fixed else min(LOOKED_AT, len(targets))
             inputs = each(part(inputs, 0, shown), lambda tensor: tensor.to(device))
             with undisturbed(model):
                 criterion.confirm(call(model, inputs), targets[:shown].to(device))

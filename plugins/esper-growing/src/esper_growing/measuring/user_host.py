@@ -1,19 +1,22 @@
 """A growing host that somebody else trains: it measures, judges and reports; the user's loop does the rest."""
 
+from collections.abc import Callable
 from math import isfinite
 from time import perf_counter
 
 import torch
 
 from esper_core.leyline.actions import Action
+from esper_core.leyline.diagnostics import Finding, NetworkView
 from esper_core.leyline.evidence import UNKNOWN_COMPUTE, EpochMetrics, Evidence
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport, HostState
+from esper_core.tolaria.data import part
 from esper_core.tolaria.evidence import CollectedEvidence
 from esper_core.tolaria.grower import Grower
 from esper_core.tolaria.measuring import measure
 from esper_growing.following.surroundings import tell_where_saved_without_growth
 from esper_growing.measuring.isolation import prove_isolation
-from esper_growing.measuring.measured_data import MeasuredData
+from esper_growing.measuring.measured_data import LOOKED_AT, Measurable, MeasuredData
 from esper_growing.measuring.sample_accuracy import Metric
 from esper_growing.measuring.sample_loss import Loss
 from esper_growing.measuring.user_data import Batches
@@ -28,6 +31,7 @@ class UserHost:
     Args:
         grower: its growing part.
         epochs: length of the training.
+        look: lets diagnostics look into the network after an epoch.
 
     Attributes:
         measured: what was found out about validation data, loss and metric.
@@ -36,8 +40,11 @@ class UserHost:
         train_seconds: wall time from the beginning of each epoch to its `measure`: what the user does in it counts.
     """
 
-    def __init__(self, grower: Grower, epochs: int) -> None:
+    def __init__(
+        self, grower: Grower, epochs: int, look: Callable[[NetworkView], tuple[Finding, ...]] = lambda view: ()
+    ) -> None:
         self.grower = grower
+        self._look = look
         grower.compute = UNKNOWN_COMPUTE
         tell_where_saved_without_growth(grower.growth.slot_set.model)
         self.train_seconds = 0.0
@@ -79,6 +86,7 @@ class UserHost:
         """
         began = perf_counter()
         self.train_seconds += began - self._began
+        self.grower.findings = ()
         if validation is None or loss is None:
             collected = CollectedEvidence(metrics=UNMEASURED, seeds=self.grower.growth.evidence(self.grower.epoch))
         else:
@@ -87,6 +95,7 @@ class UserHost:
             collected = self.grower.collect(
                 held.criterion, held.samples, last=self.grower.epoch + 1 == self._epochs, batch_size=held.batch_size
             )
+            self.grower.findings = self._look(self._view(held))
             self.broken = "" if isfinite(collected.metrics.loss) else held.broken()
         train = EpochMetrics(
             loss=_or_nan(train_loss),
@@ -96,6 +105,20 @@ class UserHost:
         )
         self._evidence = self.grower.evidence(train, collected)
         self.measure_seconds += perf_counter() - began
+
+    def _view(self, held: Measurable) -> NetworkView:
+        """The network and the first batch of the validation data, as diagnostics are shown them."""
+        inputs, targets = held.samples.batches[0]
+        shown = held.batch_size or LOOKED_AT
+        return NetworkView(
+            host=self.grower.name,
+            epoch=self.grower.epoch,
+            model=self.grower.growth.slot_set.model,
+            slots=self.grower.growth.states(self.grower.epoch),
+            inputs=part(inputs, 0, shown),
+            targets=targets[:shown],
+            criterion=held.criterion,
+        )
 
     def epoch(self, reference: Evidence | None = None) -> HostReport:
         """End the epoch that was measured last. There is no twin in a loop of the user's own."""

@@ -1,0 +1,1 @@
+"""The diagnostic `standard`: what gradients, weights, activations and classes of a growing network look like."""
