@@ -92,8 +92,8 @@ def test_a_tree_within_its_limits_has_no_problem(sizes: Any, tree: Path) -> None
 
 #: What is put into the tree, and what is said then.
 MUTANTS = [
-    ({"esper_core/simic": 5_251}, "leyline to simic: 5,251 lines of code, 1 over the limit of 5,250"),
-    ({"esper_core/leyline": 2_351, "esper_core/nn": 2_900}, "leyline to simic: 5,251 lines of code"),
+    ({"esper_core/simic": 5_261}, "leyline to simic: 5,261 lines of code, 1 over the limit of 5,260"),
+    ({"esper_core/leyline": 2_361, "esper_core/nn": 2_900}, "leyline to simic: 5,261 lines of code"),
     ({"esper_core/kasmina": 4_000, "esper_core/other": 3_001}, "the whole core: 7,001 lines of code, 1 over"),
     ({"esper_core/other": 7_001}, "the whole core: 7,001 lines of code"),
     ({GROWING: 501}, "growing: 501 lines of code, 1 over the limit of 500"),
@@ -134,7 +134,7 @@ def test_the_table_shows_parts_sums_and_limits(sizes: Any, tree: Path) -> None:
     rows = sizes.table(tree).splitlines()
     assert "| leyline | 2 | 5 | 1 |  |" in rows
     assert "| esper-a | 1 | 1 | 1 |  |" in rows
-    assert "| **leyline to simic** | 7 | 5 | 1 | 5,250 |" in rows
+    assert "| **leyline to simic** | 7 | 5 | 1 | 5,260 |" in rows
     assert "| **the whole core** | 9 | 1,205 | 1,201 | 7,000 |" in rows
     assert "| **all plugins** | 2 | 1 | 1 |  |" in rows
     assert not any("sites.py" in row for row in rows)

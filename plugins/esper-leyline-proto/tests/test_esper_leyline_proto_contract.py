@@ -10,12 +10,11 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from attrs import evolve, fields_dict
+from attrs import evolve
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from esper_core.leyline.actions import GovernorMode, Op
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.events import Event
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.learning import Ended
 from esper_core.leyline.stages import Blend, Cause, GateLevel, Stage
@@ -172,8 +171,6 @@ def with_more(files):
     types.value.add(name="MESSAGE_TYPE_ANOTHER", number=30)
 
 
-#: Fields for which an event has none: the record does not keep them.
-SPARE = {f"{PACKAGE}.Event.{name}" for name in {"monotonic", "run", "slot", "seed_id"} - {*fields_dict(Event)}}
 #: Where not any text will do.
 SAMPLES = {f"{PACKAGE}.Event.kind": "notice", "google.protobuf.Timestamp.nanos": 1000}
 
@@ -183,8 +180,6 @@ def fill(
 ):
     """Set every field of a message, as a producer does that knows them all."""
     for field in message.DESCRIPTOR.fields:
-        if field.full_name in SPARE:
-            continue
         if field.message_type is None:
             value = sample(field)
             getattr(message, field.name).append(value) if field.is_repeated else setattr(message, field.name, value)

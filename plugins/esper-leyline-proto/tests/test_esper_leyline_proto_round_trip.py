@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esper_core.leyline.actions import Action
-from esper_core.leyline.events import Event
 from esper_core.leyline.learning import Decision
 from esper_core.leyline.sites import Site
 from esper_leyline_proto.contract import FILES, message_descriptor
@@ -36,8 +35,6 @@ INTEGERS = {
     F.TYPE_SINT64: st.integers(-(2**63), 2**63 - 1),
     F.TYPE_STRING: st.integers(-(10**60) + 1, 10**60 - 1),
 }
-#: Fields of messages for which a record need not have one.
-SPARE = {Event: {"monotonic", "run", "slot", "seed_id"}}
 OVERRIDES = {
     (Site, "id"): st.text(min_size=1, max_size=5).filter(lambda text: not any(c == "." or c.isspace() for c in text)),
     (Site, "width"): st.integers(1, 2**32 - 1),
@@ -136,6 +133,5 @@ def test_every_message_has_its_record():
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_record_and_message_have_the_same_fields(kind):
-    spare = SPARE.get(kind, set())
     wanted = {field.name for field in attrs.fields(kind) if not field.metadata.get("esper_bulky")}
-    assert {field.name for field in message_descriptor(kind.__name__).fields} - spare == wanted - spare
+    assert {field.name for field in message_descriptor(kind.__name__).fields} == wanted
