@@ -2,7 +2,7 @@
 
 import tomllib
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl
 
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.plugins.records import Registered
@@ -25,12 +25,11 @@ def open_bus(address: str, registry: Registry) -> Bus:
     """
     scheme, _, rest = address.partition(":")
     found = _of_scheme(scheme, registry)
-    parts = urlsplit(rest)
-    url = f"{scheme}:{urlunsplit(parts._replace(query=''))}"
+    place, _, query = rest.partition("?")
     if found.spec.config is None:
         raise EsperError("E160", f"{found.title} has no options, and so no `url`")
-    options = {name: _value(text) for name, text in parse_qsl(parts.query, keep_blank_values=True)}
-    config = build_config(found, {**options, "url": url}, path="", source=f"the address {scheme}:")
+    options = {name: _value(text) for name, text in parse_qsl(query, keep_blank_values=True)}
+    config = build_config(found, {**options, "url": f"{scheme}:{place}"}, path="", source=f"the address {scheme}:")
     bus: Bus = resolve(found)(config)
     return bus
 

@@ -75,7 +75,7 @@ class DeadLetter:
     at: float
 
 
-@frozen
+@frozen(order=True)
 class Backlog:
     """What a group has not finished, or all messages of a stream that has no group.
 
