@@ -16,5 +16,6 @@ def esper_buses() -> Iterable[BusSpec]:
         summary="For processes of several machines, through a server of Redis or Valkey.",
         factory="esper_bus_redis.bus:RedisBus",
         config="esper_bus_redis.bus:RedisConfig",
+        server="esper_bus_redis.server:RedisServer",
         schemes={"redis", "rediss", "redis+unix"},
     )

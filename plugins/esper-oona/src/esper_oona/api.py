@@ -2,7 +2,7 @@
 
 from esper_leyline_proto.envelope import Envelope, MessagePriority, MessageType
 from esper_oona.addresses import open_bus
-from esper_oona.bus import Backlog, Bus, DeadLetter, Delivery, Outgoing, Survival
+from esper_oona.bus import Backlog, Bus, BusServer, DeadLetter, Delivery, Outgoing, Survival
 from esper_oona.keys import Keyring, keyring, rotate
 from esper_oona.kinds import BusSpec
 from esper_oona.messages import LARGEST_BYTES, LIFETIMES, ROUTES, Stream
@@ -22,6 +22,7 @@ __all__ = [
     "Accepted",
     "Backlog",
     "Bus",
+    "BusServer",
     "BusSpec",
     "DeadLetter",
     "Delivery",

@@ -96,6 +96,20 @@ class Backlog:
         return self.waiting + self.pending
 
 
+class BusServer(Protocol):
+    """A server of one's own, for a bus that needs one."""
+
+    @property
+    def url(self) -> str:
+        """The address of the bus."""
+
+    def start(self) -> None:
+        """Start it with what it has kept, and wait until it answers (EsperError E611 if it does not)."""
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL, if it runs."""
+
+
 class Bus(Protocol):
     """Keeps messages until every group has handled them.
 

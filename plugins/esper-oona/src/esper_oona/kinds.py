@@ -1,12 +1,14 @@
 """The kind of component `bus`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from esper_core.hooks import hookspec
 from esper_core.leyline.kinds import PluginKind
-from esper_core.specs import ComponentSpec
+from esper_core.leyline.specs import ComponentSpec, ImportString, check_reference
+from esper_oona.bus import BusServer
 
 
 @frozen(kw_only=True)
@@ -17,11 +19,16 @@ class BusSpec(ComponentSpec):
 
     Attributes:
         schemes: the schemes of the addresses that lead to it, such as ``redis``.
+        server: makes a server of one's own that keeps what survives its death in a folder, a `BusServer`, which
+            `esper bus torture` may kill: ``server(folder)``. None for a bus without a server.
     """
 
     kind = "bus"
 
     schemes: frozenset[str] = field(converter=frozenset)
+    server: ImportString | Callable[[Path], BusServer] | None = field(
+        default=None, validator=validators.optional(check_reference)
+    )
 
 
 class BusHooks:
