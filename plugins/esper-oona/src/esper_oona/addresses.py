@@ -23,8 +23,8 @@ def open_bus(address: str, registry: Registry) -> Bus:
         EsperError: E204 if no installed plugin has such an address, E201 or E202 if an option does not fit, E611 if the
             bus does not answer, E614 if it does not keep messages as the address asks.
     """
+    found = find_bus(address, registry)
     scheme, _, rest = address.partition(":")
-    found = _of_scheme(scheme, registry)
     place, _, query = rest.partition("?")
     if found.spec.config is None:
         raise EsperError("E160", f"{found.title} has no options, and so no `url`")
@@ -34,7 +34,13 @@ def open_bus(address: str, registry: Registry) -> Bus:
     return bus
 
 
-def _of_scheme(scheme: str, registry: Registry) -> Registered:
+def find_bus(address: str, registry: Registry) -> Registered:
+    """Return the component that an address leads to; its descriptor is a `BusSpec`.
+
+    Raises:
+        EsperError: E204 if no installed plugin has such an address.
+    """
+    scheme = address.partition(":")[0]
     schemes: dict[str, Registered] = {}
     for registered in registry["bus"]:
         if isinstance(registered.spec, BusSpec):

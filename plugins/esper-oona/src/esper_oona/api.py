@@ -1,7 +1,7 @@
 """What programs and buses import: records, the protocol `Bus`, publishers, subscribers, keys and addresses."""
 
 from esper_leyline_proto.envelope import Envelope, MessagePriority, MessageType
-from esper_oona.addresses import open_bus
+from esper_oona.addresses import find_bus, open_bus
 from esper_oona.bus import Backlog, Bus, BusServer, DeadLetter, Delivery, Outgoing, Survival
 from esper_oona.keys import Keyring, keyring, rotate
 from esper_oona.kinds import BusSpec
@@ -47,6 +47,7 @@ __all__ = [
     "Survival",
     "TokenBucket",
     "WhenFull",
+    "find_bus",
     "keyring",
     "open_bus",
     "rotate",
