@@ -91,7 +91,7 @@ class TestRoutes:
     def test_what_is_critical_takes_the_emergency_stream_as_long_as_there_are_tokens(self):
         clock = Clock()
         it = Setting(emergencies=TokenBucket(2, clock))
-        critical = dict(type=MessageType.TELEMETRY, priority=MessagePriority.CRITICAL)
+        critical = {"type": MessageType.TELEMETRY, "priority": MessagePriority.CRITICAL}
         streams = [stream for stream, _ in it.publish(*"abc", **critical).sent.values()]
         assert streams == [Stream.EMERGENCY, Stream.EMERGENCY, Stream.TELEMETRY]
         (found,) = it.publish("d", type=MessageType.EMERGENCY_SIGNAL).sent.values()

@@ -5,11 +5,11 @@ from attrs import evolve
 
 from esper_bus_memory.bus import MemoryConfig
 from esper_bus_sqlite.log import MessageLog
-from esper_bus_sqlite.schema import HELD
+from esper_bus_sqlite.schema import NEW
+from esper_oona.api import Survival
 from esper_oona.bus_subject import BusSubject
 from esper_oona.conformance import CONFORMANCE
 from esper_oona.kinds import BusSpec
-from esper_oona.api import Survival
 from esper_testing.check import CheckFailure
 
 CHECKS = {check.id: check for check in CONFORMANCE.checks}
@@ -50,13 +50,13 @@ class TrimsToTheFastest(Log):
 
 
 class Reorders(Log):
-    """Messages of a key go to whoever asks: what was held back is let go at once."""
+    """What is new goes to whoever asks, also if somebody else has an earlier message of its key."""
 
-    def receive(self, stream, group, consumer, **how):
-        found = super().receive(stream, group, consumer, **how)
-        self._sql.execute("UPDATE pending SET due = 0 WHERE due = ?", (HELD,))
-        self._sql.execute("UPDATE pending SET key = key || position WHERE consumer = ''")
-        return found
+    def _new(self, sql, stream, group, cursor, limit):
+        rows = sql.execute(NEW, (stream, cursor, limit)).fetchall() if limit > 0 else []
+        if rows:
+            sql.execute("UPDATE groups SET cursor = ? WHERE stream = ? AND name = ?", (rows[-1][0], stream, group))
+        return [(at, key, 0) for at, key in rows]
 
 
 class ReturnsBackwards(Log):

@@ -178,7 +178,9 @@ def trim(url: str, stream: str, keep: int, plugin_options: PluginOptions) -> Non
 
 
 @bus.command(short_help="Sign with a new key from now on.")
-@click.option("--kept", type=click.IntRange(min=0), default=1, show_default=True, help="Earlier keys that still verify.")
+@click.option(
+    "--kept", type=click.IntRange(min=0), default=1, show_default=True, help="Earlier keys that still verify."
+)
 def rotate(kept: int) -> None:
     """Make a new key in the state directory, which signs from now on; processes that run keep the keys they have."""
     from esper_oona.api import rotate as rotate_keys
@@ -207,8 +209,8 @@ def torture(
 ) -> None:
     """Kill producers, consumers and the server at random, and hold what happened against what a bus promises.
 
-    A bare scheme, such as sqlite: or redis:, is a new bus in a temporary folder, with a server of its own that is killed
-    as well. The server of a full address is not; use one that nobody else uses. Exit code 1 if a promise was broken.
+    A bare scheme, such as sqlite: or redis:, is a new bus in a temporary folder, with a server of its own that is
+    killed as well. The server of a full address is not; use one that nobody else uses. Exit code 1 if a promise was broken.
     """
     from esper_app.api import load_plugins, select
     from esper_app_bus.torture.report import torture_report
@@ -223,5 +225,3 @@ def torture(
         for line in report.lines():
             echo(line)
     context.exit(1 if report.torture.findings.violations else 0)
-
-

@@ -30,10 +30,10 @@ class RedisConfig:
     """Options of `redis`.
 
     Attributes:
-        url: ``redis://HOST:PORT/DATABASE``, ``rediss://`` with TLS, ``redis+unix:///PATH``. The password is taken from the
-            environment's ESPER_REDIS_PASSWORD.
-        survives: the worst that messages must survive: ``process``, ``server`` or ``power``. A server that promises less
-            is refused.
+        url: ``redis://HOST:PORT/DATABASE``, ``rediss://`` with TLS, ``redis+unix:///PATH``. The password is taken from
+            the environment's ESPER_REDIS_PASSWORD.
+        survives: the worst that messages must survive: ``process``, ``server`` or ``power``. A server that promises
+            less is refused.
         timeout_seconds: how long one call may take.
     """
 
@@ -116,7 +116,9 @@ class RedisBus:
         """Lease messages to a consumer."""
         found = self._run("receive", _keys(stream), [group, consumer, limit, _milliseconds(lease_seconds), attempts])
         rows = zip(*(found[index::4] for index in range(4)), strict=True)
-        deliveries = [Delivery(stream, group, consumer, at, _text(key), body, attempt) for at, key, body, attempt in rows]
+        deliveries = [
+            Delivery(stream, group, consumer, at, _text(key), body, attempt) for at, key, body, attempt in rows
+        ]
         return sorted(deliveries, key=lambda it: it.position)
 
     def renew(self, deliveries: Sequence[Delivery], *, lease_seconds: float) -> Sequence[Delivery]:
@@ -215,7 +217,15 @@ def _letter(id: str, it: dict[bytes, bytes]) -> DeadLetter:
     at = int(it[b"at"]) / 1000
     numbers = int(it[b"position"]), int(it[b"attempts"])
     return DeadLetter(
-        id, stream, _text(it[b"group"]), numbers[0], _text(it[b"key"]), it[b"body"], _text(it[b"reason"]), numbers[1], at
+        id,
+        stream,
+        _text(it[b"group"]),
+        numbers[0],
+        _text(it[b"key"]),
+        it[b"body"],
+        _text(it[b"reason"]),
+        numbers[1],
+        at,
     )
 
 

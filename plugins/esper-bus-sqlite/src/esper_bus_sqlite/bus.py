@@ -37,4 +37,6 @@ def sqlite_bus(config: SqliteConfig) -> Bus:
     """
     path = config.url.removeprefix("sqlite:")
     survives, synchronous = _LEVELS[config.survives]
-    return MessageLog(Path(path) if path else state_directory() / "bus.sqlite", survives=survives, synchronous=synchronous)
+    return MessageLog(
+        Path(path) if path else state_directory() / "bus.sqlite", survives=survives, synchronous=synchronous
+    )

@@ -113,7 +113,9 @@ class MessageLog:
                 "INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [(stream, group, at, key, consumer, attempt + 1, now + lease_seconds) for at, key, attempt in taken],
             )
-            bodies = [sql.execute("SELECT body FROM messages WHERE position = ?", (at,)).fetchone()[0] for at, *_ in taken]
+            bodies = [
+                sql.execute("SELECT body FROM messages WHERE position = ?", (at,)).fetchone()[0] for at, *_ in taken
+            ]
         return [
             Delivery(stream, group, consumer, at, key, body, attempt + 1)
             for (at, key, attempt), body in zip(taken, bodies, strict=True)

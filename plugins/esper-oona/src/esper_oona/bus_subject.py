@@ -38,9 +38,7 @@ class BusUnderTest:
         self, consumer: str, *, group: str = "g", limit: int = 100, lease: float = LONG, attempts: int = 9
     ) -> list[Delivery]:
         """Lease messages."""
-        return [
-            *self.bus.receive(self.stream, group, consumer, limit=limit, lease_seconds=lease, attempts=attempts)
-        ]
+        return [*self.bus.receive(self.stream, group, consumer, limit=limit, lease_seconds=lease, attempts=attempts)]
 
     def eventually(self, consumer: str, **how: Any) -> list[Delivery]:
         """Lease messages as soon as there are any."""

@@ -141,7 +141,8 @@ def trim(subject: BusSubject) -> None:
         bus.acknowledge(leased[:3] + leased[4:])
         bus.trim(stream, keep=0)
         rest = bodies(test.receive("d", group="slow"))
-        demand(rest == ["g", "h"], f"{rest} are left of g and h", "what was never read was trimmed", "keep it")  # fmt: skip
+        demand(rest == ["g", "h"], f"of g and h, {rest} are left",
+               "what was never read was trimmed", "keep it")  # fmt: skip
         bus.retry(leased[3], delay_seconds=0.0)
         again = bodies(test.eventually("d", group="slow"))
         demand(again == ["d"], f"a message that was leased came again as {again}",

@@ -112,7 +112,7 @@ def bury(subject: BusSubject) -> None:
         came = [(it.body, it.key, it.attempt, it.position) for it in again]
         demand(
             (counts, came, others) == ((1, 0), [(b"1", "k", 1, first.position)], []),
-            f"requeued {counts} times, it came as {again!r:.150}, and to a group that had handled it as {others!r:.100}",
+            f"requeued {counts} times, it came as {again!r:.150}, and to a group that had it as {others!r:.90}",
             "it is published again, to everybody, and at another position",
             "hand it out at its old position, to the group that gave it up",
         )

@@ -91,8 +91,8 @@ class Publisher:
         """Publish messages; those of one stream in order, in batches that are added all or none.
 
         Raises:
-            EsperError: E611 if the bus does not answer, E613 if a stream is full and the policy is not to drop. Messages
-                may have been published then: publish the same drafts again, and each is handled once.
+            EsperError: E611 if the bus does not answer, E613 if a stream is full and the policy is not to drop. Some
+                messages may have been published then: publish the same drafts again, and each is handled once.
             ValueError: if a message is too large, or is to live for longer than its type may.
         """
         routed: dict[Stream, list[Envelope]] = {}

@@ -116,7 +116,8 @@ def _after_acknowledgement(notes: Sequence[Note]) -> Iterable[Violation]:
         if note.what == "acknowledged":
             done.setdefault(note.id, note)
         elif note.what == "handled" and note.id in done:
-            what = f"{note.who} handled it {note.at - done[note.id].at:.3f} s after {done[note.id].who} had acknowledged it"
+            seconds = note.at - done[note.id].at
+            what = f"{note.who} handled it {seconds:.3f} s after {done[note.id].who} had acknowledged it"
             yield Violation("acknowledged", note.id, what)
 
 
@@ -152,7 +153,7 @@ def _too_fresh(history: History, first: dict[str, Note]) -> Iterable[Violation]:
             if note.id in first:
                 yield Violation("freshness", note.id, "it was issued far in the future, and handled")
             elif letter is None or letter.reason != _FUTURE:
-                yield Violation("freshness", note.id, "it was issued far in the future, and is not among the dead letters")
+                yield Violation("freshness", note.id, "it was issued far in the future, and not refused for that")
 
 
 def by_message(letters: Iterable[tuple[str, DeadLetter]]) -> dict[str, DeadLetter]:

@@ -20,6 +20,8 @@ from esper_oona.api import Bus, BusServer, Subscription
 #: How long to wait until all is handled, after the last kill.
 _PATIENCE_SECONDS = 120.0
 
+_SUBSCRIPTION = Subscription(batch=20, lease_seconds=3.0, attempts=4, first_delay_seconds=0.02)
+
 
 @frozen(kw_only=True)
 class Plan:
@@ -40,7 +42,7 @@ class Plan:
     consumers: int = 3
     batch: int = 10
     skews: tuple[float, ...] = (0.0, 14.0, -14.0)
-    subscription: Subscription = Subscription(batch=20, lease_seconds=3.0, attempts=4, first_delay_seconds=0.02)
+    subscription: Subscription = _SUBSCRIPTION
 
 
 @frozen

@@ -87,7 +87,12 @@ def produce(bench: Bench, name: str, skew_seconds: float) -> None:
     while not bench.stop.exists():
         contents = [_content(rng, numbers, skew_seconds) for _ in range(bench.batch)]
         drafts = [
-            Draft(type=MessageType.FIELD_REPORT, key=it["key"], id=it["id"], payload=json.dumps({**it, "made": time.time()}).encode())
+            Draft(
+                type=MessageType.FIELD_REPORT,
+                key=it["key"],
+                id=it["id"],
+                payload=json.dumps({**it, "made": time.time()}).encode(),
+            )
             for it in contents
         ]
         while True:
@@ -156,22 +161,26 @@ class NotedBus:
         return getattr(self._bus, name)
 
     def receive(self, *args: Any, **how: Any) -> Sequence[Delivery]:
+        """Lease messages, and note their ids."""
         found = self._bus.receive(*args, **how)
         self._notebook.note("leased", [{"id": id_of(it)} for it in found])
         return found
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
+        """Acknowledge messages, and note it if the bus confirms all of them."""
         finished = self._bus.acknowledge(deliveries)
         if finished == len(deliveries):
             self._notebook.note("acknowledged", [{"id": id_of(it)} for it in deliveries])
         return finished
 
     def retry(self, delivery: Delivery, **how: Any) -> bool:
+        """Give a message back, and note it."""
         if done := self._bus.retry(delivery, **how):
             self._notebook.note("returned", [{"id": id_of(delivery)}])
         return done
 
     def bury(self, delivery: Delivery, reason: str) -> bool:
+        """Give a message up, and note it."""
         if done := self._bus.bury(delivery, reason):
             self._notebook.note("returned", [{"id": id_of(delivery)}])
         return done
