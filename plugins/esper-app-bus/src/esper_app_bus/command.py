@@ -33,10 +33,10 @@ def bus(state: Path | None) -> None:
 
 def _opened(url: str, options: PluginOptions) -> "Bus":
     # Imported here: `--help` needs none of it.
-    from esper_app.api import load_plugins, select
+    from esper_app.api import load_selected
     from esper_oona.api import open_bus
 
-    return open_bus(url, load_plugins(select(options, os.environ)).registry)
+    return open_bus(url, load_selected(options).registry)
 
 
 def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -210,14 +210,15 @@ def torture(
     """Kill producers, consumers and the server at random, and hold what happened against what a bus promises.
 
     A bare scheme, such as sqlite: or redis:, is a new bus in a temporary folder, with a server of its own that is
-    killed as well. The server of a full address is not; use one that nobody else uses. Exit code 1 if a promise was broken.
+    killed as well. The server of a full address is not; use one that nobody else uses. Exit code 1 if a promise was
+    broken.
     """
-    from esper_app.api import load_plugins, select
+    from esper_app.api import load_selected
     from esper_app_bus.torture.report import torture_report
     from esper_app_bus.torture.run import Plan
     from esper_runs.printing import echo, echo_json
 
-    registry = load_plugins(select(plugin_options, os.environ)).registry
+    registry = load_selected(plugin_options).registry
     report = torture_report(url, registry, Plan(kills=kills, seconds=seconds, seed=seed))
     if as_json:
         echo_json(report.as_json())

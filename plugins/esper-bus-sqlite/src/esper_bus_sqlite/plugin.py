@@ -16,5 +16,5 @@ def esper_buses() -> Iterable[BusSpec]:
         summary="For the processes of one machine, in one file; needs no server.",
         factory="esper_bus_sqlite.bus:sqlite_bus",
         config="esper_bus_sqlite.bus:SqliteConfig",
-        schemes={"sqlite"},
+        schemes=("sqlite",),
     )

@@ -42,7 +42,8 @@ class BusUnderTest:
 
     def eventually(self, consumer: str, **how: Any) -> list[Delivery]:
         """Lease messages as soon as there are any."""
-        return waited(lambda: self.receive(consumer, **how))
+        found: list[Delivery] = waited(lambda: self.receive(consumer, **how))
+        return found
 
     def drained(self, consumer: str, **how: Any) -> list[Delivery]:
         """Take and acknowledge messages until there are no more."""

@@ -11,6 +11,10 @@ from esper_core.leyline.specs import ComponentSpec, ImportString, check_referenc
 from esper_oona.bus import BusServer
 
 
+def _schemes(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(values)
+
+
 @frozen(kw_only=True)
 class BusSpec(ComponentSpec):
     """Carries messages between processes. ``factory(config) -> Bus``.
@@ -25,7 +29,7 @@ class BusSpec(ComponentSpec):
 
     kind = "bus"
 
-    schemes: frozenset[str] = field(converter=frozenset)
+    schemes: frozenset[str] = field(converter=_schemes)
     server: ImportString | Callable[[Path], BusServer] | None = field(
         default=None, validator=validators.optional(check_reference)
     )

@@ -50,9 +50,10 @@ class NetworkEdge:
         Raises:
             EsperError: E611 if the server does not answer, or did not the last times.
         """
+        not_answered: tuple[type[Exception], ...] = (pybreaker.CircuitBreakerError, *self._failures)
         try:
             found: T = self._breaker.call(lambda: self._again(self._failures, function))
             return found
-        except (pybreaker.CircuitBreakerError, *self._failures) as error:
+        except not_answered as error:
             cause = error.__cause__ or error.__context__ or error
             raise EsperError("E611", f"{self._name} does not answer", why=summary(cause)) from error

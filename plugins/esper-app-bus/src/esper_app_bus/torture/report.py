@@ -5,13 +5,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
 from esper_app_bus.torture.run import Plan, Torture, torture
-from esper_core.plugins.registry import Registry
 from esper_oona.api import BusServer, BusSpec, Survival, find_bus, open_bus
+
+if TYPE_CHECKING:
+    from esper_core.plugins.registry import Registry
 
 #: So many violations are shown of each promise.
 _SHOWN = 5
@@ -65,7 +67,7 @@ class Report:
         }
 
 
-def torture_report(url: str, registry: Registry, plan: Plan) -> Report:
+def torture_report(url: str, registry: "Registry", plan: Plan) -> Report:
     """Torture the bus at an address; a bare scheme is a new bus in a temporary folder, with its own server.
 
     Raises:
