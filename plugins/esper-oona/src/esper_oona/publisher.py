@@ -131,6 +131,7 @@ class Publisher:
             key=draft.key,
             producer=self._name,
             payload=draft.payload,
+            key_id=self._signer.key_id,
         )
 
     def _route(self, envelope: Envelope) -> Stream:

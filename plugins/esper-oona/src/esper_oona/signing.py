@@ -38,12 +38,17 @@ class Signer:
     keys: Keyring | None
     skew_seconds: float = 30.0
 
+    @property
+    def key_id(self) -> str | None:
+        """The name of the key that signs; None: nothing is signed."""
+        return None if self.keys is None else self.keys.signing[0]
+
     def sign(self, envelope: Envelope) -> Envelope:
         """Return the envelope with a signature."""
         if self.keys is None:
             return envelope
         name, secret = self.keys.signing
-        named = evolve(envelope, key_id=name)
+        named = envelope if envelope.key_id == name else evolve(envelope, key_id=name)
         return evolve(named, signature=_signature(secret, named))
 
     def refusal(self, envelope: Envelope, now: float) -> Refusal | None:

@@ -123,10 +123,12 @@ class Subscriber:
         genuine: list[tuple[Delivery, Envelope]] = []
         for delivery in deliveries:
             try:
-                envelope = evolve(from_bytes(Envelope, delivery.body), attempt=delivery.attempt - 1)
+                envelope = from_bytes(Envelope, delivery.body)
             except EsperError:
                 self._refuse(delivery, Refusal.UNREADABLE)
                 continue
+            if envelope.attempt != delivery.attempt - 1:
+                envelope = evolve(envelope, attempt=delivery.attempt - 1)
             refusal = self._signer.refusal(envelope, now)
             # The bus's key is not signed, and decides the order.
             refusal = refusal or (Refusal.FORGED if envelope.key != delivery.key else None)
