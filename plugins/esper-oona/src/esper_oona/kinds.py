@@ -10,6 +10,8 @@ from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.specs import ComponentSpec, ImportString, check_reference
 from esper_oona.bus import BusServer
 
+ESPER_API = "2.0"
+
 
 def _schemes(values: Iterable[str]) -> frozenset[str]:
     return frozenset(values)
