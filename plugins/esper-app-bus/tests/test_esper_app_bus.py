@@ -97,9 +97,9 @@ def letter(reason="ValueError", attempts=3):
     return DeadLetter("1", "normal", "g", 1, "k", b"", reason, attempts, 0.0)
 
 
-def note(at, what, id="k/1", who="c", sort="plain", seconds=0.1):
+def note(at, what, id="k/1", who="c", sort="plain", seconds=0.1, attempt=1):
     key, _, number = id.partition("/")
-    return Note(float(at), what, who, id, key, int(number or 0), sort, seconds)
+    return Note(float(at), what, who, id, key, int(number or 0), sort, seconds, attempt)
 
 
 GOOD = [
@@ -147,6 +147,18 @@ class TestTheJudge:
         assert broken([GOOD[0], *killed, note(4.1, "leased"), note(5, "handled")]) == [("take-over", "k/1")]
         away = [note(2.1, "killed", id="", who="server"), note(3.1, "started", id="", who="server")]
         assert broken([GOOD[0], *killed, *away, note(4.1, "leased"), note(5, "handled")]) == []
+
+    def test_a_take_over_counts_from_when_the_earlier_ones_of_the_key_are_free(self):
+        killed = [note(1, "leased", "k/2", who="d"), note(2, "killed", id="", who="d")]
+        first = [note(0.5, "leased"), note(0.6, "handled")]
+        late = [note(4.5, "leased", "k/2", attempt=2), note(5, "handled", "k/2")]
+        assert broken([*first, *killed, *late]) == [("take-over", "k/2")]
+        assert broken([*first, note(3.0, "acknowledged"), *killed, *late]) == []
+
+    def test_a_lease_that_nobody_could_note_is_no_late_take_over(self):
+        killed = [note(1, "leased", who="d"), note(2, "killed", id="", who="d")]
+        assert broken([*killed, note(4.5, "leased", attempt=3), note(5, "handled")]) == []
+        assert broken([*killed, note(4.5, "leased", attempt=2), note(5, "handled")]) == [("take-over", "k/1")]
 
     @pytest.mark.parametrize(
         ("dead", "failures", "found"),

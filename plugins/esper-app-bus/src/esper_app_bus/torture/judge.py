@@ -163,12 +163,10 @@ def by_message(letters: Iterable[tuple[str, DeadLetter]]) -> dict[str, DeadLette
 
 @frozen
 class _Flight:
-    """A message in the hands of a consumer: from `begun` to what ended it, or "" if nothing did."""
+    """A message in the hands of a consumer: from its lease to what ended it, or None if nothing did."""
 
-    id: str
-    who: str
-    begun: float
-    ended: str
+    lease: Note
+    ended: Note | None = None
 
 
 def _flights(notes: Sequence[Note]) -> list[_Flight]:
@@ -178,29 +176,48 @@ def _flights(notes: Sequence[Note]) -> list[_Flight]:
         place = (note.who, note.id)
         if note.what == "leased":
             if before := open_flights.get(place):
-                found.append(_Flight(before.id, before.who, before.at, ""))
+                found.append(_Flight(before))
             open_flights[place] = note
         elif note.what in ("acknowledged", "returned") and (before := open_flights.pop(place, None)):
-            found.append(_Flight(before.id, before.who, before.at, note.what))
-    return [*found, *(_Flight(it.id, it.who, it.at, "") for it in open_flights.values())]
+            found.append(_Flight(before, note))
+    return [*found, *map(_Flight, open_flights.values())]
 
 
 def _take_overs(history: History, flights: Sequence[_Flight]) -> Iterable[tuple[str, float]]:
-    """Yield the messages of consumers that died, and how long it took until somebody had them."""
+    """Yield the messages of consumers that died, and how long it took until somebody had them.
+
+    A message waits for the earlier ones of its key, so the time counts from when the last of them was free.
+    """
     killed = {it.who: it.at for it in history.notes if it.what == "killed" and it.who != "server"}
-    leases: dict[str, list[float]] = defaultdict(list)
-    for note in history.notes:
-        if note.what == "leased":
-            leases[note.id].append(note.at)
+    leases, of_key = defaultdict(list), defaultdict(list)
+    for flight in flights:
+        leases[flight.lease.id].append(flight.lease)
+        of_key[flight.lease.key].append(flight)
+    for same in leases.values():
+        same.sort()
     away = _absences(history.notes)
     for flight in flights:
-        if flight.ended or flight.who not in killed:
+        lease, died = flight.lease, killed.get(flight.lease.who)
+        if flight.ended or died is None:
             continue
-        died = killed[flight.who]
-        after = next((at for at in leases[flight.id] if at > died), None)
-        if after is not None:
-            without = sum(max(0.0, min(end, after) - max(begin, died)) for begin, end in away)
-            yield flight.id, after - died - without
+        after = next((it for it in leases[lease.id] if it.at > died), None)
+        if after is None or _unnoted(leases[lease.id], lease, after):
+            continue
+        begun = died
+        if lease.key and after.at - died > 2 * history.lease_seconds:
+            earlier = [it for it in of_key[lease.key] if it.lease.number < lease.number and it.lease.at < after.at]
+            if any(_unnoted(leases[it.lease.id], it.lease, None) for it in earlier):
+                continue
+            ends = [it.ended.at if it.ended else killed.get(it.lease.who, died) for it in earlier]
+            begun = max([died, *(end for end in ends if end < after.at)])
+        without = sum(max(0.0, min(end, after.at) - max(begin, begun)) for begin, end in away)
+        yield lease.id, after.at - begun - without
+
+
+def _unnoted(leases: Sequence[Note], lease: Note, after: Note | None) -> bool:
+    """Whether a consumer had a message between two leases and died before it could note it: attempts have a gap."""
+    after = after or next((it for it in leases if it.at > lease.at), None)
+    return after is not None and after.attempt > lease.attempt + 1
 
 
 def _absences(notes: Sequence[Note]) -> list[tuple[float, float]]:

@@ -25,6 +25,7 @@ class Note:
         key, number: of the message; those of one key are numbered in the order of their publication.
         sort: ``plain``, ``poison`` (no attempt succeeds), ``future`` (issued by a clock that is far ahead).
         seconds: from publication to handling.
+        attempt: of a lease.
     """
 
     at: float
@@ -35,6 +36,7 @@ class Note:
     number: int = 0
     sort: str = "plain"
     seconds: float = 0.0
+    attempt: int = 0
 
 
 class Notebook:

@@ -163,7 +163,7 @@ class NotedBus:
     def receive(self, *args: Any, **how: Any) -> Sequence[Delivery]:
         """Lease messages, and note their ids."""
         found = self._bus.receive(*args, **how)
-        self._notebook.note("leased", [{"id": id_of(it)} for it in found])
+        self._notebook.note("leased", [_lease(it) for it in found])
         return found
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
@@ -184,6 +184,11 @@ class NotedBus:
         if done := self._bus.bury(delivery, reason):
             self._notebook.note("returned", [{"id": id_of(delivery)}])
         return done
+
+
+def _lease(it: Delivery) -> dict[str, Any]:
+    id = id_of(it)
+    return {"id": id, "key": it.key, "number": int(id.rpartition("/")[2]), "attempt": it.attempt}
 
 
 def id_of(it: Delivery | Outgoing | Any) -> str:
