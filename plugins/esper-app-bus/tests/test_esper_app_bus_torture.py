@@ -39,6 +39,7 @@ def test_nothing_is_found(scheme):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("scheme", ["sqlite:", "redis:"])
 def test_nothing_is_found_in_500_kills(scheme):
     esper_bus_torture(scheme, 500, 300)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from esper_app_bus.torture.notes import Notebook
 from esper_core.api import EsperError
@@ -44,12 +44,14 @@ class Bench:
         folder: where notes are made, and what was accepted is kept.
         subscription: how consumers take messages.
         batch: how many messages a producer publishes at once.
+        torturer: the process that has begun it; the others end when it does.
     """
 
     open_bus: Callable[[], Bus]
     folder: Path
     subscription: Subscription
     batch: int
+    torturer: int = field(factory=os.getpid)
 
     @property
     def stop(self) -> Path:
@@ -64,13 +66,14 @@ class Bench:
 
 def opened(bench: Bench) -> Bus:
     """Open the bus, as soon as its server is there."""
-    while True:
+    while os.getpid() == bench.torturer or os.getppid() == bench.torturer:
         try:
             return bench.open_bus()
         except EsperError as error:
             if error.code != "E611":
                 raise
             time.sleep(0.02)
+    os._exit(1)
 
 
 def produce(bench: Bench, name: str, skew_seconds: float) -> None:
@@ -84,7 +87,7 @@ def produce(bench: Bench, name: str, skew_seconds: float) -> None:
         clock=lambda: time.time() + skew_seconds,
     )
     numbers = dict.fromkeys((f"{name}/{index}" for index in range(KEYS)), 0)
-    while not bench.stop.exists():
+    while not bench.stop.exists() and os.getppid() == bench.torturer:
         contents = [_content(rng, numbers, skew_seconds) for _ in range(bench.batch)]
         drafts = [
             Draft(
@@ -95,7 +98,7 @@ def produce(bench: Bench, name: str, skew_seconds: float) -> None:
             )
             for it in contents
         ]
-        while True:
+        while os.getppid() == bench.torturer:
             try:
                 publisher.publish(drafts)
                 break
@@ -139,7 +142,7 @@ def consume(bench: Bench, name: str, skew_seconds: float) -> None:
         subscription=bench.subscription,
         clock=lambda: time.time() + skew_seconds,
     )
-    while True:
+    while os.getppid() == bench.torturer:
         try:
             if not subscriber.poll():
                 time.sleep(0.01)
