@@ -108,6 +108,10 @@ CODES: Mapping[str, tuple[str, ExitCode]] = {
     # E6xx: messages between processes
     "E601": ("a record cannot be written as a message", ExitCode.FAILED),
     "E602": ("a message cannot be read", ExitCode.FAILED),
+    "E611": ("a bus does not answer", ExitCode.FAILED),
+    "E612": ("the state directory or its keys cannot be used", ExitCode.USAGE),
+    "E613": ("a stream of a bus is full", ExitCode.FAILED),
+    "E614": ("a bus does not keep messages as it was asked to", ExitCode.USAGE),
 }
 
 

@@ -30,38 +30,38 @@ ESPER_API = "1.0"
 
 
 @frozen(kw_only=True)
-class BusSpec(ComponentSpec):
-    """Carries messages between processes. ``factory(config) -> Bus``.
+class RelaySpec(ComponentSpec):
+    """Carries messages between processes. ``factory(config) -> Relay``.
 
     Attributes:
         durable: messages outlive the process.
     """
 
-    kind = "bus"
+    kind = "relay"
 
     durable: bool = False
 
 
-class BusHooks:
+class RelayHooks:
     @hookspec
-    def esper_buses(self) -> Iterable[BusSpec]:
-        """Offer buses."""
+    def esper_relays(self) -> Iterable[RelaySpec]:
+        """Offer relays."""
 
 
-BUS = PluginKind(
-    spec=BusSpec,
-    hook="esper_buses",
-    specification=BusHooks,
-    family="bus",
-    protocol="esper_bus.api:Bus",
-    section=Section.of_one("bus"),
+RELAY = PluginKind(
+    spec=RelaySpec,
+    hook="esper_relays",
+    specification=RelayHooks,
+    family="relay",
+    protocol="esper_relay.api:Relay",
+    section=Section.of_one("relay"),
 )
 '''
 
 PLUGIN = '''
 from attrs import frozen
 
-from esper_bus.kinds import BusSpec
+from esper_relay.kinds import RelaySpec
 from esper_core.hooks import hookimpl
 
 ESPER_API = "1.0"
@@ -79,14 +79,14 @@ class Options:
 
 
 @frozen
-class Bus:
+class Relay:
     options: Options
 
 
 @hookimpl
-def esper_buses():
-    yield BusSpec(name="redis", summary="Through Redis.", factory=Bus, config=Options, durable=True)
-    yield BusSpec(name="memory", summary="In this process.", factory=Bus)
+def esper_relays():
+    yield RelaySpec(name="redis", summary="Through Redis.", factory=Relay, config=Options, durable=True)
+    yield RelaySpec(name="memory", summary="In this process.", factory=Relay)
 
 
 @hookimpl
@@ -98,15 +98,15 @@ TASK = TaskSpec(name="digits", summary="Digits.", factory="d.m:D", host="cnn")
 
 
 @pytest.fixture
-def bus(install):
+def relay(install):
     """The kind, and a plugin of another distribution that offers two of it."""
-    install("esper-bus", files={"kinds.py": KIND}, groups={"esper.kinds": {"bus": "esper_bus.kinds:BUS"}})
-    install("esper-bus-redis", code=PLUGIN, requires=("esper-core", "esper-bus>=0.1"))
+    install("esper-relay", files={"kinds.py": KIND}, groups={"esper.kinds": {"relay": "esper_relay.kinds:RELAY"}})
+    install("esper-relay-redis", code=PLUGIN, requires=("esper-core", "esper-relay>=0.1"))
 
 
 @frozen
 class Options:
-    """The options of everything, taken from a registry where it has buses, and of the rest made up."""
+    """The options of everything, taken from a registry where it has relays, and of the rest made up."""
 
     registry: Any
 
@@ -115,7 +115,7 @@ class Options:
         return self.registry.kinds
 
     def option_class(self, kind: str, name: str) -> type | None:
-        return RegisteredOptions(self.registry).option_class(kind, name) if kind == "bus" else None
+        return RegisteredOptions(self.registry).option_class(kind, name) if kind == "relay" else None
 
     def gate_option_classes(self, gate_set: str) -> dict[Any, type | None]:
         return {}
@@ -126,53 +126,53 @@ def resolved(plugins: Any, /, **file: Any) -> Any:
 
 
 class TestIt:
-    def test_is_collected(self, bus, load):
+    def test_is_collected(self, relay, load):
         plugins = load()
         assert [record.problem for record in plugins.records if record.problem] == []
-        assert plugins.registry.names("bus") == ("redis", "memory")
-        assert plugins.registry.get("bus", "redis").id == "esper-bus-redis/redis"
+        assert plugins.registry.names("relay") == ("redis", "memory")
+        assert plugins.registry.get("relay", "redis").id == "esper-relay-redis/redis"
         with pytest.raises(EsperError, match='did you mean "redis"') as raised:
-            plugins.registry.get("bus", "rediss")
+            plugins.registry.get("relay", "rediss")
         assert raised.value.code == "E204"
 
-    def test_is_listed(self, bus, esper):
+    def test_is_listed(self, relay, esper):
         by_name = {record["name"]: record for record in esper.json("plugins", "list", "--json")}
-        assert (by_name["kind-bus"]["kinds"], by_name["kind-bus"]["adds_kind"]) == (["kind"], "bus")
-        assert by_name["bus-redis"]["kinds"] == ["bus", "observer"]
-        only = esper.json("plugins", "list", "--json", "--kind", "bus")
-        assert [record["name"] for record in only] == ["bus-redis"]
-        refused = esper("plugins", "list", "--kind", "buss")
+        assert (by_name["kind-relay"]["kinds"], by_name["kind-relay"]["adds_kind"]) == (["kind"], "relay")
+        assert by_name["relay-redis"]["kinds"] == ["relay", "observer"]
+        only = esper.json("plugins", "list", "--json", "--kind", "relay")
+        assert [record["name"] for record in only] == ["relay-redis"]
+        refused = esper("plugins", "list", "--kind", "relayy")
         assert refused.returncode == 2
-        assert 'did you mean "bus"' in refused.stderr
+        assert 'did you mean "relay"' in refused.stderr
 
-    def test_is_described(self, bus, esper):
-        page = esper("plugins", "info", "kind-bus").stdout
-        assert 'kind "bus": Carries messages between processes.' in page
-        assert "factory(config) -> Bus" in page
-        assert "[bus]" in page
-        assert 'bus "redis": Through Redis.' in esper("plugins", "info", "bus-redis").stdout
+    def test_is_described(self, relay, esper):
+        page = esper("plugins", "info", "kind-relay").stdout
+        assert 'kind "relay": Carries messages between processes.' in page
+        assert "factory(config) -> Relay" in page
+        assert "[relay]" in page
+        assert 'relay "redis": Through Redis.' in esper("plugins", "info", "relay-redis").stdout
 
-    def test_is_in_the_documentation(self, bus, load, monkeypatch):
+    def test_is_in_the_documentation(self, relay, load, monkeypatch):
         monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "docs" / "_ext"))
         components = importlib.import_module("reference_components")
         options = importlib.import_module("reference_configuration")
         plugins = load()
-        kinds = components.component_pages(plugins, ["esper-bus-redis"])["kinds.md"]
-        assert "## Bus: `BusSpec`" in kinds
+        kinds = components.component_pages(plugins, ["esper-relay-redis"])["kinds.md"]
+        assert "## Relay: `RelaySpec`" in kinds
         assert "messages outlive the process" in kinds
-        assert "[`redis`](plugins/esper-bus-redis.md)" in kinds
-        page = options.configuration_pages(plugins, ["esper-bus-redis"])["options.md"]
-        assert "`[bus]`" in page
+        assert "[`redis`](plugins/esper-relay-redis.md)" in kinds
+        page = options.configuration_pages(plugins, ["esper-relay-redis"])["options.md"]
+        assert "`[relay]`" in page
         assert "where it is" in page
 
-    def test_is_configured(self, bus, load):
+    def test_is_configured(self, relay, load):
         plugins = load()
-        config = resolved(plugins, bus={"name": "redis", "url": "redis://x"}).config
-        assert config.tree()["bus"] == {"name": "redis", "url": "redis://x"}
-        assert config.names(plugins.registry.kind("bus")) == ("redis",)
-        built = build_components(plugins.registry.kind("bus"), config, plugins.registry)
+        config = resolved(plugins, relay={"name": "redis", "url": "redis://x"}).config
+        assert config.tree()["relay"] == {"name": "redis", "url": "redis://x"}
+        assert config.names(plugins.registry.kind("relay")) == ("redis",)
+        built = build_components(plugins.registry.kind("relay"), config, plugins.registry)
         assert built["redis"].options.url == "redis://x"
-        assert "bus" not in resolved(plugins).config.tree()
+        assert "relay" not in resolved(plugins).config.tree()
 
     @pytest.mark.parametrize(
         ("section", "code", "says"),
@@ -180,78 +180,89 @@ class TestIt:
             ({"name": "rediss"}, "E204", "redis"),
             ({"name": "redis", "urll": "x"}, "E201", "url"),
             ({"url": "x"}, "E202", "name"),
-            ({"name": "redis", "url": 3}, "E202", "bus.url"),
+            ({"name": "redis", "url": 3}, "E202", "relay.url"),
         ],
     )
-    def test_is_checked_as_everything_else_is(self, bus, load, section, code, says):
+    def test_is_checked_as_everything_else_is(self, relay, load, section, code, says):
         with pytest.raises(EsperError, match=says) as raised:
-            resolved(load(), bus=section)
+            resolved(load(), relay=section)
         assert raised.value.code == code
 
-    def test_can_be_written_and_read_again(self, bus, load):
+    def test_can_be_written_and_read_again(self, relay, load):
         plugins = load()
-        first = resolved(plugins, bus={"name": "redis"})
+        first = resolved(plugins, relay={"name": "redis"})
         again = resolved(plugins, **tomllib.loads(config_toml(first)))
         assert again.config == first.config
         template = template_toml(first, Options(plugins.registry))
         assert "# where it is." in template
         assert resolved(plugins, **tomllib.loads(template)).config == first.config
 
-    def test_another_name_discards_the_options_of_the_former_one(self, bus, load):
+    def test_another_name_discards_the_options_of_the_former_one(self, relay, load):
         plugins = load()
-        file = {"bus": {"name": "redis", "url": "x"}}
-        found = resolve_config(TASK, Options(plugins.registry), file=file, overrides={"bus": {"name": "memory"}}).config
-        assert found.tree()["bus"] == {"name": "memory"}
+        file = {"relay": {"name": "redis", "url": "x"}}
+        found = resolve_config(
+            TASK, Options(plugins.registry), file=file, overrides={"relay": {"name": "memory"}}
+        ).config
+        assert found.tree()["relay"] == {"name": "memory"}
 
     def test_without_the_distribution_its_section_is_unknown(self, load):
-        with pytest.raises(EsperError, match='unknown key "bus"'):
-            resolved(load(), bus={"name": "redis"})
+        with pytest.raises(EsperError, match='unknown key "relay"'):
+            resolved(load(), relay={"name": "redis"})
 
-    def test_is_used_by_the_runs_that_name_it(self, bus, esper):
-        data = esper.json("plugins", "graph", "digits", "--json", "--set", "bus.name=redis")
-        (found,) = [entry for entry in data["components"] if entry["kind"] == "bus"]
-        assert (found["id"], found["because"]) == ("esper-bus-redis/redis", "bus.name: the command line")
-        (plugin,) = [entry for entry in data["plugins"] if entry["name"] == "bus-redis"]
+    def test_is_used_by_the_runs_that_name_it(self, relay, esper):
+        data = esper.json("plugins", "graph", "digits", "--json", "--set", "relay.name=redis")
+        (found,) = [entry for entry in data["components"] if entry["kind"] == "relay"]
+        assert (found["id"], found["because"]) == ("esper-relay-redis/redis", "relay.name: the command line")
+        (plugin,) = [entry for entry in data["plugins"] if entry["name"] == "relay-redis"]
         assert plugin["roles"] == ["used", "observes"]
-        shown = esper("config", "show", "digits", "--set", "bus.name=redis").stdout
-        assert tomllib.loads(shown)["bus"] == {"name": "redis", "url": "local"}
+        shown = esper("config", "show", "digits", "--set", "relay.name=redis").stdout
+        assert tomllib.loads(shown)["relay"] == {"name": "redis", "url": "local"}
         unnamed = esper.json("plugins", "graph", "digits", "--json")
-        assert "bus" not in {entry["kind"] for entry in unnamed["components"]}
+        assert "relay" not in {entry["kind"] for entry in unnamed["components"]}
 
-    def test_is_in_the_manifest_of_a_run_that_uses_it(self, bus, load):
+    def test_is_in_the_manifest_of_a_run_that_uses_it(self, relay, load):
         plugins = load()
-        (record,) = plugins.find("kind-bus")
-        assert plugin_entry(record, [plugins.registry.get("bus", "redis")]).used == ({"kind": "kind", "name": "bus"},)
+        (record,) = plugins.find("kind-relay")
+        assert plugin_entry(record, [plugins.registry.get("relay", "redis")]).used == (
+            {"kind": "kind", "name": "relay"},
+        )
         assert plugin_entry(record, []).used == ()
 
-    def test_is_part_of_a_lock(self, bus, esper):
+    def test_is_part_of_a_lock(self, relay, esper):
         lock = json.loads(esper("plugins", "lock").stdout)
-        assert {"kind-bus", "bus-redis"} <= {entry["plugin"] for entry in lock["plugins"]}
+        assert {"kind-relay", "relay-redis"} <= {entry["plugin"] for entry in lock["plugins"]}
         (esper.cwd / "esper.lock").write_text(json.dumps(lock))
-        shown = esper("plugins", "graph", "digits", "--set", "bus.name=redis", "--locked", "esper.lock")
+        shown = esper("plugins", "graph", "digits", "--set", "relay.name=redis", "--locked", "esper.lock")
         assert shown.returncode == 0, shown.stderr
 
     def test_can_be_one_of_several(self, install, load):
         code = KIND.replace("Section.of_one", "Section.of_several")
-        install("esper-bus", files={"kinds.py": code}, groups={"esper.kinds": {"bus": "esper_bus.kinds:BUS"}})
-        install("esper-bus-redis", code=PLUGIN)
+        install("esper-relay", files={"kinds.py": code}, groups={"esper.kinds": {"relay": "esper_relay.kinds:RELAY"}})
+        install("esper-relay-redis", code=PLUGIN)
         plugins = load()
-        config = resolved(plugins, bus={"names": ["redis", "memory"], "redis": {"url": "x"}}).config
-        assert config.tree()["bus"] == {"names": ["redis", "memory"], "redis": {"url": "x"}, "memory": {}}
-        built = build_components(plugins.registry.kind("bus"), config, plugins.registry)
-        assert [(name, bus.options and bus.options.url) for name, bus in built.items()] == [
+        config = resolved(plugins, relay={"names": ["redis", "memory"], "redis": {"url": "x"}}).config
+        assert config.tree()["relay"] == {"names": ["redis", "memory"], "redis": {"url": "x"}, "memory": {}}
+        built = build_components(plugins.registry.kind("relay"), config, plugins.registry)
+        assert [(name, relay.options and relay.options.url) for name, relay in built.items()] == [
             ("redis", "x"),
             ("memory", None),
         ]
-        fewer = {"bus": {"names": ["memory"]}}
+        fewer = {"relay": {"names": ["memory"]}}
         merged = resolve_config(
-            TASK, Options(plugins.registry), file={"bus": {"names": ["redis"], "redis": {"url": "x"}}}, overrides=fewer
+            TASK,
+            Options(plugins.registry),
+            file={"relay": {"names": ["redis"], "redis": {"url": "x"}}},
+            overrides=fewer,
         )
-        assert merged.config.tree()["bus"] == {"names": ["memory"], "memory": {}}
+        assert merged.config.tree()["relay"] == {"names": ["memory"], "memory": {}}
 
     def test_the_one_in_the_documentation_is_sound(self, install, load):
         document = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
-        (shown,) = re.findall(r"```python\n(class BusSpec.*?)```", document, re.DOTALL)
+        (shown,) = re.findall(r"```python\n(class RelaySpec.*?)```", document, re.DOTALL)
         head = KIND.partition("@frozen")[0]
-        install("esper-bus", files={"kinds.py": head + shown}, groups={"esper.kinds": {"bus": "esper_bus.kinds:BUS"}})
-        assert load().registry.kind("bus").call == "factory(config) -> Bus"
+        install(
+            "esper-relay",
+            files={"kinds.py": head + shown},
+            groups={"esper.kinds": {"relay": "esper_relay.kinds:RELAY"}},
+        )
+        assert load().registry.kind("relay").call == "factory(config) -> Relay"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esper_app.cli.config_options import ConfigOptions, config_options
+from esper_app.cli.loading import load_selected
 from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_begun_run, resolve_command, resolve_run_config
 from esper_app.cli.root import is_tracing
@@ -64,6 +65,7 @@ __all__ = [
     "list_plugins",
     "load_plugins",
     "load_run_plugins",
+    "load_selected",
     "locked_option",
     "nearest_checkpoint",
     "network_folder",

@@ -1,0 +1,1 @@
+"""A bus under torture: processes that publish, handle and die, and a judge of what they have noted."""

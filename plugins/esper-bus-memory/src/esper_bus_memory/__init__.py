@@ -1,0 +1,1 @@
+"""A bus for the threads of one process."""

@@ -1,0 +1,7 @@
+"""bus-memory against the conformance suite."""
+
+from esper_oona.bus_suite import BusSuite
+
+
+class TestMemory(BusSuite):
+    plugin = "esper-bus-memory"

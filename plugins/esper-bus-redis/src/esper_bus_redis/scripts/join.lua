@@ -1,0 +1,3 @@
+-- ARGV: group.
+join(ARGV[1])
+return 1

@@ -1,0 +1,1 @@
+"""A bus for the processes of one machine, in one SQLite file."""

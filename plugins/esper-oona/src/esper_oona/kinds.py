@@ -1,0 +1,57 @@
+"""The kind of component `bus`."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from attrs import field, frozen, validators
+
+from esper_core.hooks import hookspec
+from esper_core.leyline.kinds import PluginKind
+from esper_core.leyline.specs import ComponentSpec, ImportString, check_reference
+from esper_oona.bus import BusServer
+
+ESPER_API = "2.0"
+
+
+def _schemes(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(values)
+
+
+@frozen(kw_only=True)
+class BusSpec(ComponentSpec):
+    """Carries messages between processes. ``factory(config) -> Bus``.
+
+    Its options have a field ``url``, the address that `esper_oona.addresses.open_bus` was given.
+
+    Attributes:
+        schemes: the schemes of the addresses that lead to it, such as ``redis``.
+        server: makes a server of one's own that keeps what survives its death in a folder, a `BusServer`, which
+            `esper bus torture` may kill: ``server(folder)``. None for a bus without a server.
+    """
+
+    kind = "bus"
+
+    schemes: frozenset[str] = field(converter=_schemes)
+    server: ImportString | Callable[[Path], BusServer] | None = field(
+        default=None, validator=validators.optional(check_reference)
+    )
+
+
+class BusHooks:
+    """The hook by which plugins offer buses."""
+
+    @hookspec
+    def esper_buses(self) -> Iterable[BusSpec]:
+        """Offer buses."""
+        raise NotImplementedError
+
+
+BUS = PluginKind(
+    spec=BusSpec,
+    hook="esper_buses",
+    specification=BusHooks,
+    family="bus",
+    protocol="esper_oona.api:Bus",
+    suite="esper_oona.conformance:CONFORMANCE",
+    provisional="no run uses it yet",
+)

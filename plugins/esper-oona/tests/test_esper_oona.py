@@ -1,0 +1,395 @@
+"""Publishers and subscribers over a bus in memory: routes, pressure, signatures, replays, retries, metrics."""
+
+import threading
+
+import pytest
+from attrs import evolve
+
+from esper_bus_memory.bus import MemoryConfig, memory_bus
+from esper_core.leyline.errors import EsperError
+from esper_leyline_proto.conversion import from_bytes, to_bytes
+from esper_oona.api import (
+    LARGEST_BYTES,
+    LIFETIMES,
+    ROUTES,
+    Draft,
+    Envelope,
+    Keyring,
+    MessagePriority,
+    MessageType,
+    Metrics,
+    Outgoing,
+    Pressure,
+    Publisher,
+    Replays,
+    Signer,
+    Stream,
+    Subscriber,
+    Subscription,
+    TokenBucket,
+    WhenFull,
+)
+
+OLD, NEW = ("old", b"o" * 32), ("new", b"n" * 32)
+REPORT, COMMAND = MessageType.FIELD_REPORT, MessageType.ADAPTATION_COMMAND
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Setting:
+    """One bus, one publisher, and subscribers that note what they handle."""
+
+    def __init__(self, **options):
+        self.clock = Clock()
+        self.bus = memory_bus(MemoryConfig())
+        self.signer = Signer(Keyring(dict([NEW, OLD])))
+        self.publisher = Publisher(self.bus, self.signer, clock=self.clock, **options)
+        self.handled = []
+
+    def publish(self, *payloads, type=REPORT, **more):
+        return self.publisher.publish([Draft(type=type, payload=it.encode(), **more) for it in payloads])
+
+    def subscriber(self, handle=None, *, stream=Stream.NORMAL, replays=None, group="g", signer=None, **how):
+        def note(envelope):
+            if handle:
+                handle(envelope)
+            self.handled.append(envelope.payload.decode())
+
+        return Subscriber(
+            self.bus,
+            stream,
+            group,
+            "c",
+            dict.fromkeys(MessageType, note),
+            signer=signer or self.signer,
+            replays=replays or Replays(None),
+            subscription=Subscription(first_delay_seconds=0.0, **how),
+            clock=self.clock,
+        )
+
+    def reasons(self):
+        return [it.reason for it in self.bus.dead(100)]
+
+
+@pytest.fixture
+def it():
+    return Setting()
+
+
+class TestRoutes:
+    @pytest.mark.parametrize("type", MessageType)
+    def test_each_type_has_one(self, it, type):
+        (found,) = it.publish("x", type=type).sent.values()
+        assert found[0] is ROUTES[type]
+        assert LIFETIMES[type] > 0
+
+    def test_what_is_critical_takes_the_emergency_stream_as_long_as_there_are_tokens(self):
+        clock = Clock()
+        it = Setting(emergencies=TokenBucket(2, clock))
+        critical = {"type": MessageType.TELEMETRY, "priority": MessagePriority.CRITICAL}
+        streams = [stream for stream, _ in it.publish(*"abc", **critical).sent.values()]
+        assert streams == [Stream.EMERGENCY, Stream.EMERGENCY, Stream.TELEMETRY]
+        (found,) = it.publish("d", type=MessageType.EMERGENCY_SIGNAL).sent.values()
+        assert found[0] is Stream.NORMAL
+        assert it.publisher.metrics.value("emergencies_demoted") == 2
+        clock.now += 30.0
+        streams = [stream for stream, _ in it.publish(*"ef", **critical).sent.values()]
+        assert streams == [Stream.EMERGENCY, Stream.TELEMETRY]
+
+    def test_a_subscriber_leaves_types_that_it_has_no_handler_for(self, it):
+        it.publish("a", type=MessageType.SYSTEM_STATE)
+        it.publish("b")
+        subscriber = it.subscriber()
+        del subscriber._handlers[MessageType.SYSTEM_STATE]
+        subscriber.poll()
+        assert it.handled == ["b"]
+        assert subscriber.metrics.value("skipped") == 1
+        assert it.bus.backlogs()[0].depth == 0
+
+    def test_what_is_too_large_or_to_live_too_long_is_refused(self, it):
+        with pytest.raises(ValueError, match="bytes"):
+            it.publisher.publish([Draft(type=REPORT, payload=bytes(LARGEST_BYTES + 1))])
+        for seconds in (0.0, -1.0, float("nan"), LIFETIMES[COMMAND] + 1):
+            with pytest.raises(ValueError, match="at most"):
+                it.publish("x", type=COMMAND, lifetime_seconds=seconds)
+        assert it.bus.backlogs() == []
+
+
+class TestPressure:
+    def setting(self, **policy):
+        return Setting(pressure={Stream.NORMAL: Pressure(limit=5, sample_seconds=0.0, **policy)})
+
+    def test_refuse(self):
+        it = self.setting(when_full="refuse")
+        it.publish(*"abcde")
+        with pytest.raises(EsperError, match="5 messages are not finished, its limit is 5") as raised:
+            it.publish("f")
+        assert raised.value.code == "E613"
+        it.subscriber().poll()
+        it.publish("f")
+        assert it.publisher.metrics.value("full.normal") == 1
+
+    def test_drop(self):
+        it = self.setting(when_full=WhenFull.DROP)
+        it.publish(*"abcde")
+        assert len(it.publish("f", "g").dropped) == 2
+        assert it.publisher.metrics.value("dropped") == 2
+        assert it.publisher.metrics.snapshot()["depth.normal"] == 5
+
+    def test_wait(self):
+        it = self.setting(when_full="wait", wait_seconds=20.0)
+        it.publish(*"abcde")
+        thread = threading.Thread(target=it.publish, args="f")
+        thread.start()
+        subscriber = it.subscriber()
+        while thread.is_alive() or len(it.handled) < 6:
+            subscriber.poll()
+        thread.join()
+        assert it.handled == [*"abcdef"]
+
+    def test_wait_in_vain(self):
+        it = self.setting(when_full="wait", wait_seconds=0.02)
+        it.publish(*"abcde")
+        with pytest.raises(EsperError) as raised:
+            it.publish("f")
+        assert raised.value.code == "E613"
+
+    def test_emergencies_have_none(self):
+        it = self.setting(when_full="refuse")
+        it.publish(*"abcde")
+        it.publish("f", priority=MessagePriority.CRITICAL)
+        assert it.publisher.metrics.value("published.emergency") == 1
+
+    def test_a_batch_larger_than_the_limit_is_let_in_when_nothing_else_waits(self):
+        it = self.setting(when_full="refuse")
+        assert len(it.publish(*"abcdefgh").sent) == 8
+
+
+def changed(it, **fields):
+    """Change the newest message on the bus, and publish it once more."""
+    ((_, last),) = it.bus.tail("normal", 1)
+    envelope = evolve(from_bytes(Envelope, last.body), **fields)
+    it.bus.publish("normal", [Outgoing(fields.get("key", last.key), to_bytes(envelope))])
+
+
+class TestSecurity:
+    def test_what_is_genuine_is_handled(self, it):
+        it.publish("a")
+        it.subscriber().poll()
+        assert it.handled == ["a"]
+
+    @pytest.mark.parametrize(
+        ("fields", "refusal"),
+        [
+            ({"payload": b"b"}, "forged"),
+            ({"key": "other"}, "forged"),
+            ({"id": "other"}, "forged"),
+            ({"type": COMMAND}, "forged"),
+            ({"expires_at": None}, "forged"),
+            ({"signature": bytes(32)}, "forged"),
+            ({"signature": None}, "unsigned"),
+            ({"key_id": None}, "unsigned"),
+            ({"key_id": "k"}, "unknown-key"),
+            ({}, "replayed"),
+        ],
+    )
+    def test_what_is_not_is_refused_counted_and_visible(self, it, fields, refusal):
+        it.publish("a")
+        changed(it, **fields)
+        subscriber = it.subscriber()
+        subscriber.poll()
+        assert it.handled == ["a"]
+        assert it.reasons() == [f"refused: {refusal}"]
+        assert subscriber.metrics.value(f"refused.{refusal}") == 1
+
+    def test_the_bus_cannot_move_a_message_to_another_key(self, it):
+        it.publish("a", key="k")
+        ((_, last),) = it.bus.tail("normal", 1)
+        it.bus.publish("normal", [Outgoing("other", last.body)])
+        it.subscriber().poll()
+        assert (it.handled, it.reasons()) == (["a"], ["refused: forged"])
+
+    def test_what_is_no_envelope_is_refused(self, it):
+        it.bus.publish("normal", [Outgoing("", b"\xff\xff"), Outgoing("", b"")])
+        it.subscriber().poll()
+        assert it.reasons() == ["refused: unreadable"] * 2
+
+    def test_unsigned_messages_are_handled_only_where_that_is_asked_for(self):
+        it = Setting()
+        it.publisher = Publisher(it.bus, Signer(None), clock=it.clock)
+        it.publish("a")
+        it.subscriber().poll()
+        assert it.handled == []
+        it.publish("b")
+        it.subscriber(signer=Signer(None)).poll()
+        assert it.handled == ["b"]
+
+    def test_an_old_key_still_verifies_and_a_removed_one_does_not(self, it):
+        it.publisher = Publisher(it.bus, Signer(Keyring(dict([OLD]))), clock=it.clock)
+        it.publish("a")
+        it.subscriber().poll()
+        it.publish("b")
+        it.subscriber(signer=Signer(Keyring(dict([NEW])))).poll()
+        assert (it.handled, it.reasons()) == (["a"], ["refused: unknown-key"])
+
+    def test_freshness(self, it):
+        it.publish("stale", type=COMMAND, lifetime_seconds=10.0)
+        it.clock.now += 10.0 + 31.0
+        it.publish("late", type=COMMAND, lifetime_seconds=10.0)
+        it.clock.now += 10.0 + 29.0
+        it.subscriber().poll()
+        assert (it.handled, it.reasons()) == (["late"], ["refused: stale"])
+
+    def test_without_an_expiry_a_message_lives_as_long_as_its_type(self, it):
+        made = it.publisher._envelope(Draft(type=COMMAND, payload=b"a"))
+        signed = it.signer.sign(evolve(made, expires_at=None))
+        it.bus.publish("normal", [Outgoing("", to_bytes(signed))])
+        it.clock.now += LIFETIMES[COMMAND] + 31.0
+        it.subscriber().poll()
+        assert (it.handled, it.reasons()) == ([], ["refused: stale"])
+
+    @pytest.mark.parametrize(("ahead", "refused"), [(29.0, []), (31.0, ["refused: from-the-future"])])
+    def test_clocks_that_are_ahead(self, it, ahead, refused):
+        it.clock.now += ahead
+        it.publish("a")
+        it.clock.now -= ahead
+        it.subscriber().poll()
+        assert it.reasons() == refused
+        assert len(it.handled) == 1 - len(refused)
+
+
+class TestReplays:
+    def test_survive_a_restart(self, it, tmp_path):
+        it.publish("a")
+        it.subscriber(replays=Replays(tmp_path / "replays")).poll()
+        changed(it)
+        it.subscriber(replays=Replays(tmp_path / "replays")).poll()
+        assert (it.handled, it.reasons()) == (["a"], ["refused: replayed"])
+        assert (tmp_path / "replays").stat().st_mode & 0o777 == 0o600
+
+    def test_the_same_message_again_is_none(self, it, tmp_path):
+        it.publish("a")
+        replays = Replays(tmp_path / "replays")
+
+        def die(_):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            it.subscriber(die, replays=replays, lease_seconds=0.01).poll()
+        subscriber = it.subscriber(replays=replays)
+        while not subscriber.poll():
+            pass
+        assert (it.handled, it.reasons()) == (["a"], [])
+
+    def test_each_group_handles_a_message(self, it):
+        replays = Replays(None)
+        it.publish("a")
+        for group in "gh":
+            it.subscriber(replays=replays, group=group).poll()
+        assert it.handled == ["a", "a"]
+
+    def test_a_message_that_is_published_again_is_handled_once(self, it):
+        draft = Draft(type=REPORT, payload=b"a", id="one")
+        it.publisher.publish([draft])
+        it.publisher.publish([draft])
+        it.subscriber().poll()
+        assert it.handled == ["a"]
+
+    def test_a_copy_on_another_stream_is_one(self, it):
+        it.publish("a")
+        ((_, last),) = it.bus.tail("normal", 1)
+        it.bus.publish("policy", [last])
+        replays = Replays(None)
+        it.subscriber(replays=replays).poll()
+        it.subscriber(replays=replays, stream="policy").poll()
+        assert (it.handled, it.reasons()) == (["a"], ["refused: replayed"])
+
+    def test_what_has_expired_is_forgotten(self, it, tmp_path):
+        replays = Replays(tmp_path / "replays")
+        it.publish("a", type=COMMAND)
+        it.subscriber(replays=replays).poll()
+        it.clock.now += LIFETIMES[COMMAND] + 100.0
+        it.publish("b", type=COMMAND)
+        it.subscriber(replays=replays).poll()
+        assert replays._connection.execute("SELECT COUNT(*) FROM accepted").fetchone() == (1,)
+
+
+class TestFailures:
+    def test_a_poisoned_message_is_tried_exactly_as_often_and_others_of_its_key_follow(self, it):
+        tried = []
+
+        def handle(envelope):
+            if envelope.payload == b"poison":
+                tried.append(envelope.attempt)
+                raise ValueError("cannot be")
+
+        it.publish("a", "poison", "b", "c", key="k")
+        it.publish("other", key="m")
+        subscriber = it.subscriber(handle, attempts=3)
+        subscriber.poll()
+        assert it.handled == ["a", "other"]
+        while subscriber.poll():
+            pass
+        assert tried == [0, 1, 2]
+        assert it.handled == ["a", "other", "b", "c"]
+        assert it.reasons() == ["ValueError: cannot be"]
+        seen = subscriber.metrics.snapshot()
+        assert (seen["failed"], seen["retried"], seen["dead"], seen["handled"]) == (3, 2, 1, 4)
+
+    def test_an_acknowledgement_comes_after_the_handling(self, it):
+        depths = []
+        it.publish("a")
+        it.subscriber(lambda _: depths.append(it.bus.backlogs()[0].depth)).poll()
+        assert depths == [1]
+        assert it.bus.backlogs()[0].depth == 0
+
+    def test_the_delay_doubles_up_to_a_limit(self):
+        how = Subscription(first_delay_seconds=0.1, longest_delay_seconds=1.0)
+        assert [how.delay_seconds(attempt) for attempt in (1, 2, 3, 4, 5, 500)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+    def test_leases_are_renewed_between_two_messages(self, it, monkeypatch):
+        time = Clock()
+        monkeypatch.setattr("esper_oona.subscriber.time.monotonic", time)
+        renewed = []
+        monkeypatch.setattr(it.bus, "renew", lambda deliveries, **_: renewed.append(len(deliveries)) or deliveries[1:])
+
+        def work(_):
+            time.now += 6.0
+
+        it.publish(*"abcd")
+        subscriber = it.subscriber(work, lease_seconds=10.0)
+        subscriber.poll()
+        # `b` was lost to somebody else when the leases were renewed after `a`, and `d` after `c`.
+        assert (renewed, it.handled) == ([3, 1], ["a", "c"])
+        assert subscriber.metrics.value("leases_lost") == 2
+
+    def test_a_bus_that_does_not_answer_is_asked_again(self, it, monkeypatch):
+        stop, receive = threading.Event(), it.bus.receive
+        answers = [EsperError("E611", "no"), EsperError("E611", "no")]
+
+        def fails(*args, **how):
+            if answers:
+                raise answers.pop()
+            return receive(*args, **how)
+
+        monkeypatch.setattr(it.bus, "receive", fails)
+        it.publish("a")
+        subscriber = it.subscriber(lambda _: stop.set(), idle_seconds=0.001)
+        subscriber.run(stop)
+        assert it.handled == ["a"]
+        assert subscriber.metrics.value("receive_errors") == 2
+
+
+def test_histograms_tell_quantiles():
+    metrics = Metrics()
+    assert metrics.quantile("x_seconds", 0.5) is None
+    metrics.time("x_seconds", 0.003, 99)
+    metrics.time("x_seconds", 100.0)
+    assert metrics.quantile("x_seconds", 0.99) == 0.005
+    assert metrics.quantile("x_seconds", 1.0) == float("inf")
+    assert metrics.snapshot()["x_seconds"]["p50"] == 0.005
