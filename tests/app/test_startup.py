@@ -87,7 +87,7 @@ def test_listing_reads_metadata_by_itself(install, probe):
     install("esper-blueprint-foo", requires=("esper-core>=0.1,<1", "attrs>=24.2", "acme ; extra == 'more'"))
     stdout, modules, _ = probe("plugins", "list")
     assert "blueprint-foo" in stdout
-    assert not modules & {"importlib.metadata", "email", "packaging", "pathlib", "json"}
+    assert modules & {"importlib.metadata", "email", "packaging", "pathlib", "json"} == set()
 
 
 def test_importing_the_core_is_light(esper):

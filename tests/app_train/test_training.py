@@ -17,6 +17,8 @@ from esper_core.leyline.errors import EsperError
 
 EPOCHS, ROUNDS, HOSTS = 4, 3, 2
 SMALL = ["host.widths=[4, 4]", f"epochs={EPOCHS}", "policy.hidden=16", "policy.slot_encoding=8", "seed=5"]
+#: So that not every decision of a few is to wait.
+SMALL += ["policy.wait_bias=0"]
 KEPT = ["checkpoints.every=1", "checkpoints.keep=99"]
 CHANGES = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds", "resumed"}
 

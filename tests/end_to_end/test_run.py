@@ -41,6 +41,7 @@ def timeless(data):
     if isinstance(data, dict):
         times = {
             "time",
+            "monotonic",
             "seconds",
             "train_seconds",
             "measure_seconds",

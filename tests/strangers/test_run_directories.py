@@ -112,7 +112,7 @@ class TestPlaces:
         assert outside.touched() == []
 
     def test_a_file_is_never_written_through_a_link(self, run, outside, monkeypatch):
-        monkeypatch.setattr("esper_runs.run_directory.secrets.token_hex", lambda _: "00000000")
+        monkeypatch.setattr("secrets.token_hex", lambda _: "00000000")
         planted = run.path / f".result.json.{os.getpid()}-00000000"
         planted.symlink_to(outside.folder / "notes.txt")
         with pytest.raises(FileExistsError):

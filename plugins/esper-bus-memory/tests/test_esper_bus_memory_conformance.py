@@ -1,6 +1,6 @@
 """bus-memory against the conformance suite."""
 
-from esper_oona.bus_suite import BusSuite
+from esper_oona.testing.bus_suite import BusSuite
 
 
 class TestMemory(BusSuite):

@@ -4,7 +4,7 @@ import pytest
 
 from esper_bus_redis.bus import RedisConfig
 from esper_bus_redis.server import RedisServer
-from esper_oona.bus_suite import BusSuite
+from esper_oona.testing.bus_suite import BusSuite
 
 pytestmark = pytest.mark.slow
 

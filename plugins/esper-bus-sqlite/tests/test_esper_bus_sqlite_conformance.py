@@ -3,7 +3,7 @@
 import pytest
 
 from esper_bus_sqlite.bus import SqliteConfig
-from esper_oona.bus_suite import BusSuite
+from esper_oona.testing.bus_suite import BusSuite
 
 
 class TestSqlite(BusSuite):

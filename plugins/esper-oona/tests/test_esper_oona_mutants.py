@@ -7,9 +7,9 @@ from esper_bus_memory.bus import MemoryConfig
 from esper_bus_sqlite.log import MessageLog
 from esper_bus_sqlite.schema import NEW
 from esper_oona.api import Survival
-from esper_oona.bus_subject import BusSubject
-from esper_oona.conformance import CONFORMANCE
 from esper_oona.kinds import BusSpec
+from esper_oona.testing.bus_subject import BusSubject
+from esper_oona.testing.conformance import CONFORMANCE
 from esper_testing.check import CheckFailure
 
 CHECKS = {check.id: check for check in CONFORMANCE.checks}
@@ -214,7 +214,7 @@ MUTANTS[HoldsForever] = "bus-key-goes-on"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """A mutant is not waited for."""
-    monkeypatch.setattr("esper_oona.bus_subject.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("esper_oona.testing.bus_subject.PATIENCE_SECONDS", 1.0)
 
 
 @pytest.mark.parametrize(("mutant", "check"), MUTANTS.items(), ids=lambda it: getattr(it, "__name__", it))

@@ -218,8 +218,7 @@ def torture(
     from esper_app_bus.torture.run import Plan
     from esper_runs.printing import echo, echo_json
 
-    registry = load_selected(plugin_options).registry
-    report = torture_report(url, registry, Plan(kills=kills, seconds=seconds, seed=seed))
+    report = torture_report(url, load_selected(plugin_options), Plan(kills=kills, seconds=seconds, seed=seed))
     if as_json:
         echo_json(report.as_json())
     else:

@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from esper_bus_sqlite.log import MessageLog
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 from esper_oona.api import Bus, Survival
 
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from esper_bus_redis.durability import promised, require
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 from esper_oona.api import Backlog, DeadLetter, Delivery, NetworkEdge, Outgoing, Survival
 
 T = TypeVar("T")

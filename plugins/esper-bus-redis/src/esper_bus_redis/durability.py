@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 from esper_oona.api import Survival
 
 #: What to set for each level.

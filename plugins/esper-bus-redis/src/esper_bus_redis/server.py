@@ -9,7 +9,7 @@ from pathlib import Path
 
 import redis
 
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 
 #: The environment's word for the program, where it is not the first one that is found.
 PROGRAM = "ESPER_REDIS_SERVER"

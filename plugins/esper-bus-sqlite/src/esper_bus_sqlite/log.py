@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from esper_bus_sqlite.schema import BACKLOGS, BURY, DUE, HELD, NEW, OWNED, RELEASE, SCHEMA, UNFINISHED
-from esper_core.leyline.errors import EsperError
+from esper_core.api import EsperError
 from esper_oona.api import Backlog, DeadLetter, Delivery, Outgoing, Survival
 
 #: So many messages that waited for a key are handed out at once.

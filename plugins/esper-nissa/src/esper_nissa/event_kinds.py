@@ -10,11 +10,9 @@ from esper_core.hooks import hookspec
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Level
 from esper_core.leyline.kinds import PluginKind
-from esper_core.leyline.records import plain
 from esper_core.leyline.specs import ComponentSpec
 from esper_core.plugins.records import Origin, Registered
 from esper_core.plugins.registry import Registry
-from esper_core.plugins.resolve import resolve
 
 ESPER_API = "2.0"
 
@@ -86,6 +84,9 @@ def payload_classes(registry: Registry) -> dict[str, type]:
 
 def payload_class(registered: Registered) -> type:
     """Return the class of a kind's payload. Raises EsperError E530 if it is no attrs class, and as `resolve`."""
+    # Imported here, as below: listing plugins imports this module.
+    from esper_core.plugins.resolve import resolve
+
     cls = resolve(registered)
     if not (isinstance(cls, type) and attrs.has(cls)):
         what = f'what "{kind_of(registered)}" holds is no attrs class'
@@ -101,6 +102,8 @@ def with_kinds(registry: Registry, origin: Origin, told: Any) -> Iterator[tuple[
     Raises:
         EsperError: E530 for what is no instance of a class that this plugin has registered.
     """
+    from esper_core.leyline.records import plain
+
     own: Mapping[type, str] = {
         payload_class(it): kind_of(it) for it in registered_events(registry) if it.origin.plugin == origin.plugin
     }

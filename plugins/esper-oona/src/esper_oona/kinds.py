@@ -1,14 +1,18 @@
 """The kind of component `bus`."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
 
 from esper_core.hooks import hookspec
 from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.specs import ComponentSpec, ImportString, check_reference
-from esper_oona.bus import BusServer
+
+if TYPE_CHECKING:  # listing plugins imports this module
+    from pathlib import Path
+
+    from esper_oona.bus import BusServer
 
 ESPER_API = "2.0"
 
@@ -32,7 +36,7 @@ class BusSpec(ComponentSpec):
     kind = "bus"
 
     schemes: frozenset[str] = field(converter=_schemes)
-    server: ImportString | Callable[[Path], BusServer] | None = field(
+    server: "ImportString | Callable[[Path], BusServer] | None" = field(
         default=None, validator=validators.optional(check_reference)
     )
 
@@ -52,6 +56,6 @@ BUS = PluginKind(
     specification=BusHooks,
     family="bus",
     protocol="esper_oona.api:Bus",
-    suite="esper_oona.conformance:CONFORMANCE",
+    suite="esper_oona.testing.conformance:CONFORMANCE",
     provisional="no run uses it yet",
 )

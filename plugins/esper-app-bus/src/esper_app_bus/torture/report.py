@@ -13,7 +13,7 @@ from esper_app_bus.torture.run import Plan, Torture, torture
 from esper_oona.api import BusServer, BusSpec, Survival, find_bus, open_bus
 
 if TYPE_CHECKING:
-    from esper_core.plugins.registry import Registry
+    from esper_app.api import PluginSet
 
 #: So many violations are shown of each promise.
 _SHOWN = 5
@@ -67,13 +67,13 @@ class Report:
         }
 
 
-def torture_report(url: str, registry: "Registry", plan: Plan) -> Report:
+def torture_report(url: str, plugins: "PluginSet", plan: Plan) -> Report:
     """Torture the bus at an address; a bare scheme is a new bus in a temporary folder, with its own server.
 
     Raises:
         EsperError: as `open_bus` and `torture`.
     """
-    spec = find_bus(url, registry).spec
+    spec = find_bus(url, plugins.registry).spec
     assert isinstance(spec, BusSpec)
     scheme, _, place = url.partition(":")
     # Calls that are tried again while a server is dead are what is tried here.
@@ -89,12 +89,12 @@ def torture_report(url: str, registry: "Registry", plan: Plan) -> Report:
         elif not place:
             address = f"{scheme}:{folder}/bus"
         try:
-            opened = open_bus(address, registry)
+            opened = open_bus(address, plugins.registry)
             survives = opened.survives
             opened.close()
             notes = Path(folder) / "notes"
             notes.mkdir()
-            found = torture(lambda: open_bus(address, registry), plan, notes, server)
+            found = torture(lambda: open_bus(address, plugins.registry), plan, notes, server)
         finally:
             if server is not None:
                 server.kill()

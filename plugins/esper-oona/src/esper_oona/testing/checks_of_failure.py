@@ -1,7 +1,7 @@
 """Checks of what happens to messages whose consumer dies, fails, or comes too late."""
 
-from esper_oona.bus_subject import LONG, SHORT, BusSubject, bodies, demand, waited
 from esper_oona.kinds import BusSpec
+from esper_oona.testing.bus_subject import LONG, SHORT, BusSubject, bodies, demand, waited
 from esper_testing.check import Check, CheckLevel, check, collect
 
 CONTRACT = CheckLevel.CONTRACT

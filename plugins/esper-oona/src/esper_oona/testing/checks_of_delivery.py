@@ -4,8 +4,8 @@ import threading
 from typing import Any
 
 from esper_oona.bus import Backlog, Bus, Outgoing
-from esper_oona.bus_subject import LONG, BusSubject, bodies, demand, waited
 from esper_oona.kinds import BusSpec
+from esper_oona.testing.bus_subject import LONG, BusSubject, bodies, demand, waited
 from esper_testing.check import Check, CheckLevel, check, collect
 
 CONTRACT, FULL = CheckLevel.CONTRACT, CheckLevel.FULL
