@@ -31,7 +31,7 @@ def component(data, kind):
 
 
 def test_every_component_comes_with_the_reason(graph):
-    data = graph("--set", "sinks.names=['jsonl']", "--set", "policy.blueprints=['noop']")
+    data = graph("--set", "sinks.names=['jsonl']", "--set", "policy.blueprints=['depthwise']")
     assert data["task"] == "digits"
     assert component(data, "task")["because"] == "task.name: the command line"
     assert component(data, "host")["because"] == 'host.name: the settings of task "digits"'
@@ -40,9 +40,9 @@ def test_every_component_comes_with_the_reason(graph):
     assert component(data, "sink")["because"].startswith("sinks.names: ")
     assert component(data, "blueprint") == {
         "kind": "blueprint",
-        "name": "noop",
-        "id": "esper-blueprint-noop/noop",
-        "plugin": "blueprint-noop",
+        "name": "depthwise",
+        "id": "esper-blueprint-depthwise/depthwise",
+        "plugin": "blueprint-depthwise",
         "because": "policy.blueprints: the command line",
     }
 

@@ -15,10 +15,10 @@ from elasticsearch import Elasticsearch
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from esper_alerts.catalogue import exported_name
 from esper_core.api import Event, EventKind
 from esper_runs.metrics import METRICS, MetricReader
 from esper_sink_otlp.numbers import metric_name
-from esper_sink_prometheus.catalogue import exported_name
 
 _SPEC = importlib.util.spec_from_file_location("esper_test_servers", Path(__file__).parents[1] / "servers.py")
 servers = importlib.util.module_from_spec(_SPEC)
