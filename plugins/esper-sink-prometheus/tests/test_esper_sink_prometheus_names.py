@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 _NAME = re.compile(r"\besper[_:][a-z0-9_:]*[a-z0-9]\b")
 
 #: What is called like a metric and is none: a parameter group, old names, and what readers are to name so themselves.
-_OTHERS = {"esper_seed", "esper_unseen", "esper_commands"}
+_OTHERS = {"esper_seed", "esper_unseen", "esper_commands", "esper_events"}
 _EXAMPLES = ("esper_blueprint_", "esper_app_", "esper_bus", "esper_relay", "esper_adapter_")
 
 #: A diagnostic of its own, so that there is one.
