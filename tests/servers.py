@@ -1,4 +1,4 @@
-"""Servers for tests: one that speaks Elasticsearch's protocol, and a collector of OTLP."""
+"""Servers for tests: one that speaks Elasticsearch's protocol, a collector of OTLP, and a Redis."""
 
 import gzip
 import os
@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+_REDIS = "6379"
 
 
 @contextmanager
@@ -47,16 +49,37 @@ def elasticsearch_server(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [program, "start", "--only", "elasticsearch", "--elasticsearch-port", port, "--data-dir", str(folder)]
+    with _running(command, folder, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[None]:
+    """A server of Redis or Valkey at the port where everybody looks for one; one that is there already will do."""
+    from esper_bus_redis.server import server_program
+
+    if _answers(_REDIS):
+        yield
+        return
+    command = [server_program(), "--port", _REDIS, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with _running(command, folder, _REDIS):
+        yield
+
+
+def _answers(port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+@contextmanager
+def _running(command: list[str], folder: Path, port: str) -> Iterator[None]:
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(port))) == 0:
-                    break
+        while not _answers(port):
             assert time.monotonic() < end
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         process.kill()
         process.wait()

@@ -24,8 +24,9 @@ GOOD = {"passed", "skipped", "expected-failure"}
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory):
-    """The servers that some sinks need, said in the environment as a user would."""
+    """The servers that some sinks and buses need, said in the environment as a user would."""
     with (
+        servers.redis_server(tmp_path_factory.mktemp("redis")),
         servers.elasticsearch_server(tmp_path_factory.mktemp("elasticsearch")) as elasticsearch,
         servers.otlp_collector() as (collector, _),
     ):
