@@ -229,16 +229,18 @@ class PPO:
     def _decision(
         self, situation: Situation, judged: Judged, row: int, value: float, before: Tensor, begins: bool
     ) -> Decision:
-        chosen, log_probs = judged.chosen[row].tolist(), judged.log_probs[row]
+        log_probs = judged.log_probs[row]
         probability = float(log_probs.sum().exp())
+        plain = self.encoder.action(judged.chosen[row].tolist(), situation.masks)
         action = evolve(
-            self.encoder.action(chosen, situation.masks),
+            plain,
             policy="ppo",
             reason=f"probability {probability:.2f}, value {value:+.3f}",
             confidence=min(1.0, probability),
         )
         memo: dict[str, Any] = {
-            "chosen": chosen,
+            # Heads that the operation does not use have drawn as well, maybe a slot of a larger host's beside this one.
+            "chosen": self.encoder.chosen(plain, situation.masks),
             "log_probs": log_probs.tolist(),
             "value": value,
             "hidden": before,
