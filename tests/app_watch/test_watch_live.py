@@ -36,11 +36,13 @@ def run(tmp_path_factory):
     path = place / "runs" / "live"
     esper = [sys.executable, "-m", "esper_app.cli", "run"]
     options = {"cwd": place, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    first = subprocess.Popen([*esper, "digits", "--set", f"epochs={EPOCHS}", "--set", "name=live"], **options)
+    # There must be a checkpoint when it is killed.
+    sets = ["--set", f"epochs={EPOCHS}", "--set", "name=live", "--set", "checkpoints.every=1"]
+    first = subprocess.Popen([*esper, "digits", *sets], **options)
     seen = []
 
     async def while_it_goes_on(app, pilot):
-        while app.states[0].board.done < EPOCHS // 3:
+        while app.states[0].board.done < EPOCHS // 3 or not [*path.glob("checkpoints/epoch-*")]:
             assert first.poll() is None, first.stderr.read()
             await settled(app, pilot)
         seen.append(("running", lines(app)[0]))
