@@ -69,7 +69,7 @@ RUNS = {
         'rewards.terms=[{name="stage-potential", weight=1.0}]',
     ),
     "regression": ("run diabetes", "epochs=2"),
-    "training": ("train digits --rounds 1", "epochs=2"),
+    "training": ("train digits --rounds 1", "epochs=4", "policy.wait_bias=-1"),
 }
 
 
