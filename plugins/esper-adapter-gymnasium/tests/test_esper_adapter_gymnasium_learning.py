@@ -1,6 +1,7 @@
 """Learning on tables whose optimum is known, and the bundled one."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ TOOLS = Path(__file__).parent.parent / "tools"
 
 
 def tool(name):
+    if str(TOOLS) not in sys.path:
+        sys.path.append(str(TOOLS))  # they import each other
     spec = importlib.util.spec_from_file_location(f"esper_tool_{name}", TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -70,7 +73,7 @@ def test_never_growing_has_the_same_return_however_it_is_played(tables):
 
 def test_stacked_networks_are_those_of_the_plugins():
     torch.set_num_threads(1)
-    made = tool("growth_table")
+    made = tool("stacked_networks")
     topologies = [(1, 4, 2), (2, 5, 3), (3, 0, 1), (6, 6, 6), (0, 3, 5), (4, 1, 0), (5, 2, 4)]
     networks = made.Networks(topologies, 0)
     generator = torch.Generator().manual_seed(1)

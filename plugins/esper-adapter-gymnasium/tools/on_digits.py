@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from proofs import PPO_OPTIONS, train_ppo
+from result_lines import append, read
 from schedules import Schedule, plan_events
 
 from esper_adapter_gymnasium.model import GrowthModel
@@ -116,7 +117,7 @@ def run(given: argparse.Namespace, seeds: Sequence[int]) -> None:
                 for name, settings in policies(given, table, plan):
                     if name in (given.only or (name,)) and (host, name, seed) not in done:
                         own = [f"host.widths={list(widths)}", *settings]
-                        append(given.file, grown(plugins, own, seed) | {"host": host, "policy": name, "seed": seed})
+                        append(given.file, [grown(plugins, own, seed) | {"host": host, "policy": name, "seed": seed}])
 
 
 def grown(plugins: PluginSet, settings: Sequence[str], seed: int) -> Row:
@@ -135,21 +136,6 @@ def grown(plugins: PluginSet, settings: Sequence[str], seed: int) -> Row:
         figures = {"accuracy": report.test.accuracy, "loss": report.test.loss, "parameters": report.parameters}
         row[name] = figures | {"flops": report.compute.total}
     return row
-
-
-def append(out: Path, row: Row) -> None:
-    """Write a line behind the others."""
-    with out.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def read(out: Path) -> Iterator[Row]:
-    """Yield the lines of a file; one that was cut is left out."""
-    for line in out.read_text().splitlines() if out.exists() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
 
 
 # -------------------------------------------------------------------------------------------------------------- report

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import define, evolve, field
+from result_lines import append, read
 
 from esper_adapter_gymnasium.episodes import KnownVectors, play_round
 from esper_adapter_gymnasium.model import GrowthModel
@@ -124,8 +125,7 @@ class Rows:
     done: dict[tuple[str, int], Row] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        for line in self.out.read_text().splitlines() if self.out is not None and self.out.exists() else ():
-            row = json.loads(line)
+        for row in () if self.out is None else read(self.out):
             if row["setting"] == self.setting:
                 self.done[row["policy"], row["seed"]] = row
 
@@ -137,8 +137,7 @@ class Rows:
             row["seconds"] = round(time.process_time() - began, 1)
             self.done[policy, seed] = row
             if self.out is not None:
-                with self.out.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                append(self.out, [row])
             print(f"{policy}, seed {seed}: return {row['return']:.4f}, {row['seconds']} s", flush=True)
         return float(self.done[policy, seed]["return"])
 

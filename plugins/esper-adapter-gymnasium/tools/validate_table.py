@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import frozen
+from result_lines import append, read
 from schedules import Schedule, followed, plan_events, schedules
 
 from esper_adapter_gymnasium.model import RAMP, GrowthModel
@@ -45,8 +46,7 @@ def run(out: Path, count: int, seeds: Sequence[int]) -> None:
             if (seed, number) not in done:
                 began = time.process_time()
                 line = {"seed": seed, "schedule": number, **trained(schedule, table, seed)}
-                with out.open("a") as file:
-                    file.write(json.dumps(line | {"seconds": round(time.process_time() - began, 2)}) + "\n")
+                append(out, [line | {"seconds": round(time.process_time() - began, 2)}])
 
 
 def trained(schedule: Schedule, table: GrowthTable, seed: int) -> dict[str, Any]:
@@ -80,15 +80,6 @@ def _last(events: Path) -> dict[str, float]:
             data = event["data"]
             found |= {f"{data['host']} {it}": data["validation"][it] for it in ("loss", "accuracy")}
     return found
-
-
-def read(out: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a file; one that was cut is left out."""
-    for line in out.read_text().splitlines() if out.exists() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
 
 
 # -------------------------------------------------------------------------------------------------------------- report
