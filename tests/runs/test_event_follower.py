@@ -1,4 +1,4 @@
-"""A log that is followed is told as one that is read at once, however it grows, is cut, or is written anew."""
+"""A log that is followed is told as one that is read at once, however it grows, is cut, or is written again."""
 
 import json
 import os

@@ -165,7 +165,7 @@ def mutate_toml(chance: random.Random, path: Path, outside: Path) -> str:
 
 
 def mutate_signed(chance: random.Random, path: Path, outside: Path) -> str:
-    """Change one value in the header of a checkpoint, and sign it again as whoever wrote it would."""
+    """Change one value in the header of a checkpoint, and sign it again as its author would."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["esper"])

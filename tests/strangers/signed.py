@@ -38,7 +38,7 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
-    """Write a checkpoint with the digest of what it holds, as whoever made it up would."""
+    """Write a checkpoint with the digest of what it holds, as its author would."""
     header = {key: value for key, value in header.items() if key != "digest"}
     path.write_bytes(save(tensors, metadata={"esper": json.dumps({**header, "digest": _digest(header, tensors)})}))
 

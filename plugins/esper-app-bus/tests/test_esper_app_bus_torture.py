@@ -64,7 +64,7 @@ class TrimsTooMuch(MessageLog):
 
 
 class Reorders(MessageLog):
-    """What is new goes to whoever asks, also if somebody else has an earlier message of its key."""
+    """What is new goes to the first who asks, also if somebody else has an earlier message of its key."""
 
     def _new(self, sql, stream, group, cursor, limit):
         rows = sql.execute(NEW, (stream, cursor, limit)).fetchall() if limit > 0 else []

@@ -32,7 +32,7 @@ class Reader:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             loop, future, function = call
-            # Whoever asked may have gone while this waited in the queue.
+            # The one who asked may have gone while this waited in the queue.
             if future.cancelled():
                 continue
             try:

@@ -145,17 +145,17 @@ class WatchApp(App[None]):
 
     def on_resize(self) -> None:
         """Draw again for another width, once everything has found its place."""
-        self.call_after_refresh(self.draw, anew=True)
+        self.call_after_refresh(self.draw, again=True)
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Draw the tab that came to the front, and let the arrow keys scroll it, unless somebody types a filter."""
         if not isinstance(self.focused, Input):
             self._focus()
-        self.call_after_refresh(self.draw, anew=True)
+        self.call_after_refresh(self.draw, again=True)
 
     def on_input_changed(self) -> None:
         """Filter the events as somebody types."""
-        self.draw(anew=True)
+        self.draw(again=True)
 
     def on_input_submitted(self) -> None:
         """Back from the filter to the events."""
@@ -171,11 +171,11 @@ class WatchApp(App[None]):
         """The name of the tab in front."""
         return self.query_one(TabbedContent).active or TABS[0]
 
-    def draw(self, *, anew: bool = False) -> None:
+    def draw(self, *, again: bool = False) -> None:
         """Draw the headline, the newest notice, and the tab in front if there is something new in it.
 
         Args:
-            anew: draw the tab even if nothing was read.
+            again: draw the tab even if nothing was read.
         """
         if not self.is_running or not self.query("#headline"):
             return
@@ -188,7 +188,7 @@ class WatchApp(App[None]):
         self.query_one("#headline", Static).update(panes.headline(run, time(), terminal, before))
         notice = self._guarded(run, terminal, lambda: iter([panes.newest_notice(run, terminal)]))
         self.query_one("#notice", Static).update(notice)
-        if anew or stamp != self._drawn:
+        if again or stamp != self._drawn:
             self._drawn = stamp
             pane = self.query_one(f"#{self.tab}-pane", Pane)
             terminal = self._terminal((pane.scrollable_content_region.width or self.size.width - 3) - 1)
@@ -240,7 +240,7 @@ class WatchApp(App[None]):
     def action_next_run(self, step: int) -> None:
         """Show the next run."""
         self.current = (self.current + step) % len(self.states)
-        self.draw(anew=True)
+        self.draw(again=True)
 
     def action_next_host(self, step: int) -> None:
         """Show the next host."""
@@ -248,7 +248,7 @@ class WatchApp(App[None]):
         if names:
             at = names.index(self.host) if self.host in names else 0
             self.host = names[(at + step) % len(names)]
-        self.draw(anew=True)
+        self.draw(again=True)
 
     def action_pause(self) -> None:
         """Stop looking at the files, or go on."""
@@ -267,7 +267,7 @@ class WatchApp(App[None]):
 
     def action_help(self) -> None:
         """Explain the keys."""
-        self.push_screen(Help(), lambda _: self.draw(anew=True))
+        self.push_screen(Help(), lambda _: self.draw(again=True))
 
     def action_choose(self) -> None:
         """Choose a run from a list."""
@@ -275,7 +275,7 @@ class WatchApp(App[None]):
         def watch(name: str | None) -> None:
             if name is not None:
                 self.watch_run(self._runs / name)
-            self.draw(anew=True)
+            self.draw(again=True)
 
         self.push_screen(RunList(self._runs), watch)
 
@@ -288,4 +288,4 @@ class WatchApp(App[None]):
             return
         self.current = self._reader.add(directory)
         self.follow()
-        self.draw(anew=True)
+        self.draw(again=True)

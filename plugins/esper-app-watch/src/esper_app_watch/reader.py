@@ -15,7 +15,7 @@ from esper_runs.run_follower import RunFollower
 #: For how long a log is read before the screen is drawn again, in seconds.
 BURST = 0.4
 
-#: How much of a log is read at once, in bytes: whoever wants to know something waits for that at most.
+#: How much of a log is read at once, in bytes: a question waits for no more than that.
 PART = 1 << 18
 
 #: The screen is not waited for any longer, in seconds: it may have been closed.
