@@ -124,8 +124,6 @@ def explained(
         if name not in asked:
             raise _nowhere(directory, f'host "{name}" in this epoch', None, did_you_mean(name, asked))
         found = asked[name]
-        schema = ObservationSchema(found.situation.masks.blueprints)  # type: ignore[arg-type]
-        numbers, slots = schema.vector(found.situation.observation)
         tried = _alternatives(found.situation, found.explanation, found.decision.actions)[:alternatives]
         outcomes: list[Came] = []
         if alternatives:
@@ -141,18 +139,27 @@ def explained(
             situation=found.situation,
             explanation=found.explanation,
             actions=found.decision.actions,
-            host_features=tuple(
-                Seen(feature=it, values=(value,)) for it, value in zip(schema.host, numbers, strict=True)
-            ),
-            slot_features=tuple(
-                Seen(feature=it, values=tuple(row[index] for row in slots)) for index, it in enumerate(schema.slot)
-            ),
+            **_features(found.situation),
             slots=found.situation.masks.slots,
             compared=compared,
             outcomes=tuple(outcomes),
         )
     finally:
         replay.close()
+
+
+def _features(situation: Situation) -> dict[str, tuple[Seen, ...]]:
+    """Return what the policy saw, by feature: of the host, and of each slot."""
+    schema = ObservationSchema(situation.masks.blueprints)  # type: ignore[arg-type]
+    numbers, slots = schema.vector(situation.observation)
+    return {
+        "host_features": tuple(
+            Seen(feature=it, values=(value,)) for it, value in zip(schema.host, numbers, strict=True)
+        ),
+        "slot_features": tuple(
+            Seen(feature=it, values=tuple(row[index] for row in slots)) for index, it in enumerate(schema.slot)
+        ),
+    }
 
 
 def compare(directory: RunDirectory, events: Sequence[Event]) -> int:
