@@ -1,21 +1,26 @@
-# Thin: each target is one line. `make demo` and `make test` prepare .venv by themselves; python3 and pip are enough.
+# Thin. `make demo` and `make test` prepare .venv by themselves; python3 and pip are enough.
 SHELL := /bin/bash
 PYTHON ?= python3
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
 STAMP := .venv/.esper-ready
+DEMO_STAMP := .venv/.esper-demo
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 # Where pip looks for wheels besides its index. uv reads none of pip's settings, and separates by commas.
 PIP_LINKS = $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 LINKS = $(or $(UV_FIND_LINKS),$(shell echo $(PIP_LINKS) | tr ' ' ,))
-# By file, because the fixtures that cost most, such as an environment with torch in it, serve a whole file.
-SHARED := -q -n 2 --dist loadfile
+# By file, because the fixtures that cost most, such as an environment with torch in it, serve a whole file; in the order in
+# which they are collected, because the files with the fewest tests are those that take longest, and should not come last.
+SHARED := -q -n 2 --dist loadfile --no-loadscope-reorder
 export OMP_NUM_THREADS ?= 1
+# Hundreds of processes import torch; without its bytecode each takes twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow soak check format bench docs ready clean
+.PHONY: demo test test-slow soak check format bench docs dist ready clean
 
-demo: $(STAMP)
+# What a user installs is enough; where the rest is there, it serves as well.
+demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP))
 	$(BIN)/esper run digits
 
 test: $(STAMP)
@@ -45,6 +50,12 @@ docs: $(STAMP)
 	$(BIN)/python tools/exit_code_table.py
 	$(BIN)/sphinx-build -q -W --keep-going -n -b html docs docs/_build/html
 
+# What a package index would be given; CONTRIBUTING.md says how.
+dist: $(STAMP)
+	rm -rf dist
+	$(UV) build --quiet --all-packages --out-dir dist
+	$(BIN)/twine --no-color check --strict dist/* | grep -v PASSED; exit $${PIPESTATUS[0]}
+
 ready: $(STAMP)
 
 # Not `uv sync`: a lock made here would name local wheels, and torch must come from LINKS where it is there.
@@ -54,6 +65,11 @@ $(STAMP): $(PROJECTS) plugins | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	UV_FIND_LINKS=$(LINKS) $(UV) pip install --quiet --exact --python $(BIN)/python \
 	    --group dev $(PROJECTS:%pyproject.toml=-e ./%)
+	@touch $@
+
+$(DEMO_STAMP): $(PROJECTS) plugins | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	UV_FIND_LINKS=$(LINKS) $(UV) pip install --quiet --python $(BIN)/python -e ./plugins/esper-standard
 	@touch $@
 
 .tools/bin/uv:

@@ -15,6 +15,7 @@ from esper_core.leyline.errors import EsperError, ExitCode, did_you_mean
 from esper_core.leyline.events import Event, EventKind, Level, TellsRun
 from esper_core.leyline.evidence import (
     Z_95,
+    Compute,
     EpochMetrics,
     Evidence,
     GateResult,
@@ -93,6 +94,7 @@ __all__ = [
     "CatalogueEntry",
     "Cause",
     "Choice",
+    "Compute",
     "DataShape",
     "Decision",
     "Diagnostic",

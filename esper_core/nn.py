@@ -13,6 +13,7 @@ from esper_core.leyline.sites import Site
 
 #: Models hide with -10000, the dtype's minimum or -inf; -10000 in half precision is a little more.
 _HIDDEN = -9000.0
+_EPSILON = 1e-12
 
 #: Takes queries, keys and values, each (B, heads, T, D / heads), and returns what the queries gather, same shape.
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -117,6 +118,17 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
     # Autocast does not know every device; meta is one that it refuses.
     known = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
+def kept_within(y: Tensor, h: Tensor, layout: Layout, limit: float = 1.0) -> Tensor:
+    """Return ``y / sqrt(1 + (r / limit)^2)`` with r = rms(y) / rms(h), in h's dtype: an update that cannot outgrow h.
+
+    For a body whose last projections are zero at birth instead of a gain behind it. A small update is left as it is;
+    for every image (NCHW), position (BTD) or vector (BD) rms(update) < limit * rms(h).
+    """
+    of_y, most = (torch.linalg.vector_norm(x.float(), dim=layout.row_axes, keepdim=True) for x in (y, limit * h))
+    kept: Tensor = y * (most * torch.rsqrt(most.square() + of_y.square() + _EPSILON))
+    return kept.to(h.dtype)
 
 
 class BoundedGain(nn.Module):

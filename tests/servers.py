@@ -1,8 +1,9 @@
-"""Servers for tests: one that speaks Elasticsearch's protocol, a collector of OTLP, and a Redis."""
+"""Servers for tests: one that speaks Elasticsearch's protocol, a collector of OTLP, a Redis, and one of NATS."""
 
 import gzip
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-_REDIS = "6379"
+_REDIS, _NATS = "6379", "4222"
 
 
 @contextmanager
@@ -66,6 +67,19 @@ def redis_server(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def nats_server(folder: Path) -> Iterator[None]:
+    """A server of NATS at the port where everybody looks for one; one that is there already will do."""
+    from esper_bus_nats.server import server_program
+
+    if _answers(_NATS):
+        yield
+        return
+    command = [server_program(), "--addr", "127.0.0.1", "--port", _NATS, "--jetstream", "--store_dir", str(folder)]
+    with _running(command, folder, _NATS):
+        yield
+
+
 def _answers(port: str) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", int(port))) == 0
@@ -73,7 +87,10 @@ def _answers(port: str) -> bool:
 
 @contextmanager
 def _running(command: list[str], folder: Path, port: str) -> Iterator[None]:
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # A session of its own: some of these programs only start another one, which would go on.
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         end = time.monotonic() + 60
         while not _answers(port):
@@ -81,5 +98,5 @@ def _running(command: list[str], folder: Path, port: str) -> Iterator[None]:
             time.sleep(0.1)
         yield
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,4 +1,4 @@
-"""Write the table of plugins in README.md: `python tools/plugin_table.py [--check]`.
+"""Write the table of plugins in docs/distributions.md: `python tools/plugin_table.py [--check]`.
 
 What a distribution offers is asked of the installed plugins, what it is stands in its pyproject.toml. The table goes
 between two markers, each on a line of its own; everything else in the file stays as it is.
@@ -38,7 +38,7 @@ def table(projects: Iterable[Path], records: Iterable[PluginRecord]) -> str:
         name = project["name"]
         if "esper" in project.get("entry-points", {}) and name not in offers:
             raise SystemExit(f"{name} is not installed; run `make ready`")
-        rows.append(f"| [{name}](plugins/{path.parent.name}) | {offers.get(name, '')} | {project['description']} |")
+        rows.append(f"| [{name}](../plugins/{path.parent.name}) | {offers.get(name, '')} | {project['description']} |")
     return "\n".join(rows)
 
 
@@ -74,7 +74,12 @@ def main() -> None:
     """Write the table, or check it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the table is out of date")
-    parser.add_argument("--file", type=Path, default=ROOT / "README.md", help="the document (default: README.md)")
+    parser.add_argument(
+        "--file",
+        type=Path,
+        default=ROOT / "docs" / "distributions.md",
+        help="the document (default: docs/distributions.md)",
+    )
     options = parser.parse_args()
     old = options.file.read_text()
     new = with_table(old, table(ROOT.glob("plugins/*/pyproject.toml"), load_plugins(tolerant=True).records))

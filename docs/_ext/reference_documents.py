@@ -12,18 +12,23 @@ _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!\w+:|#|/generated/)([^)#\s]+)(#[^)\s
 _GUIDE = (
     "tutorial",
     "own-model",
+    "demo",
     "comparing",
+    "growing-pays",
+    "growth-plan",
     "watch",
     "report",
     "concepts",
     "verdict",
     "events",
     "alerts",
+    "risk",
     "wire",
     "plugins",
     "conformance",
     "errors",
     "security",
+    "systems",
     "architecture",
 )
 

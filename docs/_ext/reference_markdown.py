@@ -92,4 +92,6 @@ def python_default(option: "attrs.Attribute[Any]") -> str:
     if option.default is attrs.NOTHING:
         return "required"
     factory = getattr(option.default, "factory", None)
+    if getattr(option.default, "takes_self", False):
+        return "follows from the others"
     return f"`{option.default!r}`" if factory is None else f"`{factory()!r}`"

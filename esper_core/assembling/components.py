@@ -17,6 +17,7 @@ from esper_core.leyline.stages import GateLevel
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
 from esper_core.plugins.resolve import build_config, resolve
+from esper_core.plugins.reviews import review_blueprints
 from esper_core.plugins.standard import standard_blueprints
 from esper_core.tamiyo.policy import Policy
 
@@ -67,7 +68,8 @@ class ComponentBuilder:
         """Build the catalogue; None: the bundled blueprints.
 
         Raises:
-            EsperError: E204 for an unknown name, E201 and E202 for options, E202 for what is not a catalogue.
+            EsperError: E204 for an unknown name, E201 and E202 for options, E202 for what is not a catalogue, and what
+                a kind of component that reviews blueprints refuses.
         """
         registry = self.plugins.registry
         chosen = [spec.name for spec in standard_blueprints(registry)] if blueprints is None else blueprints
@@ -75,6 +77,7 @@ class ComponentBuilder:
             why = f"expected names, or a mapping from names to options, got {chosen!r}"
             raise EsperError("E202", 'the value of "blueprints" is not valid', where="grow(blueprints=...)", why=why)
         options = {name: dict(chosen[name]) if isinstance(chosen, Mapping) else {} for name in chosen}
+        review_blueprints(registry, options, named=blueprints is not None)
         built = {name: seed_factory(registry, name, of_one) for name, of_one in options.items()}
         self.used.extend(registry.get(BlueprintSpec.kind, name) for name in built)
         self.config["blueprints"] = {name: of_one for name, of_one in options.items() if of_one}

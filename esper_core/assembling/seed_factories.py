@@ -35,12 +35,15 @@ def seed_factory(registry: Registry, name: str, options: Mapping[str, Any]) -> S
             distribution=registered.origin.distribution or "",
             version=registered.origin.version or "",
             learnable=spec.learnable,
+            input_layouts=spec.input_layouts,
         ),
         build=partial(_build_seed, resolve(registered), config),
         draws_random_numbers=Capability.RANDOM in spec.capabilities,
         takes_mask=Capability.PADDING_MASK in spec.capabilities,
+        takes_input=Capability.SITE_INPUT in spec.capabilities,
+        shown_module=Capability.SITE_MODULE in spec.capabilities,
     )
 
 
-def _build_seed(factory: Callable[..., "nn.Module"], options: Any, site: Site) -> "nn.Module":
-    return factory(site, options)
+def _build_seed(factory: Callable[..., "nn.Module"], options: Any, site: Site, *shown: "nn.Module") -> "nn.Module":
+    return factory(site, options, *shown)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from esper_core.kasmina.probing import probe_activation
+from esper_core.kasmina.probing import probe_arguments
 from esper_core.kasmina.slot import on_trial
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.sites import Site
@@ -34,24 +34,27 @@ class SeedCost:
     forward_flops: int | None
 
 
-def seed_cost(build: Callable[[Site], nn.Module], site: Site) -> SeedCost:
+def seed_cost(build: Callable[[Site], nn.Module], site: Site, *, fed: bool = False) -> SeedCost:
     """Return the cost of the seed that `build` makes for a site, at the site's own sample shape.
+
+    With `fed` the seed takes the input of the site's submodule, where that is known.
 
     Raises:
         EsperError: E404 if it cannot be built for the site.
     """
+    given = [it[:1] for it in probe_arguments(site, 0, torch.empty(()), fed=fed)]
     try:
         with torch.device("meta"):
             module = build(site)
-            h = torch.empty(site.shape(batch=1))
-        return SeedCost(parameters=parameter_count(module), forward_flops=count_flops(module, h))
+        flops = count_flops(module, *(it.to("meta") for it in given))
+        return SeedCost(parameters=parameter_count(module), forward_flops=flops)
     except EsperError:
         raise
     except Exception:  # whatever a third party's module raises where numbers have no values
-        return _real_seed_cost(build, site)
+        return _real_seed_cost(build, site, given)
 
 
-def _real_seed_cost(build: Callable[[Site], nn.Module], site: Site) -> SeedCost:
+def _real_seed_cost(build: Callable[[Site], nn.Module], site: Site, given: Sequence[Tensor]) -> SeedCost:
     try:
         with torch.random.fork_rng(devices=[]):
             module = build(site)
@@ -65,8 +68,7 @@ def _real_seed_cost(build: Callable[[Site], nn.Module], site: Site) -> SeedCost:
             why=f"its blueprint raised {summary(error)}",
             fix="leave the blueprint out of policy.blueprints, or correct it",
         ) from error
-    h = probe_activation(site, torch.empty(()))[:1]
-    counted = _counted_for_real(module, h)
+    counted = _counted_for_real(module, given)
     return SeedCost(parameters=parameter_count(module), forward_flops=None if counted is None else counted.total)
 
 
@@ -99,9 +101,9 @@ def forward_cost(model: nn.Module, sample: Tensor, paths: Iterable[str] = ()) ->
     """
     paths = [*paths]
     try:
-        return _counted(deepcopy(model).to("meta").eval(), sample.unsqueeze(0).to("meta"), paths)
+        return _counted(deepcopy(model).to("meta").eval(), [sample.unsqueeze(0).to("meta")], paths)
     except Exception:  # whatever a third party's module raises where numbers have no values
-        return _counted_for_real(model, sample.unsqueeze(0), paths)
+        return _counted_for_real(model, [sample.unsqueeze(0)], paths)
 
 
 def forward_flops(model: nn.Module, sample: Tensor) -> int | None:
@@ -110,9 +112,9 @@ def forward_flops(model: nn.Module, sample: Tensor) -> int | None:
     return None if cost is None else cost.total
 
 
-def _counted_for_real(module: nn.Module, inputs: Tensor, paths: Sequence[str] = ()) -> ForwardCost | None:
+def _counted_for_real(module: nn.Module, inputs: Sequence[Tensor], paths: Sequence[str] = ()) -> ForwardCost | None:
     try:
-        with _evaluating(module), torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+        with _evaluating(module), torch.random.fork_rng(devices=[inputs[0].device] if inputs[0].is_cuda else []):
             return _counted(module, inputs, paths)
     except Exception:  # a network that does not take a single sample: what it would cost is not known
         return None
@@ -129,8 +131,8 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def count_flops(module: nn.Module, inputs: Tensor) -> int:
-    """Return the floating-point operations of ``module(inputs)``, on whatever device they are.
+def count_flops(module: nn.Module, *inputs: Tensor) -> int:
+    """Return the floating-point operations of ``module(*inputs)``, on whatever device they are.
 
     A multiply-add is two operations. Counted are matrix products, convolutions and attention, as
     `torch.utils.flop_counter` knows them; normalisations, activations, pooling and other pointwise work count as
@@ -139,7 +141,7 @@ def count_flops(module: nn.Module, inputs: Tensor) -> int:
     return _counted(module, inputs, ()).total
 
 
-def _counted(module: nn.Module, inputs: Tensor, paths: Sequence[str]) -> ForwardCost:
+def _counted(module: nn.Module, inputs: Sequence[Tensor], paths: Sequence[str]) -> ForwardCost:
     until: dict[str, int] = {}
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -153,5 +155,5 @@ def _counted(module: nn.Module, inputs: Tensor, paths: Sequence[str]) -> Forward
 
             stack.callback(module.get_submodule(path).register_forward_hook(mark).remove)
         stack.enter_context(on_trial(module))
-        module(inputs)
+        module(*inputs)
     return ForwardCost(total=int(counter.get_total_flops()), until=until)

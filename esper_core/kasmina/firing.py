@@ -28,6 +28,7 @@ class Firing:
     Attributes:
         count: how often it ran.
         position: when.
+        given: what it was called with, where it is a linear or convolutional layer.
         tensor, version: its activation, and that tensor's version then.
         problem, mask_problem: what is wrong with its output, and with its mask.
         overwritten: something has written into the activation.
@@ -35,6 +36,7 @@ class Firing:
 
     count: int = 0
     position: int = 0
+    given: Tensor | None = None
     tensor: Tensor | None = None
     version: int = 0
     problem: str = ""
@@ -99,6 +101,7 @@ def _recorder(request: SiteRequest, firing: Firing, clock: Iterator[int]) -> Cal
     def record(module: nn.Module, args: Any, output: Any) -> None:
         firing.count += 1
         firing.position = next(clock)
+        firing.given = args[0] if isinstance(module, nn.Linear | nn.Conv2d) and args else None
         try:
             tensor = select(output, request.output)
         except (LookupError, TypeError) as error:

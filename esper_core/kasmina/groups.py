@@ -194,7 +194,9 @@ class GradientSize:
         """Measure the gradients as they are now."""
         # In float32: the squares of half-precision gradients overflow.
         gradients = [p.grad.detach().float() for p in parameters if p.grad is not None]
-        return cls(get_total_norm(gradients), sum(gradient.numel() for gradient in gradients))
+        norm = get_total_norm(gradients)
+        # Where gradients are sharded, every process asks at the same time.
+        return cls(getattr(norm, "full_tensor", lambda: norm)(), sum(gradient.numel() for gradient in gradients))
 
 
 def gradient_ratio(host: GradientSize, seed: GradientSize) -> Tensor:

@@ -99,7 +99,7 @@ class Growth:
         self.planter.check_fit(blueprint, self._site(slot))
         if (stage := self.stage(slot)) is not Stage.DORMANT:
             raise EsperError("E403", f'slot "{slot}" is {stage.name}; only a dormant slot can be germinated')
-        seed = Seed(
+        self.seeds[slot] = seed = Seed(
             slot=slot,
             seed_id=f"{slot}-{self.germinations[slot]}",
             blueprint=blueprint,
@@ -108,8 +108,8 @@ class Growth:
             germinated_epoch=epoch,
             accuracy_at_germination=self.accuracy,
         )
-        self.seeds[slot] = seed
         self.germinations[slot] += 1
+        self.planter.expect(seed)
         return seed.move(Stage.GERMINATED, epoch, Cause.ACTION, reason=reason, action_id=action_id)
 
     def cull(
@@ -218,7 +218,7 @@ class Growth:
 
     def _advance_germinated(self, slot: str, seed: Seed, epoch: int) -> list[Transition]:
         """GERMINATED: take the module in when its source delivers it, then ask G0 and G1."""
-        source_error, probe_error = self.planter.take_in(seed)
+        source_error, probe_error = self.planter.take_in(seed, epoch)
         known = evolve(
             seed_evidence(seed, self.config, epoch, planted=slot in self.slot_set.slots),
             source_error=source_error,

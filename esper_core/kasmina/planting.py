@@ -1,11 +1,13 @@
 """From a blueprint to a module in its slot: built when its source delivers it, and taken away again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+
+from torch import nn
 
 from esper_core.kasmina.gated import blended
 from esper_core.kasmina.lifecycle import Seed
-from esper_core.kasmina.seed_factory import LocalSource, ModuleSource, SeedFactory
+from esper_core.kasmina.seed_factory import Delivery, LocalSource, Modules, ModuleSource, SeedFactory
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError, did_you_mean, summary
 from esper_core.leyline.sites import Site
@@ -20,6 +22,9 @@ class Planter:
         seed_factories: what can be germinated, by blueprint name, in catalogue order.
         seed: of all random streams of this host's seeds.
         learning_rate: what a new seed's optimizer group starts with.
+
+    Attributes:
+        modules: where modules come from; None: from their blueprints.
     """
 
     def __init__(
@@ -30,6 +35,7 @@ class Planter:
         self.seed = seed
         self._learning_rate = learning_rate
         self._sources: dict[str, ModuleSource] = {}
+        self.modules: Modules | None = None
 
     def check_fit(self, blueprint: str, site: Site) -> None:
         """Check that a blueprint is in the catalogue and fits a site. Raises EsperError E404."""
@@ -41,12 +47,12 @@ class Planter:
                 why=did_you_mean(blueprint, self.seed_factories),
                 fix="name it in policy.blueprints",
             )
-        if site.layout not in seed_factory.entry.layouts:
+        if not seed_factory.entry.takes(site):
             fits = ", ".join(sorted(seed_factory.entry.layouts))
             raise EsperError("E404", f'blueprint "{blueprint}" fits {fits}, but site "{site.id}" is {site.layout}')
 
-    def take_in(self, seed: Seed) -> tuple[str | None, str | None]:
-        """Plant a seed's module, if its source has it.
+    def take_in(self, seed: Seed, epoch: int, *, new: bool = True) -> tuple[str | None, str | None]:
+        """Plant a seed's module before an epoch, if its source has it. It is not `new` if it had one and is restored.
 
         Returns:
             What is wrong with the source, and what is wrong with the module ("" is nothing); None is not known yet.
@@ -54,7 +60,7 @@ class Planter:
         if seed.slot in self._slot_set.slots:
             return None, ""
         try:
-            module = self._source(seed).poll()
+            module = self.expect(seed, new=new).poll(epoch)
         except (Exception, SystemExit) as error:  # it fails in ways that only its blueprint knows: the seed bears it
             return summary(error), None
         if module is None:
@@ -67,6 +73,7 @@ class Planter:
             derive_seed(self.seed, seed.seed_id),
             random=seed_factory.draws_random_numbers,
             masked=seed_factory.takes_mask,
+            fed=seed_factory.takes_input,
             blueprint=seed.blueprint,
             learning_rate=self._learning_rate,
         )
@@ -82,9 +89,23 @@ class Planter:
         """Forget every source."""
         self._sources.clear()
 
-    def _source(self, seed: Seed) -> ModuleSource:
+    def expect(self, seed: Seed, *, new: bool = True) -> ModuleSource:
+        """Return the source of a seed's module, which is on its way from now on."""
         if seed.slot not in self._sources:
+            seed_factory, site = self.seed_factories[seed.blueprint], self._slot_set.sites[seed.slot]
+            build: Callable[[Site], nn.Module] = partial(seed_factory.build_in, self._slot_set.model)
+            ready: Callable[[int], bool] = _at_once
+            if self.modules is not None:
+                delivery = self.modules.expect(seed.seed_id, seed_factory, site, new=new)
+                build, ready = partial(_exchanged, delivery, build), delivery.ready
             stream = derive_seed(self.seed, seed.seed_id, "build")
-            build = partial(blended, self.seed_factories[seed.blueprint].build, blend=seed.blend)
-            self._sources[seed.slot] = LocalSource(build, self._slot_set.sites[seed.slot], stream)
+            self._sources[seed.slot] = LocalSource(partial(blended, build, blend=seed.blend), site, stream, ready)
         return self._sources[seed.slot]
+
+
+def _at_once(epoch: int) -> bool:
+    return True
+
+
+def _exchanged(delivery: Delivery, build: Callable[[Site], nn.Module], site: Site) -> nn.Module:
+    return delivery.exchange(build(site))

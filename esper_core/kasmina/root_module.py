@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from esper_core.leyline.errors import EsperError
 
 #: Live seeds are kept under this name on the root module, never under a site.
 SEEDS = "esper"
+
+#: Models that something keeps the same in all processes: these may grow where several processes train together.
+KEPT_ALIKE: WeakSet[nn.Module] = WeakSet()
 
 
 class GrowableSequential(nn.Sequential):
@@ -35,11 +39,11 @@ def prepare_root(model: nn.Module) -> nn.Module:
         EsperError: E402 if the model cannot be grown.
     """
     root = getattr(model, "_orig_mod", model)
-    refuse_several_processes(type(root).__name__)
+    refuse_several_processes(root)
     if isinstance(root, nn.DataParallel):
         raise _refused(root, "DataParallel copies modules in every forward pass", "use one process per device")
     if isinstance(root, nn.parallel.DistributedDataParallel):
-        raise _refused(root, "gradients of later parameters would not be reduced", "train in one process")
+        raise _refused(root, "gradients of later parameters would not be reduced", "pip install esper-distributed")
     if type(root).__name__ in {"RecursiveScriptModule", "ScriptModule", "TopLevelTracedModule"}:
         raise _refused(root, "a scripted module has no forward hooks", "call grow() on the module before scripting")
     if hasattr(root, SEEDS):
@@ -50,15 +54,15 @@ def prepare_root(model: nn.Module) -> nn.Module:
     return root
 
 
-def refuse_several_processes(name: str) -> None:
-    """Raise EsperError E402 where this process is one of several that train together."""
+def refuse_several_processes(model: nn.Module) -> None:
+    """Raise EsperError E402 where this process is one of several that train together, and nothing keeps them alike."""
     processes = torch.distributed.get_world_size() if _distributed() else 1
-    if processes > 1:
+    if processes > 1 and model not in KEPT_ALIKE:
         raise EsperError(
             "E402",
-            f"{name} cannot be grown in {processes} processes",
+            f"{type(model).__name__} cannot be grown in {processes} processes",
             why="each would grow its own seeds, whose gradients would not be reduced: the networks would drift apart",
-            fix="train in one process",
+            fix="pip install esper-distributed, and call esper_distributed.grow instead; or train in one process",
         )
 
 

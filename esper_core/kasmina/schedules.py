@@ -50,6 +50,14 @@ def warmup_cosine(step: float, total_steps: float, warmup_steps: float = 0) -> f
     return 0.5 * (1.0 + cos(pi * (step - warmup_steps) / (total_steps - warmup_steps)))
 
 
+def decay_tail(step: float, total_steps: float, share: float) -> float:
+    """Return the factor on the learning rate of a schedule that is constant, and falls to 0 at its end.
+
+    It is 1 until the last `share` of the steps, 0 to 1, and then falls in a straight line; 0.0 from `total_steps` on.
+    """
+    return min(1.0, max(0.0, (total_steps - step) / (share * total_steps)))
+
+
 def restarted_cosine(step: float, germinated_step: float, total_steps: float) -> float:
     """Return the factor on a seed's learning rate: a half cosine from 1 at its germination to 0 at the run's end.
 

@@ -9,16 +9,50 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from esper_core.kasmina.probing import probe_arguments
+from esper_core.kasmina.slot import bare_copy
 from esper_core.leyline.catalogue import CatalogueEntry
 from esper_core.leyline.errors import summary
+from esper_core.leyline.events import Event
 from esper_core.leyline.sites import Site
 
 
 class ModuleSource(Protocol):
     """Delivers a seed module, now or later."""
 
-    def poll(self) -> nn.Module | None:
+    def poll(self, epoch: int) -> nn.Module | None:
         """Return the module, or None while it is not ready. Raises whatever keeps it from ever being ready."""
+        ...
+
+
+class Delivery(Protocol):
+    """Puts something else in the place of one seed's module, with the same weights."""
+
+    def ready(self, epoch: int) -> bool:
+        """Say, before an epoch, whether it is known what that is; it may wait for it. Raises what ends the seed."""
+        ...
+
+    def exchange(self, module: nn.Module) -> nn.Module:
+        """Return what stands in for a module of its blueprint, or that module itself. Raises what ends the seed."""
+        ...
+
+
+class Modules(Protocol):
+    """Where the modules of one host's seeds come from, if not from their blueprints."""
+
+    def expect(self, seed_id: str, seed_factory: "SeedFactory", site: Site, *, new: bool) -> Delivery:
+        """Begin to fetch what stands in for a seed's module; it waits for nothing.
+
+        Args:
+            seed_id: the seed's.
+            seed_factory: builds its module.
+            site: where it shall act.
+            new: it has no module yet; otherwise it had one, is being restored, and is taken in at once.
+        """
+        ...
+
+    def events(self) -> tuple[Event, ...]:
+        """Return what there is to tell since it was asked last."""
         ...
 
 
@@ -31,30 +65,45 @@ class SeedFactory:
         build: makes the seed module for a site; picklable, so that a host can move to another process.
         draws_random_numbers: the seed gets a random stream of its own.
         takes_mask: the seed takes a padding mask, where the site has one.
+        takes_input: the seed takes the input of the site's submodule, where that is known.
+        shown_module: `build` takes a copy of the site's submodule as well.
     """
 
     entry: CatalogueEntry
-    build: Callable[[Site], nn.Module]
+    build: Callable[..., nn.Module]
     draws_random_numbers: bool = False
     takes_mask: bool = False
+    takes_input: bool = False
+    shown_module: bool = False
+
+    def build_in(self, model: nn.Module, site: Site) -> nn.Module:
+        """Make the seed module for a site of this model."""
+        return self.build(site, *([bare_copy(model.get_submodule(site.path))] if self.shown_module else []))
 
 
 class LocalSource:
     """Builds the module in this process at the first poll, from a random stream of its own."""
 
-    def __init__(self, build: Callable[[Site], nn.Module], site: Site, stream: int) -> None:
+    def __init__(
+        self, build: Callable[[Site], nn.Module], site: Site, stream: int, ready: Callable[[int], bool]
+    ) -> None:
         self._build = build
         self._site = site
         self._stream = stream
+        self._ready = ready
 
-    def poll(self) -> nn.Module:
-        """Build the module. The global random state is left as it was."""
+    def poll(self, epoch: int) -> nn.Module | None:
+        """Build the module when all is ready for it. The global random state is left as it was."""
+        if not self._ready(epoch):
+            return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._stream)
             return self._build(self._site)
 
 
-def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, masked: bool = False) -> str:
+def probe_module(
+    module: nn.Module, site: Site, stream: int, like: Tensor, *, masked: bool = False, fed: bool = False
+) -> str:
     """Run the module once on random input and say what is wrong with it; "" if nothing is.
 
     Args:
@@ -63,9 +112,10 @@ def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, ma
         stream: seed of the probe's random numbers; the global random state is left as it was.
         like: a tensor whose device and dtype the host's activations have.
         masked: run it with a padding mask.
+        fed: run it with an input of the site's submodule.
     """
-    h = _probe_input(site, stream, like)
-    given = (h.clone(), _probe_mask(h)) if masked else (h.clone(),)
+    h, *beside = probe_arguments(site, stream, like, masked=masked, fed=fed)
+    given = (h.clone(), *beside)
     training = module.training
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -87,7 +137,7 @@ def probe_module(module: nn.Module, site: Site, stream: int, like: Tensor, *, ma
     return ""
 
 
-def normalises_its_input(module: nn.Module, site: Site, stream: int, like: Tensor) -> bool:
+def normalises_its_input(module: nn.Module, site: Site, stream: int, like: Tensor, *, fed: bool = False) -> bool:
     """Say whether the module hands an input that needs no gradient straight to a group normalisation.
 
     A copy of it is run as it will be in training, so that what it keeps of its input (running statistics) stays.
@@ -95,19 +145,8 @@ def normalises_its_input(module: nn.Module, site: Site, stream: int, like: Tenso
     """
     watch = _GroupNormWatch()
     with torch.random.fork_rng(devices=[]), watch:
-        deepcopy(module)(_probe_input(site, stream, like))
+        deepcopy(module)(*probe_arguments(site, stream, like, fed=fed))
     return watch.seen
-
-
-def _probe_input(site: Site, stream: int, like: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(stream)
-    return torch.randn(site.shape(2), generator=generator).to(like)
-
-
-def _probe_mask(h: Tensor) -> Tensor:
-    mask = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
-    mask[1, -1] = False
-    return mask
 
 
 class _GroupNormWatch(TorchFunctionMode):
@@ -116,7 +155,7 @@ class _GroupNormWatch(TorchFunctionMode):
         self.seen = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        name = getattr(func, "__name__", "")
+        name = getattr(func, "__name__", "").partition(".")[0]  # of an exported program: group_norm.default
         if name in ("group_norm", "native_group_norm") and not args[0].requires_grad:
             self.seen = True
         return func(*args, **(kwargs or {}))

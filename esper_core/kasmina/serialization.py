@@ -51,9 +51,9 @@ def restore_growth(growth: Growth, record: Mapping[str, Any]) -> None:
     growth.seeds, growth.reports, growth.accuracy = saved.seeds, saved.reports, saved.accuracy
     growth.gate_tracker.streaks, growth.culled, growth.germinations = saved.streaks, saved.culled, saved.germinations
     for slot, seed in growth.seeds.items():
-        if seed.stage.holds_module:
-            source_error, probe_error = growth.planter.take_in(seed)
-            if slot in saved.planted and slot not in growth.slot_set.slots:
+        if slot in saved.planted:
+            source_error, probe_error = growth.planter.take_in(seed, seed.entered_epoch, new=False)
+            if slot not in growth.slot_set.slots:
                 raise _cannot_be_rebuilt(growth, seed, source_error or probe_error)
     for slot, held in saved.planted.items():
         if growth.seeds[slot].stage is not Stage.GERMINATED:

@@ -77,6 +77,7 @@ def _confirmed(request: SiteRequest, name: str, firing: Firing, order: int, coun
         depth=(order + 1) / count,
         inplace_successor=firing.overwritten,
         dtype=None if autocast else str(tensor.dtype).removeprefix("torch."),
+        input_shape=() if firing.given is None else tuple(firing.given.shape[1:]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -51,6 +52,7 @@ class Slot(nn.Module):
         stream: seed of the random stream of a seed that draws random numbers; None for one that does not.
         needs_graph: see `compose.isolated_input`.
         masked: the seed takes the mask that the site's submodule is called with; the site must have one.
+        fed: the seed takes the input of the site's submodule.
     """
 
     alpha: Tensor
@@ -65,6 +67,7 @@ class Slot(nn.Module):
         stream: int | None = None,
         needs_graph: bool = False,
         masked: bool = False,
+        fed: bool = False,
     ) -> None:
         super().__init__()
         self.site = site
@@ -79,9 +82,9 @@ class Slot(nn.Module):
         self.position = 0
         self.needs_graph = needs_graph
         self.override: float | None = None
-        self.masked = masked
+        self.masked, self.fed = masked, fed
         self._mask_position: int | None = None
-        #: Gets the submodule's output and the mask; returns what goes on, in place of the slot, in measuring.
+        #: Gets the submodule's output and what is beside it; returns what goes on, in place of the slot, in measuring.
         self.forward_override: Callable[[Any, Tensor | None], Any] | None = None
         self.register_buffer("alpha", torch.zeros(()), persistent=False)
         self._handle: RemovableHandle | None = None
@@ -102,7 +105,8 @@ class Slot(nn.Module):
         """Begin to act on the output of `module`."""
         if self.masked and self.site.mask is not None:
             self._mask_position = mask_position(module, self.site.mask)
-            self._handle = module.register_forward_hook(self.masked_hook, with_kwargs=True)
+        if self.masked or self.fed:
+            self._handle = module.register_forward_hook(self.beside_hook, with_kwargs=True)
         else:
             self._handle = module.register_forward_hook(self.hook)
         mark_hooked(module)
@@ -114,7 +118,7 @@ class Slot(nn.Module):
             self._handle.remove()
             self._handle = None
         for module in self._hooked:
-            if not any(isinstance(getattr(hook, "__self__", None), Slot) for hook in module._forward_hooks.values()):
+            if not any(_is_a_slots(hook) for hook in module._forward_hooks.values()):
                 unmark_hooked(module)
         self._hooked = ()
 
@@ -126,8 +130,8 @@ class Slot(nn.Module):
         """Set alpha, 0 to 1, in place: compiled code goes on using the same tensor."""
         self.alpha.fill_(alpha)
 
-    def update(self, h: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """Return the seed's update of `h`, in `h`'s dtype; `mask`, (B, T), goes to seeds that take one.
+    def update(self, h: Tensor, beside: Tensor | None = None) -> Tensor | None:
+        """Return the seed's update of `h`, in `h`'s dtype; `beside` is the mask or the input, for seeds that take one.
 
         None if the seed has failed, now or before; see `failure`. A seed that is no fossil is given a copy of `h`: what
         it writes into that is lost on the host.
@@ -140,7 +144,8 @@ class Slot(nn.Module):
             return None
         fossil = self.forward_mode is ForwardMode.FOSSIL
         try:
-            return self._computed(h if fossil else h.clone(), mask)
+            seen = self._seen(self.forward_mode, beside) if self.fed and beside is not None else beside
+            return self._computed(h if fossil else h.clone(), seen if fossil or seen is None else seen.clone())
         except BaseException as error:
             # Checkpointing ends a pass by raising, when it has all that it wants. What torch.func cannot transform, as
             # random numbers without `randomness`, is no fault of the seed.
@@ -153,8 +158,14 @@ class Slot(nn.Module):
             self.failure, self._failed_at = reason, self.position
         return None
 
-    def _computed(self, h: Tensor, mask: Tensor | None) -> Tensor:
-        given = (h, mask) if self.masked else (h,)
+    def _seen(self, mode: ForwardMode, x: Tensor) -> Tensor:
+        """Return what a forward_mode lets a seed see, of the activation or of what the submodule was given."""
+        if mode is ForwardMode.FOSSIL:
+            return x
+        return open_input(x) if mode is ForwardMode.OPEN else isolated_input(x, needs_graph=self.needs_graph)
+
+    def _computed(self, h: Tensor, beside: Tensor | None) -> Tensor:
+        given = (h, beside) if self.masked or self.fed else (h,)
         # Dynamo knows no versions; but everything that is measured runs uncompiled.
         version = None if torch.compiler.is_compiling() or h.is_inference() else h._version
         if self.stream is not None and self.training:
@@ -181,22 +192,24 @@ class Slot(nn.Module):
         """Forward hook of the site's submodule."""
         return self._grown(output, None)
 
-    def masked_hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """Forward hook of the site's submodule for a seed that takes a mask."""
+    def beside_hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """Forward hook of the site's submodule for a seed that takes a mask, or the submodule's input."""
+        if self.fed:
+            return self._grown(output, args[0] if args else None)
         assert self.site.mask is not None
         h = select(output, self.site.output)
         return self._grown(output, given_mask(self.site.mask, self._mask_position, args, kwargs, h))
 
-    def _grown(self, output: Any, mask: Tensor | None) -> Any:
+    def _grown(self, output: Any, beside: Tensor | None) -> Any:
         if self.forward_override is not None:
-            return self.forward_override(output, mask)
+            return self.forward_override(output, beside)
         h = select(output, self.site.output)
-        grown = self.act(h, mask)
+        grown = self.act(h, beside)
         return output if grown is h else replace(output, self.site.output, grown)
 
-    def act(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
+    def act(self, h: Tensor, beside: Tensor | None = None) -> Tensor:
         """Return the activation as the present forward_mode, alpha or override makes it."""
-        return self.compose(h, self.override, partial(self.update, mask=mask))
+        return self.compose(h, self.override, partial(self.update, beside=beside))
 
     def compose(self, h: Tensor, alpha: float | None, update: Update, norms: Norms | None = None) -> Tensor:
         """Return the activation at another alpha, or as the slot stands where `alpha` is None.
@@ -210,13 +223,7 @@ class Slot(nn.Module):
         unseen = mode is ForwardMode.STRAIGHT_THROUGH and not torch.is_grad_enabled()
         if alpha == 0.0 or mode is ForwardMode.PROBE or unseen:
             return h
-        if mode is ForwardMode.FOSSIL:
-            seen = h
-        elif mode is ForwardMode.OPEN:
-            seen = open_input(h)
-        else:
-            seen = isolated_input(h, needs_graph=self.needs_graph)
-        delta = update(seen)
+        delta = update(self._seen(mode, h))
         if delta is None:
             return h
         if mode is ForwardMode.FOSSIL:
@@ -245,6 +252,21 @@ def on_trial(model: nn.Module) -> Iterator[None]:
         slot.failure = ""
     if failed:
         raise RuntimeError('the seed in slot "{}" has failed: {}'.format(*failed[0]))
+
+
+def bare_copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a part of a host in which no slot acts."""
+    copied = deepcopy(module)
+    for part in copied.modules():
+        unmark_hooked(part)
+        for key in [key for key, hook in part._forward_hooks.items() if _is_a_slots(hook)]:
+            del part._forward_hooks[key]
+            part._forward_hooks_with_kwargs.pop(key, None)
+    return copied
+
+
+def _is_a_slots(hook: Any) -> bool:
+    return isinstance(getattr(hook, "__self__", None), Slot)
 
 
 def _described(value: Any) -> str:

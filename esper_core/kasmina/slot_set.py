@@ -59,6 +59,7 @@ class SlotSet:
         random: bool,
         learning_rate: float,
         masked: bool = False,
+        fed: bool = False,
         blueprint: str = "",
     ) -> str:
         """Take a module in, without letting it act. Return what is wrong with it instead, if anything is.
@@ -71,15 +72,16 @@ class SlotSet:
             random: it draws random numbers in its forward.
             learning_rate: of its optimizer group.
             masked: it takes a padding mask beside the activation, where the site has one.
+            fed: it takes the input of the site's submodule beside the activation, where that is known.
             blueprint: what the module was built from, for messages.
         """
-        like = self._like(site)
+        like = self.like(site)
         module = module.to(device=like.device, dtype=like.dtype)
-        masked = masked and site.mask is not None
-        if problem := probe_module(module, site, derive_seed(stream, "probe"), like, masked=masked):
+        masked, fed = masked and site.mask is not None, fed and site.input_shape != ()
+        if problem := probe_module(module, site, derive_seed(stream, "probe"), like, masked=masked, fed=fed):
             return problem
         try:
-            needs_graph = normalises_its_input(module, site, derive_seed(stream, "probe"), like)
+            needs_graph = normalises_its_input(module, site, derive_seed(stream, "probe"), like, fed=fed)
         except (Exception, SystemExit) as error:  # like its probe, which was without gradients and not in training
             return f"in training it raised {summary(error)}"
         slot = Slot(
@@ -90,6 +92,7 @@ class SlotSet:
             stream=derive_seed(stream, "forward") if random else None,
             needs_graph=needs_graph,
             masked=masked,
+            fed=fed,
         ).to(like.device)
         slot.train(self.model.training)
         self._container[site.id] = slot
@@ -142,6 +145,7 @@ class SlotSet:
         assert isinstance(container, nn.ModuleDict)
         return container
 
-    def _like(self, site: Site) -> Tensor:
+    def like(self, site: Site) -> Tensor:
+        """Return a tensor on the device, and of the dtype, of the activations at a site."""
         first = next(p for p in self.host_parameters if p.is_floating_point())
         return first if site.dtype is None else torch.empty((), dtype=getattr(torch, site.dtype), device=first.device)

@@ -103,6 +103,9 @@ class Transition:
 class ActionMasks:
     """What is possible on one host in this epoch; an action outside of it is never executed.
 
+    Each action is possible by itself. Of several in one decision the governor reviews each on what those before it have
+    left of the limits: seeds that are too many together are denied, the first ones are not.
+
     Attributes:
         slots: all slot ids in site order.
         blueprints: all catalogue names in catalogue order.

@@ -21,6 +21,7 @@ class CatalogueEntry:
         options: its options, validated and complete, as plain data.
         distribution: what ships it.
         version: of that distribution.
+        input_layouts: layouts that it fits at sites whose input is known.
         learnable: it has parameters; a blueprint without any (`noop`) is never germinated by a policy.
     """
 
@@ -30,10 +31,15 @@ class CatalogueEntry:
     distribution: str = ""
     version: str = ""
     learnable: bool = True
+    input_layouts: frozenset[Layout] = frozenset()
 
     def fits(self, site: Site) -> bool:
         """Say whether a policy may germinate this blueprint at the site."""
-        return self.learnable and site.layout in self.layouts
+        return self.learnable and self.takes(site)
+
+    def takes(self, site: Site) -> bool:
+        """Say whether it can be built for the site."""
+        return site.layout in self.layouts or (bool(site.input_shape) and site.layout in self.input_layouts)
 
 
 @frozen

@@ -59,7 +59,9 @@ class Host(Protocol):
 
 #: Makes the host of a plan. The application provides it. It can be pickled: weights and plugins are loaded where it is
 #: called, once in each process. It may have a method ``preload(plan)``, which loads what hosts share in a process that
-#: others are forked from: it starts no thread there and touches no device but the CPU.
+#: others are forked from: it starts no thread there and touches no device but the CPU. And it may have a method
+#: ``made_by(make)``, which returns a builder of hosts that `make` makes of their parts, a `tolaria.host.HostPlan`; it
+#: can be pickled where `make` can.
 HostBuilder = Callable[[Plan], Host]
 
 

@@ -70,6 +70,9 @@ class PluginKind:
         section: its place in the configuration of a run; None: no run uses it by itself.
         named_by: the field of the descriptor by which a configuration names it.
         suite: the conformance suite, an `esper_testing.conformance.Conformance`.
+        review: is asked before a run or a training begins whether its blueprints may be used, and raises an
+            `EsperError` if not: ``review(selection)``, with an `esper_core.plugins.reviews.BlueprintSelection`. It is
+            provisional, and may change in any version.
         provisional: why it may change in any version; None for what the plugin API promises.
     """
 
@@ -81,6 +84,7 @@ class PluginKind:
     section: Section | None = field(default=None, validator=validators.optional(validators.instance_of(Section)))
     named_by: str = "name"
     suite: ImportString | None = field(default=None, validator=validators.optional(check_reference))
+    review: ImportString | None = field(default=None, validator=validators.optional(check_reference))
     provisional: str | None = None
 
     @property

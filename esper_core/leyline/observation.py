@@ -6,7 +6,14 @@ from math import isfinite
 from attrs import evolve, frozen
 
 from esper_core.leyline.actions import Action, GovernorMode, Verdict
-from esper_core.leyline.evidence import EpochMetrics, Evidence, GateResult, PairedDifference, SeedEvidence
+from esper_core.leyline.evidence import (
+    Compute,
+    EpochMetrics,
+    Evidence,
+    GateResult,
+    PairedDifference,
+    SeedEvidence,
+)
 from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Blend, Stage
 
@@ -103,13 +110,15 @@ class HostSignals:
 
     Attributes:
         epoch: the epoch that is about to begin, from 0.
-        epochs: length of the run in epochs.
+        epochs: length of the run in epochs; the most that there are where it has a budget of floating-point operations.
         curves: losses and accuracies so far.
         random_guess_loss: the loss of a model that knows nothing, in nats.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
         governor: the governor's mode.
         twin_validation_loss: the twin's loss after the same epoch, where there is a twin.
+        compute: floating-point operations of the host so far, by what they were for; None before the first epoch.
+        budget_share: how much of its budget of them it has spent, from 0; None without a budget.
     """
 
     epoch: int
@@ -120,6 +129,8 @@ class HostSignals:
     host_parameters: int = 0
     governor: GovernorMode = GovernorMode.NORMAL
     twin_validation_loss: float | None = None
+    compute: Compute | None = None
+    budget_share: float | None = None
 
     @property
     def train_loss(self) -> float | None:
@@ -143,8 +154,8 @@ class HostSignals:
 
     @property
     def progress(self) -> float:
-        """The share of the run that is over, 0 to 1."""
-        return self.epoch / max(1, self.epochs)
+        """The share of the run that is over, 0 to 1: of its epochs or of its budget, whichever is further on."""
+        return max(self.epoch / max(1, self.epochs), min(1.0, self.budget_share or 0.0))
 
     @property
     def validation_loss_fall(self) -> float | None:

@@ -141,7 +141,7 @@ class Task(Protocol):
 class LinearUpdate(Protocol):
     """What a seed module offers beside its forward if its update of an activation (B, T, D) or (B, D) is linear.
 
-    An exported network has such a seed merged into the linear layer before it.
+    An exported network has it merged into the layer before it. If it takes the layer's input, M is added to the weight.
     """
 
     def matrix(self) -> "Tensor":

@@ -7,6 +7,7 @@ from attrs import field, frozen
 
 from esper_core.leyline.actions import ActionMasks, GovernorMode, Transition, Verdict
 from esper_core.leyline.diagnostics import Finding
+from esper_core.leyline.events import Event
 from esper_core.leyline.evidence import UNKNOWN_COMPUTE, Compute, EpochMetrics, Evidence, PairedDifference
 from esper_core.leyline.observation import SlotState
 from esper_core.leyline.stages import Stage
@@ -108,7 +109,8 @@ class HostReport:
         evidence: measured in the epoch that has just ended; None before the first.
         transitions: what happened by itself before that epoch was trained.
         findings: of diagnostics, about the network after that epoch.
-        notices: what a person should know of how that epoch was computed, and of the process that it was computed in.
+        notices: what a person should know of how that epoch was computed, and of the process that it was computed in;
+            and events of kinds that plugins have registered, without host and epoch.
         seed_reports: of the seeds that have ended since the last report.
         parameters: number of parameters, seeds included.
         host_parameters: number of the host's own parameters.
@@ -116,6 +118,8 @@ class HostReport:
             evidence is that of the network that was given up; everything else is as it is since.
         failure: why the host has failed; None of one that has not. A failed host is stopped and has no evidence.
         cause: what it raised, in the process in which it was raised.
+        budget_share: how much of its budget of floating-point operations it has spent, from 0; its training is over
+            from 1 on. None without a budget, and where its operations cannot be counted.
     """
 
     host: str
@@ -127,13 +131,19 @@ class HostReport:
     evidence: Evidence | None = None
     transitions: tuple[Transition, ...] = ()
     findings: tuple[Finding, ...] = ()
-    notices: tuple[str, ...] = ()
+    notices: tuple[str | Event, ...] = ()
     seed_reports: tuple[FieldReport, ...] = ()
     parameters: int = 0
     host_parameters: int = 0
     rollback: Rollback | None = None
     failure: str | None = None
     cause: Exception | None = field(default=None, eq=False, repr=False)
+    budget_share: float | None = None
+
+    @property
+    def through(self) -> bool:
+        """It is stopped, or has spent its budget."""
+        return self.governor is GovernorMode.STOPPED or (self.budget_share or 0.0) >= 1.0
 
 
 @frozen(kw_only=True)

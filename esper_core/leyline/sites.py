@@ -48,6 +48,8 @@ class Site:
         depth: relative depth in the host, 0 to 1.
         inplace_successor: the next operation overwrites the activation, so a slot must hand out a copy.
         dtype: of the activation, as torch names it; None: that of the host's parameters.
+        input_shape: shape of one sample of what the submodule is given, where that is a linear or convolutional layer
+            called with a tensor; else empty.
     """
 
     id: str = field(validator=validators.matches_re(r"[^.\s]+"))
@@ -62,6 +64,7 @@ class Site:
     depth: float = 0.0
     inplace_successor: bool = False
     dtype: str | None = None
+    input_shape: tuple[int, ...] = ()
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """Return the activation's shape for a batch of this size."""

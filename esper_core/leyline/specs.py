@@ -18,6 +18,8 @@ class Capability(StrEnum):
     Attributes:
         RANDOM: draws random numbers in its forward (dropout); it gets a stream of its own.
         PADDING_MASK: the blueprint's seeds take a mask beside the activation; see `BlueprintSpec`.
+        SITE_MODULE: the blueprint's factory is shown the submodule of the site; see `BlueprintSpec`.
+        SITE_INPUT: the blueprint's seeds take what the site's submodule was given; see `BlueprintSpec`.
         NO_EXPORT: cannot be exported (torch.export, ONNX).
         FIXED_BATCH: the host's forward depends on the batch's size or composition.
         BATCH_STATISTICS: the host keeps running statistics (BatchNorm).
@@ -25,10 +27,14 @@ class Capability(StrEnum):
         RECURRENT: the policy has a hidden state for each host; see `Recurrent`. It is stateful as well.
         LEARNS: the policy learns from rounds; see `Learner`. It is stateful as well.
         THREAD_SAFE: the sink may be called from several threads.
+        MEASURES_MACHINE: the diagnostic measures the machine as well: it never finds exactly the same twice.
+        JUDGES_RUN: the evaluator is asked by the run, with `VitalSigns.run`, and not by a host's own governor.
     """
 
     RANDOM = "random"
     PADDING_MASK = "padding-mask"
+    SITE_MODULE = "site-module"
+    SITE_INPUT = "site-input"
     NO_EXPORT = "no-export"
     FIXED_BATCH = "fixed-batch"
     BATCH_STATISTICS = "batch-statistics"
@@ -36,6 +42,8 @@ class Capability(StrEnum):
     RECURRENT = "recurrent"
     LEARNS = "learns"
     THREAD_SAFE = "thread-safe"
+    MEASURES_MACHINE = "measures-machine"
+    JUDGES_RUN = "judges-run"
 
 
 #: ``package.module:attribute``, resolved on first use; in process the object itself is welcome too.
@@ -120,15 +128,33 @@ class BlueprintSpec(ComponentSpec):
     With `Capability.PADDING_MASK` it is ``forward(h, mask) -> delta``. `mask` is (B, T) of bool, True where a position
     is real, or None where all are; it can be left out. What stands in padding must change nothing at real positions.
 
+    With `Capability.SITE_INPUT` it is ``forward(h, x) -> delta``. `x` is what the site's submodule has made `h` of
+    where that is a linear or convolutional layer (`Site.input_shape`), else left out. A blueprint takes a mask or `x`.
+
+    With `Capability.SITE_MODULE` it is ``factory(site, config, module)``. `module` is a copy of the site's submodule as
+    the host has it now, without any seed: its weights may go into the seed, and so may the module itself. A saved seed
+    is rebuilt from a host of the same kind, and then loaded: so names and shapes of its tensors must follow from the
+    kind of the submodule, not from the values in it.
+
     Attributes:
         layouts: the layouts that it fits.
         learnable: it has parameters; False only for a control such as `noop`.
+        input_layouts: further layouts that it fits at sites whose input is known.
+
+    Raises:
+        ValueError: if its seeds shall take a mask and `x`, or it names `input_layouts` and they take no `x`.
     """
 
     kind = "blueprint"
 
     layouts: frozenset[Layout] = field(converter=_layouts)
     learnable: bool = True
+    input_layouts: frozenset[Layout] = field(default=frozenset(), converter=_layouts)
+
+    def __attrs_post_init__(self) -> None:
+        fed = Capability.SITE_INPUT in self.capabilities
+        if (fed and Capability.PADDING_MASK in self.capabilities) or (self.input_layouts and not fed):
+            raise ValueError("a blueprint declares padding-mask or site-input, and input_layouts only with the latter")
 
 
 @frozen(kw_only=True)

@@ -8,9 +8,9 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
-from cattrs import ClassValidationError, Converter, IterableValidationError
+from cattrs import BaseValidationError, ClassValidationError, Converter, IterableValidationError
 from cattrs.cols import is_any_set, is_mapping, is_sequence
-from cattrs.errors import CattrsError, ForbiddenExtraKeysError, IterableValidationNote
+from cattrs.errors import ForbiddenExtraKeysError, IterableValidationNote, StructureHandlerNotFoundError
 from cattrs.strategies import configure_union_passthrough
 
 from esper_core.leyline.errors import EsperError, did_you_mean
@@ -40,7 +40,7 @@ def structure(cls: type[T], data: Any, *, path: str = "", source: str | Source |
     """
     try:
         return converter().structure(data, cls)
-    except (CattrsError, TypeError, ValueError) as error:
+    except (BaseValidationError, StructureHandlerNotFoundError, TypeError, ValueError) as error:
         where, cause = next(_leaves(error, path))
         raise _explain(where, cause, source) from error
 

@@ -1,5 +1,7 @@
 """What the governor's evaluators are shown of a host, and how they vote on it."""
 
+from collections.abc import Mapping
+
 from attrs import frozen
 
 from esper_core.leyline.actions import GovernorMode
@@ -21,6 +23,9 @@ class VitalSigns:
             oldest first.
         watched: the epoch follows closely upon a structural change or a rollback, and the host may be rolled back: a
             little more strictness costs less than a change that should have been undone.
+        run: what a run knows beside what its hosts measure, of its policy and of the machine, by name; what is not
+            known is left out. None: it is the host's own governor that asks, which knows nothing of it. Evaluators with
+            `Capability.JUDGES_RUN` are asked by the run.
     """
 
     evidence: Evidence
@@ -30,6 +35,7 @@ class VitalSigns:
     objections: int = 0
     recent_losses: tuple[float, ...] = ()
     watched: bool = False
+    run: Mapping[str, float] | None = None
 
 
 @frozen(kw_only=True)

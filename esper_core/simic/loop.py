@@ -42,15 +42,15 @@ def run_round(
         rollout: the hosts.
         twin: the controls: one for each host, or one for all.
         services: where events go, and who may ask to stop.
-        epochs: length of the round.
+        epochs: length of the round; a host that has spent its budget is through before.
         after_epoch: called with the number of every epoch that is over.
     """
     interrupted = False
-    while (epoch := rollout.epoch) < epochs and len(rollout.stopped) < len(rollout.reports):
+    while (epoch := rollout.epoch) < epochs and not rollout.over:
         rollout.step([report.evidence for report in twin.step()] if twin is not None else [None])
         after_epoch(epoch)
         if services.should_stop():
-            interrupted = epoch + 1 < epochs and len(rollout.stopped) < len(rollout.reports)
+            interrupted = epoch + 1 < epochs and not rollout.over
             break
     return Outcome(
         finals=rollout.finish(),

@@ -55,8 +55,9 @@ class Recorder:
                 self._emit(EventKind.PLUGIN_FAILED, epoch, failed)
             else:
                 self._emit(EventKind.DIAGNOSED, epoch, {"diagnostic": finding.diagnostic, "finding": finding.data})
-        for message in report.notices:
-            self._emit(EventKind.NOTICE, epoch, {"message": message})
+        for notice in report.notices:
+            event = notice if isinstance(notice, Event) else Event(kind=EventKind.NOTICE, data={"message": notice})
+            self._emit(event.kind, epoch, event.data)
         if report.rollback is not None:
             slots = {state.site.id: state.stage for state in report.states}
             self._emit(EventKind.ROLLBACK, epoch, {**plain(report.rollback), "slots": slots})
@@ -74,5 +75,5 @@ class Recorder:
             self._emit(EventKind.SEED_TRANSITION, epoch, transition)
             self._services.seed_transition(self._host, transition)
 
-    def _emit(self, kind: EventKind, epoch: int, data: object) -> None:
+    def _emit(self, kind: EventKind | str, epoch: int, data: object) -> None:
         self._services.emit(Event(kind=kind, host=self._host, epoch=epoch, round=self._number, data=plain(data)))

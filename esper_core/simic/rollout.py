@@ -56,8 +56,7 @@ class Rollout:
         plans: of the hosts.
         epochs: length of the round.
         random_guess_loss: of the task, in nats; None where it is not known.
-        services: where events go.
-        terms: the reward.
+        services, terms: where events go; the reward.
         gamma, number: the run's discount, 0 to 1; and the round, from 0.
 
     Attributes:
@@ -107,6 +106,11 @@ class Rollout:
     def stopped(self) -> tuple[str, ...]:
         """Names of the hosts that their governor has stopped."""
         return tuple(report.host for report in self.reports if report.governor is GovernorMode.STOPPED)
+
+    @property
+    def over(self) -> bool:
+        """Every host is stopped, or has spent its budget."""
+        return all(report.through for report in self.reports)
 
     def step(self, twins: Sequence[Evidence | None] = (None,)) -> list[HostReport]:
         """One epoch for every host: decide, train, conclude. `twins` is as for `conclude`."""
@@ -241,7 +245,7 @@ class Rollout:
 
     def _ask(self, situations: Sequence[Situation]) -> list[Decision]:
         """Ask about the hosts that are still in training; for the others there is nothing to decide."""
-        asked = [situation for situation in situations if situation.host not in self.stopped]
+        asked = [it for it, report in zip(situations, self.reports, strict=True) if not report.through]
         decided = dict(zip((situation.host for situation in asked), self._policy.decide(asked), strict=True))
         return [self._numbered(report, decided.get(report.host, Decision())) for report in self.reports]
 
@@ -289,7 +293,7 @@ def _ended(report: HostReport, epochs: int) -> Ended:
     """Say how a trajectory ends, by the host's report after the step."""
     if report.governor is GovernorMode.STOPPED or report.rollback is not None:
         return Ended.TERMINATED
-    return Ended.TRUNCATED if report.epoch >= epochs else Ended.NONE
+    return Ended.TRUNCATED if report.epoch >= epochs or report.through else Ended.NONE
 
 
 def _for_each(twins: Sequence[Evidence | None], hosts: Sequence[HostReport]) -> list[Evidence | None]:

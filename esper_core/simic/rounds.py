@@ -44,6 +44,7 @@ def run_rounds(
     rounds: int | None = None,
     begun: StagedRound | None = None,
     after_epoch: Callable[[StagedRound, int], None] = lambda staged, epoch: None,
+    after_round: Callable[[StagedRound, Outcome], None] = lambda staged, outcome: None,
 ) -> list[Outcome]:
     """Run rounds one after the other, and let the policy learn after each that was not interrupted.
 
@@ -54,6 +55,7 @@ def run_rounds(
         rounds: how many there are in all; None: as many as the policy wants.
         begun: a round that was restored: it goes on, and those before it are over.
         after_epoch: called with the round and the number of every epoch that is over, before the policy learns.
+        after_round: called with every round that ran to its end, before the policy learns from it.
 
     Returns:
         The outcomes of the rounds that ran here, in order; the last one may have been interrupted.
@@ -71,6 +73,7 @@ def run_rounds(
         outcomes.append(outcome)
         if outcome.interrupted:
             break
+        after_round(staged, outcome)
         figures = policy.learn(staged.rollout.trajectories())
         hosts = [report.host for report in staged.rollout.reports]
         data = {"figures": figures, "rewards": dict(zip(hosts, outcome.rewards, strict=True))}

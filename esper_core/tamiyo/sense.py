@@ -44,6 +44,8 @@ def observe(
         host_parameters=report.host_parameters,
         governor=report.governor,
         twin_validation_loss=_twin_loss(last, twin),
+        compute=last.compute if last else None,
+        budget_share=report.budget_share,
     )
     measured = {seed.slot: seed for seed in last.seeds} if last else {}
     answered = {action.slot: (action, verdict) for action, verdict in answers if action.slot is not None}

@@ -16,10 +16,16 @@ class OptimizerName(StrEnum):
 
 
 class Schedule(StrEnum):
-    """How the learning rate goes on after the warm-up: down to 0 along a cosine, or unchanged."""
+    """How the learning rate goes on after the warm-up.
+
+    ``COSINE``: down to 0 along a cosine. ``CONSTANT``: unchanged. ``STABLE``: unchanged, then down to 0 in a straight
+    line over the last share of the run, so that what grows in between meets a host that is not annealing yet
+    (warm-up, stable, decay: Hu et al. 2024, MiniCPM, section 4).
+    """
 
     COSINE = "cosine"
     CONSTANT = "constant"
+    STABLE = "stable"
 
 
 class SeedSchedule(StrEnum):
@@ -45,6 +51,7 @@ _WEIGHT_DECAY: Mapping[OptimizerName, float] = {
 }
 _MOMENTUM: Mapping[OptimizerName, float] = {OptimizerName.SGD: 0.9}
 _BETAS = (0.9, 0.999)
+_DECAY_SHARE = 0.2
 
 _NUMBER = validators.instance_of((int, float))
 _NOT_NEGATIVE = validators.and_(_NUMBER, validators.ge(0.0), validators.lt(inf))
@@ -62,12 +69,15 @@ class OptimizerConfig:
         momentum: of sgd; 0.9 by default.
         nesterov: Nesterov momentum, of sgd; on by default where there is momentum.
         weight_decay: by default 5e-4 for sgd, 0.01 for adamw, 0 for adam.
+        decay_vectors: weight decay pulls at the host's norms, biases and gains as well.
         betas: decay rates of the first and second moment, of adam and adamw.
         warmup_epochs: the learning rate rises linearly over this many epochs.
-        schedule: ``cosine`` (to 0 at the last epoch) or ``constant``.
+        schedule: ``cosine`` (to 0 at the last epoch), ``constant``, or ``stable`` (constant, then to 0 over the last
+            share of the run).
+        decay_share: that share, above 0 and at most 1; with ``stable`` only.
         seed_schedule: what a germination does to the schedule: ``restart-seed`` gives the seed a cosine of its own over
             the epochs that remain, ``keep`` lets it follow the host's, ``restart-all`` restarts the host's as well.
-            Without a cosine (``schedule`` is ``constant``) there is none to restart.
+            Without a cosine (``constant``, ``stable``) there is none to restart: seeds follow the host's schedule.
         seed_lr_multiplier: a seed's learning rate relative to its host's at the same point of the schedule.
         clip_norm: greatest norm of the gradient, for the host and for each seed on its own; None: no clipping.
     """
@@ -83,9 +93,11 @@ class OptimizerConfig:
     weight_decay: float = field(
         default=Factory(lambda self: _WEIGHT_DECAY[self.name], takes_self=True), validator=_NOT_NEGATIVE
     )
+    decay_vectors: bool = field(default=False, validator=validators.instance_of(bool))
     betas: tuple[float, float] = field(default=_BETAS, converter=tuple, validator=validators.deep_iterable(_DECAY_RATE))
     warmup_epochs: int = field(default=1, validator=[validators.instance_of(int), validators.ge(0)])
     schedule: Schedule = field(default=Schedule.COSINE, converter=Schedule)
+    decay_share: float = field(default=_DECAY_SHARE, validator=[_POSITIVE, validators.le(1.0)])
     seed_schedule: SeedSchedule = field(default=SeedSchedule.RESTART_SEED, converter=SeedSchedule)
     seed_lr_multiplier: float = field(default=1.0, validator=_POSITIVE)
     clip_norm: float | None = field(default=None, validator=validators.optional(_POSITIVE))
@@ -96,5 +108,7 @@ class OptimizerConfig:
             raise ValueError(f"'momentum' belongs to sgd, {self.name} has betas")
         if self.nesterov and not self.momentum:
             raise ValueError("'nesterov' needs a momentum above 0")
+        if self.decay_share != _DECAY_SHARE and self.schedule is not Schedule.STABLE:
+            raise ValueError(f"'decay_share' belongs to the schedule stable, and this is {self.schedule}")
         if sgd and self.betas != _BETAS:
             raise ValueError("'betas' belong to adam and adamw, sgd has a momentum")

@@ -12,11 +12,11 @@ from esper_core.tolaria.evidence import CollectedEvidence
 from esper_core.tolaria.grower import Grower
 
 #: A step of training is a forward pass, and a backward pass of twice its cost.
-_STEP = 3
+STEP = 3
 
 
 class FlopsMeter:
-    """Adds to a grower's `Compute` what an epoch has cost.
+    """Says what an epoch of training costs, and adds to a grower's `Compute` what measuring has cost.
 
     Args:
         grower: no seed has been planted in it yet.
@@ -36,8 +36,8 @@ class FlopsMeter:
         cost = self._cost()
         return None if cost is None else cost.total
 
-    def trained(self, samples: int, batch_size: int) -> None:
-        """Count an epoch of training, in the stages in which the seeds are now."""
+    def training(self, samples: int, batch_size: int) -> Compute:
+        """Return what an epoch of training costs, in the stages in which the seeds are now."""
         growth = self._grower.growth
         held = {slot: self._seed(slot) for slot in growth.slot_set.slots}
         candidates = {slot: cost for slot, cost in held.items() if growth.stage(slot).live}
@@ -51,10 +51,10 @@ class FlopsMeter:
             probes = _sum(_times(2 * samples, whole), *(_times(samples, candidates[slot]) for slot in probed))
         if any(forward_mode in (ForwardMode.STRAIGHT_THROUGH, ForwardMode.PROBE) for forward_mode in regimes.values()):
             # That seeds in training leave the host alone is proved on one batch, with them and without.
-            probes = _sum(probes, _times(_STEP * batch_size, _sum(network, whole)))
-        self._add(
-            training=_times(_STEP * samples, network),
-            candidates=_times(_STEP * samples, _sum(*(c for slot, c in candidates.items() if slot not in probed))),
+            probes = _sum(probes, _times(STEP * batch_size, _sum(network, whole)))
+        return Compute(
+            training=_times(STEP * samples, network),
+            candidates=_times(STEP * samples, _sum(*(c for slot, c in candidates.items() if slot not in probed))),
             probes=probes,
         )
 

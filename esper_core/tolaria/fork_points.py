@@ -153,7 +153,7 @@ def _close(a: Any, b: Any) -> bool:
     return bool((a - b).abs().max() <= tolerance * b.abs().max())
 
 
-def _stand_in(slot: Slot, h: Tensor, mask: Tensor | None = None) -> Tensor:
+def _stand_in(slot: Slot, h: Tensor, beside: Tensor | None = None) -> Tensor:
     """An update that no normalisation takes away, and as large as the activation."""
     generator = torch.Generator().manual_seed(0)
     pattern = torch.randn(h.shape[1:], generator=generator).to(h)

@@ -149,15 +149,15 @@ class ForkingForward:
         self._level = max(before, level)
         return self._spread((args, kwargs), follows, before)
 
-    def _act(self, index: int, name: str, output: Any, mask: Tensor | None) -> Any:
+    def _act(self, index: int, name: str, output: Any, beside: Tensor | None) -> Any:
         """Do a slot's work in all branches; fork here, unless that was done earlier.
 
-        There is a mask only in hosts that do not fork: it is that of the one block of rows.
+        Beside the activation stands the mask, in hosts that do not fork, or the input that the submodule was given.
         """
         slot, before = self._slots[name], self._level
         self._level = max(before, index + 1)
         h = select(output, slot.site.output)
-        acted = self._composed(index, name, h, mask, before)
+        acted = self._composed(index, name, h, beside, before)
         if len(acted) == 1:
             return output if acted[0] is h else replace(output, slot.site.output, acted[0])
         if self._grows(before):
@@ -171,24 +171,30 @@ class ForkingForward:
             raise RuntimeError(f'"{point.path}" was not entered in front of slot "{name}", as it had been when tried')
         return output if self._slots[name].site.output is None else self._spread(output, point.follows, before)
 
-    def _composed(self, index: int, name: str, h: Tensor, mask: Tensor | None, before: int) -> list[Tensor]:
+    def _composed(self, index: int, name: str, h: Tensor, beside: Tensor | None, before: int) -> list[Tensor]:
         """Return the block of each branch behind the slot; `h` holds those of the level `before`."""
         slot = self._slots[name]
-        blocks = [h] if len(self._tree.level(before)) == 1 else torch.split(h, self._rows)
+        count = len(self._tree.level(before))
+        blocks = [h] if count == 1 else torch.split(h, self._rows)
+        besides = [beside] * count if count == 1 or beside is None else torch.split(beside, self._rows)
         # Branches that agree on all slots in front of this one have the same rows here, wherever the batch has grown.
         known = min(before, index)
         updates: dict[Branch, _SharedUpdate] = {}
         acted = []
         for branch in self._tree.level(self._level):
-            shared = _SharedUpdate(lambda one: self._update(slot, one, mask), slot.site.layout.row_axes)
-            update = updates.setdefault(branch[:known], shared)
-            block = blocks[self._tree.place(branch[:before])]
+            place = self._tree.place(branch[:before])
+            compute = partial(self._computed, slot, besides[place])
+            update = updates.setdefault(branch[:known], _SharedUpdate(compute, slot.site.layout.row_axes))
+            block = blocks[place]
             serving = update.serving(self._tree.uses(branch))
             acted.append(slot.compose(block, branch[index], serving, update.measured))
         for update in updates.values():
             if self._observe is not None and update.norms is not None:
                 self._observe(name, update.norms, update.served)
         return acted
+
+    def _computed(self, slot: Slot, beside: Tensor | None, h: Tensor) -> Tensor | None:
+        return self._update(slot, h, beside)
 
     def _grows(self, before: int) -> bool:
         return len(self._tree.level(before)) < len(self._tree.level(self._level))

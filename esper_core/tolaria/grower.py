@@ -1,23 +1,25 @@
 """What grows in a host, apart from its data: seeds, governor, what is possible, and the count of its epochs."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from math import isfinite
 from typing import Any
 
 from attrs import evolve
 
-from esper_core.kasmina.cost import parameter_count, seed_cost
+from esper_core.kasmina.cost import SeedCost, parameter_count, seed_cost
 from esper_core.kasmina.gated import Share
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.serialization import growth_record, restore_growth
 from esper_core.leyline.actions import Action, ActionMasks, GovernorMode, Op, Transition
 from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.diagnostics import Finding
+from esper_core.leyline.events import Event
 from esper_core.leyline.evidence import Compute, EpochMetrics, Evidence
 from esper_core.leyline.protocols import Criterion, Split
 from esper_core.leyline.records import plain
 from esper_core.leyline.reports import ApplyReport, FinalReport, HostReport
+from esper_core.leyline.sites import Site
 from esper_core.leyline.stages import Cause
 from esper_core.leyline.structure import structure
 from esper_core.tamiyo.masks import GrowthLimits, Sizes, action_masks
@@ -42,7 +44,7 @@ class Grower:
     Attributes:
         epoch: the epoch that is trained next, or is being trained, from 0.
         findings: of diagnostics after the epoch that has just run; whatever asks them sets it.
-        notices: what a person should know of that epoch; whatever trains the host sets it.
+        notices: what a person should know of that epoch, and events; whatever trains the host sets it.
         measured, transitions: in the epoch that has just run.
         compute: floating-point operations so far; whatever trains the host adds to it.
         seed_cost, share_cost: what a blueprint's seed, and the share of a gated one, cost at a site.
@@ -65,11 +67,11 @@ class Grower:
             seed_parameters=lambda site, name: self.seed_cost(site, name).parameters,
             share_parameters=lambda site: self.share_cost(site).parameters,
         )
-        self.seed_cost = cache(lambda site, name: seed_cost(growth.seed_factories[name].build, site))
+        self.seed_cost = cache(self._seed_cost)
         self.share_cost = cache(lambda site: seed_cost(Share, site))
         self.compute = Compute()
         self.findings: tuple[Finding, ...] = ()
-        self.notices: tuple[str, ...] = ()
+        self.notices: tuple[str | Event, ...] = ()
         self.measured: Evidence | None = None
         self.transitions: tuple[Transition, ...] = ()
 
@@ -224,6 +226,10 @@ class Grower:
         self.gradients = GradientWatch(self.growth)
         self.measured, self.findings, self.notices = None, (), ()
         self.growth.set_alphas(self.epoch, 0.0)
+
+    def _seed_cost(self, site: Site, name: str) -> SeedCost:
+        seed_factory = self.growth.seed_factories[name]
+        return seed_cost(partial(seed_factory.build_in, self.growth.slot_set.model), site, fed=seed_factory.takes_input)
 
     def _watch(self, transitions: tuple[Transition, ...]) -> None:
         if any(change.cause is not Cause.COOLDOWN for change in transitions):

@@ -12,8 +12,9 @@ from attrs import evolve, field, frozen
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.kasmina.growth import Growth
 from esper_core.kasmina.root_module import prepare_root
-from esper_core.kasmina.seed_factory import SeedFactory
+from esper_core.kasmina.seed_factory import Modules, SeedFactory
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot_set import SlotSet
 from esper_core.kasmina.undisturbed import seed_random_state
 from esper_core.leyline.actions import Action, GovernorMode
 from esper_core.leyline.catalogue import Catalogue
@@ -52,6 +53,8 @@ class HostPlan:
         limits: how far the host may grow.
         optimizer: optimizer and learning rates.
         epochs, batch_size: of the training.
+        flops: the training is over with the epoch in which the host has spent as many floating-point operations, and
+            its schedule follows them; None: without such a budget.
         seed: of initial weights, data order, and everything else that is random.
         data_seed: of the data order, where it is not `seed`: hosts with the same one see the same batches.
         evaluators: vote on the host, by name.
@@ -59,6 +62,7 @@ class HostPlan:
         capabilities: of the network's descriptor; those of the build add to them.
         diagnostics: look into the network after each epoch, by name.
         numerics: makes what computes the steps.
+        modules: makes what the modules of seeds come from; None: they come from their blueprints.
     """
 
     name: str
@@ -79,6 +83,8 @@ class HostPlan:
     diagnostics: Mapping[str, Diagnostic] = field(factory=dict)
     numerics: Callable[[], Numerics] = Numerics
     data_seed: int | None = None
+    modules: Callable[[SlotSet], Modules] | None = None
+    flops: float | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -107,7 +113,7 @@ class GrowingHost:
         sample = plan.splits.train.inputs[: plan.batch_size]
         self.model = prepare_root(build.module.to(sample.device))
         self.sites = confirm_sites(self.model, build.sites, lambda model: model(sample))
-        self.optimizer = build_optimizer(self.model.parameters(), plan.optimizer)
+        self.optimizer = build_optimizer(self.model, plan.optimizer)
         self.batches = BatchStream(plan.splits.train, plan.task, plan.batch_size, self._stream("data"))
         self.rates = LearningRateSchedule(plan.optimizer, self.optimizer, plan.epochs, self.batches.steps)
         growth = Growth(
@@ -129,6 +135,7 @@ class GrowingHost:
         )
         self.numerics = plan.numerics()
         self.numerics.prepare(growth.slot_set)
+        growth.planter.modules = None if plan.modules is None else plan.modules(growth.slot_set)
         self._flops = FlopsMeter(self.grower, plan.splits.train.inputs[0])
 
     @property
@@ -142,25 +149,29 @@ class GrowingHost:
 
     def report(self) -> HostReport:
         """Return how the host stands and what came of the epoch that has just run. Asking again gives the same."""
-        return self.grower.report()
+        return evolve(self.grower.report(), budget_share=self._share)
 
     def epoch(self, reference: Evidence | None = None) -> HostReport:
-        """Let time pass, train one epoch and measure. A stopped host does nothing.
+        """Let time pass, train one epoch and measure. A stopped host does nothing, nor one whose epochs are over.
 
         Nothing more happens in an epoch after whose end the host is rolled back.
 
         Args:
             reference: the twin's evidence for the same epoch.
         """
-        if self.grower.stopped:
+        if self.grower.stopped or self.grower.epoch >= self.plan.epochs or self._spent():
             kept = evolve(self.report(), evidence=None, transitions=(), findings=(), notices=())
             return evolve(kept, seed_reports=(), rollback=None)
         self.grower.tick()
+        cost, budget = self._flops.training(len(self.plan.splits.train.targets), self.plan.batch_size), self.plan.flops
+        if budget is not None:
+            self.rates.begin(self.growth, self.grower.epoch, self._share or 0.0, (cost.total or 0) / budget)
         trained = self._train(self.grower.epoch)
-        self._flops.trained(trained.samples, self.plan.batch_size)
+        self.grower.compute = self.grower.compute.plus(cost)
         evidence = self._measure(trained, reference)
         self.grower.findings = self._examine()
-        self.grower.notices = self.numerics.notices()
+        modules = self.growth.planter.modules
+        self.grower.notices = (*self.numerics.notices(), *(() if modules is None else modules.events()))
         self.grower.conclude(evidence)
         self._secure()
         return self.report()
@@ -205,6 +216,18 @@ class GrowingHost:
             rollback(self, self.snapshot, governor.reason)
         elif governor.mode is GovernorMode.NORMAL and self.plan.governor.max_rollbacks:
             self.snapshot = capture_present(self)
+        if self.plan.flops is not None and self._share is None:
+            governor.stop("its floating-point operations cannot be counted, so that their budget cannot be kept")
+
+    @property
+    def _share(self) -> float | None:
+        """How much of its budget it has spent, from 0 to 1 and over; None without one, and where nothing is known."""
+        total, budget = self.grower.compute.total, self.plan.flops
+        return None if total is None or budget is None else total / budget
+
+    def _spent(self, ahead: int = 0) -> bool:
+        total, budget = self.grower.compute.total, self.plan.flops
+        return None not in (total, budget) and (total or 0) + ahead >= (budget or 0.0)
 
     def _stream(self, *names: str | int) -> int:
         """The seed of a stream in the present attempt."""
@@ -238,15 +261,19 @@ class GrowingHost:
 
     def _measure(self, trained: EpochMetrics, reference: Evidence | None) -> Evidence:
         began = perf_counter()
+        evaluation = len(self.plan.splits.validation.targets) * (self._flops.forward or 0)
+        last = self.grower.epoch + 1 == self.plan.epochs or self._spent(evaluation)
         collected = self.grower.collect(
             self.plan.task,
             self.plan.splits.validation,
-            last=self.grower.epoch + 1 == self.plan.epochs,
+            last=last,
             reference=reference,
             batch_size=self._measured_batch,
         )
         self._flops.measured(collected)
         self.measure_seconds += perf_counter() - began
+        if self._spent() and not last:  # by counterfactuals: only now is it known that it was the last epoch
+            return self._measure(trained, reference)
         return self.grower.evidence(trained, collected, forward_flops=self._flops.forward)
 
     def _examine(self) -> tuple[Finding, ...]:

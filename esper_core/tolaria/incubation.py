@@ -37,7 +37,7 @@ def probe(
         slot_set: the live slots of the host, in training mode.
         task: gives the losses.
         inputs, targets: the training batch of the step.
-        slots: whose seeds are trained; their gradients are replaced.
+        slots: whose seeds are trained; their gradients are replaced. Without any, nothing is done.
         alpha: above 0.
     """
     parameters = [p for slot in slots for p in slot_set.seed_parameters(slot) if p.requires_grad]

@@ -30,6 +30,9 @@ class Numerics:
     def unscale(self, slot_set: SlotSet) -> None:
         """Make the gradients those of the loss, before anything looks at them or clips them."""
 
+    def gathered(self, slot_set: SlotSet) -> None:
+        """Take note that all gradients of the step are there, those of probed seeds too (`incubation`)."""
+
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Update the weights."""
         optimizer.step()

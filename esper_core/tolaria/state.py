@@ -50,7 +50,7 @@ def capture_present(host: "GrowingHost") -> HostState:
         **host.grower.record(),
         "attempt": host.attempt,
         "numerics": dict(host.numerics.record()),
-        **_seconds(host),
+        **_kept(host),
         "optimizer": {"groups": [_plain_group(group) for group in saved["param_groups"]], "scalars": scalars},
     }
     return HostState(tensors=tensors, record=record)
@@ -74,6 +74,7 @@ def restore(host: "GrowingHost", state: HostState) -> None:
     _load_model(host, state)
     host.optimizer.load_state_dict(_optimizer_state(state))
     host.numerics.restore(record.get("numerics", {}))
+    host.rates.begun = {int(epoch): place for epoch, place in record.get("begun", {}).items()}
     host.train_seconds = record["train_seconds"]
     host.measure_seconds = record["measure_seconds"]
     host.snapshot = _snapshot(state)
@@ -104,7 +105,7 @@ def rollback(host: "GrowingHost", state: HostState, reason: str) -> None:
         **grower.record(),
         "growth": {**state.record["growth"], "germinations": growth.germinations},
         "attempt": rolled_back.attempt,
-        **_seconds(host),
+        **_kept(host),
     }
     restore(host, HostState(tensors=state.tensors, record=record))
     # Where it forks may have been tried on the network that is given up.
@@ -130,8 +131,10 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().clone(memory_format=torch.preserve_format)
 
 
-def _seconds(host: "GrowingHost") -> dict[str, float]:
-    return {"train_seconds": host.train_seconds, "measure_seconds": host.measure_seconds}
+def _kept(host: "GrowingHost") -> dict[str, Any]:
+    """What goes on through a rollback. The epochs' places in the schedule are known where there is a budget."""
+    begun = {"begun": {str(epoch): place for epoch, place in host.rates.begun.items()}} if host.rates.begun else {}
+    return {"train_seconds": host.train_seconds, "measure_seconds": host.measure_seconds, **begun}
 
 
 def _snapshot(state: HostState) -> HostState | None:
@@ -149,7 +152,14 @@ def _plain_group(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arrange_groups(host: "GrowingHost", groups: list[Mapping[str, Any]]) -> None:
-    """Seeds' groups are matched by position: bring them into the order in which they were saved."""
+    """Seeds' groups are matched by position: bring them into the order in which they were saved.
+
+    A host that was saved with one group for all of its parameters, as before some were spared, goes on with one.
+    """
+    own, *spared = host_groups(host.optimizer)
+    if spared and sum("esper_seed" not in group for group in groups) == 1:
+        own["params"] = [*host.grower.growth.slot_set.host_parameters]
+        host.optimizer.param_groups[:] = [it for it in host.optimizer.param_groups if it is not spared[0]]
     order = [group.get("esper_seed") for group in groups]
     present = [group.get("esper_seed") for group in host.optimizer.param_groups]
     if sorted(map(str, order)) != sorted(map(str, present)):

@@ -72,8 +72,8 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         numerics.backward(losses.mean())
         numerics.unscale(growth.slot_set)
-        if probed:
-            probe(growth.slot_set, task, inputs, targets, probed, growth.config.probe_alpha)
+        probe(growth.slot_set, task, inputs, targets, probed, growth.config.probe_alpha)
+        numerics.gathered(growth.slot_set)
         if step % GRADIENT_STRIDE == 0:
             gradients.look()
         if clip_norm is not None:
@@ -81,10 +81,8 @@ def train_epoch(
         numerics.step(optimizer)
         totals.add(losses.detach(), task.correct(outputs.detach(), targets))
         samples += len(losses)
-    loss, correct = totals.read()
-    return EpochMetrics(
-        loss=loss / samples, accuracy=correct / samples, samples=samples, seconds=perf_counter() - began
-    )
+    loss, right = totals.read()
+    return EpochMetrics(loss=loss / samples, accuracy=right / samples, samples=samples, seconds=perf_counter() - began)
 
 
 @define

@@ -110,7 +110,7 @@ def resolve(file: Mapping[str, Any] | None = None, **overrides: Any) -> Resolved
 
 def test_built_in_defaults_hold_where_nobody_speaks() -> None:
     config = resolve().config
-    assert (config.seed, config.batch_size, config.twin, config.device) == (0, 64, "epochs", "cpu")
+    assert (config.seed, config.batch_size, config.twin, config.device) == (0, 64, "both", "cpu")
     assert config.telemetry.level is Level.NORMAL
     assert config.policy.name == "heuristic"
     assert config.policy.options == {"patience": 3, "budget": None}
@@ -179,6 +179,9 @@ def test_the_governors_own_keys_stand_beside_its_evaluators() -> None:
         "recovery_epochs": 2,
         "watch_epochs": 3,
         "evaluators": [],
+        "germinations": None,
+        "window_epochs": 10,
+        "commands_per_epoch": None,
     }
 
 
@@ -243,20 +246,20 @@ def test_unknown_keys_are_refused_with_path_place_and_nearest_match(
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [(True, "epochs"), (False, "none"), ("none", "none"), ("epochs", "epochs")]
+    ("given", "meant"),
+    [
+        (True, "epochs"),
+        (False, "none"),
+        ("none", "none"),
+        ("epochs", "epochs"),
+        ("compute", "compute"),
+        ("both", "both"),
+    ],
 )
 def test_a_twin_was_once_true_or_false(given, meant):
     config = resolve({"twin": given}).config
     assert config.twin == meant
     assert config.tree()["twin"] == meant
-
-
-@pytest.mark.parametrize("twin", ["compute", "both"])
-def test_a_control_that_cannot_be_trained_yet_is_refused_by_name(twin):
-    with pytest.raises(EsperError) as caught:
-        resolve({"twin": twin})
-    assert caught.value.code == "E202"
-    assert f'"twin" cannot be "{twin}" yet' in str(caught.value).replace("'", '"')
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ def test_a_template_describes_core_keys_and_component_options() -> None:
 def test_a_template_without_task_holds_the_core_keys() -> None:
     data = tomllib.loads(template_toml())
     core = ("policy", "gates", "governor", "lifecycle", "limits", "optimizer", "training", "rewards", "sinks")
-    assert data == {name: {} for name in (*core, "executor", "diagnostics", "telemetry", "checkpoints", "plugins")}
+    around = ("executor", "diagnostics", "telemetry", "checkpoints", "plugins", "modules", "prefetch")
+    assert data == {name: {} for name in (*core, *around)}
 
 
 def test_attribute_docs_are_read_from_the_docstring() -> None:

@@ -30,6 +30,7 @@ def esper_executors():
 """
 SETTINGS = {
     "epochs": 5,
+    "twin": "epochs",
     "policy.name": "random",
     "policy.germination": 1.0,
     "policy.blueprints": ["conv-light"],

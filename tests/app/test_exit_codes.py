@@ -14,7 +14,8 @@ from esper_core.leyline.errors import CODES, ExitCode
 
 
 def result(outcome="completed", loss=0.5, **sinks):
-    counts = {name: dict(zip(("delivered", "dropped"), numbers, strict=True)) for name, numbers in sinks.items()}
+    names = ("delivered", "dropped", "errors")
+    counts = {name: dict(zip(names, numbers, strict=True)) for name, numbers in sinks.items()}
     return {"outcome": outcome, "hosts": {"grown": {"test_loss": loss}, "twin": {"test_loss": 0.4}}, "sinks": counts}
 
 
@@ -34,10 +35,12 @@ def test_every_code_has_a_meaning_and_a_use():
         (result(loss=float("nan")), ExitCode.WENT_WRONG),
         (result(loss=float("inf")), ExitCode.WENT_WRONG),
         (result("interrupted", float("nan")), ExitCode.INTERRUPTED),
-        (result(jsonl=(0, 0)), ExitCode.OK),
-        (result(jsonl=(10, 0), board=(0, 9)), ExitCode.SINKS),
-        (result(board=(3, 9)), ExitCode.OK),
-        (result("stopped", board=(0, 9)), ExitCode.WENT_WRONG),
+        (result(jsonl=(0, 0, 0)), ExitCode.OK),
+        (result(jsonl=(10, 0, 0), board=(0, 9, 0)), ExitCode.SINKS),
+        (result(jsonl=(10, 0, 0), board=(9, 1, 1)), ExitCode.SINKS),
+        (result(board=(3, 9, 0)), ExitCode.OK),
+        (result(board=(9, 0, 1)), ExitCode.OK),
+        (result("stopped", board=(0, 9, 1)), ExitCode.WENT_WRONG),
     ],
 )
 def test_the_end_of_a_run_decides(given, code):

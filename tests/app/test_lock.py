@@ -143,6 +143,25 @@ class TestReading:
         error = self.refused(tmp_path / "absent.lock")
         assert (error.code, error.why) == ("E171", "No such file or directory")
 
+    @pytest.mark.parametrize("name", ["digits-1", "last"])
+    def test_a_run_is_found_by_its_name_unless_a_file_has_it(
+        self, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "runs/digits-1").mkdir(parents=True)
+        (tmp_path / "runs/last").symlink_to("digits-1")
+        data = json.loads(lock(A).as_json())
+        manifest = {
+            "format": data["format"],
+            "plugins": [{**it, "used": True} for it in data["plugins"]],
+            "plugins_digest": data["digest"],
+        }
+        (tmp_path / "runs/digits-1/manifest.json").write_text(to_json({**manifest, "core": data["core"]}))
+        assert read_lock(Path(name)).of_run
+        if name != "last":
+            (tmp_path / name).write_text(lock(A).as_json())
+            assert not read_lock(Path(name)).of_run
+
     def test_a_folder_that_is_no_run_is_said_to_be_none(self, tmp_path: Path) -> None:
         assert self.refused(tmp_path).code == "E505"
 

@@ -25,6 +25,7 @@ SETTINGS = [
     'policy.blueprints=["conv-light", "group-norm"]',
     "gates.name=permissive",
     "twin=none",
+    "host.widths=[4, 8]",
 ]
 
 

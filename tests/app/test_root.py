@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from esper_app.cli import main
+from esper_app.cli.help_groups import LAST, under_headings
 from esper_app.cli.options import complete_plugin_names, plugin_options
 from esper_app.cli.root import RootGroup, cli
 from esper_app.configuration.plugin_selection import PluginOptions
@@ -81,6 +82,22 @@ class TestRoot:
         shown = esper("run", "--help", environ={"COLUMNS": columns}).stdout
         code = "from esper_app.cli.root import cli; cli.main(['run', '--help'], prog_name='esper')"
         assert shown == esper.run([sys.executable, "-c", code], {"COLUMNS": columns}).stdout != ""
+
+    def test_help_is_one_screen_of_forty_lines(self):
+        lines = CliRunner().invoke(cli, ["--help"], env={"COLUMNS": "80"}).stdout.splitlines()
+        assert len(lines) <= 40
+        assert max(map(len, lines)) <= 80
+
+    def test_help_lists_every_command_once_and_ours_under_a_heading_of_their_own(self):
+        text = CliRunner().invoke(cli, ["--help"], env={"COLUMNS": "200"}).stdout
+        rows = dict(re.findall(r"^  ([a-z]+)  +(\S.*)$", text, re.MULTILINE))
+        also = [name for line in re.findall(r"^  also  +(.*)$", text, re.MULTILINE) for name in line.split(", ")]
+        assert sorted([*(rows.keys() - {"also"}), *also]) == cli.list_commands(click.Context(cli))
+        assert LAST not in text
+
+    def test_commands_of_others_stand_last(self):
+        found = dict(under_headings(["zoo", "run", "show", "aviary", "config"]))
+        assert found == {"Run": ["run", "config"], "Look": ["show"], LAST: ["zoo", "aviary"]}
 
     def test_help_names_every_exit_code(self):
         text = CliRunner().invoke(cli, ["--help"]).stdout

@@ -28,6 +28,7 @@ from esper_executor_processes.executor import ProcessesExecutor
 SETTINGS = {
     "hosts": 3,
     "epochs": 5,
+    "twin": "epochs",
     "policy.name": "random",
     "policy.germination": 1.0,
     "policy.blueprints": ["conv-light"],

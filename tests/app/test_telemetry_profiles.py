@@ -32,7 +32,7 @@ def test_a_profile_that_is_not_named_sets_nothing() -> None:
 def test_what_is_set_goes_before_the_profile() -> None:
     found = merged({"telemetry": {"profile": "research"}}, {"telemetry": {"level": "normal"}})
     assert found.tree["telemetry"] == {"profile": "research", "level": "normal"}
-    assert found.tree["diagnostics"]["names"] == ["standard"]
+    assert found.tree["diagnostics"]["names"] == ["standard", "memory"]
     assert found.source("diagnostics.names") == 'the telemetry profile "research"'
     assert merged({"telemetry": {"profile": "research"}, "diagnostics": {"names": []}}).tree["diagnostics"] == {
         "names": []
@@ -90,8 +90,11 @@ def test_what_is_told_changes_nothing_in_the_network(runs: Path, profile: Profil
 def test_a_profile_says_what_is_told(runs: Path, profile: str, looked: list[int]) -> None:
     told = events(runs / profile)
     found = [it for it in told if it["kind"] == "diagnosed"]
-    assert [it["epoch"] for it in found if it["host"] == "grown"] == looked
-    assert all(it["data"]["finding"]["narrative"].startswith("loss ") for it in found)
+    grown = [(it["epoch"], it["data"]["diagnostic"]) for it in found if it["host"] == "grown"]
+    assert grown == [(epoch, name) for epoch in looked for name in ("standard", "memory")]
+    findings = [it["data"]["finding"] for it in found]
+    assert all(it["narrative"].startswith("loss ") for it in findings[::2])
+    assert all(it["peak_resident"] >= it["resident"] > 1 << 20 and it["allocated"] is None for it in findings[1::2])
     assert any(it["kind"] == "epoch_completed" for it in told) == (profile != "minimal")
     result = json.loads((runs / profile / "result.json").read_text())
     config = json.loads((runs / profile / "manifest.json").read_text())["config"]

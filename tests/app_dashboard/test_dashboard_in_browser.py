@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from esper_app_dashboard.services import Services
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.events import EventKind
 from esper_runs.verdict import verdict
@@ -51,7 +52,9 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(runs):
-    with server.serving(runs) as (_, port):
+    """Runs, and the services of a machine: one of them has failed."""
+    (state := runs.parent / "state").mkdir()
+    with server.supervised(state), server.serving(runs, services=Services(state)) as (_, port):
         yield f"http://127.0.0.1:{port}/"
 
 
@@ -108,6 +111,16 @@ def test_it_is_whole_at_every_width_and_in_both_schemes(page, address):
             assert min(sizes) > 7
             light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
             assert light != dark
+
+
+def test_services_are_shown_as_they_are_and_their_words_are_words(page, address):
+    choose(page, address, "digits-1")
+    page.until("!services.hidden")
+    shown = words(page, "#services")
+    for part in ("up for 2h00m, critical", "nissa is as it should be", "failed", "halt 10:00:00", server.HOSTILE):
+        assert part in shown
+    assert page.evaluate("document.title") == "Esper"
+    assert not page.evaluate("document.querySelector('#services img, #services script')")
 
 
 def test_runs_stand_side_by_side_with_their_verdicts_and_one_chart(page, address, runs):

@@ -224,5 +224,11 @@ def test_a_selection_of_plugins_that_cannot_be_had_is_told_before_anything_is_wr
     assert folders(tmp_path) == []
 
 
+def test_help_has_one_line_of_usage_and_names_the_kinds(site):
+    told = CliRunner().invoke(cli, ["plugins", "new", "--help"]).output
+    assert "[OPTIONS] KIND NAME" in told
+    assert "reward-term" in told
+
+
 def test_the_command_is_listed(site):
     assert "new" in CliRunner().invoke(cli, ["plugins", "--help"]).output

@@ -178,9 +178,13 @@ def test_ablation_and_gain_stand_side_by_side_and_apart(files, show):
 @pytest.mark.parametrize(
     ("grown", "twin", "words"),
     [
-        (0.88, 0.8, "Growing paid: +8.0 points of test accuracy (8 of 100 test samples), which may be chance"),
-        (0.8, 0.9, "Growing did not pay: -10.0 points"),
-        (0.8, 0.8, "Growing paid: the same test accuracy and a gain in loss of +0.050 ± 0.010 nats, which is more"),
+        (
+            0.88,
+            0.8,
+            "At equal epochs the grown network is better: +8.0 points of test accuracy (8 of 100 test samples), which",
+        ),
+        (0.8, 0.9, "At equal epochs the grown network is worse: -10.0 points"),
+        (0.8, 0.8, "At equal epochs the grown network is better: the same test accuracy and a gain in loss of +0.050"),
         (0.8, None, "There is no twin to compare with, so this run does not show whether growing paid."),
     ],
 )

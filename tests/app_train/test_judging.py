@@ -18,7 +18,7 @@ from esper_app_train.evaluation import (
     returns_to_go,
 )
 
-SMALL = ["host.widths=[4, 4]", "epochs=5", 'policy.blueprints=["conv-light", "bottleneck"]', "seed=3"]
+SMALL = ["twin=epochs", "host.widths=[4, 4]", "epochs=5", 'policy.blueprints=["conv-light", "bottleneck"]', "seed=3"]
 
 
 def invoke(*arguments):
@@ -155,7 +155,7 @@ def test_what_was_not_is_not_explained(waiting, more, said):
 
 
 def test_an_evaluation_measures_each_seed_beside_its_twin(trained, waiting):
-    more = ["digits", *settings(*SMALL[:2])]
+    more = ["digits", *settings(*SMALL[:3])]
     both = data("eval", trained, *more, "--seeds", "3,8", "--against", "null", "--deterministic")
     ours, null = both
     assert ours["policy"].endswith("(deterministic)")
@@ -176,6 +176,22 @@ def test_the_policy_is_the_first_argument(trained):
     result = invoke("eval", "null", "digits", "--policy", "random")
     assert (result.exit_code, "--against" in result.output) == (2, True)
     assert invoke("eval", "null", "digits", "--seeds", "4-2").exit_code == 2
+
+
+def test_a_bus_and_sinks_hear_nothing_of_an_evaluation_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESPER_STATE", str(tmp_path / "state"))
+    small = settings(*SMALL[:3], "epochs=1")
+    for setting in ("bus.name=sqlite", 'sinks.names=["jsonl"]'):
+        result = invoke("eval", "null", "digits", *small, *settings(setting))
+        section = setting.partition(".")[0]
+        assert (result.exit_code, "error[E202]" in result.output, f"`{section}`" in result.output) == (2, True, True)
+    file = tmp_path / "mine.toml"
+    file.write_text('[bus]\nname = "sqlite"\n[sinks]\nnames = ["console"]\n')
+    result = invoke("eval", "null", "digits", *small, "--seeds", "1", "--config", file)
+    assert result.exit_code == 0, result.output
+    for path in ("bus.name", "sinks.names"):
+        assert f"`{path}` of " in result.output, result.output
+    assert not (tmp_path / "state").exists()
 
 
 def seed(number, accuracy=0.9, twin=0.8, **more):

@@ -238,6 +238,7 @@ def test_a_saved_policy_is_trained_further(whole, tmp_path):
 def test_what_cannot_be_trained_is_refused(tmp_path):
     for more, said in (
         (["policy.name=heuristic"], 'the policy "heuristic" does not learn'),
+        (["policy.follow=true"], "only a version of the state directory's store can be followed"),
         (["rewards.preset=none"], "there is no reward to learn from"),
         (["rewards.preset=shapd"], 'did you mean "shaped"'),
     ):
@@ -245,6 +246,13 @@ def test_what_cannot_be_trained_is_refused(tmp_path):
         assert result.exit_code == 2, result.output
         assert said in result.output
     assert not [*tmp_path.iterdir()]
+
+
+def test_rounds_of_a_policy_that_does_not_learn_are_refused_by_name(tmp_path):
+    result = invoke("train", "digits", "--policy", "heuristic", "--rounds", 1, *settings(f"runs={tmp_path}"))
+    assert result.exit_code == 2, result.output
+    assert "at --rounds" in result.output
+    assert "--policy ppo" in result.output
 
 
 def test_a_run_and_a_training_are_not_each_other(whole, tmp_path):

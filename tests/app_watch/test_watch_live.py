@@ -37,7 +37,18 @@ def run(tmp_path_factory):
     esper = [sys.executable, "-m", "esper_app.cli", "run"]
     options = {"cwd": place, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     # There must be a checkpoint when it is killed.
-    sets = ["--set", f"epochs={EPOCHS}", "--set", "name=live", "--set", "checkpoints.every=1"]
+    sets = [
+        "--set",
+        f"epochs={EPOCHS}",
+        "--set",
+        "twin=epochs",
+        "--set",
+        "host.widths=[4, 8]",
+        "--set",
+        "name=live",
+        "--set",
+        "checkpoints.every=1",
+    ]
     first = subprocess.Popen([*esper, "digits", *sets], **options)
     seen = []
 

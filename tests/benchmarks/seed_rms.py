@@ -5,11 +5,12 @@ straight-through for ten more: the loss sees the host's own activation, the seed
 holds the seed back but its own construction. Shown are the first, third and last epoch (mean over runs) and the largest
 value of any epoch of any run, measured on held-out samples.
 
-    python tests/benchmarks/seed_rms.py [--runs 3] [--epochs 10] [--only conv-light]
+    python tests/benchmarks/seed_rms.py [--runs 3] [--epochs 10] [--only conv-light] [--zero]
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
 
@@ -18,9 +19,10 @@ from attrs import frozen
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
+from zero_born import zero_born
 
-from esper_core.api import Layout, Site
-from esper_core.specs import BlueprintSpec
+from esper_core.api import EsperError, Layout, Site
+from esper_core.specs import BlueprintSpec, Capability
 
 HOST_EPOCHS = 8
 BATCH = 64
@@ -33,9 +35,10 @@ OPTIMIZERS: dict[str, Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]]
 
 @frozen(kw_only=True)
 class Host:
-    """A host in two pieces, with a seed's site between them."""
+    """A host in two pieces, with a seed's site between them; `module` is the submodule of the site."""
 
     site: Site
+    module: nn.Module
     before: nn.Module
     after: nn.Module
 
@@ -62,9 +65,10 @@ def image_host() -> Host:
         conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         return [conv, nn.GroupNorm(2, outputs), nn.ReLU(), nn.MaxPool2d(2)]
 
-    before = nn.Sequential(nn.Unflatten(1, (1, 8)), *block(1, 4), *block(4, 8))
+    last = nn.Sequential(*block(4, 8))
+    before = nn.Sequential(nn.Unflatten(1, (1, 8)), *block(1, 4), last)
     site = Site(id="block2", path="before", layout=Layout.NCHW, width=8, sample_shape=(8, 2, 2))
-    return Host(site=site, before=before, after=nn.Sequential(Mean(2, 3), nn.Linear(8, 10)))
+    return Host(site=site, module=last, before=before, after=nn.Sequential(Mean(2, 3), nn.Linear(8, 10)))
 
 
 def sequence_host() -> Host:
@@ -72,13 +76,14 @@ def sequence_host() -> Host:
     layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True, norm_first=True)
     site = Site(id="layer1", path="before", layout=Layout.BTD, width=16, sample_shape=(8, 16), causal=True)
     after = nn.Sequential(nn.LayerNorm(16), Mean(1), nn.Linear(16, 10))
-    return Host(site=site, before=nn.Sequential(nn.Linear(8, 16), layer), after=after)
+    return Host(site=site, module=layer, before=nn.Sequential(nn.Linear(8, 16), layer), after=after)
 
 
 def vector_host() -> Host:
     """A perceptron with one hidden layer, the site behind it."""
     site = Site(id="hidden", path="before", layout=Layout.BD, width=16, sample_shape=(16,))
-    return Host(site=site, before=nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU()), after=nn.Linear(16, 10))
+    hidden = nn.Sequential(nn.Linear(64, 16), nn.ReLU())
+    return Host(site=site, module=hidden, before=nn.Sequential(nn.Flatten(), hidden), after=nn.Linear(16, 10))
 
 
 HOSTS: dict[Layout, Callable[[], Host]] = {
@@ -111,8 +116,10 @@ def train_epoch(
             optimizer.step()
 
 
-def ratios(spec: BlueprintSpec, layout: Layout, optimizer: str, run: int, epochs: int) -> list[float]:
-    """Return rms(delta) / rms(h) on held-out samples after each epoch of isolated training."""
+def ratios(
+    spec: BlueprintSpec, layout: Layout, optimizer: str, run: int, epochs: int, zero: bool
+) -> list[float] | None:
+    """Return rms(delta) / rms(h) on held-out samples after each epoch of isolated training; None: it does not fit."""
     torch.manual_seed(run)
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32) / 16
@@ -124,7 +131,13 @@ def ratios(spec: BlueprintSpec, layout: Layout, optimizer: str, run: int, epochs
     for _ in range(HOST_EPOCHS):
         train_epoch(host, None, [host_optimizer], [images[train], labels[train]])
     config = resolve_name(spec.config)() if isinstance(spec.config, str) else None
-    seed = resolve_name(str(spec.factory))(host.site, config)
+    shown = [deepcopy(host.module)] if Capability.SITE_MODULE in spec.capabilities else []
+    try:
+        seed = resolve_name(str(spec.factory))(host.site, config, *shown)
+    except EsperError:
+        return None
+    if zero and (seed := zero_born(spec.name, seed, host.site)) is None:
+        return None
     seed_optimizer = OPTIMIZERS[optimizer](seed.parameters())
     measured = []
     for _ in range(epochs):
@@ -138,7 +151,7 @@ def ratios(spec: BlueprintSpec, layout: Layout, optimizer: str, run: int, epochs
 def blueprints(only: str | None) -> Iterator[BlueprintSpec]:
     """Yield the installed blueprints that can learn and run here."""
     for entry_point in sorted(entry_points(group="esper"), key=lambda point: point.name):
-        if entry_point.name.startswith("blueprint-"):
+        if entry_point.name.startswith(("blueprint-", "blueprints-")):
             for spec in entry_point.load().esper_blueprints():
                 if spec.learnable and not spec.unavailable and only in (None, spec.name):
                     yield spec
@@ -148,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="runs per row, each with its own seed")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of isolated training")
+    parser.add_argument("--zero", action="store_true", help="zero output projections in place of gains of zero")
     parser.add_argument("--only", help="name of one blueprint")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -155,7 +169,13 @@ def main() -> None:
     for spec in blueprints(arguments.only):
         for layout in sorted(spec.layouts):
             for optimizer in OPTIMIZERS:
-                runs = [ratios(spec, layout, optimizer, run, arguments.epochs) for run in range(arguments.runs)]
+                found = [
+                    ratios(spec, layout, optimizer, run, arguments.epochs, arguments.zero)
+                    for run in range(arguments.runs)
+                ]
+                if None in found:
+                    continue
+                runs = [run for run in found if run is not None]
                 shown = [sum(run[min(at, len(run)) - 1] for run in runs) / len(runs) for at in (1, 3, arguments.epochs)]
                 largest = max(max(run) for run in runs)
                 cells = [spec.name, str(layout), optimizer, *(f"{value:.2f}" for value in (*shown, largest))]

@@ -7,9 +7,9 @@ one whose sink is sound; a slow one takes 20 ms for each batch.
 
 Runs take turns, so that a busy machine is busy for all of them. Times of profiles are those that the processor worked
 for the whole process, threads of sinks included: the median over the rounds, and over the ratios within each. Times of
-faults are by the clock on the wall, the least of the rounds, and only as good as the machine is idle; beside them is
-the share of its time that the training thread spent in `emit`, which is all that a fault can add to but for the work of
-the sink's own thread.
+faults are by the clock on the wall, the least of the rounds, and only as good as the machine is idle. Beside them are
+the share of its time that the training thread spent in `emit`, waits and whatever else the machine did included, and of
+the processor's time for that thread: `emit` is all that a fault can add to but for the work of the sink's own thread.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from io import StringIO
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from time import perf_counter, process_time
+from time import perf_counter, process_time, thread_time
 from typing import Any
 from unittest.mock import patch
 
@@ -43,8 +43,9 @@ _SINKS = 'sinks.names=["jsonl", "sqlite"]'
 _EMBEDDED = ("console", "jsonl", "directory", "sqlite")
 
 
-#: Seconds of the processor, of the epochs on the wall, and of these in `emit`.
-Times = tuple[float, float, float]
+#: Seconds of the processor, of the epochs on the wall, and of these in `emit`; shares of the training thread's own time
+#: of the processor that it spent in `emit`.
+Times = tuple[float, float, float, float]
 
 
 class Silent:
@@ -99,18 +100,18 @@ def faults(rounds: int, epochs: int, sinks: Sequence[str]) -> None:
         settings = (f'sinks.names=["{name}"]',)
         cases = {"sound": _run(settings, epochs)} | {it.value: _run(settings, epochs, it) for it in Fault}
         found = _in_turn(cases, rounds)
-        sound = min(wall for _, wall, _ in found["sound"])
+        sound = min(it[1] for it in found["sound"])
         for fault, times in found.items():
             wall, share = min(it[1] for it in times) / sound, median(it[2] / it[1] for it in times)
-            print(f"{name:10} {fault:16} wall {wall:.3f}, in emit {100 * share:.2f} %", flush=True)
+            own = median(it[3] for it in times)
+            said = f"in emit {100 * share:.2f} % of the time, {100 * own:.2f} % of the processor's"
+            print(f"{name:10} {fault:16} wall {wall:.3f}, {said}", flush=True)
 
 
-def _run(
-    settings: tuple[str, ...], epochs: int, fault: Fault | None = None
-) -> Callable[[], tuple[float, float, float]]:
-    """Return what runs once and returns seconds: of the processor, of the epochs on the wall, and of these in emit."""
+def _run(settings: tuple[str, ...], epochs: int, fault: Fault | None = None) -> Callable[[], Times]:
+    """Return what runs once and returns its times."""
     plugins = list_plugins()
-    always = (f"epochs={epochs}", "checkpoints.every=0")
+    always = (f"epochs={epochs}", "twin=epochs", "checkpoints.every=0")
 
     def once() -> Times:
         with TemporaryDirectory() as folder, redirect_stdout(StringIO()), warnings.catch_warnings():
@@ -121,27 +122,30 @@ def _run(
                 patch.object(run_parts.RunContext, "run_finish", _finish),
                 patch.object(Hub, "emit", _emit_timed),
             ):
-                began, _emitting[0] = (process_time(), perf_counter()), 0.0
+                began, own = (process_time(), perf_counter()), thread_time()
+                _emitting[:] = 0.0, 0.0
                 execute(resolved, plugins)
-                return process_time() - began[0], _over[0] - began[1], _over[1]
+                return process_time() - began[0], _over[0] - began[1], _over[1], _over[2] / (_over[3] - own)
 
     return once
 
 
-#: When the last run's epochs were over: closing waits for what hangs, once, up to the deadline.
-_over = [0.0, 0.0]
-_emitting = [0.0]
+#: When the last run's epochs were over, as closing waits for what hangs, once, up to the deadline: the time, seconds in
+#: emit on the wall and of the processor, and the training thread's seconds of the processor.
+_over = [0.0, 0.0, 0.0, 0.0]
+_emitting = [0.0, 0.0]
 _run_finish, _emit = run_parts.RunContext.run_finish, Hub.emit
 
 
 def _emit_timed(hub: Hub, event: Event) -> None:
-    began = perf_counter()
+    began, own = perf_counter(), thread_time()
     _emit(hub, event)
     _emitting[0] += perf_counter() - began
+    _emitting[1] += thread_time() - own
 
 
 def _finish(context: Any, result: Mapping[str, Any]) -> None:
-    _over[:] = perf_counter(), _emitting[0]
+    _over[:] = perf_counter(), *_emitting, thread_time()
     for worker in context.hub._workers:
         if isinstance(worker._sink, FaultySink):
             worker._sink.let_go.set()

@@ -121,6 +121,7 @@ def run(tmp_path: Path) -> Callable[..., Path]:
 
 SETTINGS = (
     "policy.name=v2",
+    "twin=epochs",
     'policy.blueprints=["v1"]',
     "gates.name=v1",
     'rewards.terms=[{name="v2"}]',

@@ -25,9 +25,11 @@ from typing import Any
 import pytest
 import torch
 from attrs import frozen
+from jsonschema import Draft202012Validator
 from safetensors.torch import load_file
 
 from esper_app.execution.checkpoint import load_checkpoint
+from esper_runs.event_schema import event_schema
 
 RUNS = Path(__file__).parent / "runs-0.1"
 CHECKPOINT = "checkpoints/epoch-000005.safetensors"
@@ -256,3 +258,13 @@ def test_a_run_of_other_code_does_not_go_on(copy_of: Any) -> None:
     done = esper("run", "--resume", run)
     assert (done.code, "error[E511] esper-core is not what it was when the run began" in done.errors) == (4, True), done
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("run", ["digits-1", "digits-2", "teacher-1"])
+def test_every_event_is_as_the_schema_of_today_says(run: str) -> None:
+    validator = Draft202012Validator(event_schema(closed=True))
+    lines = [json.loads(line) for line in (RUNS / run / "events.jsonl").read_text().splitlines()]
+    assert len(lines) > 10
+    assert [f"{it['kind']} {e.json_path}: {e.message}" for it in lines for e in validator.iter_errors(it)] == []
+    lines[1]["data"]["unheard_of"] = 1
+    assert [*validator.iter_errors(lines[1])]

@@ -16,6 +16,8 @@ from esper_core.tolaria.host import GrowingHost
 EPOCHS, AT = 6, 3
 SETTINGS = (
     f"epochs={EPOCHS}",
+    "twin=epochs",
+    "host.widths=[4, 8]",
     "batch_size=256",
     "checkpoints.keep=99",
     "checkpoints.every=1",

@@ -25,6 +25,8 @@ torch.set_num_threads(1)
 #: Both slots hold a fossilized seed within twelve epochs.
 SETTINGS = [
     "epochs=12",
+    "twin=epochs",
+    "host.widths=[4, 8]",
     "policy.germinate_until=0.5",
     "policy.fit_accuracy=1.0",
     "lifecycle.ramp_epochs=1",

@@ -32,7 +32,7 @@ def test_a_limit_on_the_size_of_files_ends_a_run_with_a_code_and_the_fix(tmp_pat
     runs = tmp_path / "runs"
     settings = ("epochs=2", "twin=none", f"runs={runs}", "checkpoints.every=1", "host.widths=[32, 64]")
     command = ["run", "digits", *(part for setting in settings for part in ("--set", setting))]
-    with files_up_to(40_000):
+    with files_up_to(100_000):
         done = CliRunner().invoke(cli, command)
     assert done.exit_code == 1, done.output
     assert "error[E516]" in done.output
@@ -48,12 +48,17 @@ class Disk:
     """Takes checkpoints as long as there is room."""
 
     def __init__(self, monkeypatch, path):
-        self.room, self.saved, self.told = True, [], []
+        self.room, self.saved, self.told, self.spans = True, [], [], []
         monkeypatch.setattr(saving, "save_checkpoint", self._save)
         self.directory = RunDirectory(path)
         (path / FOLDER).mkdir(parents=True)
         self.saver = Saver(
-            self.directory, CheckpointsConfig(every=2), lambda epoch: epoch, first=0, tell=self.told.append
+            self.directory,
+            CheckpointsConfig(every=2),
+            lambda epoch: epoch,
+            first=0,
+            tell=self.told.append,
+            saved=lambda epoch, began, ended: self.spans.append((epoch, began <= ended)),
         )
 
     def _save(self, folder, epoch, *, keep):
@@ -79,6 +84,7 @@ def test_training_goes_on_while_there_is_no_room_and_is_saved_as_soon_as_there_i
     disk.room = True
     disk.saver.after_epoch(6)
     assert disk.saved == [2, 7]
+    assert disk.spans == [(1, True), (6, True)]
 
 
 def test_what_cannot_be_written_at_the_end_is_an_error_with_the_way_on(disk):

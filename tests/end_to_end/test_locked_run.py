@@ -23,6 +23,8 @@ def finished(tmp_path_factory):
         "--set",
         "epochs=2",
         "--set",
+        "twin=epochs",
+        "--set",
         "checkpoints.every=1",
         "--set",
         f"runs={runs}",

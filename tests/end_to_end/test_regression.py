@@ -7,13 +7,15 @@ import torch
 from click.testing import CliRunner
 
 from esper_app.cli.root import cli
+from esper_runs.measures import Direction
 from esper_runs.run_directory import find_run
 from esper_runs.run_record import read_run_record
-from esper_runs.verdict import Direction, Judgement
+from esper_runs.verdict import Judgement
 
 #: A seed is germinated, blended and kept within twelve epochs.
 QUICK = [
     "epochs=12",
+    "twin=epochs",
     "policy.germinate_until=0.5",
     'policy.blueprints=["mlp"]',
     "lifecycle.ramp_epochs=1",

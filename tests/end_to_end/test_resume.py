@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from esper_runs.run_directory import RunDirectory
 #: Germinates twice, blends, fossilizes one seed and culls another, within fourteen epochs.
 SETTINGS = [
     "epochs=14",
+    "twin=epochs",
+    "host.widths=[4, 8]",
     "seed=3",
     "policy.germinate_until=0.6",
     "policy.fit_accuracy=1.0",
@@ -228,6 +231,22 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed(whole, tmp_path):
         assert caught.value.code in ("E509", "E510"), place
 
 
+def test_a_number_that_is_spelt_in_another_way_is_noticed(whole, tmp_path):
+    """The last of seventeen digits may be another one, and the number is the same."""
+    run = at_epoch(whole, 5, tmp_path)
+    path = newest_checkpoint(run / "checkpoints")
+    sound = path.read_bytes()
+    spelt = next(it for it in re.finditer(rb"\d\.\d{14,17}(?=[,\]}])", sound) if _other_spelling(it[0]) is not None)
+    path.write_bytes(sound[: spelt.start()] + _other_spelling(spelt[0]) + sound[spelt.end() :])
+    with pytest.raises(EsperError, match="not as it was written"):
+        load_checkpoint(path)
+
+
+def _other_spelling(number):
+    others = (number[:-1] + str(digit).encode() for digit in range(10))
+    return next((it for it in others if it != number and float(it) == float(number)), None)
+
+
 def test_a_run_with_a_changed_configuration_is_refused(whole, tmp_path):
     run = at_epoch(whole, 5, tmp_path)
     text = (run / "config.toml").read_text()
@@ -279,6 +298,8 @@ def test_a_plugin_that_has_changed_or_gone_is_named(whole, tmp_path):
     assert result.exit_code == 4
     assert "E511" in result.output
     assert "esper-blueprint-conv-light" in result.output
+    assert "bring back the code" in result.output
+    assert "pip install" not in result.output
     gone = invoke("--resume", str(run), "--no-plugin", "blueprint-conv-light")
     assert gone.exit_code == 2
     assert "conv-light" in gone.output
@@ -295,6 +316,10 @@ def test_what_cannot_be_resumed_says_why(whole, tmp_path, monkeypatch):
     bare = at_epoch(whole, 0, tmp_path)
     none = invoke("--resume", str(bare))
     assert (none.exit_code, "no checkpoint" in none.output) == (2, True)
+    assert f"esper run --config {bare}" in none.output
+    manifest = json.loads((bare / "manifest.json").read_text())
+    (bare / "manifest.json").write_text(json.dumps(manifest | {"training": {"rounds": 2, "hosts": 1}}))
+    assert f"esper train --config {bare}" in invoke("--resume", str(bare)).output
     assert invoke("--resume", str(tmp_path / "nowhere")).exit_code == 2
     assert invoke("digits", "--resume", str(bare)).exit_code == 2
 

@@ -30,6 +30,8 @@ SINKS = ("jsonl", "prometheus", "elasticsearch", "otlp")
 CONFIG = """
 name = "together"
 epochs = 6
+twin = "epochs"
+host.widths = [4, 8]
 
 [rewards]
 terms = [{{ name = "attribution", weight = 5.0 }}]
@@ -100,6 +102,8 @@ def in_otlp(told: Told) -> dict[Key, float]:
     found: dict[Key, float] = {}
     for request in told.requests:
         for metric in (it for r in request.resource_metrics for s in r.scope_metrics for it in s.metrics):
+            if metric.name.startswith("rl."):  # a second name
+                continue
             for point in metric.gauge.data_points:
                 facts = {it.key: getattr(it.value, it.value.WhichOneof("value")) for it in point.attributes}
                 host, step, _ = (facts.pop(f"esper.{name}") for name in ("host", "epoch", "round"))

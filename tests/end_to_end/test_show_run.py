@@ -14,6 +14,8 @@ from esper_runs.verdict_text import verdict_in_words
 #: Both slots are germinated, blended and fossilized within a few epochs.
 SETTINGS = [
     "epochs=8",
+    "twin=epochs",
+    "host.widths=[4, 8]",
     "policy.germinate_from=0.1",
     "policy.germinate_until=0.5",
     "policy.fit_accuracy=1.0",

@@ -25,6 +25,8 @@ CONFIG = """
 name = "together"
 epochs = {epochs}
 telemetry = "debug"
+twin = "epochs"
+host.widths = [4, 8]
 
 [rewards]
 terms = [{{ name = "stage-potential", weight = 1.0 }}, {{ name = "attribution", weight = 5.0 }}]

@@ -1,5 +1,6 @@
 """The examples are run, and give what they say they show."""
 
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -81,3 +82,21 @@ def test_frozen_gpt2(blueprints, cached):
 def test_an_example_is_short_and_listed(path):
     assert len(path.read_text().splitlines()) <= 120
     assert f"]({path.name})" in (EXAMPLES / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_ray_tune_gates(tmp_path, monkeypatch, capsys):
+    import ray
+    from ray import cloudpickle
+
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # on a busy machine a trial would otherwise never begin
+    module = example("ray_tune_gates")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        shown = module.main(contributions=(0.0, 10.0), storage=str(tmp_path))
+    finally:
+        ray.shutdown()
+    assert "best: " in capsys.readouterr().out
+    assert shown[0.0]["kept"] == 1
+    assert shown[10.0]["kept"] == 0

@@ -37,7 +37,7 @@ def test_every_command_does_what_the_page_says(tmp_path, monkeypatch):
         assert result.exit_code == 0, (command, result.output)
         assert re.search(pattern(output), result.output, re.DOTALL), (command, output, result.output)
         ran += 1
-    assert ran == 6
+    assert ran == 7
 
 
 def test_the_page_is_looked_at():

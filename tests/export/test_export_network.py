@@ -1,11 +1,13 @@
 """A grown network becomes a plain one that computes the same, and needs nothing of Esper."""
 
 import io
+import re
 import subprocess
 import sys
 import textwrap
 import warnings
 from collections import namedtuple
+from importlib.metadata import requires
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.protocols import DataShape, TaskKind
 from esper_core.leyline.sites import Site, SiteRequest
-from esper_core.leyline.specs import BlueprintSpec, HostSpec
+from esper_core.leyline.specs import BlueprintSpec, Capability, HostSpec
 from esper_core.nn import BoundedGain
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.resolve import build_config, resolve
@@ -30,14 +32,24 @@ from esper_export.tracing import is_torch_only
 torch.set_num_threads(1)
 
 REGISTRY = load_plugins().registry
-IMAGES = ["bottleneck", "conv-heavy", "conv-light", "depthwise", "group-norm", "noop", "squeeze-excite"]
-SEQUENCES = ["attention", "layer-norm", "lora", "mlp"]
+IMAGES = [
+    "bottleneck",
+    "conv-heavy",
+    "conv-light",
+    "depthwise",
+    "group-norm",
+    "noop",
+    "residual-block",
+    "squeeze-excite",
+]
+SEQUENCES = ["attention", "block", "layer-norm", "lora", "mlp"]
 
 
 def seed_of(blueprint, site, **options):
     registered = REGISTRY.get(BlueprintSpec.kind, blueprint)
     torch.manual_seed(len(blueprint))
-    return disturb(resolve(registered)(site, build_config(registered, options)))
+    shown = [nn.Identity()] if Capability.SITE_MODULE in registered.spec.capabilities else []
+    return disturb(resolve(registered)(site, build_config(registered, options), *shown))
 
 
 def disturb(module):
@@ -141,9 +153,11 @@ class TestEveryBlueprint:
         assert_same(root, exported, sequences[:1, :2])
         assert_nothing_of_esper(exported)
 
-    def test_the_two_lists_are_all_that_can_be_exported(self):
-        known = {registered.spec.name for registered in REGISTRY[BlueprintSpec.kind]}
-        assert known == {*IMAGES, *SEQUENCES, "flex-attention"}
+    def test_the_two_lists_hold_all_standard_blueprints_that_can_be_exported(self):
+        needed = {re.split(r"[^a-z-]", it)[0] for it in requires("esper-standard") or ()}
+        standard = {it.removeprefix("esper-blueprint-") for it in needed if it.startswith("esper-blueprint-")}
+        assert {*IMAGES, *SEQUENCES} - standard == {"block", "residual-block"}
+        assert standard - {*IMAGES, *SEQUENCES} == {"flex-attention"}
 
 
 class TestTheCopy:

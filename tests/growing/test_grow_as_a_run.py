@@ -240,7 +240,9 @@ def test_actions_have_ids_and_seeds_know_them():
 def test_costs_of_seeds_are_counted_once(monkeypatch):
     counted = []
     real = grower.seed_cost
-    monkeypatch.setattr(grower, "seed_cost", lambda build, site: counted.append(site.id) or real(build, site))
+    monkeypatch.setattr(
+        grower, "seed_cost", lambda build, site, **given: counted.append(site.id) or real(build, site, **given)
+    )
     handle = grow(settings={"limits": {"max_growth_ratio": 9.0}}, policy={"name": "null"})
     train(handle)
     assert len(counted) == 2  # a seed of the one blueprint, and a share

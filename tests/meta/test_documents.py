@@ -60,6 +60,17 @@ def test_links_lead_somewhere(tracked, root):
     assert not broken, f"correct these links: {broken}"
 
 
+def test_named_tests_exist(root):
+    named = {
+        (document.relative_to(root), path)
+        for document in sorted((root / "docs").glob("*.md"))
+        for path in re.findall(r"`((?:tests/\w+|plugins/[\w-]+/tests)/[\w./-]+\.py)[`\s:]", document.read_text())
+    }
+    assert len(named) > 20
+    missing = [f"{document}: {path}" for document, path in sorted(named) if not (root / path).exists()]
+    assert not missing, f"correct these paths: {missing}"
+
+
 def test_named_make_targets_exist(root):
     makefile = (root / "Makefile").read_text()
     rules = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
@@ -82,7 +93,7 @@ def apt_packages(text: str) -> set[str]:
     return {word for line in lines for word in line.split() if not word.startswith("-")}
 
 
-def test_the_readme_lists_the_plugins(root):
+def test_the_documentation_lists_the_plugins(root):
     done = table_tool(root, "--check")
     assert done.returncode == 0, done.stderr
 

@@ -15,19 +15,51 @@ from packaging.requirements import Requirement
 OPEN_MODULES = {f"esper_core.{name}" for name in ("hooks", "specs", "api", "nn", "testing")}
 
 #: What some families may import besides: adapters grow other people's networks, a host of other people's networks finds
-#: out what they do as `grow` does, sinks show runs, tasks load published data, buses carry messages, apps do both and
-#: start runs as well.
+#: out what they do as `grow` does, sinks show runs, tasks load published data, buses carry messages, stores keep
+#: artifacts, compilers make them, services keep programs running, apps do all of this and start runs as well.
 FAMILY_MODULES = {
-    "esper-adapter-": {"esper_core.adapting", "esper_growing"},
+    "esper-adapter-": {"esper_core.adapting", "esper_distributed", "esper_growing"},
     "esper-adapter-gymnasium": {"esper_learning"},
-    "esper-app-bus": {"esper_leyline_proto.conversion", "esper_oona.api"},
+    "esper-app-bench": {"esper_studies"},
+    "esper-app-bus": {"esper_leyline_proto.conversion", "esper_messaging", "esper_oona.api"},
+    "esper-app-catalogue": {"esper_karn.api", "esper_testing"},
+    "esper-app-dashboard": {"esper_oona.api", "esper_weatherlight.api"},
+    "esper-app-forge": {
+        *("esper_leyline_proto.kernels", "esper_messaging", "esper_modules.api", "esper_oona.api"),
+        *("esper_tezzeret.api", "esper_urza.api"),
+    },
+    "esper-app-simic": {
+        *("esper_adapter_gymnasium", "esper_leyline_proto", "esper_messaging", "esper_oona.api"),
+        "esper_simic.api",
+    },
+    "esper-app-store": {"esper_urza.api"},
+    "esper-app-up": {"esper_oona.api", "esper_weatherlight.api"},
     "esper-bus-": {"esper_oona.api", "esper_oona.kinds"},
     "esper-bus-memory": {"esper_bus_sqlite.log"},
+    "esper-compiler-": {"esper_tezzeret.api", "esper_tezzeret.kinds"},
+    "esper-executor-ray": {f"esper_executor_processes.{it}" for it in ("messages", "remote_executor", "worker")},
+    "esper-executor-torchrun": {
+        *(f"esper_distributed.{it}" for it in ("ranks", "run_host")),
+        *(
+            f"esper_executor_processes.{it}"
+            for it in ("dispatch", "messages", "remote_executor", "remote_host", "worker")
+        ),
+    },
+    "esper-host-grown": {"esper_app.api", "esper_export"},
     "esper-host-hf": {"esper_growing.probing"},
     "esper-policy-": {"esper_learning"},
+    "esper-service-": {
+        "esper_oona.api",
+        "esper_oona.kinds",
+        "esper_runs",
+        "esper_weatherlight.api",
+        "esper_weatherlight.kinds",
+    },
+    "esper-service-nissa": {"esper_alerts", "esper_app.api", "esper_leyline_proto", "esper_messaging"},
     "esper-sink-": {"esper_runs"},
     "esper-sink-alerts": {"esper_alerts"},
     "esper-sink-prometheus": {"esper_alerts"},
+    "esper-store-": {"esper_oona.api", "esper_runs", "esper_urza.api", "esper_urza.kinds"},
     "esper-task-": {"esper_public_data"},
     "esper-app-": {"esper_core.adapting", "esper_app.api", "esper_export", "esper_learning", "esper_runs"},
 }
@@ -39,18 +71,28 @@ HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "transformers", "datase
 HOUSE = {
     "esper-alerts",
     "esper-app",
+    "esper-distributed",
     "esper-export",
     "esper-growing",
+    "esper-karn",
     "esper-learning",
     "esper-leyline-proto",
+    "esper-messaging",
+    "esper-modules",
     "esper-nissa",
     "esper-oona",
     "esper-runs",
+    "esper-simic",
+    "esper-studies",
     "esper-testing",
+    "esper-tezzeret",
+    "esper-urza",
+    "esper-weatherlight",
 }
 
 #: Modules that are not named as the distribution that provides them; a package inside of one goes before it.
 PROVIDERS = {
+    "nats": "nats-py",
     "PIL": "pillow",
     "google.protobuf": "protobuf",
     "mlflow": "mlflow-skinny",

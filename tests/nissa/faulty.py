@@ -70,3 +70,23 @@ class FaultySink:
         if self.fault is Fault.FULL_DISK:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.let_go.wait(None if self.fault is Fault.HANG else self.slowness)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the sink can do besides: add events to the run, show progress."""
+        return getattr(self.sink, name)
+
+
+def check_counts(counts: Any, fault: Fault, emitted: int, failures: list[dict[str, Any]]) -> None:
+    """Check what a hub says of a sink with a fault, and what it told the others."""
+    assert counts.delivered + counts.dropped == emitted or fault is Fault.HANG
+    if fault is Fault.SLOW:
+        assert (counts.dropped, counts.errors, failures) == (0, 0, [])
+        return
+    assert counts.errors > 0
+    if fault is Fault.REFUSE_TO_CLOSE:
+        assert counts.dropped == 0
+        return
+    assert counts.dropped > 0
+    assert counts.disabled
+    words = {Fault.RAISE: "it has a fault", Fault.HANG: "did not return", Fault.FULL_DISK: "No space left"}
+    assert words[fault] in failures[0]["error"]

@@ -155,6 +155,19 @@ def test_what_a_sink_does_to_its_events_is_lost_on_everybody_else(order):
     assert good.events[0].data == EPOCH.data == {"loss": {"train": [1.0, 2.0]}, "pair": (1, [2])}
 
 
+@pytest.mark.parametrize("reads_only", [True, False])
+def test_only_a_sink_that_says_that_it_only_reads_is_handed_what_others_share(reads_only):
+    reader, other = Listening(), Listening()
+    reader.reads_only = reads_only
+    hub = Hub({"reader": reader, "other": other})
+    hub.open({"name": "run"})
+    hub.emit(EPOCH)
+    hub.close()
+    assert (reader.events[0].data is EPOCH.data) == reads_only
+    assert other.events[0].data is not EPOCH.data
+    assert reader.events == other.events
+
+
 def test_what_is_in_time_returns_or_raises_as_ever_and_another_timer_goes_on():
     rung = []
     before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))

@@ -113,6 +113,8 @@ def test_a_gap_and_a_damaged_line_would_be_noticed(tmp_path: Path) -> None:
 
 RUN = (
     "epochs=5",
+    "twin=epochs",
+    "host.widths=[4, 8]",
     "batch_size=256",
     "checkpoints.every=1",
     "policy.fit_accuracy=1.0",

@@ -8,7 +8,7 @@ import pytest
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event, EventKind, Level
 from esper_nissa.hub import Hub
-from esper_nissa.queue_limits import BATCH, QueueLimits, WhenFull
+from esper_nissa.queue_limits import BATCH, LEAST_CAPACITY, QueueLimits, WhenFull
 from esper_nissa.sink_worker import DROPPABLE
 from esper_nissa.telemetry_rules import TelemetryRules
 
@@ -112,6 +112,32 @@ def test_of_progress_only_the_newest_counts() -> None:
     assert [place for place in sink.log if "progress" in place] == ["progress 49"]
 
 
+def test_a_sink_that_shows_checkpoints_is_told_of_each_behind_the_events_before() -> None:
+    class Shows(Held):
+        def checkpoint(self, epoch: int, began: float, ended: float) -> None:
+            self._at(f"checkpoint {epoch} {began} {ended}")
+
+    class Fails(Held):
+        def checkpoint(self, epoch: int, began: float, ended: float) -> None:
+            self._at(f"checkpoint {epoch}")
+            raise RuntimeError("no")
+
+    sink, failing, other = Shows(), Fails(held=False), Held(held=False)
+    hub = opened(sink, failing=failing, other=other)
+    for epoch in range(3):
+        hub.emit(EPOCH)
+        hub.checkpoint(epoch, 1.0, 2.0)
+    sink.gate.set()
+    hub.close()
+    told = [place for place in sink.log if place.startswith(("emit", "checkpoint"))]
+    assert [it for it in told if it != "emit"] == [f"checkpoint {epoch} 1.0 2.0" for epoch in range(3)]
+    assert told[0] == "emit"
+    # It is no event: who fails in it is not told of another one, and has lost nothing.
+    assert [place for place in failing.log if "checkpoint" in place] == ["checkpoint 0"]
+    assert (hub.counts()["failing"].errors, hub.counts()["failing"].delivered) == (0, 3)
+    assert [place for place in other.log if place not in ("open", "emit", "flush")] == ["close"]
+
+
 def test_after_a_flush_everything_has_been_taken_and_flushed() -> None:
     sink = Held(held=False)
     with opened(sink) as hub:
@@ -133,6 +159,34 @@ def test_block_waits_for_the_sink_and_loses_nothing() -> None:
     hub.close()
     assert hub.counts()["sink"].dropped == 0
     assert [event.sequence for event in sink.events] == list(range(1 + CAPACITY - BATCH + 4 * CAPACITY))
+
+
+def test_a_short_queue_is_not_overrun_by_one_batch() -> None:
+    class Batches(Held):
+        sizes: list[int] = []
+
+        def emit(self, events: Any) -> None:
+            super().emit(events)
+            self.sizes.append(len(events))
+
+    sink = Batches(held=False)
+    hub = Hub({"sink": sink}, limits=QueueLimits(capacity=LEAST_CAPACITY))
+    hub.open({"name": "run"})
+    burst(hub, 4 * BATCH)
+    hub.close()
+    assert len(sink.events) == 4 * BATCH
+    assert max(sink.sizes) <= LEAST_CAPACITY < BATCH
+
+
+def test_a_burst_of_twenty_thousand_does_not_wait_for_a_sink_that_takes_nothing() -> None:
+    sink = Held()
+    hub = Hub({"sink": sink})
+    hub.open({"name": "run"})
+    burst(hub, 20_000)
+    assert sink.events == []
+    sink.gate.set()
+    hub.close()
+    assert len(sink.events) == 20_000
 
 
 def test_drop_oldest_drops_what_may_be_dropped_and_counts_it() -> None:

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 import torch
 
-from esper_core.leyline.evidence import EpochMetrics
+from esper_core.leyline.evidence import Compute, EpochMetrics
 from esper_core.leyline.reports import FieldReport, FinalReport
 from esper_core.leyline.stages import Stage
-from esper_runs.result import RunEnd, answers_asked, is_twin, pair_results, run_result, twin_of
+from esper_runs.result import RunEnd, answers_asked, control_of, is_control, is_twin, pair_results, run_result, twin_of
 
 SEED = FieldReport(
     slot="block0",
@@ -71,9 +71,27 @@ def test_each_of_several_hosts_has_its_own_difference() -> None:
     assert pair_results(alone) == {"grown-1": alone}
 
 
+def test_controls_of_equal_compute_stand_beside_the_twins() -> None:
+    two = [final(f"grown-{n}", 0.9, compute=Compute(training=n, candidates=3)) for n in (1, 2)]
+    twins = [final(f"twin-{n}", 0.8, compute=Compute(training=1)) for n in (1, 2)]
+    controls = {"grown-2": final("control-2", 0.85, compute=Compute(training=4, evaluation=1))}
+    result = run_result("digits", two, twins, RunEnd.COMPLETED, controls=controls)
+    assert result["controls"] == {"grown-2": "control-2"}
+    assert round(result["compute_differences"]["grown-2"]["test_accuracy"], 9) == 0.05
+    assert result["compute_difference"] is None
+    assert result["spent_flops"] == (1 + 3) + (2 + 3) + 1 + 1 + 5
+    pairs = pair_results(result)
+    assert [list(pair["hosts"]) for pair in pairs.values()] == [["grown-1", "twin"], ["grown-2", "twin", "control"]]
+    assert pairs["grown-2"]["compute_difference"] == result["compute_differences"]["grown-2"]
+    one = run_result("digits", two[:1], [], RunEnd.COMPLETED, controls={"grown-1": controls["grown-2"]})
+    assert one["compute_difference"] == one["compute_differences"]["grown-1"]
+
+
 def test_twins_are_known_by_their_names() -> None:
-    assert all(is_twin(name) for name in ("twin", "twin-3"))
-    assert not any(is_twin(name) for name in ("grown", "grown-3", "twins"))
+    assert all(is_twin(name) for name in ("twin", "twin-3", "control", "control-3"))
+    assert not any(is_twin(name) for name in ("grown", "grown-3", "twins", "controls"))
+    assert [is_control(name) for name in ("control", "control-3", "twin", "grown")] == [True, True, False, False]
+    assert [control_of(name) for name in ("grown", "grown-3", "mine")] == ["control", "control-3", "control"]
     assert [twin_of(name) for name in ("grown", "grown-3", "mine")] == ["twin", "twin-3", "twin"]
 
 

@@ -62,6 +62,23 @@ def test_each_group_is_compared_with_its_twins(records):
     assert not remarks
 
 
+def test_each_group_is_compared_with_its_controls_too(make_run):
+    def read(policy, seed, gain):
+        files = make_run(f"{policy}-{seed}")
+        result = files.result()
+        result["hosts"]["control"] = result["hosts"]["twin"]
+        gains = {"mean": gain, "standard_error": 0.01, "count": 100}
+        result |= {"compute_difference": {"test_accuracy": gain / 2, "test_gain": gains}}
+        manifest = files.manifest(seed=seed, config={"policy": {"name": policy}})
+        return read_run_record(RunDirectory(files.write(manifest, result)))
+
+    found = rows(comparison_of_groups(run_groups([read("one", 0, 0.2), read("two", 0, -0.1)]))[0])
+    assert found["one: grown - twin", "test loss, nats"][:2] == ("1", "+0.050")
+    assert found["one: grown - control", "test loss, nats"][:2] == ("1", "+0.200")
+    assert found["two - one", "test loss, nats"][:2] == ("1", "0.000")
+    assert found["two - one, over the control", "test loss, nats"][:2] == ("1", "-0.300")
+
+
 def test_without_scipy_there_are_means_and_a_sentence(records, monkeypatch):
     def missing():
         raise EsperError("E190", "scipy is not installed")

@@ -4,17 +4,22 @@ from math import inf, isfinite, nan, sqrt
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from esper_runs.comparison import comparison
+from esper_runs.measures import Direction, Measure
 from esper_runs.tables import Cell
-from esper_runs.verdict import Direction, Judgement, Measure, RunVerdict, verdict
+from esper_runs.verdict import Judgement, RunVerdict, verdict
 from esper_runs.verdict_text import verdict_in_words
 
 KEPT = {"final_stage": "FOSSILIZED", "ablation": {"mean": 0.4, "standard_error": 0.02}}
 CULLED = {"final_stage": "CULLED", "ablation": {"mean": 0.4, "standard_error": 0.02}}
 IN_TRAINING = {"final_stage": "TRAINING", "ablation": None}
+
+
+KEYS = {"control": "compute_difference", "twin": "difference"}
 
 
 def result(
@@ -24,10 +29,11 @@ def result(
     samples: int = 1000,
     seeds: Any = (KEPT,),
     losses: tuple[Any, Any] = (0.2, 0.3),
+    against: str = "control",
     **changes: Any,
 ) -> dict[str, Any]:
-    """A result as a run writes it: accuracies and losses of the grown network and its twin, and the paired gain."""
-    grown, twin = (
+    """A result as a run writes it: of a grown network and one that never grew, with the paired gain."""
+    grown, other = (
         {"test_accuracy": accuracy, "test_loss": loss, "test_samples": samples, "parameters": size}
         for accuracy, loss, size in zip(accuracies, losses, (1182, 438), strict=True)
     )
@@ -36,8 +42,8 @@ def result(
         "task": "digits",
         "outcome": "completed",
         "test_share_of": {"unit": "samples", "count": samples},
-        "hosts": {"grown": grown, "twin": twin},
-        "difference": {
+        "hosts": {"grown": grown, against: other},
+        KEYS[against]: {
             "test_accuracy": None if None in accuracies else accuracies[0] - accuracies[1],
             "test_loss": None if None in losses else losses[0] - losses[1],
             "parameters": 744,
@@ -127,22 +133,22 @@ def test_a_network_that_diverged_is_called_so(broken):
     assert verdict_in_words(verdict(lost)).startswith("The grown network diverged: its test loss or accuracy is not a")
     control = result((0.9, 0.1), (nan, nan), losses=(0.3, float(broken)))
     assert verdict(control).judgement is Judgement.NO_COMPARISON
-    assert verdict_in_words(verdict(control)).startswith("The twin diverged:")
+    assert verdict_in_words(verdict(control)).startswith("The control diverged:")
     both = result((0.1, 0.1), (nan, nan), losses=(float(broken), float(broken)))
-    assert verdict_in_words(verdict(both)).endswith("The twin diverged as well.")
+    assert verdict_in_words(verdict(both)).endswith("The control diverged as well.")
 
 
 def test_a_difference_that_is_not_finite_is_not_judged_by_the_other_measure():
-    unexplained = result((0.1, 0.9), (nan, nan)) | {"hosts": {}}
+    unexplained = result((0.1, 0.9), (nan, nan), against="twin") | {"hosts": {}}
     assert verdict(unexplained).judgement is Judgement.NO_COMPARISON
     assert "is not a finite number" in verdict_in_words(verdict(unexplained))
 
 
 def test_without_one_host_beside_a_twin_there_is_no_comparison():
-    alone = result(difference=None)
-    alone["hosts"].pop("twin")
+    alone = result(compute_difference=None)
+    alone["hosts"].pop("control")
     assert "There is no twin to compare with" in verdict_in_words(verdict(alone))
-    two = result(difference=None)
+    two = result(against="twin", difference=None)
     two["hosts"]["grown-1"] = two["hosts"]["grown"] | {"test_loss": nan}
     said = verdict_in_words(verdict(two))
     assert "2 hosts grew, and only one can be compared with the twin" in said
@@ -159,32 +165,37 @@ def test_an_empty_result_is_no_comparison():
 # The words, frozen.
 
 
-COST = "The network has 744 more parameters than its twin."
+COST = "The network has 744 more parameters than its control."
 FROZEN = [
     (
         result((0.98056, 0.96667), (0.034, 0.018), samples=360),
-        "Growing made no clear difference: +1.4 points of test accuracy (5 of 360 test samples) and a gain in loss of "
+        "Growing made no clear difference at equal compute: "
+        "+1.4 points of test accuracy (5 of 360 test samples) and a gain in loss of "
         f"+0.034 ± 0.018 nats; both may be chance. {COST} It depends on its seeds (without them its loss is higher), "
-        "and is not clearly better than its twin.",
+        "and is not clearly better than its control.",
     ),
     (
         result((0.95, 0.9), (0.1, 0.01), samples=10_000),
-        "Growing paid: +5.0 points of test accuracy (500 of 10,000 test samples) and a gain in loss of +0.100 ± 0.010 "
+        "Growing paid at equal compute: "
+        "+5.0 points of test accuracy (500 of 10,000 test samples) and a gain in loss of +0.100 ± 0.010 "
         f"nats; both are more than chance. {COST}",
     ),
     (
         result((0.9, 0.95), (-0.0005, 0.0001), seeds=[CULLED]),
-        "No seed was kept. Growing did not pay: -5.0 points of test accuracy (50 of 1,000 test samples) and a gain in "
+        "No seed was kept. Growing did not pay at equal compute: "
+        "-5.0 points of test accuracy (50 of 1,000 test samples) and a gain in "
         "loss of -0.00050 ± 0.00010 nats; both are more than chance.",
     ),
     (
         result((0.95, 0.9), (-0.1, 0.01)),
-        "Growing had mixed effects: +5.0 points of test accuracy (50 of 1,000 test samples) and a gain in loss of "
+        "Growing had mixed effects at equal compute: "
+        "+5.0 points of test accuracy (50 of 1,000 test samples) and a gain in loss of "
         f"-0.100 ± 0.010 nats; both are more than chance. {COST}",
     ),
     (
         result((0.91, 0.9), (0.1, 0.01)),
-        "Growing paid: +1.0 points of test accuracy (10 of 1,000 test samples), which may be chance, and a gain in "
+        "Growing paid at equal compute: "
+        "+1.0 points of test accuracy (10 of 1,000 test samples), which may be chance, and a gain in "
         f"loss of +0.100 ± 0.010 nats, which is more than chance. {COST}",
     ),
     (
@@ -200,11 +211,63 @@ FROZEN = [
     ),
     (
         result((None, None), (0.05, inf), outcome="stopped"),
-        "The governor stopped the run. Growing made no clear difference: a gain in loss of +0.050 nats, whose standard "
+        "The governor stopped the run. Growing made no clear difference at equal compute: "
+        "a gain in loss of +0.050 nats, whose standard "
         f"error is not known. {COST} It depends on its seeds (without them its loss is higher), and is not clearly "
-        "better than its twin.",
+        "better than its control.",
     ),
 ]
+
+
+BOTH = result((0.95, 0.9), (0.1, 0.01), samples=10_000) | {
+    "difference": {"test_accuracy": 0.07, "test_gain": {"mean": 0.2, "standard_error": 0.01}}
+}
+BOTH["hosts"] = {
+    "grown": BOTH["hosts"]["grown"] | {"compute": {"training": 8e8, "candidates": 1e8, "total": 1.5e9}},
+    "twin": BOTH["hosts"]["control"] | {"test_accuracy": 0.88},
+    "control": BOTH["hosts"]["control"]
+    | {"epochs": 64, "compute": {"training": 1.2e9, "candidates": 0, "total": 1.6e9}},
+}
+
+
+def test_each_sentence_says_which_control_it_is_about():
+    assert verdict_in_words(verdict(BOTH)) == (
+        "Growing paid at equal compute: +5.0 points of test accuracy (500 of 10,000 test samples) and a gain in loss "
+        "of +0.100 ± 0.010 nats; both are more than chance. Growing took 1.5 GFLOP, 900.0 MFLOP of it to train the "
+        "network and its seeds; the control, which never grew, took 1.6 GFLOP, 1.2 GFLOP of it for training, in 64 "
+        "epochs. At equal epochs the grown network is better: +7.0 points of test accuracy (700 of 10,000 test "
+        f"samples) and a gain in loss of +0.200 ± 0.010 nats; both are more than chance. {COST} This is one run: other "
+        "random seeds give other differences."
+    )
+
+
+def test_equal_epochs_alone_never_say_that_growing_paid():
+    said = words(against="twin")
+    assert said.startswith("At equal epochs the grown network is better: ")
+    assert "whether growing paid at equal compute was not measured" in said
+    assert "paid at equal compute:" not in said
+
+
+def test_a_control_that_diverged_leaves_the_comparison_at_equal_epochs():
+    broken = BOTH | {"hosts": {**BOTH["hosts"], "control": {"test_loss": nan, "test_accuracy": 0.1}}}
+    said = verdict_in_words(verdict(broken))
+    assert said.startswith("The control diverged: ")
+    assert "At equal epochs the grown network is better: " in said
+
+
+def test_the_table_stands_beside_both():
+    table = comparison(BOTH)
+    assert [column.title for column in table.columns][1:] == [
+        "twin",
+        "control",
+        "grown",
+        "to the twin",
+        "to the control",
+    ]
+    rows = {row[0]: [cell.text if isinstance(cell, Cell) else cell for cell in row[1:]] for row in table.rows}
+    assert rows["test accuracy"] == ["88.0 %", "90.0 %", "95.0 %", "+7.0 points", "+5.0 points"]
+    assert rows["all compute"] == ["-", "1.6 GFLOP", "1.5 GFLOP", "-", "-100.0 MFLOP"]
+    assert rows["training compute"] == ["-", "1.2 GFLOP", "900.0 MFLOP", "-", "-300.0 MFLOP"]
 
 
 @pytest.mark.parametrize(("told", "expected"), FROZEN)
@@ -215,20 +278,20 @@ def test_words_of_verdicts(told, expected):
 def test_rollbacks_are_told():
     rolled = result()
     rolled["hosts"]["grown"]["rollbacks"] = [{"attempt": 1}, {"attempt": 2}]
-    rolled["hosts"]["twin"]["rollbacks"] = [{"attempt": 1}]
+    rolled["hosts"]["control"]["rollbacks"] = [{"attempt": 1}]
     told = verdict(rolled)
-    assert told.rollbacks == {"grown": 2, "twin": 1}
+    assert told.rollbacks == {"grown": 2, "control": 1}
     text = verdict_in_words(told)
-    assert text.startswith("The network was rolled back to an earlier state 2 times. The twin was rolled back")
+    assert text.startswith("The network was rolled back to an earlier state 2 times. The control was rolled back")
     assert "to an earlier state once. Growing paid" in text
     rolled["hosts"]["grown"]["rollbacks"] = 3
-    assert verdict(rolled).rollbacks == {"twin": 1}
+    assert verdict(rolled).rollbacks == {"control": 1}
     assert "rolled back" not in words()
 
 
 def test_a_run_that_ended_early_says_so_first():
-    assert words(outcome="interrupted").startswith("The run was interrupted. Growing paid: ")
-    assert words(outcome="stopped").startswith("The governor stopped the run. Growing paid: ")
+    assert words(outcome="interrupted").startswith("The run was interrupted. Growing paid at equal compute: ")
+    assert words(outcome="stopped").startswith("The governor stopped the run. Growing paid at equal compute: ")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +300,7 @@ def test_a_run_that_ended_early_says_so_first():
 )
 def test_the_cost_is_said_in_parameters(added, said):
     changed = result()
-    changed["difference"]["parameters"] = added
+    changed["compute_difference"]["parameters"] = added
     told = verdict_in_words(verdict(changed))
     assert (said in told) if said else ("parameter" not in told)
 
@@ -251,16 +314,18 @@ differences = st.one_of(st.none(), st.fixed_dictionaries({"mean": numbers, "stan
 hosts = st.fixed_dictionaries(
     {"test_accuracy": shares, "test_loss": numbers, "test_samples": st.sampled_from([None, 0, 1, 360, 10_000])}
 )
+found = st.one_of(
+    st.none(),
+    st.fixed_dictionaries(
+        {"test_accuracy": shares, "test_loss": numbers, "parameters": numbers, "test_gain": differences}
+    ),
+)
 results = st.fixed_dictionaries(
     {
         "outcome": st.sampled_from(["completed", "interrupted", "stopped", "of-tomorrow"]),
-        "hosts": st.dictionaries(st.sampled_from(["grown", "twin", "grown-1"]), hosts),
-        "difference": st.one_of(
-            st.none(),
-            st.fixed_dictionaries(
-                {"test_accuracy": shares, "test_loss": numbers, "parameters": numbers, "test_gain": differences}
-            ),
-        ),
+        "hosts": st.dictionaries(st.sampled_from(["grown", "twin", "control", "grown-1"]), hosts),
+        "difference": found,
+        "compute_difference": found,
         "test_share_of": st.one_of(st.none(), st.just({"unit": "samples", "count": 360})),
         "seeds": st.one_of(
             st.none(), st.lists(st.fixed_dictionaries({"final_stage": stages, "ablation": differences}), max_size=3)
@@ -272,16 +337,29 @@ CLEAR = {Direction.BETTER, Direction.WORSE}
 
 
 @given(results)
+def test_only_a_control_of_equal_compute_can_say_whether_growing_paid(told):
+    judged = verdict(told)
+    assert (judged.against == "control") == ("control" in told["hosts"])
+    if judged.judgement in (Judgement.PAID, Judgement.DID_NOT_PAY):
+        assert judged.against == "control"
+    if judged.judgement in (Judgement.BETTER, Judgement.WORSE):
+        assert judged.against == "twin"
+    beside = judged.at_equal_epochs
+    assert (beside is not None) == {"control", "twin"}.issubset(told["hosts"])
+    assert beside is None or (beside.against == "twin" and beside.at_equal_epochs is None)
+
+
+@given(results)
 def test_fields_never_contradict_each_other(told):
     judged = verdict(told)
     directions = {judged.accuracy.direction, judged.loss.direction}
     better, worse = Direction.BETTER in directions, Direction.WORSE in directions
     match judged.judgement:
-        case Judgement.PAID:
+        case Judgement.PAID | Judgement.BETTER:
             assert better
             assert not worse
             assert judged.germinated is None or judged.kept > 0
-        case Judgement.DID_NOT_PAY:
+        case Judgement.DID_NOT_PAY | Judgement.WORSE:
             assert worse
             assert not better
         case Judgement.MIXED:
@@ -314,7 +392,8 @@ def _holds(measure: Measure) -> bool:
 
 @given(results)
 def test_words_never_contradict_the_fields(told):
-    judged = verdict(told)
+    # What is said at equal epochs beside it is said of the verdict that is beside it.
+    judged = evolve(verdict(told), at_equal_epochs=None)
     said = verdict_in_words(judged)
     directions = {judged.accuracy.direction, judged.loss.direction}
     assert said.endswith(".")
@@ -323,18 +402,23 @@ def test_words_never_contradict_the_fields(told):
     assert "+0.0 points" not in said
     assert not any(word in said.replace("Infinity", "") for word in ("nan", "NaN", " inf ", "None"))
     claims = (
-        "paid:",
-        "did not pay:",
+        "Growing paid at equal compute:",
+        "Growing did not pay at equal compute:",
+        "the grown network is better:",
+        "the grown network is worse:",
         "mixed effects:",
+        "mixed effects at equal compute:",
         "no clear difference:",
+        "no clear difference at equal compute:",
         "no difference:",
+        "no difference at equal compute:",
         "no growth to judge:",
     )
-    assert sum(f" {claim}" in said for claim in claims) == (
+    assert sum(claim in said for claim in claims) == (
         judged.judgement not in (Judgement.DIVERGED, Judgement.NO_COMPARISON)
     )
-    assert ("Growing paid:" in said) == (judged.judgement is Judgement.PAID)
-    assert ("Growing did not pay:" in said) == (judged.judgement is Judgement.DID_NOT_PAY)
+    assert ("Growing paid at equal compute:" in said) == (judged.judgement is Judgement.PAID)
+    assert ("Growing did not pay at equal compute:" in said) == (judged.judgement is Judgement.DID_NOT_PAY)
     assert ("diverged" in said.lower()) == bool(judged.diverged)
     if "more than chance" in said:
         assert directions & CLEAR
@@ -342,21 +426,26 @@ def test_words_never_contradict_the_fields(told):
         assert "learned no more" not in said
     if "may be chance" in said:
         assert Direction.UNCLEAR in directions
-    if "is not better than its twin" in said or "not clearly better" in said:
+    if "is not better than its" in said or "not clearly better" in said:
         assert Direction.BETTER not in directions
 
 
 @given(results)
 def test_colours_say_what_the_verdict_says(told):
-    judged = verdict(told)
-    styles = {cells[0]: cells[-1].style for cells in comparison(told).rows if isinstance(cells[-1], Cell)}
-    for title, measure in (("test accuracy", judged.accuracy), ("test loss", judged.loss)):
-        assert styles.get(title, "") == {"better": "good", "worse": "bad"}.get(measure.direction, "") * bool(styles)
+    table, judged = comparison(told), verdict(told)
+    styles = {row[0]: [cell.style for cell in row if isinstance(cell, Cell)] for row in table.rows}
+    found = [name for name, key in (("twin", "difference"), ("control", "compute_difference")) if told[key]]
+    beside = {it.against: it for it in (judged, judged.at_equal_epochs) if it is not None}
+    for title in ("test accuracy", "test loss"):
+        measures = [beside.get(name) and getattr(beside[name], title.removeprefix("test ")) for name in found]
+        expected = [{"better": "good", "worse": "bad"}.get(it.direction, "") if it else "" for it in measures]
+        assert styles.get(title, expected) == expected
 
 
 def test_a_verdict_is_plain_data_with_its_judgement():
     assert verdict(result()) == RunVerdict(
         judgement=Judgement.PAID,
+        against="control",
         outcome="completed",
         accuracy=verdict(result()).accuracy,
         loss=Measure(difference=0.1, standard_error=0.01, direction=Direction.BETTER),

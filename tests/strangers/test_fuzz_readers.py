@@ -4,10 +4,10 @@ Each mutation follows from its number. To repeat one: ``ESPER_FUZZ=NUMBER:1 pyte
 """
 
 import importlib.util
-import os
 import random
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,15 @@ forked, mutations, readers, sentinels = map(_helper, ("forked", "mutations", "re
 FEW, MANY = 300, 10_000
 FEW_OF_A_TRAINING, MANY_OF_A_TRAINING = 40, 2_000
 
-SETTINGS = ["epochs=4", "seed=3", "policy.germinate_until=0.6", "policy.fit_accuracy=1.0", "gates.name=permissive"]
+SETTINGS = [
+    "twin=epochs",
+    "host.widths=[4, 8]",
+    "epochs=4",
+    "seed=3",
+    "policy.germinate_until=0.6",
+    "policy.fit_accuracy=1.0",
+    "gates.name=permissive",
+]
 SETTINGS += ['policy.blueprints=["conv-light", "group-norm"]', "checkpoints.every=1", "lifecycle.ramp_epochs=1"]
 
 
@@ -120,7 +128,8 @@ def mutate(chance, path, outside):
 
 def judge(sound, tmp_path, known):
     """Return what says what is wrong with a mutation, in one process."""
-    folder = tmp_path / str(os.getpid())
+    # Not by the process's number: numbers come again.
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
     outside = sentinels.Sentinels(folder / "outside")
 
     def wrong(number):

@@ -97,7 +97,7 @@ class TestPlaces:
     def test_checkpoints_that_are_elsewhere_are_neither_read_nor_removed(self, run, outside):
         (run.path / FOLDER).symlink_to(outside.folder / "checkpoints")
         with pytest.raises(EsperError, match=FOLDER) as caught:
-            Saver(run, None, None, first=0, tell=print)._directory.folder(FOLDER)
+            Saver(run, None, None, first=0, tell=print, saved=print)._directory.folder(FOLDER)
         assert "symbolic link" in caught.value.why
         (run.path / "result.json").unlink()
         resumed = invoke("run", "--resume", run.path)

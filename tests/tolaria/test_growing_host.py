@@ -12,6 +12,7 @@ from esper_core.leyline.actions import WAIT, Action, GovernorMode, Op
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.records import plain
 from esper_core.leyline.stages import Blend, Stage
+from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.data import BatchStream
 from esper_core.tolaria.host import GrowingHost
 from esper_core.tolaria.state import capture, restore
@@ -75,6 +76,17 @@ def test_the_same_seed_twice_gives_the_same_host(plan):
 def test_another_seed_gives_another_host(plan, variant):
     first, second = GrowingHost(plan), GrowingHost(variant(seed=8))
     assert live(first, 1) != live(second, 1)
+
+
+def test_a_host_that_is_through_its_epochs_does_nothing_more(variant):
+    """A control of several may have fewer epochs than the others."""
+    host, reference = GrowingHost(variant(epochs=2)), GrowingHost(variant(epochs=2))
+    live(host, 2)
+    live(reference, 2)
+    report = host.epoch()
+    assert (report.epoch, report.evidence, report.seed_reports) == (2, None, ())
+    assert_equal_hosts(host, reference)
+    assert host.finish().epochs == 2
 
 
 def test_training_leaves_the_global_random_state_alone(plan):
@@ -314,3 +326,28 @@ def test_a_host_that_cannot_be_costed_has_no_cost_and_grows(plan):
     assert [report["evidence"]["forward_flops"] for _, report in reports] == [None] * plan.epochs
     assert host.finish().forward_flops is None
     assert host.growth.stage("block1") is Stage.FOSSILIZED
+
+
+def test_of_several_germinations_in_one_epoch_those_within_the_limit_are_done(plan, variant):
+    host = GrowingHost(variant(limits=GrowthLimits(max_live_seeds=1)))
+    both = [Action(op=Op.GERMINATE, slot=name, blueprint="tanh", blend=Blend.LINEAR) for name in ("block1", "block0")]
+    masks = host.grower.masks()
+    assert all(masks.allows(action) for action in both)
+    first, second = (host.apply(action) for action in both)
+    assert first.verdict.allowed
+    assert not second.verdict.allowed
+    assert second.transitions == ()
+    host.epoch()
+    assert [host.growth.stage(name) for name in ("block0", "block1")] == [Stage.DORMANT, Stage.TRAINING]
+
+
+def test_several_germinations_in_one_epoch_are_as_bit_exact_as_one(plan):
+    host, resumed = GrowingHost(plan), GrowingHost(plan)
+    for name in ("block1", "block0"):
+        assert host.apply(Action(op=Op.GERMINATE, slot=name, blueprint="tanh", blend=Blend.LINEAR)).verdict.allowed
+    for _ in range(3):
+        host.epoch()
+    restore(resumed, capture(host))
+    for one in (host, resumed):
+        one.epoch()
+    assert_equal_hosts(host, resumed)

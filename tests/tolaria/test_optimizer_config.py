@@ -38,6 +38,9 @@ def test_no_momentum_means_no_nesterov() -> None:
         ({"betas": [0.8, 0.9]}, "optimizer.betas"),
         ({"name": "lion"}, "optimizer.name"),
         ({"schedule": "linear"}, "optimizer.schedule"),
+        ({"decay_share": 0.5}, "optimizer.decay_share"),
+        ({"schedule": "stable", "decay_share": 0.0}, "optimizer.decay_share"),
+        ({"schedule": "stable", "decay_share": 1.1}, "optimizer.decay_share"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_path(data: dict[str, Any], path: str) -> None:

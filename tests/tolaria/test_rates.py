@@ -111,6 +111,35 @@ def test_a_constant_rate_has_nothing_to_begin_anew(scheduled, name):
     assert rates(host, 7) == (LR, {"block1": LR})
 
 
+@pytest.mark.parametrize("name", list(SeedSchedule))
+def test_a_stable_rate_falls_to_zero_over_the_last_share_of_the_run(scheduled, name):
+    host = grown(scheduled, name, schedule="stable", decay_share=1 / 3, seed_lr_multiplier=2.0)
+    steps = host.batches.steps
+    for epoch in range(1, EPOCHS):
+        left = EPOCHS * steps - (epoch * steps + 2)
+        expected = LR * min(1.0, left / (3 * steps))
+        of_host, of_seeds = rates(host, epoch, 2)
+        assert of_host == pytest.approx(expected)
+        assert of_seeds["block1"] == pytest.approx(2 * expected)
+    assert rates(host, EPOCHS)[0] == 0.0
+
+
+def test_a_stable_rate_warms_up(scheduled):
+    host = scheduled(SeedSchedule.KEEP, schedule="stable", warmup_epochs=2)
+    warmup = 2 * host.batches.steps
+    assert [rates(host, 0, step)[0] for step in (0, 1)] == [LR * (step + 1) / (warmup + 1) for step in (0, 1)]
+    assert rates(host, 2)[0] == LR
+
+
+def test_a_restored_host_goes_on_with_a_stable_rate(scheduled):
+    host = grown(scheduled, SeedSchedule.RESTART_SEED, schedule="stable", decay_share=0.9)
+    resumed = scheduled(SeedSchedule.RESTART_SEED, schedule="stable", decay_share=0.9)
+    restore(resumed, capture(host))
+    for epoch in range(host.grower.epoch, EPOCHS):
+        assert rates(resumed, epoch, 3) == rates(host, epoch, 3)
+    assert resumed.epoch().evidence.train.loss == host.epoch().evidence.train.loss
+
+
 def test_the_newest_seed_counts_also_when_it_is_culled_and_its_slot_is_free_again(scheduled):
     host = grown(scheduled, SeedSchedule.RESTART_ALL, germinated=2)
     host.apply(Action(op=Op.CULL, slot="block1"))

@@ -3,10 +3,12 @@
 A view leaves out what it does not show. Where it has numbers, they are written by the functions that screens use.
 """
 
+import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html.parser import HTMLParser
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from esper_app.cli.root import cli
 from esper_app_dashboard.board import Board
+from esper_app_watch.model import read
 from esper_runs.event_search import EventQuery, opened_events
 from esper_runs.formatting import loss, percent, whole
 from esper_runs.run_directory import RunDirectory
 from esper_runs.verdict import verdict
 from esper_runs.verdict_text import verdict_in_words
+
+_SPEC = importlib.util.spec_from_file_location("esper_test_programs", Path(__file__).with_name("programs.py"))
+programs = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(programs)
 
 Figures = dict[str, str]
 Table = list[list[str]]
@@ -86,6 +93,51 @@ def directory(run: Path) -> Figures:
     folder = run.parent / "telemetry" / (run / "telemetry-folder.txt").read_text().strip()
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return _of_events(events) | _of_result(json.loads((folder / "result.json").read_text()))
+
+
+def elasticsearch(run: Path) -> Figures:
+    documents = json.loads((run.parents[1] / programs.DOCUMENTS).read_text())
+    points = [(it["host"], it["name"], it["step"], it["value"]) for document in documents for it in document["points"]]
+    return _of_events(documents) | _of_numbers(points)
+
+
+def otlp(run: Path) -> Figures:
+    return _of_numbers(json.loads((run.parents[1] / programs.METRICS_FILE).read_text()))
+
+
+def mlflow(run: Path) -> Figures:
+    return _of_numbers(programs.mlflow(run))
+
+
+def trackio(run: Path) -> Figures:
+    return _of_numbers(programs.trackio(run))
+
+
+def console(run: Path) -> Figures:
+    said, text = result_json(run)["verdict"], " ".join((run.parents[1] / programs.OUTPUT).read_text().split())
+    return programs.console(run.parents[1]) | {"verdict": said if said in text else "another one"}
+
+
+def watch(run: Path) -> Figures:
+    """What the screen of ``esper watch`` draws."""
+    shown = read(RunDirectory(run))
+    found = {"verdict": " ".join(shown.verdict)}
+    for host, it in shown.hosts.items():
+        last = it.epochs - 1
+        numbers = [(host, name, epoch, value) for name, curve in it.curves.items() for epoch, value in curve.items()]
+        found |= _of_numbers([*numbers, *((host, name, last, value) for name, value in it.figures.items())])
+        for slot in it.slots:
+            if slot.seed_id is not None and slot.alpha is not None:
+                found[f"seed {slot.seed_id}: alpha, epoch {it.epochs}"] = loss(slot.alpha, digits=2)
+    return found | {f"seed {it['seed_id']}: end": it["final_stage"] for it in shown.seeds}
+
+
+def _of_numbers(numbers: Iterable[tuple[str, str, int, float]]) -> Figures:
+    found: Figures = {}
+    for host, name, step, value in numbers:
+        if name in _NUMBERS and isfinite(value):
+            found |= _figure(host, name, step, value)
+    return found
 
 
 def tensorboard(run: Path) -> Figures:
@@ -190,10 +242,8 @@ def _of_epochs(whose: str, head: list[str], rows: Table) -> Figures:
                 name, host = head[index - 1].partition(": ")[0], "twin"
             if title == "parameters":
                 name, host = title, whose
-            if name in ("validation accuracy", "validation loss, nats", "parameters") and row[index] not in (
-                "-",
-                "NaN",
-            ):
+            shown = name in ("validation accuracy", "validation loss, nats", "parameters")
+            if shown and row[index] not in ("-", "NaN"):
                 found[f"{host}: {name}, epoch {row[0]}"] = row[index]
     return found
 

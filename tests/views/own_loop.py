@@ -7,8 +7,11 @@ from torch.nn.functional import mse_loss
 from esper_core import grow
 
 EPOCHS = 12
-SINKS = ["jsonl", "sqlite", "directory", "tensorboard"]
-PROMETHEUS = {"name": "prometheus", "http": False, "textfile": "metrics.prom"}
+SINKS = [
+    *("console", "jsonl", "sqlite", "directory", "tensorboard", "mlflow", "alerts", "elasticsearch", "otlp"),
+    {"name": "prometheus", "http": False, "textfile": "metrics.prom"},
+    {"name": "wandb", "module": "trackio"},
+]
 
 
 class Net(nn.Module):
@@ -36,7 +39,7 @@ with grow(
     epochs=EPOCHS,
     blueprints=["mlp"],
     settings={"lifecycle": {"ramp_epochs": 2}, "limits": {"max_live_seeds": 1}},
-    sinks=[*SINKS, PROMETHEUS],
+    sinks=SINKS,
     run_directory="runs/mine",
 ) as handle:
     for _ in range(EPOCHS):

@@ -18,19 +18,23 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # programs of others take their time on a busy machine
 
 HERE = Path(__file__).parent
 EPOCHS = 6
 CONFIG = f"""
 name = "watched"
 epochs = {EPOCHS}
+twin = "epochs"
+host.widths = [4, 8]
 
 [rewards]
 terms = [{{ name = "attribution", weight = 5.0 }}]
 
 [sinks]
-names = ["jsonl", "sqlite", "directory", "tensorboard", "prometheus"]
+names = ["console", "jsonl", "sqlite", "directory", "tensorboard", "mlflow", "alerts", "elasticsearch", "otlp",
+    "prometheus", "wandb"]
+wandb.module = "trackio"
 prometheus.http = false
 prometheus.textfile = "metrics.prom"
 """
@@ -49,9 +53,11 @@ def _helper(path: Path) -> Any:
     return module
 
 
-browser, server, figures = (
-    _helper(path) for path in (HERE.parent / "browser.py", HERE.parent / "dashboard_server.py", HERE / "figures.py")
+browser, server, servers, watching = (
+    _helper(HERE.parent / path) for path in ("browser.py", "dashboard_server.py", "servers.py", "app_watch/watching.py")
 )
+figures = _helper(HERE / "figures.py")
+programs = figures.programs
 
 #: Each view that reads what a run has left, and figures that it must show.
 EVERY_EPOCH = ("HOST: validation loss, nats, epoch 2", "HOST: parameters, epoch 3")
@@ -60,7 +66,13 @@ VIEWS = {
     figures.result_json: ("verdict",),
     figures.sqlite: (*EVERY_EPOCH, *SEEDS, "verdict", "seed .*: alpha, epoch .*"),
     figures.directory: (*EVERY_EPOCH, *SEEDS, "verdict", "seed .*: alpha, epoch .*"),
+    figures.elasticsearch: (*EVERY_EPOCH, *SEEDS, "verdict", "seed .*: alpha, epoch .*"),
+    figures.otlp: EVERY_EPOCH,
+    figures.mlflow: EVERY_EPOCH,
+    figures.trackio: EVERY_EPOCH,
     figures.tensorboard: EVERY_EPOCH,
+    figures.console: (*EVERY_EPOCH[:1], "verdict"),
+    figures.watch: ("HOST: validation loss, nats, epoch 2", "HOST: parameters, epoch .*", *SEEDS, "verdict"),
     figures.prometheus: ("HOST: validation loss, nats, epoch .*", "HOST: parameters, epoch .*"),
     figures.report: (*EVERY_EPOCH, *SEEDS, "verdict"),
     figures.dashboard_data: (*EVERY_EPOCH, *SEEDS, "verdict"),
@@ -86,19 +98,31 @@ class Told:
     complaints: list[str]
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, str, list[tuple[str, bytes]]]]:
+    """A store of MLflow's, an Elasticsearch protocol server, an OTLP collector, and the requests that it gets."""
+    folder = tmp_path_factory.mktemp("others")
+    programs.make_mlflow_store(folder / programs.MLFLOW)
+    with servers.elasticsearch_server(folder) as url, servers.otlp_collector() as (collector, requests):
+        yield folder / programs.MLFLOW, url, collector, requests
+
+
 @pytest.fixture(scope="module", params=TRAININGS)
-def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def told(others: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     if browser.chromium() is None:
         assert not os.environ.get("CI"), "chromium is not installed: apt-get install chromium"
         pytest.skip("chromium is not installed")
     command, name, host = TRAININGS[request.param]
     folder = tmp_path_factory.mktemp("views")
     (folder / "run.toml").write_text(CONFIG)
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+    (folder / "runs").mkdir()
+    store, elasticsearch, collector, requests = others
+    shutil.copy(store, folder / "runs" / programs.MLFLOW)
+    environ = programs.environment(folder, elasticsearch, collector)
     with (
         server.serving(folder / "runs") as (_, port),
         browser.browser(folder / "profile", network=True) as page,
-        (folder / "output.txt").open("w") as output,
+        (folder / programs.OUTPUT).open("w") as output,
     ):
         page.open(f"http://127.0.0.1:{port}/", 1280)
         process = subprocess.Popen(
@@ -109,7 +133,10 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         finally:
             process.kill()
             process.wait()
-        assert process.returncode == 0, (folder / "output.txt").read_text()
+        assert process.returncode == 0, (folder / programs.OUTPUT).read_text()
+        programs.keep_documents(folder, elasticsearch, name)
+        programs.keep_metrics(folder, requests)
+        requests.clear()
         page.until("document.querySelectorAll('.run.completed').length")
         page.until("document.querySelectorAll('.run .u-legend').length")
         yield Told(folder / "runs" / name, host, seen, figures.page_figures(page, name), page.complaints)
@@ -144,6 +171,34 @@ def test_the_page_says_it_too_without_being_loaded_again(told: Told) -> None:
     rest = {name: it for name, it in told.page.items() if not name.startswith("legend ")}
     assert len(rest) > 15
     assert {name: expected.get(name) for name in rest} == rest
+
+
+def test_the_screen_in_the_terminal_says_it_too(told: Told) -> None:
+    expected = figures.watch(told.run)
+    last = max(int(name.rpartition(" ")[2]) for name in expected if "validation loss" in name)
+    wanted = {
+        "1": [
+            it
+            for name, it in expected.items()
+            if name.endswith(f", epoch {last}") or "test" in name or "verdict" in name
+        ],
+        "2": [
+            it
+            for name, it in expected.items()
+            if name.startswith(told.host) and name.endswith(f"loss, nats, epoch {last}")
+        ],
+        "3": [it for name, it in expected.items() if name.endswith(": end")],
+    }
+
+    async def play(app: Any, pilot: Any) -> None:
+        for key, words in wanted.items():
+            await pilot.press(key)
+            await watching.settled(app, pilot)
+            drawn = watching.text(app)
+            assert words
+            assert [word for word in words if word not in drawn] == []
+
+    watching.watch([told.run], play, size=(160, 90))
 
 
 def test_the_page_followed_while_it_went_on(told: Told) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from bench.buses import buses
 from bench.comparing import Benchmark
 from bench.costs import checkpoints, limits, start
 from bench.counterfactuals import counterfactuals
+from bench.hosts import hosts
 from bench.scaling import scaling
 from bench.steps import steps
 from bench.whole_runs import whole_runs
@@ -17,4 +19,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "limits": limits,
     "checkpoints": checkpoints,
     "scaling": scaling,
+    "hosts": hosts,
+    "buses": buses,
 }

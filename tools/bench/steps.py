@@ -109,7 +109,7 @@ def _grown(host: nn.Module, *, inputs: Tensor, count: int, stage: Stage) -> nn.M
 
 def _by_hand(host: nn.Module, *, inputs: Tensor, count: int, stage: Stage) -> nn.Module:
     for index, site in enumerate(_sites(host, inputs)[:count]):
-        block = GrownBlock(host.blocks[index], site)
+        block = GrownBlock(host.blocks[index], site, torch.channels_last)
         block.plant()
         block.stage = stage
         host.blocks[index] = block

@@ -122,10 +122,12 @@ class Plain:
         self.splits = resident(task._read_splits())
         self.config = config
         torch.manual_seed(0)
-        host = build(CnnConfig(widths=tuple(config["host"]["widths"])), task.shape)
+        channels_last = config["host"].get("channels_last", True)
+        host = build(CnnConfig(widths=tuple(config["host"]["widths"]), channels_last=channels_last), task.shape)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = host.module
         sites = confirm_sites(self.model, host.sites, lambda model: model(self.splits.train.inputs[:64]))
-        self.blocks = {site.id: GrownBlock(self.model.blocks[index], site) for index, site in enumerate(sites)}
+        self.blocks = {site.id: GrownBlock(self.model.blocks[index], site, layout) for index, site in enumerate(sites)}
         self.model.blocks = nn.ModuleList(self.blocks.values())
         options = {name: config["optimizer"][name] for name in ("lr", "momentum", "nesterov", "weight_decay")}
         self.optimizer = torch.optim.SGD(self.model.parameters(), **options)
@@ -133,25 +135,32 @@ class Plain:
 
     def train(self, schedule: Schedule) -> float:
         """Train all epochs and return the loss on the test split."""
-        epochs, size = self.config["epochs"], self.config["batch_size"]
-        inputs, targets = self.splits.train.inputs, self.splits.train.targets
-        for epoch in range(epochs):
+        for epoch in range(self.config["epochs"]):
             for slot, stage in schedule.get(epoch, ()):
                 self._enter(self.blocks[slot], stage, epoch)
-            self.model.train()
-            total = right = 0.0
-            for step, chosen in enumerate(torch.randperm(len(targets)).split(size)):
-                self._set_rates(epoch * self.steps + step, epochs * self.steps)
-                outputs = self.model(inputs[chosen])
-                loss = cross_entropy(outputs, targets[chosen])
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                total = total + loss.detach()
-                right = right + (outputs.detach().argmax(1) == targets[chosen]).sum()
-            float(total), float(right)
+            self.epoch(epoch)
             self._measure(self.splits.validation)
         return self._measure(self.splits.test)
+
+    def epoch(self, number: int) -> None:
+        """Train an epoch."""
+        self.model.train()
+        total = right = 0.0
+        for step, (inputs, targets) in enumerate(self._batches()):
+            self._set_rates(number * self.steps + step, self.config["epochs"] * self.steps)
+            outputs = self.model(inputs)
+            loss = cross_entropy(outputs, targets)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total = total + loss.detach()
+            right = right + (outputs.detach().argmax(1) == targets).sum()
+        float(total), float(right)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        inputs, targets = self.splits.train.inputs, self.splits.train.targets
+        for chosen in torch.randperm(len(targets)).split(self.config["batch_size"]):
+            yield inputs[chosen], targets[chosen]
 
     def _enter(self, block: "GrownBlock", stage: Stage, epoch: int) -> None:
         if stage is Stage.TRAINING:
@@ -192,16 +201,17 @@ def _task(config: Mapping[str, Any]) -> tasks.ImageTask:
 class GrownBlock(nn.Module):
     """A block of the host, and perhaps a seed."""
 
-    def __init__(self, block: nn.Module, site: Site) -> None:
+    def __init__(self, block: nn.Module, site: Site, layout: torch.memory_format) -> None:
         super().__init__()
         self.block = block
         self.site = site
+        self.layout = layout
         self.seed: ConvLight | None = None
         self.stage = Stage.DORMANT
 
     def plant(self) -> list[nn.Parameter]:
         """Make a seed and return its parameters."""
-        self.seed = ConvLight(self.site, ConvLightConfig()).to(memory_format=torch.channels_last)
+        self.seed = ConvLight(self.site, ConvLightConfig()).to(memory_format=self.layout)
         return [*self.seed.parameters()]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -165,9 +165,18 @@ def test_the_best_schedule_of_a_preset_is_worth_its_rent(name):
 
 
 @pytest.mark.slow
+def test_the_best_schedule_for_the_loss_is_worth_its_rent_whatever_the_random_seed():
+    table = GrowthTable.read()
+    for index in range(len(table.seeds)):
+        model = GrowthModel(table.of_seed(index), most_seeds=1)
+        never, best = worths(TableRewards(model, preset("loss")))
+        assert best >= never, table.seeds[index]
+
+
+@pytest.mark.slow
 def test_paying_for_ablations_is_found_out():
     only = [{"name": "attribution", "weight": 5.0}, *preset("simplified")]
-    # On this random seed growing gains little, so that what is paid for wrongly is worth less than nothing.
+    # On this random seed what the network leans on most costs more than it gains.
     model = GrowthModel(GrowthTable.read().of_seed(2), most_seeds=1)
     never, best = worths(Uncapped(model, only))
     assert best < never
@@ -175,19 +184,21 @@ def test_paying_for_ablations_is_found_out():
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(2))
-def test_ppo_earns_more_than_half_of_what_could_be_earned(seed):
-    """Small: one seed at a time, and 25 rounds. All of it is what `tools/proofs.py` does."""
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ppo_earns_nine_tenths_of_what_could_be_earned(seed):
+    """What `tools/proofs.py` does. The best of all schedules has one seed at a time, so that is how it is found."""
     torch.set_num_threads(1)
-    proofs, rewards = tool("proofs"), TableRewards(bundled(), preset("simplified"))
-    never, best = play(rewards, lambda *_: 0)[0], solve(rewards).best_return
-    achieved = proofs.judged_ppo(proofs.train_ppo(rewards, 16_000, seed), rewards)
-    assert (achieved - never) / (best - never) >= 0.5
+    proofs, terms = tool("proofs"), preset("simplified")
+    rewards, one = TableRewards(GrowthModel(GrowthTable.read().mean()), terms), TableRewards(bundled(), terms)
+    never, best = play(one, lambda *_: 0)[0], solve(one).best_return
+    achieved = proofs.judged_ppo(proofs.train_ppo(rewards, 102_400, seed), rewards)
+    assert (achieved - never) / (best - never) >= 0.9
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("agent", ["MaskablePPO", "RecurrentPPO"])
-def test_agents_of_sb3_train_on_it(tables, agent):
+@pytest.mark.parametrize("agent", ["MaskablePPO", "MaskablePPO, options of ppo", "RecurrentPPO"])
+def test_agents_of_sb3_train_on_it(tables, agent, monkeypatch):
+    proofs = tool("proofs")
+    monkeypatch.setattr(proofs, "HOSTS", 4)
     rewards = TableRewards(GrowthModel(tables(slots=2, epochs=8)), preset("simplified"))
-    achieved = tool("sb3_agents").train_sb3(agent, rewards, 64, seed=0, hosts=4)
-    assert achieved <= solve(rewards).best_return + 1e-6
+    assert proofs.trained(agent, rewards, 64, 0) <= solve(rewards).best_return + 1e-6

@@ -7,6 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 from esper_adapter_gymnasium.features import Features
 from esper_adapter_gymnasium.host_record import HostRecord
+from esper_adapter_gymnasium.lifecycle import LocalState
 from esper_adapter_gymnasium.model import GrowthModel
 from esper_adapter_gymnasium.oracle import play, solve
 from esper_adapter_gymnasium.records import Records
@@ -241,6 +242,18 @@ def test_a_life_without_failures(tables):
     names = [stage.name for stage in seen]
     assert names[:3] == ["DORMANT"] * 3
     assert names[3:12] == ["TRAINING"] + ["BLENDING"] * 4 + ["PROBATIONARY"] * 3 + ["FOSSILIZED"]
+
+
+def test_accuracies_have_a_ramp_of_their_own(tables):
+    table = tables(slots=1, blueprints=1, epochs=12, seed=4)
+    model = GrowthModel(table, ramp=(0.0, 0.0, 0.5), accuracy_ramp=(0.0, 0.0, 0.25))
+    old = model.states.number[LocalState(stage=Stage.BLENDING, epochs=4, blueprint=1, age=2)]
+    seen = model.measure(9, np.array([[0], [old]]))
+    for values, found, share in ((table.loss, seen.loss, 0.5), (table.accuracy, seen.accuracy, 0.25)):
+        bare, grown = values[0, :, 9]
+        assert found == pytest.approx([bare, bare + share * (grown - bare)])
+    with pytest.raises(ValueError, match="accuracy_ramp"):
+        GrowthModel(table, ramp=(0.0, 1.0), accuracy_ramp=(0.0, 0.5, 1.0))
 
 
 def test_what_is_culled_takes_its_curve_with_it_and_its_slot_rests(tables):

@@ -1,8 +1,8 @@
 """Makes the table behind ``esper/GrowthTable-v0``: trains every topology, and writes a line for each run.
 
 A topology says what each of the three slots of the host `cnn` with widths 4, 4, 4 holds: nothing, or one of six
-blueprints; there are 343. A run is one topology with one random seed on the task `digits`, trained for 20 epochs by
-the recipe of the task, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so that
+blueprints; there are 343. A run is one topology with one random seed on the task `digits`, trained for 20 epochs as
+`recipe` says, with all seeds in the network at alpha 1 from its first step on (they are zero at birth, so that
 it begins as the bare host does). Runs of one random seed share the host's initial weights, the order of the data, and
 the initial weights of each blueprint in each slot, so that differences between topologies are paired.
 
@@ -11,9 +11,10 @@ appended as stacks are done, and what is there is not done again.
 
     python growth_table.py make FILE.jsonl [--seeds 0-9]
     python growth_table.py pack FILE.jsonl TABLE.npz [--seeds 0-9]
-    python growth_table.py hosts FILE.jsonl [--seeds 3-8] [--widths 4,4,4 4,4,8 ...]
+    python growth_table.py hosts FILE.jsonl [--seeds 3-8] [--widths 4,4,4 6,6,6 ...] [--rates 0.02,0.1 0.1,0.1 ...]
 
-`hosts` asks which host would make a good table: on which growing gains surely, whatever the random seed.
+`hosts` asks what would make a good table: with which widths, and learning rates of host and seeds, growing gains
+surely, whatever the random seed.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from recipe import BATCH_SIZE, EPOCHS, HOST_LR, MOMENTUM, SEED_LR, WARMUP_EPOCHS, WEIGHT_DECAY
 from result_lines import append, read
 from stacked_networks import (
     BLUEPRINTS,
@@ -50,8 +52,8 @@ from esper_core.leyline.streams import derive_seed
 from esper_core.tolaria.data import BatchStream
 from esper_task_vision.tasks import digits
 
-EPOCHS, BATCH_SIZE = 20, 64
-LR, MOMENTUM, WEIGHT_DECAY, WARMUP_EPOCHS = 0.1, 0.9, 5e-4, 1
+#: Peak learning rates of host and seeds.
+RATES = (HOST_LR, SEED_LR)
 
 #: How many networks are trained at once.
 STACK = 48
@@ -61,9 +63,13 @@ STACK = 48
 
 
 def train(
-    topologies: Sequence[Topology], seed: int, epochs: int = EPOCHS, widths: Sequence[int] = WIDTHS
+    topologies: Sequence[Topology],
+    seed: int,
+    epochs: int = EPOCHS,
+    widths: Sequence[int] = WIDTHS,
+    rates: tuple[float, float] = RATES,
 ) -> list[dict[str, Any]]:
-    """Train networks and return the result of each: curves by epoch.
+    """Train networks and return the result of each: curves by epoch. Rates are those of host and seeds.
 
     ``train_loss``, ``train_accuracy``, ``loss``, ``accuracy`` (of validation), ``contribution`` and
     ``contribution_error`` (by slot: the validation loss without the seed minus the loss with it, and its standard
@@ -73,15 +79,15 @@ def train(
     networks = Networks(topologies, seed, widths)
     groups = [{"params": [*networks.host.values()]}]
     groups.append({"params": [tensor for it in networks.seeds.values() for tensor in it.values()]})
-    optimizer = torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.SGD(groups, lr=rates[0], momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY)
     stream = BatchStream(splits.train, task, BATCH_SIZE, derive_seed(seed, "data"))
     total, warmup, now = EPOCHS * stream.steps, WARMUP_EPOCHS * stream.steps, 0
     curves: list[dict[str, Tensor]] = []
     for epoch in range(epochs):
         seen = torch.zeros(2, len(topologies))
         for images, targets in stream.epoch(epoch):
-            optimizer.param_groups[0]["lr"] = LR * warmup_cosine(now, total, warmup)
-            optimizer.param_groups[1]["lr"] = LR * restarted_cosine(now, 0, total)
+            optimizer.param_groups[0]["lr"] = rates[0] * warmup_cosine(now, total, warmup)
+            optimizer.param_groups[1]["lr"] = rates[1] * restarted_cosine(now, 0, total)
             logits = networks.logits(patches_of(images))
             losses = losses_of(logits, targets)
             optimizer.zero_grad(set_to_none=True)
@@ -133,22 +139,19 @@ def stacks() -> list[tuple[Topology, ...]]:
 
 
 def make(out: Path, seeds: Sequence[int]) -> None:
-    """Train everything that the file does not hold yet; topologies with fewest seeds come first, for all seeds."""
+    """Train everything that the file does not hold yet, one random seed after the other."""
     done = {(line["seed"], tuple(line["topology"])) for line in read(out)}
-    order = sorted(stacks(), key=lambda stack: all(map(all, stack)))
-    few = [stack for stack in order if not all(map(all, stack))]
-    for part in (few, order[len(few) :]):
-        for seed, stack in product(seeds, part):
-            if all((seed, topology) in done for topology in stack):
-                continue
-            began = time.perf_counter()
-            results = train(stack, seed)
-            lines = [
-                {"seed": seed, "topology": list(topology), **_rounded(result)}
-                for topology, result in zip(stack, results, strict=True)
-            ]
-            append(out, lines)
-            print(f"seed {seed}, {len(stack)} topologies: {time.perf_counter() - began:.1f} s", flush=True)
+    for seed, stack in product(seeds, stacks()):
+        if all((seed, topology) in done for topology in stack):
+            continue
+        began = time.perf_counter()
+        results = train(stack, seed)
+        lines = [
+            {"seed": seed, "topology": list(topology), **_rounded(result)}
+            for topology, result in zip(stack, results, strict=True)
+        ]
+        append(out, lines)
+        print(f"seed {seed}, {len(stack)} topologies: {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def pack(runs: Path, table: Path, seeds: Sequence[int]) -> None:
@@ -188,33 +191,43 @@ def pack(runs: Path, table: Path, seeds: Sequence[int]) -> None:
     print(f"{found} of {len(seeds) * len(topologies)} runs; {table.stat().st_size / 1e6:.2f} MB")
 
 
-#: Topologies that a host is judged by: bare, and those that are worth most on the table's.
-_LIKELY: Sequence[Topology] = ((0, 0, 0), (0, 0, 4), (0, 4, 0), (0, 1, 0), (0, 4, 4), (4, 4, 0), (0, 3, 3), (2, 0, 2))
+#: Topologies that a host is judged by: bare, and those that are worth most on tables that were made.
+_LIKELY: Sequence[Topology] = (
+    *((0, 0, 0), (0, 0, 6), (6, 6, 6), (0, 0, 5), (5, 5, 6), (0, 0, 1), (1, 1, 1)),
+    *((0, 0, 4), (0, 4, 0), (0, 4, 4), (4, 4, 6), (0, 3, 3)),
+)
 
 
-def compare_hosts(out: Path, hosts: Sequence[tuple[int, ...]], seeds: Sequence[int], rent: float = 0.1) -> None:
-    """Say for each host what growing gains over not growing, in accuracy less rent, and how surely.
+def compare_hosts(
+    out: Path,
+    hosts: Sequence[tuple[int, ...]],
+    rates: Sequence[tuple[float, ...]],
+    seeds: Sequence[int],
+    rent: float = 0.1,
+) -> None:
+    """Say for each host and pair of rates what growing gains over not growing, in accuracy less rent, and how surely.
 
     Each is trained with a few topologies; the one with the best mean counts. What is in the file is not done again.
     """
-    done = {(tuple(line["widths"]), line["seed"]): line["worth"] for line in read(out)}
-    for widths in hosts:
+    done = {(tuple(line["widths"]), tuple(line["rates"]), line["seed"]): line["worth"] for line in read(out)}
+    for widths, (host, own) in product(hosts, rates):
+        at = (widths, (host, own))
         for seed in seeds:
-            if (widths, seed) not in done:
+            if (*at, seed) not in done:
                 bare = sum(it.numel() for it in host_module(seed, widths).parameters())
                 grown = [_size(topology, widths) for topology in _LIKELY]
-                results = train(_LIKELY, seed, widths=widths)
+                results = train(_LIKELY, seed, widths=widths, rates=(host, own))
                 sizes = [rent * math.log2(1 + size / bare) for size in grown]
                 worth = [it["accuracy"][-1] - size for it, size in zip(results, sizes, strict=True)]
-                append(out, [{"widths": list(widths), "seed": seed, "worth": worth}])
-                done[widths, seed] = worth
-        values = np.array([done[widths, seed] for seed in seeds])
+                append(out, [{"widths": list(widths), "rates": [host, own], "seed": seed, "worth": worth}])
+                done[*at, seed] = worth
+        values = np.array([done[*at, seed] for seed in seeds])
         best = 1 + int(values[:, 1:].mean(0).argmax())
         gains = values[:, best] - values[:, 0]
         error = float(gains.std(ddof=1)) / len(seeds) ** 0.5
         print(
-            f"widths {widths}: bare {values[:, 0].mean():.3f}, best {_LIKELY[best]}, gain {gains.mean():+.3f}"
-            f" with a standard error of {error:.3f}: {gains.mean() / error:.1f} of them",
+            f"widths {widths}, rates {host} and {own}: bare {values[:, 0].mean():.3f}, best {_LIKELY[best]},"
+            f" gain {gains.mean():+.3f} with a standard error of {error:.3f}: {gains.mean() / error:.1f} of them",
             flush=True,
         )
 
@@ -244,7 +257,8 @@ def main() -> None:
         if name == "pack":
             command.add_argument("table", type=Path)
         if name == "hosts":
-            command.add_argument("--widths", nargs="*", default=["4,4,4", "2,2,2", "2,4,4", "4,4,8", "4,8,8", "8,8,8"])
+            command.add_argument("--widths", nargs="*", default=["4,4,4", "6,6,6", "8,8,8"])
+            command.add_argument("--rates", nargs="*", default=["0.02,0.1", "0.1,0.1"])
         command.add_argument("--seeds", default="0-9")
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
@@ -252,7 +266,8 @@ def main() -> None:
     if given.command == "make":
         make(given.runs, seeds)
     elif given.command == "hosts":
-        compare_hosts(given.runs, [tuple(map(int, it.split(","))) for it in given.widths], seeds)
+        widths = [tuple(map(int, it.split(","))) for it in given.widths]
+        compare_hosts(given.runs, widths, [tuple(map(float, it.split(","))) for it in given.rates], seeds)
     else:
         pack(given.runs, given.table, seeds)
 

@@ -1,16 +1,17 @@
 """What a policy that learned on the table is worth on real networks that it was never trained on.
 
-    python on_digits.py pretrain FOLDER [--steps 38400] [--seed 100]
+    python on_digits.py pretrain FOLDER [--steps 102400] [--seed 100]
     esper train digits --policy FOLDER --rounds 12 --hosts 4 --set ...          (printed by `pretrain`)
     python on_digits.py run FILE.jsonl --policy FOLDER [--finetuned FOLDER] [--seeds 11-16] [--hosts WIDTHS ...]
         [--only POLICY ...]
     python on_digits.py report FILE.jsonl
 
-`pretrain` trains `ppo` on the bundled table and saves it as `esper train` saves policies. `run` lets it grow real
-networks on `digits`, beside the policies that do not learn, on two hosts: that of the table, and one with other widths
-and five slots. It appends a line for each run, and what is there is not done again. `report` prints the table: figures
-of the test split, and differences from `periodic` and from never growing, paired by random seed, with 95 % intervals
-(BCa bootstrap).
+`pretrain` trains `ppo` on the bundled table and saves it as `esper train` saves policies. What fine-tuning has made of
+it is in `policy/last`; `best` is what acted in the round with the highest return, which may be one before it had
+learned. `run` lets them grow real networks on `digits`, beside the policies that do not learn, on two hosts: that of
+the table, and one of five slots. It appends a line for each run, and what is there is not done twice.
+`report` prints the table: figures of the test split, and differences from `periodic` and from never growing, paired by
+random seed, with 95 % intervals (BCa bootstrap).
 """
 
 import argparse
@@ -24,7 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from proofs import PPO_OPTIONS, train_ppo
+from proofs import PPO_OPTIONS, judged_ppo, train_ppo
+from recipe import SETTINGS as RECIPE
 from result_lines import append, read
 from schedules import Schedule, plan_events
 
@@ -38,6 +40,7 @@ from esper_app.configuration.resolve import ResolvedConfig, resolve_config
 from esper_app.execution.assembly import assemble
 from esper_app.execution.policy_files import describe, save_policy
 from esper_core.api import Round
+from esper_core.leyline.reports import FinalReport
 from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
@@ -48,10 +51,18 @@ from esper_runs.statistics import paired_result
 HOSTS: Mapping[str, tuple[int, ...]] = {"4, 4, 4": (4, 4, 4), "4, 6, 4, 6, 4": (4, 6, 4, 6, 4)}
 
 #: How the networks are trained, and rewarded: as those of the table.
-SETTINGS = ("epochs=20", "rewards.preset=simplified", "sinks.names=[]", "checkpoints.every=0")
+SETTINGS = (*RECIPE, "rewards.preset=simplified", "sinks.names=[]", "checkpoints.every=0", "twin=epochs")
+
+#: What fine-tuning goes on with is what pretraining has ended with.
+FINE_TUNING = tuple(
+    f"policy.{name}={PPO_OPTIONS[f'final_{name}']}" for name in ("learning_rate", "entropy_coefficient")
+)
 
 #: The table's best schedule under the preset `simplified`.
-BEST_SCHEDULE: Schedule = ((11, "GERMINATE", 1, "depthwise"), (12, "GERMINATE", 2, "depthwise"))
+BEST_SCHEDULE: Schedule = ((6, "GERMINATE", 2, "group-norm"), (19, "FOSSILIZE", 2, ""))
+
+#: The same schedule in a host's last slot.
+LAST_SLOT = "fixed schedule, last slot"
 
 Row = dict[str, Any]
 
@@ -73,16 +84,18 @@ def pretrain(folder: Path, steps: int, seed: int) -> None:
     table, plugins = GrowthTable.read(), load_plugins()
     rewards = TableRewards(GrowthModel(table.mean()), preset("simplified"))
     policy = train_ppo(rewards, steps, seed)
-    policy.reset(Round(number=policy.rounds, hosts=(), epochs=table.epochs))
     options = [f"policy.{name}={json.dumps(value)}" for name, value in PPO_OPTIONS.items()]
     widths = f"host.widths={list(table.widths)}"
     own = ["policy.name=ppo", f"policy.rounds={policy.rounds}", f"policy.seed={seed}", blueprints(table), widths]
     assembly = assemble(resolved(plugins, [*own, *options]).config, plugins)
-    card = describe(assembly, policy.state(), rounds=policy.rounds, results={"trained on": "GrowthTable-v0"})
+    results = {"trained on": "GrowthTable-v0", "return of the most probable actions": judged_ppo(policy, rewards)}
+    policy.reset(Round(number=policy.rounds, hosts=(), epochs=table.epochs))
+    card = describe(assembly, policy.state(), rounds=policy.rounds, results=results)
+    print(json.dumps(results))
     print(save_policy(folder, "best", card, policy.state()))
     print(
-        f"esper train digits --policy {folder} --rounds 12 --hosts 4 --set seed=100 --set epochs=20"
-        f" --set '{widths}' --set rewards.preset=simplified --set policy.rounds={policy.rounds + 12}"
+        f"esper train digits --policy {folder} --rounds 12 --hosts 4 --set seed=100 --set '{widths}'"
+        " --set rewards.preset=simplified --set twin=none " + " ".join(f"--set {it}" for it in (*FINE_TUNING, *RECIPE))
     )
 
 
@@ -93,7 +106,19 @@ def policies(given: argparse.Namespace, table: GrowthTable, plan: Path) -> Itera
             yield name, [f'policy.saved="{folder}"', "policy.sample=false", *_of_card(folder)]
     for name in ("heuristic", "periodic", "random"):
         yield name, [f"policy.name={name}", blueprints(table)]
+    best = BEST_SCHEDULE[0][-1]
+    yield f"periodic, {best}", ["policy.name=periodic", f"policy.blueprint={best}", blueprints(table)]
     yield "fixed schedule", ["policy.name=fixed-schedule", f'policy.run="{plan}"', blueprints(table)]
+    yield LAST_SLOT, ["policy.name=fixed-schedule", f'policy.run="{plan / LAST_SLOT}"', blueprints(table)]
+
+
+def write_plans(plan: Path, table: GrowthTable, slots: int) -> None:
+    """Write the best schedule into a folder: as it is, and in the last slot of a host, where it is in the table's."""
+    events = list(plan_events(BEST_SCHEDULE, table))
+    last = [it | {"data": it["data"] | {"slot": f"block{slots - 1}"}} for it in events]
+    for folder, lines in ((plan, events), (plan / LAST_SLOT, last)):
+        folder.mkdir(exist_ok=True)
+        (folder / "events.jsonl").write_text("".join(json.dumps(it) + "\n" for it in lines))
 
 
 def _of_card(folder: Path) -> list[str]:
@@ -106,36 +131,49 @@ def _of_card(folder: Path) -> list[str]:
 
 def run(given: argparse.Namespace, seeds: Sequence[int]) -> None:
     """Do every run that the file does not hold yet."""
-    table, plugins = GrowthTable.read(), load_plugins()
-    done = {(row["host"], row["policy"], row["seed"]) for row in read(given.file)}
+    table, plugins, rows = GrowthTable.read(), load_plugins(), list(read(given.file))
+    done = {(row["host"], row["policy"], row["seed"]) for row in rows}
+    twins = {(row["host"], row["seed"]): row["twin"] for row in rows}
     with tempfile.TemporaryDirectory() as place:
         plan = Path(place)
-        events = plan_events(BEST_SCHEDULE, table)
-        (plan / "events.jsonl").write_text("".join(json.dumps(it) + "\n" for it in events))
         for host, widths in ((it, HOSTS[it]) for it in given.hosts):
+            write_plans(plan, table, len(widths))
             for seed in seeds:
                 for name, settings in policies(given, table, plan):
                     if name in (given.only or (name,)) and (host, name, seed) not in done:
                         own = [f"host.widths={list(widths)}", *settings]
-                        append(given.file, [grown(plugins, own, seed) | {"host": host, "policy": name, "seed": seed}])
+                        row = grown(plugins, own, seed, twins.get((host, seed)))
+                        twins[host, seed] = row["twin"]
+                        append(given.file, [row | {"host": host, "policy": name, "seed": seed}])
 
 
-def grown(plugins: PluginSet, settings: Sequence[str], seed: int) -> Row:
-    """Grow one network; return its figures and its twin's."""
+def grown(plugins: PluginSet, settings: Sequence[str], seed: int, twin: Row | None = None) -> Row:
+    """Grow one network; return its figures and its twin's.
+
+    Args:
+        plugins: the loaded plugins.
+        settings: of the run.
+        seed: of the network and of its batches.
+        twin: the twin's figures if they are known: whatever grows, it is the same network. None: it is trained.
+    """
     began = time.process_time()
-    replay = begin_replay(resolved(plugins, settings), plugins, [seed])
+    own = settings if twin is None else [*settings, "twin=none"]
+    replay = begin_replay(resolved(plugins, own), plugins, [seed])
     try:
         while not replay.over:
             replay.step()
-        (final,), (twin,) = replay.finish()
+        (final,), twins = replay.finish()
         reward = sum(replay.rewards[final.host])
     finally:
         replay.close()
-    row: Row = {"reward": reward, "seconds": round(time.process_time() - began, 2)}
-    for name, report in (("grown", final), ("twin", twin)):
-        figures = {"accuracy": report.test.accuracy, "loss": report.test.loss, "parameters": report.parameters}
-        row[name] = figures | {"flops": report.compute.total}
-    return row
+    row: Row = {"reward": reward, "seconds": round(time.process_time() - began, 2), "grown": tested(final)}
+    return row | {"twin": tested(twins[0]) if twin is None else twin}
+
+
+def tested(report: FinalReport) -> Row:
+    """Return what a network has come to on the test split, and what it took."""
+    own = {"accuracy": report.test.accuracy, "loss": report.test.loss, "parameters": report.parameters}
+    return own | {"flops": report.compute.total}
 
 
 # -------------------------------------------------------------------------------------------------------------- report
@@ -206,7 +244,7 @@ def main() -> None:
     parser.add_argument("--finetuned", type=Path)
     parser.add_argument("--hosts", nargs="*", default=tuple(HOSTS), choices=tuple(HOSTS))
     parser.add_argument("--only", nargs="*", metavar="POLICY", help="by default all policies")
-    parser.add_argument("--steps", type=int, default=38_400)
+    parser.add_argument("--steps", type=int, default=102_400)
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--seeds", default="11-16")
     given = parser.parse_args()

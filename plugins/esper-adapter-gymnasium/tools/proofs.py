@@ -1,13 +1,14 @@
 """Proofs that learning to grow works: against the known optimum of the table.
 
-    python proofs.py table [--seeds 0-9] [--steps 38400] [--preset simplified] [--out FILE.jsonl]
+    python proofs.py table [--seeds 0-9] [--steps 102400] [--preset simplified] [--agents NAME ...] [--out FILE.jsonl]
     python proofs.py oracle [--preset NAME] [--most-seeds 1]
     python proofs.py errors
 
 `table` trains and judges; each row is a share of what there is to gain, (R - R_never) / (R_oracle - R_never): of a
 trained policy with its most probable actions, and of a policy without training as it acts. A row that is in the file
-already is not done again. `oracle` says what the best schedule does under each preset, and what it is worth in accuracy
-less rent. `errors` says how far the gain of the best schedule is the same for each of the table's random seeds.
+already is not done again. By name there are also rows of `ppo` with one option changed. `oracle` says what the best
+schedule does under each preset, and what it is worth in accuracy less rent. `errors` says how far the gain of the best
+schedule is the same for each of the table's random seeds.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -26,7 +28,7 @@ from attrs import define, evolve, field
 from result_lines import append, read
 
 from esper_adapter_gymnasium.episodes import KnownVectors, play_round
-from esper_adapter_gymnasium.model import GrowthModel
+from esper_adapter_gymnasium.model import ACCURACY_RAMP, RAMP, GrowthModel
 from esper_adapter_gymnasium.oracle import Oracle, play, solve
 from esper_adapter_gymnasium.records import catalogue
 from esper_adapter_gymnasium.rewards import TableRewards
@@ -41,10 +43,11 @@ from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.policy import PPO
 from esper_rewards_standard.presets import PRESETS, preset
 
-#: Hosts in a round of `ppo`; what the others do between two updates is as much.
-HOSTS = 32
+#: Hosts in a round of `ppo`; what the others do between two updates is as much. With four times fewer a first round has
+#: a germination or two of each blueprint in each slot, and one seed that is kept.
+HOSTS = 128
 
-#: `ppo` on the table, chosen on the random seeds 100 and 101, which are none of those that are reported.
+#: `ppo` on the table, chosen on the random seeds 100 to 103, which are none of those that are reported.
 PPO_OPTIONS: Mapping[str, Any] = {
     "hidden": 64,
     "slot_encoding": 32,
@@ -53,8 +56,19 @@ PPO_OPTIONS: Mapping[str, Any] = {
     "final_learning_rate": 1e-4,
     "update_epochs": 6,
     "target_kl": 0.04,
-    "entropy_coefficient": 0.02,
+    "gae_lambda": 0.98,
+    "entropy_coefficient": 0.05,
     "final_entropy_coefficient": 0.001,
+}
+
+#: Rows of `ppo` with another value of one option: what it is worth.
+CHANGED: Mapping[str, Mapping[str, Any]] = {
+    "ppo, no bias to wait": {"wait_bias": 0.0},
+    "ppo, constant learning rate": {"final_learning_rate": PPO_OPTIONS["learning_rate"]},
+    "ppo, advantages of any spread": {"least_advantage_deviation": 0.0},
+    "ppo, values clipped": {"value_clip": 0.2},
+    "ppo, less entropy at first": {"entropy_coefficient": 0.02},
+    "ppo, gae_lambda 0.95": {"gae_lambda": 0.95},
 }
 
 Row = dict[str, Any]
@@ -63,10 +77,10 @@ Row = dict[str, Any]
 # ------------------------------------------------------------------------------------------------------------- policies
 
 
-def train_ppo(rewards: TableRewards, steps: int, seed: int, *, masked: bool = True) -> PPO:
-    """Train `ppo` on the table for a number of steps, through the same interface as in a run."""
+def train_ppo(rewards: TableRewards, steps: int, seed: int, *, masked: bool = True, **changed: Any) -> PPO:
+    """Train `ppo` on the table for a number of steps, through the same interface as in a run; options may change."""
     rounds = max(1, steps // (HOSTS * rewards.model.epochs))
-    policy = PPO(PPOConfig(rounds=rounds, seed=seed, **PPO_OPTIONS), catalogue(rewards.model))
+    policy = PPO(PPOConfig(rounds=rounds, seed=seed, **{**PPO_OPTIONS, **changed}), catalogue(rewards.model))
     policy.encoder.schema = KnownVectors(policy.encoder.schema.blueprints)
     for number in range(rounds):
         policy.learn(play_round(policy, rewards, hosts=HOSTS, number=number, masked=masked, name="ppo").trajectories)
@@ -142,6 +156,13 @@ class Rows:
         return float(self.done[policy, seed]["return"])
 
 
+def setting(table: GrowthTable, name: str, steps: int) -> Row:
+    """Return what a row depends on besides policy and seed: with another table or ramp it is another row."""
+    digest = sha256(b"".join(it.astype(np.float32).tobytes() for it in (table.loss, table.accuracy))).hexdigest()[:16]
+    ramps = [list(RAMP), list(ACCURACY_RAMP)]
+    return {"preset": name, "steps": steps, "table": digest, "ramps": ramps, "ppo": {"hosts": HOSTS, **PPO_OPTIONS}}
+
+
 def prove(table: GrowthTable, rows: Rows, name: str, steps: int, seeds: Sequence[int], agents: Sequence[str]) -> None:
     """Do every row, and print them all."""
     rewards = TableRewards(GrowthModel(table.mean()), preset(name))
@@ -149,26 +170,26 @@ def prove(table: GrowthTable, rows: Rows, name: str, steps: int, seeds: Sequence
     rows.get("never", 0, lambda: play(rewards, lambda *_: 0)[0])
     for policy, judge in untrained(rewards):
         rows.get(policy, 0, judge)
-    made: Mapping[str, Callable[[int], float]] = {
-        "ppo": lambda seed: judged_ppo(train_ppo(rewards, steps, seed), rewards),
-        "ppo, masks off": lambda seed: judged_ppo(train_ppo(rewards, steps, seed, masked=False), rewards, masked=False),
-        "MaskablePPO": lambda seed: _sb3("MaskablePPO", rewards, steps, seed),
-        "RecurrentPPO": lambda seed: _sb3("RecurrentPPO", rewards, steps, seed),
-    }
     for agent in agents:
         for seed in seeds:
-            rows.get(agent, seed, partial(made[agent], seed))
+            rows.get(agent, seed, partial(trained, agent, rewards, steps, seed))
     if len(table.seeds) > 1:
         first = TableRewards(GrowthModel(table.of_seed(0)), preset(name))
         rows.get("fixed schedule", 0, lambda: replayed(best_actions(solve(first)), rewards))
     print("\n".join(summary(rows)))
 
 
-def _sb3(name: str, rewards: TableRewards, steps: int, seed: int) -> float:
+def trained(agent: str, rewards: TableRewards, steps: int, seed: int) -> float:
+    """Train an agent, and return the return of its most probable actions."""
+    if agent.startswith("ppo"):
+        masked = agent != MASKS_OFF
+        policy = train_ppo(rewards, steps, seed, masked=masked, **CHANGED.get(agent, {}))
+        return judged_ppo(policy, rewards, masked=masked)
     # Imported here: only these rows need sb3-contrib.
     from sb3_agents import train_sb3
 
-    return train_sb3(name, rewards, steps, seed)
+    name, _, alike = agent.partition(", ")
+    return train_sb3(name, rewards, steps, seed, HOSTS, alike=PPO_OPTIONS if alike else None)
 
 
 def summary(rows: Rows) -> Iterator[str]:
@@ -194,7 +215,8 @@ def oracles(model: GrowthModel, names: Sequence[str]) -> None:
     for name in names:
         began = time.process_time()
         oracle = solve(TableRewards(model, preset(name)))
-        took = {"seconds": round(time.process_time() - began), "gigabytes": round(_peak(), 2)}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        took = {"seconds": round(time.process_time() - began), "gigabytes": round(peak, 2)}
         print(name, json.dumps(described(oracle) | took), flush=True)
 
 
@@ -242,11 +264,8 @@ def _without(table: GrowthTable, index: int, name: str) -> TableRewards:
     return TableRewards(GrowthModel(table.of_seeds(others).mean()), preset(name))
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-AGENTS = ("ppo", "ppo, masks off", "MaskablePPO", "RecurrentPPO")
+MASKS_OFF = "ppo, masks off"
+AGENTS = ("ppo", MASKS_OFF, "MaskablePPO", "MaskablePPO, options of ppo", "RecurrentPPO")
 
 
 def main() -> None:
@@ -255,9 +274,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("proof", choices=("table", "oracle", "errors"))
     parser.add_argument("--seeds", default="0-9")
-    parser.add_argument("--steps", type=int, default=38_400)
+    parser.add_argument("--steps", type=int, default=102_400)
     parser.add_argument("--preset", default=None, choices=tuple(PRESETS))
-    parser.add_argument("--agents", nargs="*", default=AGENTS, choices=AGENTS)
+    parser.add_argument("--agents", nargs="*", default=AGENTS, choices=(*AGENTS, *CHANGED))
     parser.add_argument("--most-seeds", type=int, help="of `oracle`: only schedules with so few seeds at a time")
     parser.add_argument("--table", type=Path)
     parser.add_argument("--out", type=Path)
@@ -272,8 +291,7 @@ def main() -> None:
     elif given.proof == "errors":
         errors(table, name)
     else:
-        setting = {"preset": name, "steps": given.steps, "table": str(given.table or ""), "ppo": dict(PPO_OPTIONS)}
-        rows = Rows(out=given.out, setting=setting)
+        rows = Rows(out=given.out, setting=setting(table, name, given.steps))
         prove(table, rows, name, given.steps, range(int(first), int(last or first) + 1), given.agents)
 
 

@@ -1,10 +1,12 @@
 """Agents of sb3-contrib on the table: what `ppo` is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from sb3_contrib import MaskablePPO, RecurrentPPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from esper_adapter_gymnasium.rewards import TableRewards
@@ -58,20 +60,64 @@ class TableVecEnv(VecEnv):
         return [False] * self.num_envs
 
 
-def train_sb3(name: str, rewards: TableRewards, steps: int, seed: int, hosts: int = 32) -> float:
+class FallingEntropy(BaseCallback):
+    """Lets the weight of the entropy fall in a straight line.
+
+    Args:
+        last: the share of it that is left in the end.
+        steps: of the training.
+    """
+
+    def __init__(self, last: float, steps: int) -> None:
+        super().__init__()
+        self._last, self._steps = last, steps
+
+    def _on_training_start(self) -> None:
+        self._first = self.model.ent_coef
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        done = min(1.0, self.num_timesteps / self._steps)
+        self.model.ent_coef = self._first * (1.0 - done * (1.0 - self._last))
+
+
+def train_sb3(
+    name: str, rewards: TableRewards, steps: int, seed: int, hosts: int, alike: Mapping[str, Any] | None = None
+) -> float:
     """Train an agent for a number of steps; return the return of its most probable actions.
 
     Steps between two updates, minibatches and passes are as many as those of `ppo` in the proofs.
+
+    Args:
+        name: ``MaskablePPO`` or ``RecurrentPPO``.
+        rewards: of the table.
+        steps: how many.
+        seed: of the agent.
+        hosts: are stepped at once.
+        alike: options of `ppo` that it is given as well, as far as it has the like: learning rates, `gae_lambda`,
+            `target_kl`, and a bias to wait; its entropy, which is in nats and not a share of what was possible, begins
+            with its own weight, and that falls to the same share. None: Stable-Baselines3's own.
     """
     shared: dict[str, Any] = {"table": rewards.model.table, "terms": rewards.terms, "gamma": rewards.gamma}
     envs, epochs = TableVecEnv(GrowthTableVectorEnv(hosts, **shared)), rewards.model.epochs
     options: dict[str, Any] = {"seed": seed, "gamma": rewards.gamma, "n_steps": epochs, "learning_rate": 1e-3}
     options |= {"ent_coef": 0.01, "batch_size": hosts * epochs // 4, "n_epochs": 6}
+    callback = None
+    if alike is not None:
+        first, last = alike["learning_rate"], alike["final_learning_rate"]
+        options |= {"learning_rate": lambda left: last + left * (first - last)}
+        options |= {key: alike[key] for key in ("gae_lambda", "target_kl")}
+        callback = FallingEntropy(alike["final_entropy_coefficient"] / alike["entropy_coefficient"], steps)
     if name == "MaskablePPO":
         agent: Any = MaskablePPO("MlpPolicy", envs, **options)
     else:
         agent = RecurrentPPO("MlpLstmPolicy", envs, policy_kwargs={"lstm_hidden_size": 64}, **options)
-    agent.learn(steps)
+    if alike is not None:
+        with torch.no_grad():
+            agent.policy.action_net.bias[0] += alike["wait_bias"]
+    agent.learn(steps, callback=callback)
     return judged(agent, GrowthTableEnv(**shared), masked=name == "MaskablePPO", gamma=rewards.gamma)
 
 

@@ -1,6 +1,6 @@
 """Compares the surrogate behind ``esper/GrowthTable-v0`` with real runs: schedules, carried out in both.
 
-    python validate_table.py run FILE.jsonl [--schedules 40] [--seeds 0-2]
+    python validate_table.py run FILE.jsonl [--schedules 40] [--from 0] [--seeds 0-2]
     python validate_table.py report FILE.jsonl
 
 `run` trains the table's host on `digits` under each schedule with each random seed, by `esper run` and the policy
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import frozen
+from recipe import SETTINGS
 from result_lines import append, read
 from schedules import Schedule, followed, plan_events, schedules
 
@@ -36,21 +37,34 @@ RESAMPLES = 2_000
 # ---------------------------------------------------------------------------------------------------------------- runs
 
 
-def run(out: Path, count: int, seeds: Sequence[int]) -> None:
-    """Do every run that the file does not hold yet, all seeds of a schedule in turn."""
+def run(out: Path, first: int, count: int, seeds: Sequence[int]) -> None:
+    """Do every run from a schedule on that the file does not hold yet, all seeds of a schedule in turn."""
     torch.set_num_threads(1)
-    table = GrowthTable.read()
-    done = {(line["seed"], line["schedule"]) for line in read(out)}
+    table, lines = GrowthTable.read(), list(read(out))
+    done = {(line["seed"], line["schedule"]) for line in lines}
+    twins = {line["seed"]: _of_twin(line) for line in lines}
     for number, schedule in enumerate(schedules(count, table)):
         for seed in seeds:
-            if (seed, number) not in done:
+            if number >= first and (seed, number) not in done:
                 began = time.process_time()
-                line = {"seed": seed, "schedule": number, **trained(schedule, table, seed)}
+                line = {"seed": seed, "schedule": number, **trained(schedule, table, seed, twins.get(seed))}
+                twins[seed] = _of_twin(line)
                 append(out, [line | {"seconds": round(time.process_time() - began, 2)}])
 
 
-def trained(schedule: Schedule, table: GrowthTable, seed: int) -> dict[str, Any]:
-    """Train under a schedule; return figures of validation after the last epoch, of the network and its twin."""
+def _of_twin(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name.startswith("twin ")}
+
+
+def trained(schedule: Schedule, table: GrowthTable, seed: int, twin: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Train under a schedule; return figures of validation after the last epoch, of the network and its twin.
+
+    Args:
+        schedule: what is done when.
+        table: whose host is trained.
+        seed: of the network and of its batches.
+        twin: the twin's figures if they are known: whatever grows, it is the same network. None: it is trained.
+    """
     from esper_app.configuration.components import RegisteredOptions
     from esper_app.configuration.overrides import parse_overrides
     from esper_app.configuration.resolve import resolve_config
@@ -66,10 +80,10 @@ def trained(schedule: Schedule, table: GrowthTable, seed: int) -> dict[str, Any]
         plan.mkdir()
         (plan / "events.jsonl").write_text("".join(json.dumps(it) + "\n" for it in plan_events(schedule, table)))
         own = (f"seed={seed}", f'runs="{place}/runs"', "policy.name=fixed-schedule", f'policy.run="{plan}"')
-        host = f"host.widths={list(table.widths)}"
-        settings = parse_overrides([*QUIET, *own, host, f"epochs={table.epochs}"])
+        beside = (f"host.widths={list(table.widths)}", "twin=epochs" if twin is None else "twin=none")
+        settings = parse_overrides([*SETTINGS, *QUIET, *own, *beside])
         execute(resolve_config(spec, RegisteredOptions(plugins.registry), overrides=settings), plugins)
-        return _last(next(Path(place).glob("runs/digits-*/events.jsonl")))
+        return _last(next(Path(place).glob("runs/digits-*/events.jsonl"))) | (twin or {})
 
 
 def _last(events: Path) -> dict[str, float]:
@@ -182,7 +196,7 @@ def _calibrate(compared: Callable[[tuple[float, ...]], list[Compared]], count: i
     """Print the ramp with the smallest error in the gain in loss on half of the schedules, and the rest's figures."""
     fitted, held = np.arange(0, count, 2), np.arange(1, count, 2)
     best = min(ramps(), key=lambda ramp: compared(ramp)[0].error(fitted))
-    for name, ramp in (("chosen", RAMP), ("calibrated", best)):
+    for name, ramp in (("measured", RAMP), ("fitted", best)):
         loss, accuracy = compared(ramp)
         print(
             f"ramp {name} {tuple(round(it, 2) for it in ramp)}: on the other half rank correlation"
@@ -202,13 +216,14 @@ def main() -> None:
     parser.add_argument("command", choices=("run", "report"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--schedules", type=int, default=40)
+    parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first schedule")
     parser.add_argument("--seeds", default="0-2")
     given = parser.parse_args()
     if given.command == "report":
         report(given.file)
         return
     first, _, last = given.seeds.partition("-")
-    run(given.file, given.schedules, range(int(first), int(last or first) + 1))
+    run(given.file, given.first, given.schedules, range(int(first), int(last or first) + 1))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
 """The real Trainer of Lightning grows networks."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -204,14 +211,18 @@ def test_the_other_package_has_a_callback_of_its_own(trainer, modules, growing, 
     assert {Stage.TRAINING, Stage.BLENDING} <= stages(callback)
 
 
+class Sharding(SingleDeviceStrategy):
+    """A strategy of somebody's own."""
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
         ({"val_check_interval": 0.5}, "this validation"),
         ({"check_val_every_n_epoch": 2}, "this validation"),
-        ({"strategy": "ddp"}, "the strategy DDPStrategy"),
+        ({"strategy": Sharding("cpu")}, "the strategy Sharding"),
     ],
-    ids=str,
+    ids=lambda it: it if isinstance(it, str) else next(iter(it)),
 )
 def test_what_cannot_be_grown_with_is_refused(trainer, module, growing, fit, changes, what):
     with pytest.raises(EsperError, match=what) as caught:
@@ -283,3 +294,59 @@ def test_seeds_that_came_during_validation_train_in_training_mode(trainer, modul
     fit(trainer([callback, Watching()], max_epochs=4), module())
     assert all(modes)
     assert [slot.stage for slot in callback.handle.slots] != [Stage.DORMANT, Stage.DORMANT]
+
+
+TOGETHER = """
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    import pytorch_lightning as pl
+    import torch
+    import torch.distributed as dist
+    from torch.nn.functional import cross_entropy
+    from torch.utils.data import DataLoader
+
+    spec = spec_from_file_location("shared", sys.argv[1])
+    shared = module_from_spec(spec)
+    spec.loader.exec_module(shared)
+
+
+    def fitted(checkpoint=None):
+        options = {"sites": ["1", "4"], "loss": cross_entropy, "network": "net", "policy": shared.Eager()}
+        callback, module = shared.EsperCallback(**options, **shared.QUICK), shared.Module()
+        saving = pl.callbacks.ModelCheckpoint(sys.argv[2], filename="{epoch}", save_top_k=-1)
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=6, logger=False, enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[callback, saving, shared.Reseeding()], gradient_clip_val=0.5,
+        )
+        train = DataLoader(shared.data(96, 1), batch_size=8)
+        trainer.fit(module, train, DataLoader(shared.data(60, 2), batch_size=15), ckpt_path=checkpoint)
+        assert type(callback.handle).__name__ == "DistributedHandle"
+        assert callback.outcomes[-1].evidence.validation.samples == 60
+        return {name: it.clone() for name, it in module.state_dict().items()}
+
+
+    weights = fitted()
+    assert any(".seed." in name for name in weights), "nothing has grown"
+    again = fitted(f"{sys.argv[2]}/epoch=2.ckpt")
+    assert all(torch.equal(weights[name], it) for name, it in again.items()), "resumed it ends otherwise"
+    for name, tensor in weights.items():
+        other = tensor.clone()
+        dist.broadcast(other, 0)
+        assert torch.equal(other, tensor), name
+    print("alike in rank", dist.get_rank())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_grow_alike_and_go_on_from_a_checkpoint(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(dedent(TOGETHER))
+    torchrun = Path(sys.executable).with_name("torchrun")
+    shared = Path(__file__).with_name("conftest.py")
+    words = [torchrun, "--standalone", "--nproc-per-node", "2", script, shared, tmp_path / "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "alike in rank 0" in done.stdout
+    assert "alike in rank 1" in done.stdout

@@ -1,5 +1,11 @@
 """The real Trainer grows models of transformers."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
 import pytest
 import torch
 from torch import nn
@@ -256,12 +262,69 @@ def test_what_cannot_be_grown_with_is_refused(growing, changes, what):
     assert caught.value.code == "E402"
 
 
-@pytest.mark.parametrize(("change", "what"), [("n_gpu", "DataParallel"), ("world_size", "several processes")])
-def test_several_devices_are_refused(trainer, monkeypatch, change, what):
+def test_several_devices_in_one_process_are_refused(trainer, monkeypatch):
     made = trainer()
-    monkeypatch.setattr(type(made.args), change, 2)
-    with pytest.raises(EsperError, match=what):
+    monkeypatch.setattr(type(made.args), "n_gpu", 2)
+    with pytest.raises(EsperError, match="DataParallel"):
         EsperCallback(made)
+
+
+TOGETHER = """
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    import torch
+    import torch.distributed as dist
+    from transformers import Trainer, TrainingArguments
+
+    spec = spec_from_file_location("shared", sys.argv[1])
+    shared = module_from_spec(spec)
+    spec.loader.exec_module(shared)
+    folder = Path(sys.argv[2])
+
+
+    def begun():
+        arguments = TrainingArguments(
+            output_dir=folder, num_train_epochs=6, per_device_train_batch_size=8, learning_rate=0.01, use_cpu=True,
+            eval_strategy="epoch", save_strategy="epoch", report_to="none", disable_tqdm=True, ddp_backend="gloo",
+        )
+        data = {"train_dataset": shared.sequences(48, 1), "eval_dataset": shared.sequences(32, 2)}
+        trainer = Trainer(model=shared.gpt2(), args=arguments, **data)
+        site = shared.SiteRequest(path="transformer.h.*.mlp", causal=True)
+        return trainer, shared.EsperCallback(trainer, sites=site, policy=shared.Eager(), **shared.QUICK)
+
+
+    weights = []
+    for resumed in (False, True):
+        trainer, callback = begun()
+        trainer.train(resume_from_checkpoint=str(folder / "checkpoint-9") if resumed else None)
+        assert type(trainer.model_wrapped).__name__ == "DistributedDataParallel"
+        assert type(callback.handle).__name__ == "DistributedHandle"
+        weights.append({name: it.clone() for name, it in trainer.model.state_dict().items()})
+        assert any(".seed." in name for name in weights[-1]), "nothing has grown"
+        assert callback.outcomes[-1].evidence.validation.samples == 32
+    assert all(torch.equal(weights[0][name], it) for name, it in weights[1].items()), "resumed it ends otherwise"
+    for name, tensor in weights[0].items():
+        other = tensor.clone()
+        dist.broadcast(other, 0)
+        assert torch.equal(other, tensor), name
+    print("alike in rank", dist.get_rank())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_grow_alike_and_go_on_from_a_checkpoint(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(dedent(TOGETHER))
+    torchrun = Path(sys.executable).with_name("torchrun")
+    shared = Path(__file__).with_name("conftest.py")
+    words = [torchrun, "--standalone", "--nproc-per-node", "2", script, shared, tmp_path / "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "alike in rank 0" in done.stdout
+    assert "alike in rank 1" in done.stdout
 
 
 def test_a_misspelt_option_is_an_error(growing):

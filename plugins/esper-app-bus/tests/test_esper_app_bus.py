@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 
 from esper_app_bus.command import bus
@@ -114,6 +115,15 @@ def broken(notes, dead=None):
     return [(it.promise, it.id) for it in judge(History(sorted(notes), dead or {}, 1.0, 3)).violations]
 
 
+def waves(clean, poisoned, late):
+    """A hundred messages beside no poisoned ones, and a hundred beside one, which holds its own key up."""
+    made = [evolve(note(at, "handled", f"k/{at}"), wave="clean", seconds=clean) for at in range(1, 101)]
+    made += [evolve(it, at=it.at + 100, id=f"m/{it.number}", key="m", wave="poisoned", seconds=poisoned) for it in made]
+    made += [evolve(note(150.5, "failed", "b/1", sort="poison"), wave="poisoned")]
+    made += [evolve(note(150.7, "handled", f"b/{at}"), wave="poisoned", seconds=99.0) for at in range(2, 9)]
+    return sorted([*made, note(150.6, "late", id="", seconds=late)])
+
+
 class TestTheJudge:
     def test_a_good_history(self):
         assert broken(GOOD) == []
@@ -155,6 +165,37 @@ class TestTheJudge:
         assert broken([*first, *killed, *late]) == [("take-over", "k/2")]
         assert broken([*first, note(3.0, "acknowledged"), *killed, *late]) == []
 
+    def test_the_time_by_which_a_timer_was_late_does_not_count(self):
+        history = [
+            note(1, "leased", who="d"),
+            note(2, "killed", id="", who="d"),
+            note(4.5, "leased"),
+            note(5, "handled"),
+        ]
+        away = [note(2.1, "killed", id="", who="server"), note(2.6, "started", id="", who="server")]
+        for late, found in (
+            ([note(3, "late", id="", seconds=0.6)], []),
+            ([note(3, "late", id="", seconds=0.4)], [("take-over", "k/1")]),
+            ([note(2.0, "late", id="", seconds=0.6)], [("take-over", "k/1")]),
+            ([note(2.5, "late", id="", seconds=0.4), *away], []),
+            (
+                [note(2.5, "late", id="", seconds=0.4), *away[:1], note(2.5, "started", id="", who="server")],
+                [("take-over", "k/1")],
+            ),
+        ):
+            assert broken([*history, *late]) == found
+
+    @pytest.mark.parametrize(
+        ("slow", "late", "held"), [(0.15, 0.0, 0), (0.17, 0.0, 1), (0.17, 0.02, 0), (0.9, 0.02, 1)]
+    )
+    def test_messages_beside_poisoned_ones(self, slow, late, held):
+        found = judge(History(waves(0.1, slow, late), {}, 1.0, 3))
+        assert [it.promise for it in found.violations] == ["flow"] * held
+        assert (found.flow.clean_seconds, found.flow.poisoned_seconds) == (0.1, slow)
+
+    def test_too_few_messages_are_not_compared(self):
+        assert judge(History(waves(0.1, 9.0, 0.0)[:150], {}, 1.0, 3)).flow is None
+
     def test_a_lease_that_nobody_could_note_is_no_late_take_over(self):
         killed = [note(1, "leased", who="d"), note(2, "killed", id="", who="d")]
         assert broken([*killed, note(4.5, "leased", attempt=3), note(5, "handled")]) == []
@@ -173,6 +214,7 @@ class TestTheJudge:
         assert broken([sent], refused) == []
         assert broken([sent]) == [("freshness", "k/1")]
         assert broken([sent, note(1, "handled", sort="future")], refused) == [("freshness", "k/1")]
+        assert broken([sent, note(1, "handled", sort="future", seconds=600.0)]) == [("freshness", "k/1")]
 
     def test_copies_that_were_refused_say_nothing_about_a_message(self):
         assert by_message([("a", letter("refused: replayed")), ("b", letter())]) == {"b": letter()}

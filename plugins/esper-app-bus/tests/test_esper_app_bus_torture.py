@@ -1,7 +1,9 @@
 """Torture on real processes and servers, small; and buses that break a promise, each of which it finds."""
 
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,34 +17,40 @@ from esper_oona.api import Subscription, Survival
 QUICK = Subscription(batch=20, lease_seconds=1.5, attempts=4, first_delay_seconds=0.02)
 
 
-def esper_bus_torture(scheme, kills, seconds):
-    command = [
-        Path(sys.executable).with_name("esper"),
-        "bus",
-        "torture",
-        scheme,
-        "--kills",
-        kills,
-        "--seconds",
-        seconds,
-    ]
+#: Promises in seconds. A machine that is busy with other tests breaks them as well; a bus does so every time.
+OF_TIME = {"flow", "take-over"}
+
+
+def esper_bus_torture(scheme, kills, seconds, seed=0):
+    """Return what was broken, and what was printed."""
+    options = ["--kills", kills, "--seconds", seconds, "--seed", seed, "--json"]
+    command = [Path(sys.executable).with_name("esper"), "bus", "torture", scheme, *options]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=3_000)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "every promise was kept" in done.stdout
-    return done.stdout
+    printed = done.stdout + done.stderr
+    assert done.returncode in (0, 1), printed
+    assert done.stdout.startswith("{"), printed
+    broken = {it["promise"] for it in json.loads(done.stdout)["violations"]}
+    assert done.returncode == bool(broken)
+    return broken, printed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["sqlite:", "redis:"])
+@pytest.mark.parametrize("scheme", ["sqlite:", "redis:", "nats:"])
 def test_nothing_is_found(scheme):
-    esper_bus_torture(scheme, 20, 5)
+    for seed in range(3):
+        broken, printed = esper_bus_torture(scheme, 20, 5, seed)
+        assert broken <= OF_TIME, printed
+        if not broken:
+            return
+    pytest.fail(f"broken three times: {printed}")
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("scheme", ["sqlite:", "redis:"])
+@pytest.mark.parametrize("scheme", ["sqlite:", "redis:", "nats:"])
 def test_nothing_is_found_in_500_kills(scheme):
-    esper_bus_torture(scheme, 500, 300)
+    broken, printed = esper_bus_torture(scheme, 500, 300)
+    assert not broken, printed
 
 
 class AcknowledgesEarly(MessageLog):
@@ -70,7 +78,7 @@ class Reorders(MessageLog):
         rows = sql.execute(NEW, (stream, cursor, limit)).fetchall() if limit > 0 else []
         if rows:
             sql.execute("UPDATE groups SET cursor = ? WHERE stream = ? AND name = ?", (rows[-1][0], stream, group))
-        return [(at, key, 0) for at, key in rows]
+        return [(at, key, 0, "") for at, key in rows]
 
 
 MUTANTS = {AcknowledgesEarly: "handled", TrimsTooMuch: "handled", Reorders: "order"}
@@ -81,7 +89,7 @@ MUTANTS = {AcknowledgesEarly: "handled", TrimsTooMuch: "handled", Reorders: "ord
 def test_a_mutant_is_found(mutant, promise, tmp_path):
     notes = tmp_path / "notes"
     notes.mkdir()
-    plan = Plan(kills=15, seconds=3.0, subscription=QUICK)
+    plan = Plan(kills=15, seconds=3.0, calm_seconds=0.0, subscription=QUICK)
     path = tmp_path / "bus.sqlite"
     found = torture(lambda: mutant(path, survives=Survival.SERVER, synchronous="NORMAL"), plan, notes)
     named = [it for it in found.findings.violations if it.promise == promise]
@@ -89,10 +97,30 @@ def test_a_mutant_is_found(mutant, promise, tmp_path):
     assert all(it.id and it.what for it in named)
 
 
+class HoldsAllBack(MessageLog):
+    """While a message waits for its next attempt, nobody is given anything."""
+
+    def retry(self, delivery, *, delay_seconds, counts=True):
+        with self._transaction():
+            time.sleep(delay_seconds)
+        return super().retry(delivery, delay_seconds=0.0, counts=counts)
+
+
+@pytest.mark.slow
+def test_a_bus_that_holds_others_up_is_found(tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    plan = Plan(kills=0, seconds=0.0, calm_seconds=4.0, subscription=QUICK)
+    path = tmp_path / "bus.sqlite"
+    found = torture(lambda: HoldsAllBack(path, survives=Survival.SERVER, synchronous="NORMAL"), plan, notes).findings
+    assert [it.promise for it in found.violations] == ["flow"]
+    assert found.violations[0].id
+
+
 @pytest.mark.slow
 def test_the_same_plan_finds_nothing_in_what_the_mutants_are_made_of(tmp_path):
     notes = tmp_path / "notes"
     notes.mkdir()
-    plan = Plan(kills=15, seconds=3.0, subscription=QUICK)
+    plan = Plan(kills=15, seconds=3.0, calm_seconds=0.0, subscription=QUICK)
     config = SqliteConfig(url=f"sqlite:{tmp_path}/bus.sqlite")
     assert torture(lambda: sqlite_bus(config), plan, notes).findings.violations == ()

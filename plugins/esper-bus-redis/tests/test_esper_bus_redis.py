@@ -30,6 +30,14 @@ def test_a_server_that_is_not_there_is_named_and_the_breaker_opens(tmp_path):
     assert raised.value.code == "E611"
 
 
+@pytest.mark.parametrize("url", ["redis://:secret@host", "rediss://me:secret@host:1/0"])
+def test_an_address_holds_no_password(url):
+    with pytest.raises(EsperError, match="no place for a password") as raised:
+        RedisBus(RedisConfig(url=url))
+    assert raised.value.code == "E202"
+    assert "secret@" not in str(raised.value)
+
+
 @pytest.mark.slow
 class TestAServer:
     @pytest.fixture
@@ -74,3 +82,21 @@ class TestAServer:
         with pytest.raises(EsperError, match="survive power, the server promises server") as raised:
             open_bus(f"{server.url}?survives=power", load_plugins().registry)
         assert raised.value.code == "E614"
+
+    def test_a_password_comes_from_the_environment_or_a_file(self, tmp_path, monkeypatch):
+        server = RedisServer(tmp_path, password="sesame")
+        server.start()
+        file = tmp_path / "password"
+        file.touch(mode=0o600)
+        file.write_text("sesame\n")
+        try:
+            with pytest.raises(EsperError, match=r"(?i)auth"):
+                RedisBus(RedisConfig(url=server.url))
+            RedisBus(RedisConfig(url=server.url, secret_file=str(file))).close()
+            monkeypatch.setenv("ESPER_REDIS_PASSWORD", "sesame")
+            RedisBus(RedisConfig(url=server.url)).close()
+            file.chmod(0o644)
+            with pytest.raises(EsperError, match="others can read"):
+                RedisBus(RedisConfig(url=server.url, secret_file=str(file)))
+        finally:
+            server.kill()

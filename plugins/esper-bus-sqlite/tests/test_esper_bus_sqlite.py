@@ -21,8 +21,8 @@ def registry():
 def test_the_level_is_that_of_the_address(registry, tmp_path, level, survives, synchronous):
     bus = open_bus(f"sqlite:{tmp_path}/bus?survives={level}", registry)
     assert bus.survives is survives
-    assert bus._sql.execute("PRAGMA synchronous").fetchone() == (synchronous,)
-    assert bus._sql.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert bus._file.connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    assert bus._file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_the_file_is_its_owners_and_by_default_in_the_state_directory(registry, tmp_path, monkeypatch):
@@ -58,6 +58,33 @@ def test_what_is_no_such_file_is_said(tmp_path):
         with pytest.raises(EsperError) as raised:
             sqlite_bus(SqliteConfig(url=f"sqlite:{path}"))
         assert raised.value.code == "E611"
+
+
+def test_backlogs_are_of_every_stream(tmp_path):
+    bus = sqlite_bus(SqliteConfig(url=f"sqlite:{tmp_path}/bus"))
+    for stream, count in (("a", 3), ("b", 2), ("c", 1)):
+        assert [*bus.publish(stream, [Outgoing("", b"1")] * count)] == [it for it, _ in bus.tail(stream, 9)]
+    bus.join("b", "g")
+    bus.join("d", "g")
+    found = {it.stream: (it.group, it.waiting, it.pending) for it in bus.backlogs()}
+    assert found == {"a": ("", 3, 0), "b": ("g", 2, 0), "c": ("", 1, 0), "d": ("g", 0, 0)}
+
+
+def test_what_is_finished_costs_nothing_when_backlogs_are_looked_at(tmp_path):
+    bus = sqlite_bus(SqliteConfig(url=f"sqlite:{tmp_path}/bus"))
+
+    def steps(finished):
+        bus.publish("normal", [Outgoing("", b"1")] * finished)
+        while found := bus.receive("normal", "g", "c", **{**HOW, "limit": 1000}):
+            bus.acknowledge(found)
+        steps = []
+        bus._file.connection.set_progress_handler(lambda: steps.append(1), 10)
+        bus.backlogs()
+        bus._file.connection.set_progress_handler(None, 0)
+        return len(steps)
+
+    few = steps(10)
+    assert steps(4_000) <= 2 * few + 10
 
 
 def test_a_batch_is_added_whole_or_not_at_all(tmp_path):

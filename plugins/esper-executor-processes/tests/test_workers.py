@@ -200,7 +200,7 @@ def test_what_interrupts_a_call_leaves_no_answer_behind(opened, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("esper_executor_processes.dispatch.wait", interrupted)
+        patched.setattr("esper_executor_processes.pool.wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             executor.epoch([None, None])
     assert [report.epoch for report in executor.reports()] == [1, 1]

@@ -137,16 +137,19 @@ def test_state_dict_holds_the_tied_weights_once() -> None:
     assert list(built(layers=1).module.state_dict()) == expected
 
 
-def test_initial_weights_are_those_of_gpt2() -> None:
+@pytest.mark.parametrize("init", ["scaled", "gpt2"])
+def test_initial_weights_follow_the_width_or_are_those_of_gpt2(init: str) -> None:
     layers = 8
-    module = built(tokens(64, 500), layers=layers, width=96, heads=4).module
+    module = built(tokens(64, 500), layers=layers, width=96, heads=4, init=init).module
     for name, parameter in module.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any(), name
         elif "norm" in name:
             assert torch.equal(parameter, torch.ones_like(parameter)), name
         else:
-            expected = 0.02 / math.sqrt(2 * layers) if "project_out" in name else 0.02
+            scaled = init == "scaled" and "project" in name
+            expected = 1 / math.sqrt(3 * parameter.shape[1]) if scaled else 0.02
+            expected *= 1 / math.sqrt(2 * layers) if "project_out" in name else 1
             assert parameter.std().item() == pytest.approx(expected, rel=0.05), name
             assert abs(parameter.mean().item()) < 5 * expected / math.sqrt(parameter.numel()), name
 
@@ -164,6 +167,20 @@ def test_a_new_network_knows_nothing() -> None:
         (("block",), ["layer0", "layer1"]),
         (("mlp",), ["layer0_mlp", "layer1_mlp"]),
         (("mlp", "attention"), ["layer0_attention", "layer0_mlp", "layer1_attention", "layer1_mlp"]),
+        (
+            ("linear", "mlp"),
+            [
+                f"layer{index}_{part}"
+                for index in (0, 1)
+                for part in (
+                    "attention_project_in",
+                    "attention_project_out",
+                    "mlp_project_in",
+                    "mlp_project_out",
+                    "mlp",
+                )
+            ],
+        ),
         (EVERY_SITE, [f"layer{index}{part}" for index in (0, 1) for part in ("_attention", "_mlp", "")]),
     ],
 )
@@ -176,7 +193,8 @@ def test_sites_fire_once_each_in_the_declared_order(sites: Iterable[str], expect
         module = host.module.get_submodule(site.path)
         module.register_forward_hook(lambda _m, _i, out, id=site.id: fired.append((id, tuple(out.shape))))
     host.module(drawn(3, 7))
-    assert fired == [(name, (3, 7, 16)) for name in expected]
+    widths = {"attention_project_in": 48, "mlp_project_in": 64}
+    assert fired == [(name, (3, 7, widths.get(name.partition("_")[2], 16))) for name in expected]
 
 
 def test_inner_sites_hold_what_is_added_to_the_stream() -> None:

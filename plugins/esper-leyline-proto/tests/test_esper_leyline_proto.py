@@ -1,3 +1,4 @@
+import hashlib
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -46,6 +47,18 @@ class TestWhatIsSigned:
     )
     def test_covers_every_field(self, change):
         assert signed_bytes(evolve(SENT, **change)) != signed_bytes(SENT)
+
+    def test_is_the_same_bytes_in_every_version(self):
+        """Of another Esper's signatures: what is signed here is what is verified there."""
+        assert signed_bytes(SENT).hex() == (
+            "65737065722e6c65796c696e652e76312e456e76656c6f706500000000000000016100000000000000080000000000000004"
+            "00000000000000080000000000000001000000000000000800064bf5a0fac440ffffffffffffffff00000000000000080000"
+            "000000000002000000000000000872756e2f686f73740000000000000000000000000000000200ffffffffffffffffff"
+        )
+        other = evolve(SENT, expires_at=AT + timedelta(days=1, microseconds=-1), key_id="k-1", producer="é", priority=4)
+        assert hashlib.sha256(signed_bytes(other)).hexdigest() == (
+            "94a39357f9bba7acabf99ff1a9bc1de81f8168013b84f7cceaa41ba887e248fc"
+        )
 
     def test_does_not_cover_the_attempt_nor_the_signature(self):
         assert signed_bytes(evolve(SENT, attempt=3, signature=b"s")) == signed_bytes(SENT)

@@ -26,6 +26,8 @@ UPDATE = PolicyUpdate(
     ),
     key_id="k",
     signature=b"s",
+    part=0,
+    parts=2,
 )
 CHANGED = {
     str: lambda value: value + "x",

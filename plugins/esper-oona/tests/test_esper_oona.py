@@ -1,6 +1,10 @@
 """Publishers and subscribers over a bus in memory: routes, pressure, signatures, replays, retries, metrics."""
 
+import sqlite3
 import threading
+from contextlib import closing
+from datetime import UTC, datetime
+from uuid import RFC_4122, UUID
 
 import pytest
 from attrs import evolve
@@ -22,12 +26,15 @@ from esper_oona.api import (
     Pressure,
     Publisher,
     Replays,
+    SharedFile,
     Signer,
     Stream,
     Subscriber,
     Subscription,
     TokenBucket,
     WhenFull,
+    batch_limit,
+    begin_journal,
 )
 
 OLD, NEW = ("old", b"o" * 32), ("new", b"n" * 32)
@@ -341,12 +348,52 @@ class TestFailures:
         seen = subscriber.metrics.snapshot()
         assert (seen["failed"], seen["retried"], seen["dead"], seen["handled"]) == (3, 2, 1, 4)
 
+    def test_others_of_the_batch_do_not_wait_for_one_that_failed(self, it, monkeypatch):
+        steps = []
+
+        def handle(envelope):
+            steps.append(envelope.payload.decode())
+            if envelope.payload == b"poison":
+                raise ValueError("cannot be")
+
+        for name in ("acknowledge", "retry", "renew"):
+            call = getattr(it.bus, name)
+            monkeypatch.setattr(it.bus, name, lambda *a, name=name, call=call, **k: steps.append(name) or call(*a, **k))
+        it.publish("poison", "behind", key="k")
+        it.publish("other", key="m")
+        it.subscriber(handle).poll()
+        assert steps == ["poison", "other", "acknowledge", "retry", "retry"]
+
+    def test_what_failed_keeps_its_lease_until_it_is_given_back(self, it, monkeypatch):
+        time, returned, retry = Clock(), [], it.bus.retry
+        monkeypatch.setattr("esper_oona.subscriber.time.monotonic", time)
+        renewed = []
+        monkeypatch.setattr(it.bus, "renew", lambda some, **_: renewed.append([at.position for at in some]) or some)
+        monkeypatch.setattr(it.bus, "retry", lambda *a, **k: returned.append(retry(*a, **k)) or returned[-1])
+
+        def work(envelope):
+            time.now += 6.0
+            if envelope.payload == b"a":
+                raise ValueError("cannot be")
+
+        it.publish("a", "b", key="k")
+        it.publish("c", "d")
+        it.subscriber(work, lease_seconds=10.0).poll()
+        assert (renewed, returned) == ([[2, 3, 4, 1], [4, 1, 2]], [True, True])
+
     def test_an_acknowledgement_comes_after_the_handling(self, it):
         depths = []
         it.publish("a")
         it.subscriber(lambda _: depths.append(it.bus.backlogs()[0].depth)).poll()
         assert depths == [1]
         assert it.bus.backlogs()[0].depth == 0
+
+    @pytest.mark.parametrize(
+        ("attempts", "batches"), [(5, [100, 25, 6, 1, 1]), (3, [100, 25, 1]), (2, [100, 1]), (1, [100])]
+    )
+    def test_batches_shrink_with_each_attempt(self, attempts, batches):
+        assert [batch_limit(100, attempt, attempts) for attempt in range(attempts)] == batches
+        assert batch_limit(3, 1, 5) == 1
 
     def test_the_delay_doubles_up_to_a_limit(self):
         how = Subscription(first_delay_seconds=0.1, longest_delay_seconds=1.0)
@@ -385,11 +432,137 @@ class TestFailures:
         assert subscriber.metrics.value("receive_errors") == 2
 
 
+def test_ids_begin_with_the_time():
+    ids = [Draft(type=REPORT, payload=b"").id for _ in range(100)]
+    assert len({*ids}) == 100
+    assert {(it.version, it.variant) for it in map(UUID, ids)} == {(7, RFC_4122)}
+    times = [int(it[:12], 16) for it in ids]
+    assert times == sorted(times)
+    assert abs(times[0] / 1000 - datetime.now(UTC).timestamp()) < 3600.0
+
+
+def test_a_signed_envelope_is_the_same_but_for_the_signature():
+    envelope = Envelope(
+        id="1",
+        type=REPORT,
+        schema_version=3,
+        issued_at=datetime(2026, 3, 1, tzinfo=UTC),
+        expires_at=datetime(2026, 3, 2, tzinfo=UTC),
+        priority=MessagePriority.HIGH,
+        attempt=2,
+        key="k",
+        producer="p",
+        payload=b"x",
+    )
+    signed = Signer(Keyring(dict([NEW, OLD]))).sign(envelope)
+    assert signed.signature
+    assert evolve(signed, key_id=None, signature=None) == envelope
+    other = Signer(Keyring(dict([OLD]))).sign(envelope)
+    assert (signed.key_id, other.key_id) == ("new", "old")
+    assert other.signature != signed.signature
+
+
 def test_histograms_tell_quantiles():
     metrics = Metrics()
     assert metrics.quantile("x_seconds", 0.5) is None
-    metrics.time("x_seconds", 0.003, 99)
+    metrics.time_all("x_seconds", [0.003] * 99)
     metrics.time("x_seconds", 100.0)
     assert metrics.quantile("x_seconds", 0.99) == 0.005
     assert metrics.quantile("x_seconds", 1.0) == float("inf")
     assert metrics.snapshot()["x_seconds"]["p50"] == 0.005
+
+
+class TestFigures:
+    def test_of_what_was_done(self, it):
+        it.publish(*"ab")
+        subscriber = it.subscriber(lambda envelope: 1 / (envelope.payload != b"b"), attempts=1)
+        subscriber.poll()
+        changed(it)
+        subscriber.poll()
+        sent, seen = it.publisher.metrics.figures(), subscriber.metrics.figures()
+        assert (sent.breaker, sent.degraded, sent.counts["published"]) == ("closed", False, 2)
+        assert (seen.counts["handled"], seen.counts["dead"], seen.counts["refused.replayed"]) == (1, 1, 1)
+        numbers = sent.numbers()
+        assert numbers["publish_seconds.count"] == numbers["publish_seconds.le_10"] == 1.0
+        assert numbers["published"] == 2.0
+        assert all(isinstance(value, float | int) for value in numbers.values())
+        assert seen.latencies["handling_seconds"].p99 <= 10.0
+
+    def test_a_take_over_is_told_from_another_attempt(self, it):
+        it.publish(*"ab")
+
+        def die(_):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            it.subscriber(die, lease_seconds=0.01, batch=1).poll()
+        failed = []
+        subscriber = it.subscriber(lambda _: failed.append(1) or 1 / (len(failed) > 1))
+        while len(it.handled) < 2:
+            subscriber.poll()
+        figures = subscriber.metrics.figures()
+        assert (figures.counts["taken_over"], figures.counts["retried"]) == (1, 1)
+
+    @pytest.mark.parametrize("state", ["open", "half-open"])
+    def test_a_bus_that_is_hardly_asked_is_degraded(self, it, monkeypatch, state):
+        monkeypatch.setattr(type(it.bus), "breaker", state)
+        it.publish("a")
+        found = it.publisher.metrics.figures()
+        assert (found.breaker, found.degraded, found.numbers()["degraded"]) == (state, True, 1.0)
+        monkeypatch.undo()
+        it.publish("b")
+        assert not it.publisher.metrics.figures().degraded
+
+
+class TestBeginJournal:
+    """Of several processes that begin a file at once, SQLite has none wait, whatever its timeout: so none is set."""
+
+    @pytest.fixture
+    def holder(self, tmp_path):
+        with closing(sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None, check_same_thread=False)) as holder:
+            holder.execute("BEGIN EXCLUSIVE")
+            yield holder
+
+    @pytest.fixture
+    def connection(self, tmp_path, holder):
+        with closing(sqlite3.connect(tmp_path / "a.sqlite", timeout=0, isolation_level=None)) as connection:
+            yield connection
+
+    def test_it_waits_until_the_file_is_free(self, holder, connection):
+        threading.Timer(0.1, holder.rollback).start()
+        assert begin_journal(connection) == "wal"
+
+    def test_it_does_not_wait_for_ever(self, connection):
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            begin_journal(connection, wait_seconds=0.05)
+
+
+class TestSharedFile:
+    def unusable(self, why):
+        return EsperError("E611", "it cannot be used", why=why)
+
+    def open(self, path, **settings):
+        return SharedFile(path, self.unusable, ["CREATE TABLE IF NOT EXISTS t (a TEXT NOT NULL)"], **settings)
+
+    def test_a_transaction_is_kept_whole_or_not_at_all(self, tmp_path):
+        file = self.open(tmp_path / "a.sqlite")
+        with pytest.raises(EsperError, match="NOT NULL"), file.transaction() as sql:
+            sql.executemany("INSERT INTO t VALUES (?)", [("lost",), (None,)])
+        with file.transaction() as sql:
+            sql.execute("INSERT INTO t VALUES ('kept')")
+        file.close()
+        assert self.open(tmp_path / "a.sqlite").rows("SELECT a FROM t") == [("kept",)]
+        assert (tmp_path / "a.sqlite").stat().st_mode & 0o777 == 0o600
+
+    def test_a_file_of_another_format_is_refused_and_let_go(self, tmp_path):
+        self.open(tmp_path / "a.sqlite", version=1).close()
+        with pytest.raises(EsperError, match="its format is 1, and this Esper reads 2"):
+            self.open(tmp_path / "a.sqlite", version=2)
+        with closing(sqlite3.connect(tmp_path / "a.sqlite", timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+
+    @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
+    def test_a_damaged_file_is_refused_at_once(self, tmp_path, content):
+        (tmp_path / "a.sqlite").write_bytes(content)
+        with pytest.raises(EsperError, match="E611"):
+            self.open(tmp_path / "a.sqlite")

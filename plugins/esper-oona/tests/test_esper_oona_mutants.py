@@ -49,6 +49,16 @@ class TrimsToTheFastest(Log):
         return super().trim(stream, keep=keep)
 
 
+class TrimsWhatIsLeased(Log):
+    """Trimming goes up to what every group has read."""
+
+    def trim(self, stream, *, keep):
+        with self._transaction() as sql:
+            read = "SELECT min(cursor) FROM groups WHERE stream = ?"
+            delete = f"DELETE FROM messages WHERE stream = ? AND position <= ({read})"
+            return sql.execute(delete, (stream, stream)).rowcount
+
+
 class Reorders(Log):
     """What is new goes to the first who asks, also if somebody else has an earlier message of its key."""
 
@@ -56,7 +66,7 @@ class Reorders(Log):
         rows = sql.execute(NEW, (stream, cursor, limit)).fetchall() if limit > 0 else []
         if rows:
             sql.execute("UPDATE groups SET cursor = ? WHERE stream = ? AND name = ?", (rows[-1][0], stream, group))
-        return [(at, key, 0) for at, key in rows]
+        return [(at, key, 0, "") for at, key in rows]
 
 
 class ReturnsBackwards(Log):
@@ -136,13 +146,31 @@ class BeginsWithWhatComesNext(Log):
 
 
 class BlamesTheNeighbours(Log):
-    """All that is due comes at once."""
+    """All that is due comes at once, also in the last attempt."""
 
     def receive(self, *args, **how):
         found = super().receive(*args, **how)
         while found and found[-1].attempt > 1 and (more := super().receive(*args, **how)):
             found = [*found, *more]
         return found
+
+
+class HandsOutOneByOne(Log):
+    """What a dead consumer had comes message by message."""
+
+    def _due(self, *args):
+        found = super()._due(*args)
+        return found[:1] if found and found[0][2] else found
+
+
+class LooksAtTheFirstThousand(Log):
+    """Of what can be handed out, a part is looked at that is the first as text."""
+
+    def _due(self, sql, stream, group, now, limit, attempts):
+        found = super()._due(sql, stream, group, now, limit, attempts)
+        query = "SELECT position FROM pending WHERE due <= ? ORDER BY CAST(position AS TEXT) LIMIT 1000"
+        seen = {at for (at,) in sql.execute(query, (now,))}
+        return [it for it in found if it[0] in seen]
 
 
 class RequeuesForEverybody(Log):
@@ -180,6 +208,7 @@ MUTANTS = {
     AcknowledgesEarly: "bus-take-over",
     TrimsByLength: "bus-trim",
     TrimsToTheFastest: "bus-trim",
+    TrimsWhatIsLeased: "bus-trim",
     Reorders: "bus-key-order",
     ReturnsBackwards: "bus-keeps",
     ForgetsTheDead: "bus-take-over",
@@ -194,6 +223,8 @@ MUTANTS = {
     OneCursor: "bus-groups",
     BeginsWithWhatComesNext: "bus-keeps",
     BlamesTheNeighbours: "bus-one-suspect",
+    HandsOutOneByOne: "bus-one-suspect",
+    LooksAtTheFirstThousand: "bus-many-let-go",
     RequeuesForEverybody: "bus-bury",
     KeepsEverything: "bus-trim-room",
     HidesWhatNobodyReads: "bus-backlog",

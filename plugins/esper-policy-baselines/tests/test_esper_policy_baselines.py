@@ -98,6 +98,7 @@ def test_options_without_meaning_are_refused(options: dict[str, float]) -> None:
 @pytest.mark.parametrize(("policy", "germinates"), [("null", False), ("random", True)])
 def test_a_run_is_under_the_policy_that_it_names(policy: str, germinates: bool, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "esper_app.cli", "run", "digits", "--policy", policy, "--set", "epochs=4"]
+    command += ["--set", "twin=epochs"]
     command += ["--set", "policy.germination=1.0"] if policy == "random" else []
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240)
     found = json.loads((tmp_path / "runs/digits-1/result.json").read_text(encoding="utf-8"))

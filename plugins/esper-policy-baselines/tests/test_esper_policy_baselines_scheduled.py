@@ -149,7 +149,7 @@ def test_a_run_that_is_not_there_or_damaged_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_repeated_is_the_same_run(tmp_path: Path) -> None:
     plugins = load_plugins()
-    chosen = {"epochs": 8, "runs": str(tmp_path), "host.widths": [4, 4], "policy.name": "periodic"}
+    chosen = {"epochs": 8, "twin": "epochs", "runs": str(tmp_path), "host.widths": [4, 4], "policy.name": "periodic"}
 
     def run(**more: Any) -> tuple[Path, dict[str, Any]]:
         done = execute(resolve_run("digits", plugins, settings=chosen | more), plugins)

@@ -558,3 +558,20 @@ def test_any_action_is_allowed_explained_and_depends_on_its_host_alone(hosts, pr
         assert action.reason
         assert action.confidence is None or 0.0 <= action.confidence <= 1.0
         assert ask(build(preference=preference), seen, masks) == action
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_germinates_in_several_slots_at_once_where_that_is_asked_for(most: int) -> None:
+    slots = [slot(name, depth=depth) for name, depth in (("a", 0.3), ("b", 0.6), ("c", 0.9))]
+    masks = masks_of(slots)
+    policy = build(germinations=most)
+    (decision,) = policy.decide([Situation(host="h", observation=Observation(host=host(), slots=slots), masks=masks)])
+    assert [action.slot for action in decision.actions] == ["c", "b", "a"][:most]
+    assert all(action.op is Op.GERMINATE and masks.allows(action) and action.reason for action in decision.actions)
+
+
+def test_what_is_no_germination_stands_alone() -> None:
+    slots = [slot("a"), slot("b", Stage.PROBATIONARY), slot("c")]
+    seen = Observation(host=host(), slots=slots)
+    action = ask(build(germinations=3), seen, masks_of(slots, fossilize=["b"]))
+    assert (action.op, action.slot) == (Op.FOSSILIZE, "b")

@@ -25,17 +25,19 @@ from esper_core.api import (
     Situation,
     Trajectory,
 )
-from esper_policy_ppo.advantages import advantages, explained_variance, normalised, v_trace
+from esper_policy_ppo.advantages import advantages, compared_by_head, explained_variance, normalised, v_trace
 from esper_policy_ppo.anomalies import ValueWatch, anomalies
 from esper_policy_ppo.choices import draw, entropy, masked_log_softmax
 from esper_policy_ppo.config import PPOConfig
-from esper_policy_ppo.inputs import Encoder, Inputs
+from esper_policy_ppo.inputs import HEADS, Encoder, Inputs
 from esper_policy_ppo.moments import RunningMoments
-from esper_policy_ppo.network import build_network
+from esper_policy_ppo.network import Judged, build_network
 from esper_policy_ppo.policy import PPO
 from esper_policy_ppo.rollout_buffer import Minibatch, RolloutBuffer
 from esper_policy_ppo.update import (
     Targets,
+    UpdateCount,
+    by_head,
     divergence,
     evaluate,
     joint_log_ratio,
@@ -215,6 +217,41 @@ def test_advantages_that_hardly_differ_are_not_blown_up() -> None:
     assert torch.allclose(normalised(signal, there, 0.1), normalised(signal, there))
     assert normalised(noise, there, 0.1).abs().max() < 2e-3
     assert normalised(noise, there).abs().max() > 0.99
+
+
+def test_heads_after_the_operation_are_judged_among_steps_of_that_operation() -> None:
+    """Germinating costs more than waiting, and one blueprint less than another: that one is to become more probable."""
+    wait, germinate, cull = int(Op.WAIT), int(Op.GERMINATE), int(Op.CULL)
+    ops = torch.tensor([[wait, germinate, germinate], [wait, cull, germinate]])
+    found = torch.tensor([[1.0, -1.0, -3.0], [3.0, -2.0, 99.0]])
+    where = torch.tensor([[True, True, True], [True, True, False]])
+    judged = compared_by_head(found, ops, where)
+    assert torch.equal(judged[..., 0], found)
+    for head in (1, 2, 3):
+        assert judged[..., head][where].tolist() == [-1.0, 1.0, -1.0, 1.0, -2.0]
+
+
+def test_learning_judges_every_head_by_its_own_advantage(monkeypatch: pytest.MonkeyPatch) -> None:
+    ppo = policy(wait_bias=0.0)
+    seen: list[Targets] = []
+
+    def noted(network: Any, optimizer: Any, buffer: Any, targets: Targets, *rest: Any, **more: Any) -> UpdateCount:
+        seen.append(targets)
+        return UpdateCount()
+
+    made = next(it for it in (round_of(ppo, number) for number in range(20)) if germinations(buffer_of(ppo, it)) > 1)
+    buffer = buffer_of(ppo, made)
+    monkeypatch.setattr("esper_policy_ppo.policy.update", noted)
+    ppo.learn(made)
+    found, alike = seen[0].advantages, (buffer.chosen[..., 0] == Op.GERMINATE) & buffer.choosable
+    assert found[..., 0][buffer.choosable].mean().abs() < 1e-6
+    for head in (1, 2, 3):
+        assert found[..., head][alike].mean().abs() < 1e-6
+        assert not torch.equal(found[..., head], found[..., 0])
+
+
+def germinations(buffer: RolloutBuffer) -> int:
+    return int(((buffer.chosen[..., 0] == Op.GERMINATE) & buffer.choosable).sum())
 
 
 def test_a_policy_that_has_not_learned_mostly_waits_and_so_seeds_live() -> None:
@@ -403,7 +440,7 @@ def test_a_stored_and_a_zero_state_give_different_losses() -> None:
     losses = []
     for it in (buffer, evolve(buffer, hidden=torch.zeros_like(buffer.hidden))):
         batch = Minibatch.of(it, spans)
-        targets = Targets(advantages=it.rewards, returns=it.rewards, values=it.values)
+        targets = Targets(advantages=it.rewards[..., None], returns=it.rewards, values=it.values)
         losses.append(value_loss(evaluate(ppo.network, it, batch), batch, targets, ppo.config).item())
     assert abs(losses[0] - losses[1]) > 1e-6
 
@@ -423,7 +460,8 @@ def test_the_moments_of_observations_are_fixed_in_a_round_and_move_after_it() ->
 
 
 def targets_of(buffer: RolloutBuffer) -> Targets:
-    return Targets(advantages=normalised(buffer.rewards, buffer.valid), returns=buffer.rewards, values=buffer.values)
+    gains = normalised(buffer.rewards, buffer.valid)[..., None]
+    return Targets(advantages=gains, returns=buffer.rewards, values=buffer.values)
 
 
 def updated(ppo: PPO, buffer: RolloutBuffer, targets: Targets | None = None) -> Any:
@@ -478,7 +516,8 @@ def test_heads_that_an_operation_does_not_use_take_no_part() -> None:
     judged = evaluate(ppo.network, buffer, batch)
     assert not judged.log_probs.any()
     assert not judged.mattered.any()
-    loss = policy_loss(judged, joint_log_ratio(judged, buffer.log_probs), buffer.rewards, batch.valid, ppo.config)
+    gains = buffer.rewards[..., None]
+    loss = policy_loss(judged, joint_log_ratio(judged, buffer.log_probs), gains, batch.valid, ppo.config)
     assert loss.item() == mean_entropy(judged, batch.valid).item() == 0.0
 
 
@@ -492,7 +531,8 @@ def test_a_head_that_is_seldom_used_learns_as_much_from_a_step_as_others() -> No
     counts = used.sum((0, 1))
     assert 0 < counts[1] < counts[0]
     ones = torch.ones_like(batch.valid, dtype=torch.float32)
-    loss = policy_loss(judged, joint_log_ratio(judged, batch.take(buffer.log_probs)), ones, batch.valid, ppo.config)
+    log_ratio = joint_log_ratio(judged, batch.take(buffer.log_probs))
+    loss = policy_loss(judged, log_ratio, ones[..., None], batch.valid, ppo.config)
     (gradient,) = torch.autograd.grad(loss, judged.log_probs, retain_graph=True)
     for head, count in enumerate(counts.tolist()):
         torch.testing.assert_close(gradient[..., head][used[..., head]], torch.full((count,), -1.0 / max(1, count)))
@@ -506,7 +546,7 @@ def test_the_whole_action_is_clipped() -> None:
     judged = evaluate(ppo.network, buffer, batch)
     ones = torch.ones_like(batch.valid, dtype=torch.float32)
     for moved, advantage, clipped in ((0.5, 1.0, True), (0.5, -1.0, False), (-0.5, -1.0, True), (0.1, 1.0, False)):
-        loss = policy_loss(judged, moved * ones, advantage * ones, batch.valid, ppo.config)
+        loss = policy_loss(judged, moved * ones, advantage * ones[..., None], batch.valid, ppo.config)
         (gradient,) = torch.autograd.grad(loss, judged.log_probs, retain_graph=True)
         assert bool(gradient.any()) is not clipped
 
@@ -515,7 +555,8 @@ def test_values_are_clipped_only_if_asked_for() -> None:
     buffer = buffer_of(policy(), round_of(policy()))
     batch = Minibatch.of(buffer, buffer.sequences(None))
     judged = evaluate(policy().network, buffer, batch)
-    far = Targets(advantages=buffer.rewards, returns=buffer.rewards + 3.0, values=batch.take(buffer.values) - 2.0)
+    gains, seen = buffer.rewards[..., None], batch.take(buffer.values)
+    far = Targets(advantages=gains, returns=buffer.rewards + 3.0, values=seen - 2.0)
     plain, clipped = (value_loss(judged, batch, far, PPOConfig(value_clip=clip)) for clip in (None, 0.1))
     expected = 0.5 * (judged.values - far.returns)[batch.valid].square().mean()
     assert plain.item() == pytest.approx(expected.item())
@@ -775,3 +816,34 @@ def test_inputs_are_as_wide_as_the_table_says() -> None:
     host, slots = encoder.schema.vector(situation.observation)
     torch.testing.assert_close(inputs.host[0], torch.tensor(host))
     torch.testing.assert_close(inputs.slots[0], torch.tensor(slots))
+
+
+def test_entropy_and_divergence_of_each_head_are_means_over_the_steps_in_which_it_mattered() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (5, 3, len(HEADS))
+    now, before, entropies = (torch.rand(shape, generator=generator) - 0.5 for _ in range(3))
+    mattered = torch.rand(shape, generator=generator) < 0.5
+    mattered[..., 2] = False  # no blueprint was chosen in the round
+    valid = torch.rand(shape[:2], generator=generator) < 0.8
+    chosen, values = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape[:2])
+    judged = Judged(chosen=chosen, log_probs=now, entropies=entropies, mattered=mattered, values=values)
+    expected: dict[str, float] = {}
+    for head, name in enumerate(HEADS):
+        steps = [(i, j, head) for i in range(5) for j in range(3) if valid[i, j] and mattered[i, j, head]]
+        if steps:
+            moved = [float(now[it] - before[it]) for it in steps]
+            expected[f"entropy of {name}"] = sum(float(entropies[it]) for it in steps) / len(steps)
+            expected[f"kl of {name}"] = sum(exp(it) - 1.0 - it for it in moved) / len(steps)
+    assert len(expected) == 6
+    assert by_head(judged, before, valid) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_round_says_how_each_head_moved() -> None:
+    ppo = policy()
+    figures = ppo.learn(round_of(ppo))
+    heads = {name.removeprefix("kl of ") for name in figures if name.startswith("kl of ")}
+    assert "op" in heads <= {*HEADS}
+    assert all(0 <= figures[f"entropy of {head}"] <= 1 for head in heads)
+    assert figures["kl of op"] > 0
+    assert figures["smallest ratio"] < 1 < figures["largest ratio"]
+    assert 0 < figures["ratio deviation"] < figures["largest ratio"] - figures["smallest ratio"]

@@ -389,7 +389,13 @@ def test_a_preset_that_there_is_not_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_in_a_run_the_terms_sum_to_the_total_and_the_potential_to_nothing(name: str, tmp_path: Any) -> None:
     plugins = load_plugins()
-    chosen = {"rewards.terms": preset(name), "rewards.gamma": GAMMA, "epochs": 10, "runs": str(tmp_path)}
+    chosen = {
+        "rewards.terms": preset(name),
+        "rewards.gamma": GAMMA,
+        "epochs": 10,
+        "twin": "epochs",
+        "runs": str(tmp_path),
+    }
     configuration = resolve_run("digits", plugins, settings=chosen | {"host.widths": [4, 4]})
 
     run = execute(configuration, plugins)

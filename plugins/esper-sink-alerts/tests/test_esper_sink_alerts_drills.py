@@ -113,7 +113,15 @@ class Runs:
 
     def events(self, name: str, *settings: str) -> list[Event]:
         if name not in self.made:
-            given = (f"epochs={EPOCHS}", "batch_size=256", f"runs={self.folder}", f"name={name}", *settings)
+            given = (
+                f"epochs={EPOCHS}",
+                "twin=epochs",
+                "host.widths=[4, 8]",
+                "batch_size=256",
+                f"runs={self.folder}",
+                f"name={name}",
+                *settings,
+            )
             sinks = ('sinks.names=["jsonl"]', "telemetry=debug", "policy.germinate_from=0.2")
             words = [word for it in (*sinks, *given) for word in ("--set", it)]
             done = CliRunner().invoke(cli, ["run", "digits", "--plugin-path", str(self.folder / "drill.py"), *words])

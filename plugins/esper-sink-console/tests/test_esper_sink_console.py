@@ -240,8 +240,14 @@ def test_several_hosts_have_a_row_each_and_one_verdict(
     assert list(rows) == ["grown-1", "grown-2", "grown-3", "grown-4"]
     assert rows["grown-3"][1:10] == ["92.0", "%", "90.0", "%", "+2.0", "points", "+0.100", "±", "0.010"]
     shown = " ".join(text.split())
-    assert "4 hosts grew, each beside its own twin. Growing paid for 4 (grown-1, grown-2, grown-3, grown-4)." in shown
-    assert "The mean gain in test loss is +0.015 ± 0.006 nats, with the standard error over 4 hosts." in shown
+    assert (
+        "4 hosts grew, each beside its own twin. "
+        "At equal epochs growing was better for 4 (grown-1, grown-2, grown-3, grown-4)." in shown
+    )
+    assert (
+        "The mean gain in test loss over the twin is +0.015 ± 0.006 nats, with the standard error over 4 hosts."
+        in shown
+    )
 
 
 def test_without_terminal_each_host_is_a_line_with_its_own_twin(open_sink: Any, capsys: Any) -> None:
@@ -265,9 +271,35 @@ def test_the_display_has_a_row_for_each_of_several_hosts(columns: int) -> None:
     assert max(map(len, lines)) <= columns
     (row,) = [line.split() for line in lines if line.split()[:2] == ["grown-2", "4/40"]]
     measured = ["82.0", "%", "(0.500)"]
-    assert row[2:] == [*measured, *measured, *([] if columns < 80 else measured), "1,038"]
+    wide = columns >= 80
+    assert row[2:] == [*measured, *measured, *(measured if wide else []), "1,038", *([_BARS[0]] if wide else [])]
     assert not any("block0" in line for line in lines), "what does not grow has no room among several hosts"
     assert sum("grown-2/block1" in line for line in lines) == 1
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [(("grown", "twin"), 80), (("the-grown-one", "twin"), 85), (("grown-1", "grown-2"), 97)],
+)
+def test_a_host_has_a_sparkline_of_its_newest_losses_where_there_is_room(names: tuple[str, ...], columns: int) -> None:
+    board = Board.of_run(MANIFEST)
+    losses = [9.0, *(2.0 - number / 8 for number in range(8))]  # the first is forgotten
+    for number, nats in enumerate(losses):
+        for name in names:
+            board.apply(epoch(name, number, 1.0, loss=nats))
+    shown = {}
+    for width in (columns, columns - 1):
+        terminal = Terminal(written := io.StringIO(), width)
+        terminal.print(display(board, terminal))
+        lines = written.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        (shown[width],) = [line.split()[-1] for line in lines if line.split()[:2] == [names[0], "9/40"]]
+    bars = [*map(_BARS.index, shown[columns])]
+    assert bars == [*reversed(range(len(_BARS)))]
+    assert shown[columns - 1] == "1,038"
 
 
 def test_how_long_several_hosts_take_is_told_by_the_clock() -> None:
@@ -473,12 +505,12 @@ def test_sixty_columns_are_enough(tmp_path: Path, encoding: str) -> None:
     lines = without_escapes(received).replace("\r", "\n").split("\n")
     assert max(map(len, lines)) <= 60
     assert "…" not in received
-    assert all(words in received for words in ("BLENDING", "conv-light", "60.0 %", "Growing paid"))
+    assert all(words in received for words in ("BLENDING", "conv-light", "60.0 %", "At equal epochs"))
 
 
 def test_transitions_stay_above_the_display_and_the_table_comes_last(received: str) -> None:
     text = without_escapes(received)
-    assert text.index("TRAINING → BLENDING") < text.index("test accuracy") < text.index("Growing paid")
+    assert text.index("TRAINING → BLENDING") < text.index("test accuracy") < text.index("At equal epochs")
 
 
 def test_a_terminal_has_colours_unless_no_color_is_set(received: str, tmp_path: Path) -> None:
@@ -497,3 +529,15 @@ def test_an_output_in_a_file_has_no_escapes(tmp_path: Path) -> None:
     output = run_script(tmp_path)
     assert "\x1b" not in output
     assert "epoch 3/40 | grown: " in output
+
+
+def test_where_nobody_reads_any_more_it_falls_silent(open_sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        sink = open_sink()
+        for number in range(3):
+            sink.emit([epoch("grown", number, 0.5)])
+        stream.write("what others print does not fail either")
+        stream.flush()

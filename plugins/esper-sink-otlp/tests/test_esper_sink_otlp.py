@@ -97,6 +97,21 @@ def test_a_run_is_a_trace_with_epochs_gates_and_counterfactuals(
     assert run.status.code == 0
 
 
+def test_a_checkpoint_is_a_span_in_the_newest_epoch(opened: Opened, collector: Any, attributes_of: Any) -> None:
+    sink = opened()
+    sink.emit([epoch(2, "twin"), epoch(2)])
+    sink.checkpoint(2, 2000.5, 2001.25)
+    (saved,) = named(collector, "checkpoint")
+    newest = named(collector, "epoch")[-1]
+    assert (saved.parent_span_id, saved.trace_id) == (newest.span_id, newest.trace_id)
+    assert attributes_of(saved.attributes) == {"esper.epoch": 2}
+    assert (saved.start_time_unix_nano, saved.end_time_unix_nano) == (2000_500_000_000, 2001_250_000_000)
+    sink.emit([finished()])
+    sink.checkpoint(3, 3001.0, 3002.0)  # behind the end of the run's span
+    sink.close()
+    assert len(named(collector, "checkpoint")) == 1
+
+
 def test_the_resource_says_which_run_it_is(opened: Opened, collector: Any, attributes_of: Any) -> None:
     opened(service="mine").emit([epoch()])
     for request in (collector.traces[-1].resource_spans[0], collector.metrics[-1].resource_metrics[0]):
@@ -117,6 +132,8 @@ def test_every_number_is_a_point_at_its_events_time(opened: Opened, collector: A
     }
     found = set()
     for metric, point in collector.points():
+        if metric.name.startswith("rl."):
+            continue
         facts = attributes_of(point.attributes)
         labels = {key for key in facts if key not in ("esper.host", "esper.epoch", "esper.round")}
         values = tuple(sorted(facts[key] for key in labels))
@@ -125,6 +142,29 @@ def test_every_number_is_a_point_at_its_events_time(opened: Opened, collector: A
     times = {it.time_unix_nano for metric, it in collector.points() if metric.name == "esper.validation.loss"}
     assert times == {1100 * 10**9, 1200 * 10**9, 1300 * 10**9}
     assert next(it.unit for it, _ in collector.points() if it.name == "esper.validation.loss") == "{nat}"
+
+
+def test_what_a_policy_learns_from_has_a_second_experimental_name(
+    opened: Opened, collector: Any, attributes_of: Any
+) -> None:
+    figures = {"entropy": 0.5, "value loss": 0.25, "anomaly: ratio explosion": 0.0, "!": 3.0}
+    learned = Event(
+        kind=EventKind.ROUND_FINISHED, round=2, data={"figures": figures, "rewards": {"grown": [0.5, 1.0]}}, time=4.0
+    )
+    data = {"terms": {"gain": 0.5}, "total": 0.75}
+    reward = Event(kind=EventKind.REWARD_COMPUTED, host="grown", epoch=3, data=data, time=2.0)
+    opened().emit([reward, learned])
+    found = {metric.name: point for metric, point in collector.points() if metric.name.startswith("rl.")}
+    assert {name: point.as_double for name, point in found.items()} == {
+        "rl.reward.total": 0.75,
+        "rl.environment.reward.mean": 1.5,
+        "rl.train.entropy": 0.5,
+        "rl.train.value_loss": 0.25,
+        "rl.train.anomaly_ratio_explosion": 0.0,
+    }
+    assert attributes_of(found["rl.environment.reward.mean"].attributes)["esper.host"] == "grown"
+    twice = [point.as_double for metric, point in collector.points() if metric.name == "esper.reward.total"]
+    assert twice == [0.75]
 
 
 def test_no_two_metrics_have_one_name_and_the_readme_has_them_all() -> None:
@@ -249,7 +289,15 @@ def test_nothing_is_drawn_from_the_generator_of_the_run(opened: Opened, collecto
 
 @pytest.mark.slow
 def test_a_real_run_tells_the_numbers_of_its_result(collector: Any, attributes_of: Any, tmp_path: Path) -> None:
-    settings = ("epochs=4", "name=real", 'sinks.names=["jsonl", "otlp"]', f"sinks.otlp.endpoint={collector.url}")
+    settings = (
+        "epochs=4",
+        "twin=epochs",
+        "host.widths=[4, 8]",
+        "name=real",
+        "checkpoints.every=2",
+        'sinks.names=["jsonl", "otlp"]',
+        f"sinks.otlp.endpoint={collector.url}",
+    )
     arguments = [word for setting in settings for word in ("--set", setting)]
     command = [sys.executable, "-m", "esper_app.cli", "run", "digits", *arguments]
     done = subprocess.run(
@@ -260,6 +308,7 @@ def test_a_real_run_tells_the_numbers_of_its_result(collector: Any, attributes_o
     (run,) = named(collector, "run")
     assert attributes_of(run.attributes)["esper.outcome"] == "completed"
     assert len(named(collector, "epoch")) == 8
+    assert [attributes_of(it.attributes)["esper.epoch"] for it in named(collector, "checkpoint")] == [1, 3]
     found = {
         attributes_of(point.attributes)["esper.host"]: point.as_double
         for metric, point in collector.points()

@@ -65,6 +65,8 @@ def esper_epoch_end(host, evidence):
 CONFIG = f"""
 name = "live"
 epochs = {EPOCHS}
+twin = "epochs"
+host.widths = [4, 8]
 telemetry = "debug"
 
 [checkpoints]
@@ -296,6 +298,7 @@ def diverged(tmp_path_factory: pytest.TempPathFactory) -> Series:
     folder = tmp_path_factory.mktemp("diverged")
     settings: Mapping[str, str] = {
         "epochs": "6",
+        "twin": "epochs",
         "name": "diverged",
         "sinks.names": '["jsonl"]',
         "optimizer.lr": "1e30",

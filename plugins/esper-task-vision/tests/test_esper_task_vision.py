@@ -54,7 +54,7 @@ def test_descriptors_name_the_factories_and_options() -> None:
 def test_settings_of_each_task() -> None:
     sgd = {f"optimizer.{k}": v for k, v in (("name", "sgd"), ("lr", 0.1), ("momentum", 0.9), ("nesterov", True))}
     sgd["optimizer.weight_decay"] = 5e-4
-    assert SPECS["digits"].host_options == {"widths": [4, 8]}
+    assert SPECS["digits"].host_options == {"widths": [4, 4]}
     assert SPECS["digits"].defaults == {"epochs": 40, "batch_size": 64, **sgd}
     assert SPECS["fashion-mnist"].host_options == {"widths": [8, 16]}
     assert SPECS["fashion-mnist"].defaults == {"epochs": 12, "batch_size": 128, **sgd}

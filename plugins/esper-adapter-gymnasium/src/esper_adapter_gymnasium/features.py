@@ -30,8 +30,8 @@ class History:
     @classmethod
     def empty(cls, hosts: int, epochs: int) -> "History":
         """Return the history of hosts that are new."""
-        curves = [np.full((hosts, epochs), np.nan) for _ in range(4)]
-        return cls(*curves, action=np.zeros(hosts, dtype=np.int64))
+        loss, accuracy, train_loss, train_accuracy = (np.full((hosts, epochs), np.nan) for _ in range(4))
+        return cls(loss, accuracy, train_loss, train_accuracy, np.zeros(hosts, dtype=np.int64))
 
     def add(self, epoch: Integers, measured: Measured, action: Integers) -> None:
         """Take in an epoch, (n,) each."""
@@ -167,7 +167,7 @@ def _transformed(row: Feature, values: Array) -> Array:
     if row.transform == "is known":
         return np.isfinite(values).astype(float)
     if row.transform == "symlog":
-        return np.sign(values) * np.log1p(np.abs(values)) / np.log1p(float(row.parameter or 0.0))
+        return np.asarray(np.sign(values) * np.log1p(np.abs(values)) / np.log1p(float(row.parameter or 0.0)))
     if row.transform == "softsign":
-        return values / (np.abs(values) + float(row.parameter or 0.0))
+        return np.asarray(values / (np.abs(values) + float(row.parameter or 0.0)))
     return values

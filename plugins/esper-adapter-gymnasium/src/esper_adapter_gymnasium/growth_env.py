@@ -119,6 +119,7 @@ class GrowthEnv(gym.Env[Any, Any]):
     """
 
     metadata = {"render_modes": []}
+    _situation: Situation
 
     def __init__(
         self,

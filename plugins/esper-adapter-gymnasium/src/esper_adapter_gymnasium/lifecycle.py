@@ -113,12 +113,12 @@ class LocalStates:
     @cached_property
     def may_ask_g5(self) -> NDArray[np.bool_]:
         """(n,), in probation for so long that G5 may have passed often enough."""
-        return (self.stage == Stage.PROBATIONARY) & (self.epochs >= FIRST_FOSSIL_EPOCH)
+        return np.asarray((self.stage == Stage.PROBATIONARY) & (self.epochs >= FIRST_FOSSIL_EPOCH))
 
     @cached_property
     def asks_g3(self) -> NDArray[np.bool_]:
         """(n,), G3 decides whether it goes on to probation."""
-        return (self.stage == Stage.BLENDING) & (self.epochs >= BLENDING_EPOCHS)
+        return np.asarray((self.stage == Stage.BLENDING) & (self.epochs >= BLENDING_EPOCHS))
 
     @cached_property
     def waiting(self) -> Integers:
@@ -160,12 +160,12 @@ class LocalStates:
     @cached_property
     def times_out(self) -> NDArray[np.bool_]:
         """(n,), the seed is culled by itself if nothing is done about it."""
-        return (self.stage == Stage.PROBATIONARY) & (self.epochs >= PROBATION_TIMEOUT)
+        return np.asarray((self.stage == Stage.PROBATIONARY) & (self.epochs >= PROBATION_TIMEOUT))
 
     @cached_property
     def out_of_patience(self) -> NDArray[np.bool_]:
         """(n,), the seed is culled by itself if G3 does not pass now."""
-        return (self.stage == Stage.BLENDING) & (self.epochs >= BLENDING_TIMEOUT)
+        return np.asarray((self.stage == Stage.BLENDING) & (self.epochs >= BLENDING_TIMEOUT))
 
     def _follows(self, state: LocalState) -> int:
         number = self.number[state]

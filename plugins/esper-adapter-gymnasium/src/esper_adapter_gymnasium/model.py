@@ -6,15 +6,15 @@ topology T in the table,
 
     loss(e) = L_0(e) + sum over i of ramp(age_i) * (L_{T_i}(e) - L_{T_{i-1}}(e)),
 
-and the same for accuracies. So once all seeds are old the network is on the curve of its topology; a cull takes it back
-to the curve without the seed at once. The contribution of a seed and its error are those of the table for the topology
-as it is, times ramp(age). Nothing is random, and nothing depends on when a seed was germinated but through its age.
+and the same for accuracies, with a ramp of their own. A cull takes the network back to the curve without the seed at
+once. The contribution of a seed and its error are those of the table for the topology as it is, times ramp(age).
+Nothing is random, and nothing depends on when a seed was germinated but through its age.
 """
 
 from functools import cached_property
 
 import numpy as np
-from attrs import Factory, field, frozen
+from attrs import Attribute, Factory, field, frozen
 from numpy.typing import NDArray
 
 from esper_adapter_gymnasium.lifecycle import LocalStates
@@ -30,9 +30,12 @@ Z_95, Z_99 = 1.6448536269514722, 2.3263478740408408
 #: The defaults of G3 and G5 (`esper-gates-standard`), in nats.
 HARM_MARGIN, LEAST_CONTRIBUTION, TWIN_MARGIN = 0.05, 0.01, 0.02
 
-#: How much of what a seed adds in the table is there at each age, from 0 epochs on; 1 at all later ones. Nothing while
-#: it is in isolation, then more and more until it has been at alpha 1 for four epochs. It was chosen, not measured.
-RAMP = (0.0, 0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
+#: How much of the loss that a seed saves in the table is saved at each age, from 0 epochs on; the last one holds for
+#: all later ages. Measured by `tools/late_seeds.py`.
+RAMP = (0.0, 0.0, 0.08, 0.16, 0.27, 0.38, 0.44, 0.51, 0.57, 0.63, 0.67, 0.7, 0.74, 0.79, 0.84)
+
+#: The same of accuracies, which follow later.
+ACCURACY_RAMP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.04, 0.18, 0.23, 0.28, 0.35, 0.42, 0.51, 0.61, 0.7)
 
 
 @frozen(eq=False, kw_only=True)
@@ -88,13 +91,22 @@ class GrowthModel:
 
     Args:
         table: of one random seed, or of means.
-        ramp: how much of what a seed adds is there at each age; the last one holds for all later ages.
+        ramp: how much of the loss that a seed saves is saved at each age; the last one holds for all later ages.
+        accuracy_ramp: the same of accuracies, as long; by default what was measured, or `ramp` if that is another.
         most_seeds: germinating is not possible in a host with this many seeds; by default what the table knows.
     """
 
     table: GrowthTable
     ramp: tuple[float, ...] = RAMP
+    accuracy_ramp: tuple[float, ...] = field(
+        default=Factory(lambda self: ACCURACY_RAMP if self.ramp == RAMP else self.ramp, takes_self=True)
+    )
     most_seeds: int = field(default=Factory(lambda self: self.table.most_seeds, takes_self=True))
+
+    @accuracy_ramp.validator
+    def _as_long(self, _: "Attribute[tuple[float, ...]]", value: tuple[float, ...]) -> None:
+        if len(value) != len(self.ramp):
+            raise ValueError(f"'accuracy_ramp' has {len(value)} ages, and 'ramp' {len(self.ramp)}")
 
     @cached_property
     def states(self) -> LocalStates:
@@ -136,21 +148,23 @@ class GrowthModel:
         table, states = self.table, self.states
         contributes = states.contributes[local]
         held = np.where(contributes, states.blueprint[local], 0)
-        share = np.where(contributes, np.asarray(self.ramp)[states.age[local]], 0.0)
-        chain, weights = self._chain(held, states.age[local], share)
+        age = states.age[local]
+        share, risen = (np.where(contributes, np.asarray(it)[age], 0.0) for it in (self.ramp, self.accuracy_ramp))
+        order, chain = self._chain(held, age)
 
-        def curve(values: Array) -> Array:
+        def curve(values: Array, shares: Array) -> Array:
             read = values[0, :, epoch][chain]  # (n, S + 1)
-            return read[:, 0] + (weights * np.diff(read, axis=1)).sum(1)
+            weights = np.take_along_axis(shares, order, axis=1)
+            return np.asarray(read[:, 0] + (weights * np.diff(read, axis=1)).sum(1))
 
-        topology, loss = chain[:, -1], curve(table.loss)
+        topology, loss = chain[:, -1], curve(table.loss, share)
         blueprint, kept = states.blueprint[local], states.holds_module[local]
         every = np.arange(self.slots)
         return Measured(
             loss=loss,
-            accuracy=curve(table.accuracy),
-            train_loss=curve(table.train_loss),
-            train_accuracy=curve(table.train_accuracy),
+            accuracy=curve(table.accuracy, risen),
+            train_loss=curve(table.train_loss, share),
+            train_accuracy=curve(table.train_accuracy, risen),
             contribution=share * table.contribution[0, topology, epoch],
             error=share * table.contribution_error[0, topology, epoch],
             contributes=contributes,
@@ -159,12 +173,12 @@ class GrowthModel:
             flops=(table.flops[every, held]).sum(1),
         )
 
-    def _chain(self, held: Integers, age: Integers, share: Array) -> tuple[Integers, Array]:
-        """Topologies from the empty one to all, (n, S + 1), a seed more each time, and the share of each step."""
+    def _chain(self, held: Integers, age: Integers) -> tuple[Integers, Integers]:
+        """Slots from the oldest seed on, (n, S), and topologies with a seed more each time, (n, S + 1)."""
         order = np.argsort(-np.where(held > 0, age, 0), axis=1, kind="stable")
         steps = np.take_along_axis(held * self._places, order, axis=1)
         chain = np.concatenate([np.zeros((len(held), 1), dtype=np.int64), np.cumsum(steps, axis=1)], axis=1)
-        return chain, np.take_along_axis(share, order, axis=1)
+        return order, chain
 
     def masks(self, local: Integers, before: Measured | None) -> Flags:
         """Return which actions are possible, (n, A).

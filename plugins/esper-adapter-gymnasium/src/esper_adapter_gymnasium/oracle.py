@@ -5,6 +5,8 @@ finds the value of every state.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import product
+from math import prod
 
 import numpy as np
 from attrs import fields, frozen
@@ -53,11 +55,11 @@ class Oracle:
 
     def number(self, local: Integers) -> Integers:
         """Return the numbers, (n,), of states (n, S)."""
-        return local @ _places(self.model)
+        return np.asarray(local @ _places(self.model))
 
     def best_action(self, epoch: int, local: Integers, before: Measured | None) -> Integers:
         """Return the best action in each state, (n,); of several equal ones the first, so that waiting wins ties."""
-        return self.action_values(epoch, local, before).argmax(1)
+        return np.asarray(self.action_values(epoch, local, before).argmax(1))
 
     def action_values(self, epoch: int, local: Integers, before: Measured | None) -> Array:
         """Return the best return after each action, (n, A); minus infinity where one is not possible."""
@@ -70,7 +72,7 @@ class Oracle:
                 seen = None if before is None else _rows(before, rows)
                 found[rows, action] = self._after(epoch, local[rows], seen, asked)
         # What rounding alone tells apart counts as equal.
-        return np.where(masks, np.round(found, 10), found)
+        return np.asarray(np.where(masks, np.round(found, 10), found))
 
     def _after(self, epoch: int, local: Integers, before: Measured | None, action: Integers) -> Array:
         model, rewards = self.model, self.rewards
@@ -81,7 +83,8 @@ class Oracle:
             rewards.asked(epoch, local, before, action, culled, measured.gain),
             rewards.after(epoch, after, measured),
         )
-        return sum(parts.values(), np.zeros(len(local))) + rewards.gamma * self.values[epoch + 1][self.number(after)]
+        reward = sum(parts.values(), np.zeros(len(local)))
+        return np.asarray(reward + rewards.gamma * self.values[epoch + 1][self.number(after)])
 
 
 def solve(rewards: TableRewards) -> Oracle:
@@ -127,13 +130,17 @@ def _states(model: GrowthModel, epoch: int) -> Iterator[tuple[Integers, Integers
     if epoch != 1:
         possible = [number for number in possible if states.every[number].stage.name != "GERMINATED"]
     here = np.array(possible)
-    whole = len(here) ** model.slots
-    for first in range(0, whole, _AT_ONCE):
-        index = np.arange(first, min(whole, first + _AT_ONCE))
-        local = np.stack([here[index // len(here) ** slot % len(here)] for slot in range(model.slots)], axis=1)
+    seeded = states.blueprint[here] > 0
+    for holding in product((False, True), repeat=model.slots):
         # More seeds than the table knows of are never germinated.
-        local = local[(states.blueprint[local] > 0).sum(1) <= model.most_seeds]
-        yield local @ _places(model), local
+        if sum(holding) > model.most_seeds:
+            continue
+        choices = [here[seeded == it] for it in holding]
+        shape = [len(it) for it in choices]
+        for first in range(0, prod(shape), _AT_ONCE):
+            index = np.unravel_index(np.arange(first, min(prod(shape), first + _AT_ONCE)), shape)
+            local = np.stack([it[at] for it, at in zip(choices, index, strict=True)], axis=1)
+            yield local @ _places(model), local
 
 
 def _places(model: GrowthModel) -> Integers:

@@ -65,7 +65,7 @@ def products(seed: int) -> Problem:
         model=model,
         sites=("first", "second"),
         blueprints=("mlp",),
-        train=[*zip(inputs[:400].split(50), targets[:400].split(50), strict=True)],
+        train=[*zip(torch.split(inputs[:400], 50), torch.split(targets[:400], 50), strict=True)],
         validation=[(inputs[400:], targets[400:])],
         loss=cross_entropy,
         random_guess_loss=float(torch.tensor(2.0).log()),

@@ -156,7 +156,7 @@ class TableRewards:
         return self._options[term][option] if term in self._options else without
 
     def _potential(self, local: Integers) -> Array:
-        return self._potentials()[local].mean(1)
+        return np.asarray(self._potentials()[local].mean(1))
 
     def _potentials(self) -> Array:
         """(n,), of each local state."""
@@ -177,7 +177,7 @@ class TableRewards:
     def _kept(self, contribution: Array, gain: Array) -> Array:
         base, full = (self._option("fossilization", it, 1.0) for it in ("base", "full_credit"))
         earned = np.minimum(gain, contribution) / self.model.table.random_guess_loss
-        return np.where(earned <= 0.0, -base, base + (1.0 - base) * np.minimum(1.0, earned / full))
+        return np.asarray(np.where(earned <= 0.0, -base, base + (1.0 - base) * np.minimum(1.0, earned / full)))
 
     def _warning(
         self, local: Integers, measured: Measured | None, sign: Integers, op: Integers, slot: Integers
@@ -191,4 +191,4 @@ class TableRewards:
         price = self._option("warning", "harmful", 0.0) * harmful * lasted
         price = price + self._option("warning", "waiting", 0.0) * (waiting & ~harmful) * lasted
         acted = (np.arange(self.model.slots) == slot[:, None]) & (op != Op.WAIT)[:, None]
-        return np.clip(-np.where(acted, 0.0, price).sum(1), -1.0, 0.0)
+        return np.asarray(np.clip(-np.where(acted, 0.0, price).sum(1), -1.0, 0.0))

@@ -74,15 +74,15 @@ class GrowthTable:
             with source.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 return cls._of({name: saved[name] for name in saved.files})
         except (OSError, KeyError, ValueError) as error:
-            fix = "make it with tools/growth_table.py of esper-adapter-gymnasium"
+            fix = "take the bundled table, or make one with tools/growth_table.py of esper-adapter-gymnasium"
             raise EsperError("E502", "there is no such table", where=str(source), why=str(error), fix=fix) from error
 
     @classmethod
     def _of(cls, saved: dict[str, Any]) -> "GrowthTable":
-        whole = {name: int(saved[name]) for name in ("host_parameters", "host_flops", "samples")}
-        names = {name: tuple(saved[name].tolist()) for name in ("slots", "blueprints", "options", "seeds", "widths")}
-        arrays = {name: saved[name].astype(float) for name in (*_CURVES, "parameters", "flops")}
-        return cls(**whole, **names, **arrays, random_guess_loss=float(saved["random_guess_loss"]))
+        read: dict[str, Any] = {name: int(saved[name]) for name in ("host_parameters", "host_flops", "samples")}
+        read |= {name: tuple(saved[name].tolist()) for name in ("slots", "blueprints", "options", "seeds", "widths")}
+        read |= {name: saved[name].astype(float) for name in (*_CURVES, "parameters", "flops")}
+        return cls(**read, random_guess_loss=float(saved["random_guess_loss"]))
 
     def write(self, path: Path) -> None:
         """Write the table as a compressed file; curves in single precision."""
@@ -99,7 +99,8 @@ class GrowthTable:
             "widths",
         )
         others = {name: np.asarray(getattr(self, name)) for name in (*rest, "samples", "random_guess_loss")}
-        np.savez_compressed(path, **single, **others)
+        arrays: dict[str, Any] = {**single, **others}
+        np.savez_compressed(path, **arrays)
 
     @property
     def epochs(self) -> int:
@@ -118,7 +119,7 @@ class GrowthTable:
     @property
     def most_seeds(self) -> int:
         """The largest number of seeds such that every topology with no more is there for every random seed."""
-        known = np.isfinite(self.loss).all(axis=(0, 2))
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(self.loss).all(axis=(0, 2)))
         counts = np.array([sum(map(bool, self.topology(number))) for number in range(len(known))])
         whole = [most for most in range(len(self.slots) + 1) if known[counts <= most].all()]
         if not whole:

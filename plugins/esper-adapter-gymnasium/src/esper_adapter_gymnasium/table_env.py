@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from esper_adapter_gymnasium.features import Features, History
-from esper_adapter_gymnasium.model import GrowthModel, Integers, Measured
+from esper_adapter_gymnasium.model import Flags, GrowthModel, Integers, Measured
 from esper_adapter_gymnasium.oracle import Oracle, solve
 from esper_adapter_gymnasium.rewards import DEFAULT_TERMS, TableRewards
 from esper_adapter_gymnasium.spaces import ActionCoder, action_space
@@ -59,6 +59,12 @@ class GrowthTableVectorEnv(VectorEnv[Any, Any, Any]):
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+    epoch: int
+    local: Integers
+    measured: Measured | None
+    history: History
+    possible: Flags
+    invalid: Integers
 
     def __init__(
         self,
@@ -131,8 +137,8 @@ class GrowthTableVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _begin(self) -> None:
         self.epoch = 0
-        self.local: Integers = np.zeros((self.num_envs, self.model.slots), dtype=np.int64)
-        self.measured: Measured | None = None
+        self.local = np.zeros((self.num_envs, self.model.slots), dtype=np.int64)
+        self.measured = None
         self.history = History.empty(self.num_envs, self.model.epochs)
         self.possible = self.model.masks(self.local, None)
         self.invalid = np.zeros(self.num_envs, dtype=np.int64)
@@ -189,7 +195,7 @@ class GrowthTableEnv(gym.Env[Any, Any]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return what is possible now, (M,)."""
-        return self._vector.action_masks()[0]
+        return np.asarray(self._vector.action_masks()[0])
 
 
 def _first(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from torch.utils.hooks import RemovableHandle
 from esper_adapter_lightning.refusing import refuse, refuse_optimizers
 from esper_core.adapting import DeferredWeights, TrainingMeter
 from esper_core.api import EsperError, SiteRequest, to_json
-from esper_growing import EpochOutcome, GrowthHandle, UserCriterion, grow
+from esper_distributed import grow
+from esper_growing import EpochOutcome, GrowthHandle, UserCriterion
 
 
 class Growing:
@@ -21,6 +22,9 @@ class Growing:
     After each epoch's validation, before checkpoints are saved, the seeds are measured on the validation data and
     judged, and the policy decides. What has grown is saved with the callback's state, and ``fit(ckpt_path=...)``
     rebuilds it. Of several validation loaders the first one counts.
+
+    With ``strategy="ddp"`` the network grows alike in all processes; see `esper_distributed.grow`. Each one measures
+    the share of the validation data that its sampler gives it.
 
     Args:
         sites: names or globs of submodules of the network, or site requests; None: ask the plugins who knows it.

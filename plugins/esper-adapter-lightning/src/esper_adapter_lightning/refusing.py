@@ -33,9 +33,9 @@ def refuse_optimizers(trainer: Any) -> None:
 
 def _problems(trainer: Any, module: Any) -> Iterator[tuple[str, str, str]]:
     strategy = type(trainer.strategy).__name__
-    if trainer.world_size > 1 or strategy != "SingleDeviceStrategy":
-        why = "seeds would have to be the same in all processes, and are not reduced"
-        yield f"the strategy {strategy}", why, "Trainer(devices=1): one process on one device"
+    if strategy not in ("SingleDeviceStrategy", "DDPStrategy"):
+        why = "it shards parameters, or runs the network in a way in which seeds have no place"
+        yield f"the strategy {strategy}", why, 'Trainer(strategy="ddp"), or Trainer(devices=1)'
     if not module.automatic_optimization:
         why = "a step may be any part of what is trained"
         yield "manual optimization", why, "use `esper_core.grow` in training_step yourself"

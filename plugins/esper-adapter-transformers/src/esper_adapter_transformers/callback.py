@@ -17,7 +17,8 @@ from esper_adapter_transformers.losses import Loss, SampleLoss
 from esper_adapter_transformers.refusing import refuse
 from esper_core.adapting import DeferredWeights, TrainingMeter
 from esper_core.api import EsperError, SiteRequest, to_json
-from esper_growing import EpochOutcome, GrowthHandle, grow
+from esper_distributed import grow
+from esper_growing import EpochOutcome, GrowthHandle
 
 
 class EsperCallback(TrainerCallback, ExportableState):
@@ -27,8 +28,12 @@ class EsperCallback(TrainerCallback, ExportableState):
     has grown is saved in each checkpoint's ``trainer_state.json``, and ``train(resume_from_checkpoint=...)`` rebuilds
     it. With several evaluation data sets the first one counts.
 
+    In several processes, as torchrun or accelerate start them, the model grows alike in all of them; see
+    `esper_distributed.grow`. Each one measures the share of the evaluation data that the Trainer gives it, and where
+    they do not divide evenly, the Trainer gives some samples to two of them.
+
     Args:
-        trainer: has a model, evaluates once per epoch, and runs in one process on one device.
+        trainer: has a model, evaluates once per epoch, and runs on one device in each of its processes.
         sites: names or globs of submodules, or site requests; None: ask the plugins who knows the model
             (``pip install esper-host-hf``).
         loss: ``loss(logits, labels)``, one per sample or a mean; None: the one that belongs to the model's class.

@@ -23,8 +23,6 @@ def _problems(trainer: Trainer) -> Iterator[tuple[str, str, str]]:
     one_process = "train in one process on one device"
     if args.n_gpu > 1:
         yield "DataParallel", "it copies modules in every forward pass", "make one device visible to the process"
-    if args.world_size > 1:
-        yield "several processes", "seeds would have to be the same in all of them, and are not reduced", one_process
     if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
         yield "DeepSpeed or FSDP", "they shard parameters when training begins; seeds come later", one_process
     if args.eval_strategy != IntervalStrategy.EPOCH:

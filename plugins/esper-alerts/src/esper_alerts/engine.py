@@ -136,6 +136,19 @@ class AlertEngine:
                 for labels, it in rule.active.items():
                     yield rule.alert, dict(labels), AlertState.FIRING if it.firing else AlertState.PENDING
 
+    def firing(self) -> Iterator[tuple[str, Mapping[str, str], float, float]]:
+        """Yield the name, labels, beginning (seconds since 1970) and last value of what fires; see `restore`."""
+        for rule in self._rules:
+            for labels, it in rule.active.items():
+                if rule.alert is not None and it.firing:
+                    yield rule.alert.name, dict(labels), it.since / 1000, it.value
+
+    def recorded(self, time: float) -> Iterator[Sample]:
+        """Yield what the recordings have come to at a time, in seconds since 1970."""
+        for name in sorted(self._recorded):
+            for labels, _, value in self._storage.at(name, round(1000 * time)):
+                yield Sample(name, labels, value)
+
     def restore(self, name: str, labels: Mapping[str, str], since: float, value: float) -> None:
         """Let an alert fire that fired before, without saying so; one that is not known any more is left out."""
         for rule in self._rules:

@@ -1,7 +1,9 @@
 """What an expression has for a result at one moment, as Prometheus 2 evaluates it."""
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from math import inf, nan
+from operator import add
 
 from esper_alerts.expressions import ARITHMETIC, COMPARISONS, Binary, Call, Expression, Number, Selector, Sum
 from esper_alerts.storage import Labels, Storage, Window
@@ -82,7 +84,8 @@ def _increase(window: Window, start: int, end: int, per: float) -> float:
     Where they are not, half a mean distance of samples is added. A counter is never extended to below zero.
     """
     (first_time, first), (last_time, last) = window.first, window.last
-    grown = last - first + window.resets
+    # Added up one by one, as Prometheus does: of rounded sums, a difference could be a little more than nothing.
+    grown = reduce(add, window.resets, last - first)
     before, after = (first_time - start) / 1000, (end - last_time) / 1000
     sampled = (last_time - first_time) / 1000
     distance = sampled / (window.count - 1)

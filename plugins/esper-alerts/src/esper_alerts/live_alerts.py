@@ -7,7 +7,7 @@ from typing import Any
 from esper_alerts.catalogue import CATALOGUE
 from esper_alerts.engine import AlertChange, AlertEngine
 from esper_alerts.recorder import Recorder
-from esper_alerts.series import Series
+from esper_alerts.series import Sample, Series
 from esper_core.api import Event, EventKind
 
 #: What stands behind the name of a histogram in those of its series.
@@ -73,6 +73,10 @@ class LiveAlerts:
         while (due := self._interval * (floor(self._looked / self._interval) + 1)) < time:
             changes += self._look(due)
         return changes
+
+    def recorded(self) -> list[Sample]:
+        """Return what the recordings, such as shares of errors of objectives, had come to at the last look."""
+        return [*self.engine.recorded(self._looked)]
 
     def _look(self, time: float) -> list[AlertChange]:
         self._scrape(time)

@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -23,34 +23,34 @@ class Window:
     Attributes:
         first, last: milliseconds since 1970, and the value.
         count: how many samples there are.
-        resets: what a counter had come to wherever it began again in between, added up.
+        resets: what a counter had come to wherever it began again in between.
     """
 
     first: tuple[int, float]
     last: tuple[int, float]
     count: int
-    resets: float
+    resets: Sequence[float]
 
 
 @define(eq=False)
 class _History:
-    """One series. `resets` adds up what was lost wherever a value is smaller than the one before."""
+    """One series. `resets` has the time of each value that is smaller than the one before it, and the one before it."""
 
     labels: Mapping[str, str]
     times: "array[int]" = field(factory=lambda: array("q"))
     values: "array[float]" = field(factory=lambda: array("d"))
-    resets: "array[float]" = field(factory=lambda: array("d"))
+    resets: list[tuple[int, float]] = field(factory=list)
     ends: list[int] = field(factory=list)
 
     def add(self, time: int, value: float) -> None:
         if self.times and self.times[-1] == time:  # looked at twice: what was seen last counts
-            self.times.pop(), self.values.pop(), self.resets.pop()
-        lost = self.resets[-1] if self.resets else 0.0
+            self.times.pop(), self.values.pop()
+            if self.resets and self.resets[-1][0] == time:
+                self.resets.pop()
         if self.values and value < self.values[-1]:
-            lost += self.values[-1]
+            self.resets.append((time, self.values[-1]))
         self.times.append(time)
         self.values.append(value)
-        self.resets.append(lost)
 
     def at(self, time: int) -> float | None:
         place = bisect_right(self.times, time) - 1
@@ -69,13 +69,14 @@ class _History:
             first=(self.times[first], self.values[first]),
             last=(self.times[last], self.values[last]),
             count=last - first + 1,
-            resets=self.resets[last] - self.resets[first],
+            resets=[lost for time, lost in self.resets if self.times[first] < time <= self.times[last]],
         )
 
     def forget(self, before: int) -> None:
         old = bisect_left(self.times, before)
         if old >= _SPARE:
-            del self.times[:old], self.values[:old], self.resets[:old]
+            del self.times[:old], self.values[:old]
+            self.resets = [it for it in self.resets if it[0] >= before]
             self.ends = [time for time in self.ends if time >= before]
 
 

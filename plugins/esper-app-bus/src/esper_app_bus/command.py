@@ -10,12 +10,12 @@ import click
 from esper_app.api import PluginOptions, plugin_options
 
 if TYPE_CHECKING:
-    from esper_oona.api import Bus
+    from esper_oona.api import Bus, Outgoing
 
 _COUNT = click.IntRange(min=1)
 
 
-@click.group(short_help="Look at a bus, requeue dead letters, and try what a bus promises.")
+@click.group(short_help="Look at a bus, requeue dead letters, try what it promises.")
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -72,13 +72,29 @@ def ls(url: str, as_json: bool, plugin_options: PluginOptions) -> None:
 @click.argument("url")
 @click.argument("stream")
 @click.option("-n", "count", type=_COUNT, default=10, show_default=True, help="How many.")
+@click.option("--decoded", "as_records", is_flag=True, help="Show what is in them, by name of field.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one message a line, with what is in it.")
 @plugin_options
-def tail(url: str, stream: str, count: int, plugin_options: PluginOptions) -> None:
+def tail(url: str, stream: str, count: int, as_records: bool, as_json: bool, plugin_options: PluginOptions) -> None:
     """Show the newest messages of STREAM. Their signatures are not checked."""
     opened = _opened(url, plugin_options)
-    rows = [(str(at), it.key, *_content(it.body)) for at, it in opened.tail(stream, count)]
+    found = opened.tail(stream, count)
     opened.close()
+    if as_records or as_json:
+        _print_decoded(found, as_json=as_json)
+        return
+    rows = [(str(at), it.key, *_content(it.body)) for at, it in found]
     _print(("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"), rows, (0, 5))
+
+
+def _print_decoded(found: "Sequence[tuple[int, Outgoing]]", *, as_json: bool) -> None:
+    from esper_app_bus.decoded import decoded
+    from esper_core.api import to_json
+    from esper_messaging.reading import lines_of
+    from esper_runs.printing import echo
+
+    for message in decoded(found):
+        echo(to_json(message) if as_json else "\n".join([*lines_of(message), ""]))
 
 
 def _content(body: bytes) -> tuple[str, ...]:
@@ -193,7 +209,13 @@ def rotate(kept: int) -> None:
 @bus.command(short_help="Kill producers, consumers and the server, and account for every message.")
 @click.argument("url")
 @click.option("--kills", type=click.IntRange(min=0), default=100, show_default=True, help="How many, with SIGKILL.")
-@click.option("--seconds", type=click.FloatRange(min=1.0), default=60.0, show_default=True, help="For how long.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1.0),
+    default=60.0,
+    show_default=True,
+    help="For how long, after nine seconds without kills.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is killed, and when.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @plugin_options

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from esper_app_dashboard.board import Board
 from esper_app_dashboard.guard import Access, Guard
 from esper_app_dashboard.reader import Reader
+from esper_app_dashboard.services import Services
 from esper_app_dashboard.streams import INTERVAL, Streams
 
 #: So many runs are looked at side by side, and so many browsers at most.
@@ -40,16 +42,21 @@ class Dashboard:
         board: what is shown.
         access: who may see it.
         interval: seconds between two looks at the files.
+        services: what is shown beside runs; None: nothing.
     """
 
-    def __init__(self, board: Board, access: Access, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, board: Board, access: Access, interval: float = INTERVAL, services: Services | None = None
+    ) -> None:
         self._board = board
+        self._services = services or Services(None)
         self._reader = Reader()
         self.streams = Streams(board, self._reader, interval)
         routes = [Route(path, _asset(*asset)) for path, asset in _ASSETS.items()]
         routes += [
             Route("/api/runs", self._runs),
             Route("/api/runs/{run}", self._run),
+            Route("/api/services", self._service_view),
             Route("/api/stream", self._stream),
         ]
         self.app = Guard(Starlette(routes=routes, lifespan=self._lifespan), access)
@@ -77,6 +84,10 @@ class Dashboard:
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"etag": tag})
         return _json(body, etag=tag)
+
+    async def _service_view(self, _: Request) -> Response:
+        # Not by the reader: a supervisor that hangs keeps nobody from seeing runs.
+        return _json(await run_in_threadpool(self._services.view))
 
     async def _stream(self, request: Request) -> Response:
         if request.method == "HEAD":

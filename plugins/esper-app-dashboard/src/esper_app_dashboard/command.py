@@ -15,6 +15,12 @@ import click
     help="The directory that holds the runs.  [default: runs]",
 )
 @click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIRECTORY",
+    help="The state directory whose services are shown.  [default: ESPER_STATE, or .esper]",
+)
+@click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
@@ -26,8 +32,16 @@ import click
 )
 @click.option("--token", "ask", is_flag=True, help="Ask for a token on this machine too, which others may share.")
 @click.option("--open", "browse", is_flag=True, help="Open a browser.")
-def dashboard(runs: tuple[Path, ...], directory: Path | None, host: str, port: int, ask: bool, browse: bool) -> None:
-    """Show runs in the browser, while they go on and afterwards.
+def dashboard(
+    runs: tuple[Path, ...],
+    directory: Path | None,
+    state: Path | None,
+    host: str,
+    port: int,
+    ask: bool,
+    browse: bool,
+) -> None:
+    """Show runs in the browser, while they go on and afterwards, and the services that `esper up` keeps running.
 
     RUN is a run's directory, or its name under runs/; `last` is the newest one. Without one, all runs under runs/ are
     offered. Nothing is changed, and nothing leaves the machine unless --host says so.
@@ -40,6 +54,7 @@ def dashboard(runs: tuple[Path, ...], directory: Path | None, host: str, port: i
     from esper_app_dashboard.app import Dashboard
     from esper_app_dashboard.board import Board
     from esper_app_dashboard.guard import Access, is_loopback
+    from esper_app_dashboard.services import Services, state_of_services
     from esper_app_dashboard.serving import listen, serve
     from esper_runs.printing import echo
     from esper_runs.run_directory import RUNS
@@ -47,6 +62,7 @@ def dashboard(runs: tuple[Path, ...], directory: Path | None, host: str, port: i
 
     where = directory or Path(RUNS)
     board = Board(where, [locate_run(run, where) for run in runs])
+    services = Services(state_of_services(state), asked=state is not None)
     listening = listen(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(32) if ask or not is_loopback(host) else None
@@ -57,7 +73,7 @@ def dashboard(runs: tuple[Path, ...], directory: Path | None, host: str, port: i
         if browse:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    serve(Dashboard(board, Access(host=host, port=port, token=token)), listening, ready)
+    serve(Dashboard(board, Access(host=host, port=port, token=token), services=services), listening, ready)
 
 
 def _address(host: str, port: int) -> str:

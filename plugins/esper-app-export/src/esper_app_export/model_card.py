@@ -13,7 +13,7 @@ from esper_app_export.export_formats import TOPOLOGY_SUFFIX, Format
 from esper_core.api import DataShape, TargetKind, TaskKind, to_json
 from esper_runs.comparison import comparison
 from esper_runs.formatting import MISSING, flops, whole
-from esper_runs.result import TWIN, pair_results
+from esper_runs.result import CONTROL, TWIN, is_twin, pair_results
 from esper_runs.seed_table import ABLATION_AND_GAIN, seed_table
 from esper_runs.tables import Column, Table, markdown
 from esper_runs.verdict import verdict
@@ -30,6 +30,10 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _TWIN = (
     "The twin is the same host with the same initial weights and data order, trained for as many epochs, in which "
     "nothing grew."
+)
+_CONTROL = (
+    "The control is the same host, in which nothing grew either, trained afterwards for as many floating-point "
+    "operations as the grown network has taken in all."
 )
 
 
@@ -77,7 +81,7 @@ def model_card(facts: CardFacts) -> str:
         loading="\n".join(_loading(form, name) for form, name in facts.files.items()),
         checked="\n\n".join(_checked(facts.exported)),
         test_samples=whole(grown["test_samples"]),
-        twin=_TWIN if TWIN in facts.result["hosts"] else "No twin was trained.",
+        twin=_never_grew(facts.result["hosts"]),
         comparison=markdown(comparison(facts.result)),
         verdict=verdict_in_words(verdict(facts.result)),
         size=_size(facts),
@@ -90,6 +94,11 @@ def model_card(facts: CardFacts) -> str:
     )
     # A paragraph that has nothing to say leaves blank lines behind.
     return re.sub(r"\n{3,}", "\n\n", card)
+
+
+def _never_grew(hosts: Mapping[str, Any]) -> str:
+    """What the network is compared with."""
+    return " ".join([*[_TWIN] * (TWIN in hosts), *[_CONTROL] * (CONTROL in hosts)]) or "No twin was trained."
 
 
 def _filled_in(template: str, **values: Any) -> str:
@@ -148,7 +157,7 @@ def _topology(exported: "ExportedFile") -> str:
 
 
 def _seeds(facts: CardFacts) -> str:
-    seeds = [seed for seed in facts.result["seeds"] if seed["host"] != TWIN]
+    seeds = [seed for seed in facts.result["seeds"] if not is_twin(seed["host"])]
     return f"{ABLATION_AND_GAIN}\n\n{markdown(seed_table(seeds))}" if seeds else "No seed was germinated."
 
 
@@ -165,7 +174,7 @@ def _changed(exported: "ExportedFile") -> str:
 
 def _grown(facts: CardFacts) -> Mapping[str, Any]:
     hosts: Mapping[str, Mapping[str, Any]] = facts.result["hosts"]
-    return next(host for name, host in hosts.items() if name != TWIN)
+    return next(host for name, host in hosts.items() if not is_twin(name))
 
 
 def _random_seed(facts: CardFacts) -> int:

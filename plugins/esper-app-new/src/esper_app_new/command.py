@@ -19,8 +19,15 @@ _START_HERE = {
 }
 
 
-@click.command(short_help="Write a new plugin to begin with.")
-@click.argument("kind", type=click.Choice(list(KINDS_TO_WRITE)))
+_HELP = f"""Write a new plugin: a distribution that works, passes all checks, and is yours to change.
+
+KIND is one of {", ".join(KINDS_TO_WRITE)}. NAME is its name in runs: lower-case words joined by '-', such as
+wide-attention. The folder is named after the distribution, esper-<family>-NAME, and must not exist.
+"""
+
+
+@click.command(short_help="Write a new plugin to begin with.", help=_HELP)
+@click.argument("kind", metavar="KIND", type=click.Choice(list(KINDS_TO_WRITE)))
 @click.argument("name")
 @click.option(
     "--directory",
@@ -30,11 +37,7 @@ _START_HERE = {
     help="Where to create the plugin's folder.  [default: here]",
 )
 def new(kind: str, name: str, directory: Path) -> None:
-    """Write a new plugin: a distribution that works, passes all checks, and is yours to change.
-
-    NAME is its name in runs: lower-case words joined by '-', such as wide-attention. The folder is named after the
-    distribution, esper-<family>-NAME, and must not exist.
-    """
+    """Write the folder of a new plugin, and say what to do next."""
     called = names(KINDS_TO_WRITE[kind], name)
     folder = directory / called.distribution
     clashes, files = _clashes(called), render(called)

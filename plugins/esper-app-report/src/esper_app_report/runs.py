@@ -58,7 +58,7 @@ def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
         echo(f"no runs in {ctx.obj}")
 
 
-@runs.command()
+@runs.command(short_help="Remove runs.")
 @click.argument("names", metavar="[RUN]...", nargs=-1)
 @_directory
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="All but the newest N of the directory.")

@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,14 +18,19 @@ from esper_app.api import (
     plugin_options,
     read_policy_card,
     resolve_command,
+    saved_policy_path,
 )
+from esper_core.api import EsperError
 from esper_runs.printing import echo, echo_json
 
 if TYPE_CHECKING:
     from esper_app_train.evaluation import Evaluation
 
 #: What an evaluation has where nobody says otherwise.
-DEFAULTS: Mapping[str, Any] = {"sinks.names": [], "rewards.preset": "shaped"}
+DEFAULTS: Mapping[str, Any] = {"sinks.names": [], "rewards.preset": "shaped", "twin": "epochs"}
+
+#: Where a run says to others what happens in it.
+_HEARD_BY = ("sinks.names", "bus.name")
 
 #: The option by which a policy says whether it draws its actions.
 _SAMPLE = "sample"
@@ -75,7 +79,8 @@ def evaluate(
 
     POLICY is a policy's name, a saved policy such as runs/digits-1/policy, or the directory of a training. A policy
     that can draw its actions is judged twice: drawing them, and taking the most probable ones. All policies have the
-    rewards that the first one was trained with, unless --set rewards.preset=NAME says otherwise. Nothing is written.
+    rewards that the first one was trained with, unless --set rewards.preset=NAME says otherwise. Nothing is written,
+    and nothing is published: sinks and a bus of a configuration file are named and left out.
     """
     if "policy.name" in config_options.settings or "policy.saved" in config_options.settings:
         raise click.UsageError("the policy is the first argument; name others with --against")
@@ -84,8 +89,29 @@ def evaluate(
     for name in (judged, *against):
         for title, options in _modes(name, task, sampled, config_options, plugin_options, defaults):
             resolved = resolve_command(task, options, plugin_options, defaults)
+            if not found:
+                _name_what_is_left_out(resolved)
             found.append(_judged(title, resolved, seeds))
     _print(found, as_json)
+
+
+def _name_what_is_left_out(resolved: Resolved) -> None:
+    """Say that sinks and a bus hear nothing, which may stand in a file of runs; who asks for them now is refused."""
+    for path in _HEARD_BY:
+        section, origin = path.partition(".")[0], resolved.configuration.origin(path)
+        if not _asked_for(resolved, section):
+            continue
+        source = resolved.configuration.source(path)
+        if origin == "cli":
+            what = f"an evaluation writes and publishes nothing, and has no use for the section `{section}`"
+            raise EsperError("E202", what, where=f"{path}, from {source}", fix=f"leave `{section}` out")
+        if origin == "file":
+            echo(f"`{path}` of {source} is left out: an evaluation writes and publishes nothing", err=True)
+
+
+def _asked_for(resolved: Resolved, section: str) -> bool:
+    config = resolved.configuration.config
+    return bool(config.sinks.names) if section == "sinks" else config.section(section) is not None
 
 
 def _judged(title: str, resolved: Resolved, seeds: tuple[int, ...]) -> "Evaluation":
@@ -136,7 +162,4 @@ def _rewards_of(policy: str) -> dict[str, Any]:
     """The rewards that a saved policy was trained with."""
     if not is_saved_policy(policy):
         return {}
-    rewards = read_policy_card(Path(policy)).rewards
-    terms = [{"name": it["name"], "weight": it["weight"], **it["options"]} for it in rewards["terms"]]
-    named = {"rewards.preset": rewards["preset"]} if rewards.get("preset") else {"rewards.terms": terms}
-    return {"rewards.preset": None, **named, "rewards.gamma": rewards["gamma"]}
+    return read_policy_card(saved_policy_path(policy)).reward_settings()

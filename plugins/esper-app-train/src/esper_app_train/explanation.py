@@ -12,6 +12,7 @@ from attrs import frozen
 from esper_core.api import Action, EsperError, Event, EventKind, Explanation, Situation, did_you_mean, plain, to_json
 from esper_learning import Feature, ObservationSchema, possible_actions
 from esper_runs.event_log import read_event_log
+from esper_runs.reading import reading
 from esper_runs.run_directory import EVENTS, MANIFEST, RunDirectory
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def explained(
 
 def _features(situation: Situation) -> dict[str, tuple[Seen, ...]]:
     """Return what the policy saw, by feature: of the host, and of each slot."""
-    schema = ObservationSchema(situation.masks.blueprints)  # type: ignore[arg-type]
+    schema = ObservationSchema(situation.masks.blueprints)
     numbers, slots = schema.vector(situation.observation)
     return {
         "host_features": tuple(
@@ -168,13 +169,14 @@ def compare(directory: RunDirectory, events: Sequence[Event]) -> int:
     Raises:
         EsperError: E518 at the first one that is not in the record as it is here.
     """
-    log = read_event_log(directory.path / EVENTS, inside=directory.path)
     recorded: dict[Any, list[Any]] = {}
-    for written in log.events if log is not None else ():
-        recorded.setdefault(_place_of(written), []).append(_timeless(written["data"]))
+    with reading("the record of events", directory.path / EVENTS):
+        for written in _events_of(directory):
+            recorded.setdefault(_place_of(written), []).append(_timeless(written["data"]))
     compared = 0
     for event in events:
-        if event.level > 2 or event.host == "":  # what is not written by default, or is about the run as a whole
+        # What is not written by default, is about the run as a whole, or what plugins tell, which may be of services.
+        if event.level > 2 or event.host == "" or "." in event.kind:
             continue
         as_written = {"kind": str(event.kind), "host": event.host, "epoch": event.epoch, "round": event.round}
         there = recorded.get(_place_of(as_written), [])
@@ -191,14 +193,19 @@ def compare(directory: RunDirectory, events: Sequence[Event]) -> int:
 
 def seconds_per_epoch(directory: RunDirectory) -> float | None:
     """Return how long an epoch of all hosts took, by the times in the record; None if it does not say."""
-    log = read_event_log(directory.path / EVENTS, inside=directory.path)
     ends: dict[tuple[int, int], float] = {}
-    for event in log.events if log is not None else ():
-        if event["kind"] == EventKind.EPOCH_COMPLETED and isinstance(event.get("time"), int | float):
-            ends[event.get("round", 0), event["epoch"]] = event["time"]
-    times = [ends[place] for place in sorted(ends)]
-    steps = [later - sooner for sooner, later in pairwise(times) if later > sooner]
+    with reading("the record of events", directory.path / EVENTS):
+        for event in _events_of(directory):
+            if event["kind"] == EventKind.EPOCH_COMPLETED and isinstance(event.get("time"), int | float):
+                ends[event.get("round", 0), event["epoch"]] = event["time"]
+        times = [ends[place] for place in sorted(ends)]
+    steps = [later - sooner for sooner, later in pairwise(times) if isfinite(later - sooner) and later > sooner]
     return median(steps) if steps else None
+
+
+def _events_of(directory: RunDirectory) -> tuple[Mapping[str, Any], ...]:
+    log = read_event_log(directory.path / EVENTS, inside=directory.path)
+    return () if log is None else log.events
 
 
 def epochs_to_run(

@@ -55,7 +55,7 @@ def shown(state: RunState) -> Shown:
         directory=state.directory,
         outcome=outcome,
         epochs_done=max(ends, default=0),
-        planned_epochs=_whole(config.get("epochs")),
+        planned_epochs=None if config.get("flops") else _whole(config.get("epochs")),
         round=state.round if rounds or state.round else None,
         planned_rounds=_whole(rounds),
         seconds_left=_seconds_left(state, rounds) if result is None else None,

@@ -4,36 +4,44 @@ Nothing here needs a command line; `plugin_options` and `config_options` add the
 share to a click command, and `resolve_command` takes what they give. Torch is imported when something runs.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esper_app.cli.bus_options import bus_options
 from esper_app.cli.config_options import ConfigOptions, config_options
 from esper_app.cli.loading import load_selected
+from esper_app.cli.option_values import option_values
 from esper_app.cli.options import locked_option, plugin_options
 from esper_app.cli.resolving import Resolved, resolve_begun_run, resolve_command, resolve_run_config
 from esper_app.cli.root import is_tracing
+from esper_app.cli.store_options import store_options
 from esper_app.configuration.components import build_components
 from esper_app.configuration.config import RunConfig
-from esper_app.configuration.plugin_selection import PluginOptions, select
-from esper_app.configuration.policy_card import PolicyCard, is_saved_policy, read_policy_card
+from esper_app.configuration.plugin_selection import PluginOptions
+from esper_app.configuration.policy_card import PolicyCard, is_saved_policy, read_policy_card, saved_policy_path
 from esper_app.configuration.resolve import ResolvedConfig
+from esper_app.listing import event_payloads, list_plugins
 from esper_core.plugins.kinds import KINDS
 from esper_core.plugins.known import install_line_for_plugin
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Registered
+from esper_core.plugins.registry import Registry
+from esper_core.plugins.resolve import build_config, resolve
 from esper_core.plugins.selection import Selection
-from esper_nissa.event_kinds import payload_classes
 from esper_runs.run_directory import CONFIG, RunDirectory, find_run
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from esper_app.execution.listening import Asked
+    from esper_app.execution.own_loop import OwnLoop, own_loop
+    from esper_app.execution.policy_files import SavedPolicy, load_policy, new_policy, rebuild_policy, save_policy
+    from esper_app.execution.prospects import Prospect, prospects
     from esper_app.execution.rebuild import RebuiltRun
-    from esper_app.execution.replay import Asked, Replay, begin_replay, nearest_checkpoint, replay_run
+    from esper_app.execution.replay import Replay, begin_replay, nearest_checkpoint, replay_run
     from esper_app.execution.run import FinishedRun
     from esper_app.execution.training import resume_training, train
     from esper_app.execution.training_files import TrainingFiles
@@ -43,9 +51,11 @@ __all__ = [
     "KINDS",
     "Asked",
     "ConfigOptions",
+    "OwnLoop",
     "PluginOptions",
     "PluginSet",
     "PolicyCard",
+    "Prospect",
     "RebuiltRun",
     "Registered",
     "Replay",
@@ -53,9 +63,12 @@ __all__ = [
     "ResolvedConfig",
     "RunConfig",
     "RunDirectory",
+    "SavedPolicy",
     "Selection",
     "begin_replay",
+    "build_component",
     "build_components",
+    "bus_options",
     "config_options",
     "event_payloads",
     "execute",
@@ -64,15 +77,21 @@ __all__ = [
     "is_tracing",
     "list_plugins",
     "load_plugins",
+    "load_policy",
     "load_run_plugins",
     "load_selected",
     "locked_option",
     "nearest_checkpoint",
     "network_folder",
+    "new_policy",
     "open_run",
+    "option_values",
+    "own_loop",
     "plugin_options",
+    "prospects",
     "read_policy_card",
     "rebuild_network",
+    "rebuild_policy",
     "rebuild_run",
     "replay_run",
     "resolve_begun_run",
@@ -80,6 +99,9 @@ __all__ = [
     "resolve_run",
     "resume",
     "resume_training",
+    "save_policy",
+    "saved_policy_path",
+    "store_options",
     "train",
     "training_files",
 ]
@@ -163,6 +185,24 @@ def open_run(path: Path) -> RunDirectory:
     return find_run(path)
 
 
+def build_component(registry: Registry, kind: str, name: str, options: Mapping[str, Any], *, where: str) -> Any:
+    """Build one component whose factory is called with its options alone, such as a sink.
+
+    Args:
+        registry: the loaded plugins.
+        kind: its kind.
+        name: its name.
+        options: what the user set, as TOML gives it.
+        where: where it was written, for messages.
+
+    Raises:
+        EsperError: E204 for an unknown name, E201 and E202 for options that do not fit, E160 and E161 if it cannot be
+            built here.
+    """
+    found = registry.get(kind, name, where=where)
+    return resolve(found)(build_config(found, options, path=name, source=where))
+
+
 def training_files(path: Path, plugins: PluginSet, used: Sequence[Registered]) -> "TrainingFiles":
     """Return what writes the run directory of a training in a user's own loop.
 
@@ -174,26 +214,6 @@ def training_files(path: Path, plugins: PluginSet, used: Sequence[Registered]) -
     from esper_app.execution.training_files import TrainingFiles
 
     return TrainingFiles(path.absolute(), plugins, used)
-
-
-def list_plugins(options: PluginOptions | None = None) -> PluginSet:
-    """Return the plugins that the environment and these options select, as `esper plugins list` shows them.
-
-    A plugin that cannot be used is not an error here: its record says what is wrong with it.
-
-    Raises:
-        EsperError: E151 if the options contradict each other, E150 for an unknown name, E106 for an unreadable file.
-    """
-    return load_plugins(select(options or PluginOptions(), os.environ), tolerant=True)
-
-
-def event_payloads(options: PluginOptions | None = None) -> dict[str, type]:
-    """Return what the events hold whose kinds plugins have registered: attrs classes, by the name of the kind.
-
-    Raises:
-        EsperError: as `list_plugins`.
-    """
-    return payload_classes(list_plugins(options).registry)
 
 
 def load_run_plugins(directory: RunDirectory, options: PluginOptions) -> PluginSet:
@@ -242,27 +262,34 @@ def rebuild_network(directory: RunDirectory, plugins: PluginSet, host: str | Non
     return rebuild_run(directory, plugins, host).network
 
 
-def rebuild_run(directory: RunDirectory, plugins: PluginSet, host: str | None = None) -> "RebuiltRun":
-    """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors."""
+def rebuild_run(
+    directory: RunDirectory, plugins: PluginSet, host: str | None = None, *, trained: bool = True, settled: bool = False
+) -> "RebuiltRun":
+    """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors.
+
+    With `trained` False its weights are those that it could have begun with: host and seeds as they are drawn, from
+    torch's global generator. With `settled`, which needs that, seeds that act on the outputs are fossils in it, though
+    their fate was open.
+    """
     from esper_app.execution.rebuild import rebuild_run
 
-    return rebuild_run(directory, plugins, host)
+    return rebuild_run(directory, plugins, host, trained=trained, settled=settled)
 
 
 #: What needs torch is imported when somebody names it.
 _LAZY = {
-    "Asked": "replay",
-    "RebuiltRun": "rebuild",
-    "Replay": "replay",
-    "begin_replay": "replay",
-    "nearest_checkpoint": "replay",
-    "replay_run": "replay",
-    "resume_training": "training",
-    "train": "training",
+    "policy_files": ("SavedPolicy", "load_policy", "new_policy", "rebuild_policy", "save_policy"),
+    "prospects": ("Prospect", "prospects"),
+    "rebuild": ("RebuiltRun",),
+    "listening": ("Asked",),
+    "own_loop": ("OwnLoop", "own_loop"),
+    "replay": ("Replay", "begin_replay", "nearest_checkpoint", "replay_run"),
+    "training": ("resume_training", "train"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"esper_app.execution.{_LAZY[name]}"), name)
+    for module, names in _LAZY.items():
+        if name in names:
+            return getattr(import_module(f"esper_app.execution.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

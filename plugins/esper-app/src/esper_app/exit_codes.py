@@ -22,13 +22,14 @@ MEANINGS: Mapping[ExitCode, tuple[str, str]] = {
     ),
     ExitCode.DATA: ("data missing", "data are missing or damaged"),
     ExitCode.WENT_WRONG: (
-        "the run went wrong",
+        "run went wrong",
         "the run came to an end and wrote its result, but went wrong: a host failed or was stopped by the governor, or "
         "a network's loss on the test split is not a number; a run that was rolled back and recovered is a good one",
     ),
     ExitCode.SINKS: (
-        "a sink lost all events",
-        "the run is complete, but a sink that it was to have has lost every event",
+        "a sink lost events",
+        "the run is complete, but a sink that it was to have has failed and lost events, or lost every one; what "
+        "`sinks.when_full` lets a slow sink drop is not counted as lost",
     ),
     ExitCode.INTERNAL: ("a fault of Esper's", "an exception that has no code: a fault of Esper's or of a plugin's"),
     ExitCode.INTERRUPTED: ("interrupted", "interrupted; a run goes on with `esper run --resume`"),
@@ -58,12 +59,13 @@ def exit_code_of(result: Mapping[str, Any]) -> ExitCode:
 
 
 def _of_sinks(result: Mapping[str, Any]) -> ExitCode:
-    if any(counts["dropped"] and not counts["delivered"] for counts in result["sinks"].values()):
-        return ExitCode.SINKS
+    for counts in result["sinks"].values():
+        if counts["dropped"] and (counts["errors"] or not counts["delivered"]):
+            return ExitCode.SINKS
     return ExitCode.OK
 
 
-def short_table(width: int = 70) -> str:
+def short_table(width: int = 64) -> str:
     """Return all codes on a few lines, for help."""
     lines = [""]
     for code, (short, _) in MEANINGS.items():

@@ -1,1 +1,1 @@
-"""An Esper blueprint for sequences: a low-rank linear update that can be merged into a linear layer."""
+"""An Esper blueprint for linear and convolutional layers and sequences: LoRA, which can be merged into the layer."""

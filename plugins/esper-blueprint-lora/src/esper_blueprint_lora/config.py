@@ -8,8 +8,9 @@ class LoraConfig:
     """Options of `lora`.
 
     Attributes:
-        rank: largest rank of the update; at a narrower site the rank is the site's width.
-        limit: the largest ratio of the update's norm to the activation's norm, at any position.
+        rank: largest rank of the update; where the site, or its input, is narrower, the rank is that width.
+        limit: the largest norm of the update's matrix, as a multiple of that of the layer's own weight where the seed
+            takes the layer's input.
     """
 
     rank: int = field(default=8, validator=(validators.instance_of(int), validators.ge(1)))

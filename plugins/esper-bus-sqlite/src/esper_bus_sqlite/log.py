@@ -1,15 +1,14 @@
 """An append-only log with groups, leases, attempts and dead letters, in one SQLite file."""
 
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from esper_bus_sqlite.schema import BACKLOGS, BURY, DUE, HELD, NEW, OWNED, RELEASE, SCHEMA, UNFINISHED
 from esper_core.api import EsperError
-from esper_oona.api import Backlog, DeadLetter, Delivery, Outgoing, Survival
+from esper_oona.api import Backlog, DeadLetter, Delivery, Outgoing, SharedFile, Survival, batch_limit
 
 #: So many messages that waited for a key are handed out at once.
 _RELEASED = 100
@@ -31,55 +30,17 @@ class MessageLog:
 
     def __init__(self, path: Path | str, *, survives: Survival, synchronous: str) -> None:
         self.survives = survives
-        self._path = str(path)
-        self._lock = threading.RLock()
-        with self._told():
-            if isinstance(path, Path) and not path.exists():
-                path.touch(mode=0o600)
-            self._sql = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
-            self._begin_wal()
-            self._sql.execute(f"PRAGMA synchronous = {synchronous}")
-            with self._transaction():
-                for statement in SCHEMA.split(";\n"):
-                    self._sql.execute(statement)
-
-    def _begin_wal(self) -> None:
-        """Of several processes that open a new file at once, SQLite tells all but one that it is locked, at once."""
-        deadline = time.monotonic() + 30.0
-        while True:
-            try:
-                self._sql.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                threading.Event().wait(0.01)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise EsperError("E611", "the file of a bus cannot be used", where=self._path, why=str(error)) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
-            self._sql.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._sql
-            except BaseException:
-                self._sql.rollback()
-                raise
-            self._sql.commit()
+        self._file = SharedFile(path, partial(_unusable, str(path)), SCHEMA.split(";\n"), synchronous=synchronous)
+        self._transaction = self._file.transaction
 
     def publish(self, stream: str, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Add messages to a stream, all or none."""
         with self._transaction() as sql:
-            return [
-                int(sql.execute("INSERT INTO messages (stream, key, body) VALUES (?, ?, ?)", row).lastrowid or 0)
-                for row in ((stream, it.key, it.body) for it in messages)
-            ]
+            rows = [(stream, it.key, it.body) for it in messages]
+            sql.executemany("INSERT INTO messages (stream, key, body) VALUES (?, ?, ?)", rows)
+            # Nobody else adds any meanwhile, so they stand one after the other.
+            (last,) = sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone() or (0,)
+            return range(last - len(rows) + 1, last + 1)
 
     def join(self, stream: str, group: str) -> None:
         """Make a group, if there is none."""
@@ -107,37 +68,40 @@ class MessageLog:
             now = time.time()
             cursor = self._join(sql, stream, group)
             taken = self._due(sql, stream, group, now, limit, attempts)
-            if not any(attempt for _, _, attempt in taken):
-                taken += self._new(sql, stream, group, cursor, limit - len(taken))
+            most = min([limit, *(batch_limit(limit, attempt, attempts) for _, _, attempt, _ in taken)])
+            taken += self._new(sql, stream, group, cursor, most - len(taken))
             sql.executemany(
                 "INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(stream, group, at, key, consumer, attempt + 1, now + lease_seconds) for at, key, attempt in taken],
+                [(stream, group, at, key, consumer, attempt + 1, now + lease_seconds) for at, key, attempt, _ in taken],
             )
-            bodies = [
-                sql.execute("SELECT body FROM messages WHERE position = ?", (at,)).fetchone()[0] for at, *_ in taken
-            ]
+            bodies = self._bodies(sql, [at for at, *_ in taken])
         return [
-            Delivery(stream, group, consumer, at, key, body, attempt + 1)
-            for (at, key, attempt), body in zip(taken, bodies, strict=True)
+            Delivery(stream, group, consumer, at, key, bodies[at], attempt + 1, bool(before))
+            for at, key, attempt, before in taken
         ]
+
+    def _bodies(self, sql: sqlite3.Connection, positions: Sequence[int]) -> dict[int, bytes]:
+        query = f"SELECT position, body FROM messages WHERE position IN ({','.join('?' * len(positions))})"
+        return dict(sql.execute(query, positions).fetchall())
 
     def _due(
         self, sql: sqlite3.Connection, stream: str, group: str, now: float, limit: int, attempts: int
-    ) -> list[tuple[int, str, int]]:
-        """Return position, key and attempts so far; one message only if it was handed out before."""
-        found: list[tuple[int, str, int]] = []
-        for at, key, attempt in sql.execute(DUE, (stream, group, now, limit)).fetchall():
+    ) -> list[tuple[int, str, int, str]]:
+        """Return position, key, attempts so far, and whose lease has ended."""
+        found: list[tuple[int, str, int, str]] = []
+        most = limit
+        for at, key, attempt, before in sql.execute(DUE, (stream, group, now, limit)).fetchall():
             if attempt >= attempts:
                 self._bury(sql, stream, group, at, key, f"its consumer died, or took too long, {attempt} times", now)
-            elif attempt:
-                return found or [(at, key, attempt)]
+            elif len(found) < (most := min(most, batch_limit(limit, attempt, attempts))):
+                found.append((at, key, attempt, before))
             else:
-                found.append((at, key, attempt))
+                break
         return found
 
     def _new(
         self, sql: sqlite3.Connection, stream: str, group: str, cursor: int, limit: int
-    ) -> list[tuple[int, str, int]]:
+    ) -> list[tuple[int, str, int, str]]:
         """Return new messages, and hold those back whose key has an earlier one that is not finished."""
         rows = sql.execute(NEW, (stream, cursor, limit)).fetchall() if limit > 0 else []
         if not rows:
@@ -148,7 +112,7 @@ class MessageLog:
         held = [(stream, group, at, key, "", 0, HELD) for at, key in rows if key in busy]
         sql.executemany("INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)", held)
         sql.execute("UPDATE groups SET cursor = ? WHERE stream = ? AND name = ?", (rows[-1][0], stream, group))
-        return [(at, key, 0) for at, key in rows if key not in busy]
+        return [(at, key, 0, "") for at, key in rows if key not in busy]
 
     def renew(self, deliveries: Sequence[Delivery], *, lease_seconds: float) -> Sequence[Delivery]:
         """Extend leases."""
@@ -244,9 +208,12 @@ class MessageLog:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._sql.close()
+        self._file.close()
 
 
 def _owned(it: Delivery) -> tuple[str, str, int, str, int]:
     return it.stream, it.group, it.position, it.consumer, it.attempt
+
+
+def _unusable(path: str, why: str) -> EsperError:
+    return EsperError("E611", "the file of a bus cannot be used", where=path, why=why)

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS dead (
 
 #: What can be handed out again, none before an earlier one of its key. `?1` stream, `?2` group, `?3` now, `?4` limit.
 DUE = """
-SELECT position, key, attempt FROM pending AS it
+SELECT position, key, attempt, consumer FROM pending AS it
 WHERE stream = ?1 AND name = ?2 AND due <= ?3 AND NOT EXISTS (
     SELECT 1 FROM pending AS earlier
     WHERE earlier.stream = ?1 AND earlier.name = ?2 AND earlier.key = it.key AND it.key != ''
@@ -58,14 +58,20 @@ SELECT p.stream, p.name, p.position, p.key, m.body, ?, p.attempt, ?
 FROM pending AS p JOIN messages AS m USING (position) WHERE p.stream = ? AND p.name = ? AND p.position = ?
 """
 
+#: Of what groups have finished, nothing is looked at: the names of streams are found by leaps over the index.
 BACKLOGS = """
+WITH RECURSIVE streams (name) AS (
+    SELECT MIN(stream) FROM messages
+    UNION ALL
+    SELECT (SELECT MIN(stream) FROM messages WHERE stream > streams.name) FROM streams WHERE streams.name IS NOT NULL
+)
 SELECT g.stream, g.name,
     (SELECT COUNT(*) FROM messages AS m WHERE m.stream = g.stream AND m.position > g.cursor),
     (SELECT COUNT(*) FROM pending AS p WHERE p.stream = g.stream AND p.name = g.name)
 FROM groups AS g
 UNION ALL
-SELECT m.stream, '', COUNT(*), 0 FROM messages AS m
-WHERE NOT EXISTS (SELECT 1 FROM groups AS g WHERE g.stream = m.stream) GROUP BY m.stream
+SELECT s.name, '', (SELECT COUNT(*) FROM messages AS m WHERE m.stream = s.name), 0 FROM streams AS s
+WHERE s.name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM groups AS g WHERE g.stream = s.name)
 """
 
 #: The first position of a stream that a group has not finished. `?1` stream; NULL without a group.

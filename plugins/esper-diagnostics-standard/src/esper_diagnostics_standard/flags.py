@@ -11,7 +11,7 @@ VANISHED, EXPLODED = 0.5, 0.01
 #: A module with a larger share of dead units.
 DEAD = 0.5
 
-#: A class that is this much worse than the best one. A class counts from so many samples on.
+#: A class whose accuracy is this much below that of the best one; classes with fewer samples are left out.
 LEFT_BEHIND, SAMPLES = 0.5, 5
 
 #: A sharpness above this.

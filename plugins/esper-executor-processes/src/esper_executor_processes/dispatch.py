@@ -2,21 +2,71 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+from esper_core.api import Plan
 from esper_executor_processes.messages import dumps, loads
-from esper_executor_processes.pool import Worker, WorkerPool
 from esper_executor_processes.remote_host import RemoteHost
 from esper_executor_processes.worker import Answer, Call
+
+
+class Connected(Protocol):
+    """A worker that can be asked."""
+
+    @property
+    def place(self) -> int:
+        """Its place among the workers."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Which worker in this place it is, from 0."""
+        ...
+
+    @property
+    def connection(self) -> Any:
+        """Has ``send_bytes`` and ``recv_bytes``, which raise OSError or EOFError where the worker has ended."""
+        ...
+
+
+class Pool(Protocol):
+    """Workers of one or several executors, wherever they are."""
+
+    @property
+    def size(self) -> int:
+        """How many workers there are at most; 0 before the first executor is opened."""
+        ...
+
+    def join(self) -> int:
+        """Let one more executor use the workers; return its number."""
+        ...
+
+    def leave(self, number: int) -> None:
+        """Let go of an executor's hosts."""
+        ...
+
+    def open(self, plans: Sequence[Plan]) -> None:
+        """Be ready for these hosts."""
+        ...
+
+    def worker(self, place: int) -> Connected:
+        """Return the worker in a place. Raises EsperError if there is none and there can be none."""
+        ...
+
+    def lost(self, worker: Any) -> str:
+        """Take a worker out, and say how it ended."""
+        ...
+
+    def wait(self, connections: Sequence[Any]) -> Sequence[Any]:
+        """Return those connections that have something to say, at least one of them."""
+        ...
+
 
 #: Told of a host whose worker ended in one of its calls, and why; raises, or lets it be asked again.
 Lost: TypeAlias = Callable[[RemoteHost, str], None]
 
 
-def ask_all(
-    pool: WorkerPool, hosts: Sequence[RemoteHost], calls: Sequence[tuple[Call, ...]], lost: Lost
-) -> list[Answer]:
+def ask_all(pool: Pool, hosts: Sequence[RemoteHost], calls: Sequence[tuple[Call, ...]], lost: Lost) -> list[Answer]:
     """Ask every host, and return the answers in the order of the hosts.
 
     A worker that ends is started again, and the host that it was busy with is asked again, once `lost` has been told.
@@ -33,13 +83,11 @@ def ask_all(
 
 
 class _Round:
-    def __init__(
-        self, pool: WorkerPool, hosts: Sequence[RemoteHost], calls: Sequence[tuple[Call, ...]], lost: Lost
-    ) -> None:
+    def __init__(self, pool: Pool, hosts: Sequence[RemoteHost], calls: Sequence[tuple[Call, ...]], lost: Lost) -> None:
         self._pool, self._hosts, self._calls, self._lost = pool, hosts, calls, lost
         self._answers: dict[int, Answer] = {}
         self._waiting: dict[int, deque[int]] = {}
-        self._busy: dict[Connection, tuple[Worker, int]] = {}
+        self._busy: dict[Any, tuple[Connected, int]] = {}
         for index, host in enumerate(hosts):
             self._waiting.setdefault(host.place, deque()).append(index)
 
@@ -47,8 +95,7 @@ class _Round:
         for place in self._waiting:
             self._send_next(place)
         while self._busy:
-            for connection in wait(list(self._busy)):
-                assert isinstance(connection, Connection)
+            for connection in self._pool.wait(list(self._busy)):
                 self._receive(connection)
         return [self._answers[index] for index in range(len(self._hosts))]
 
@@ -57,7 +104,7 @@ class _Round:
             self._hosts[index].generation = None
             self._pool.lost(worker)
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: Any) -> None:
         worker, index = self._busy.pop(connection)
         host = self._hosts[index]
         try:
@@ -87,7 +134,7 @@ class _Round:
             self._busy[worker.connection] = worker, index
             return
 
-    def _lose(self, worker: Worker, index: int) -> None:
+    def _lose(self, worker: Connected, index: int) -> None:
         why = self._pool.lost(worker)
         self._lost(self._hosts[index], why)
         self._waiting[worker.place].appendleft(index)

@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from time import monotonic
 from typing import Any
 
@@ -109,6 +109,10 @@ class WorkerPool:
             return _ending(self._ask(Reap(worker.pid)))
         except (EOFError, OSError):
             return _WITH_ITS_PARENT
+
+    def wait(self, connections: Sequence[Connection]) -> Sequence[Any]:
+        """Return those connections that have something to say, at least one of them."""
+        return wait(connections)
 
     def pids(self) -> list[int]:
         """The process ids of the workers, by place."""

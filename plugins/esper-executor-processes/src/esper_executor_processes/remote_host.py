@@ -25,6 +25,7 @@ class RemoteHost:
         failed: stands for it when no worker does.
         generation: the worker that it is in; None: it is in none.
         losses: how often in a row, without an epoch in between, it has lost its worker.
+        seconds: wall time of its last epoch, in its worker.
         notices: what is to be said with its next report.
     """
 
@@ -35,6 +36,7 @@ class RemoteHost:
     failed: FailedHost | None = None
     generation: int | None = None
     losses: int = 0
+    seconds: float = 0.0
     notices: list[str] = field(factory=list)
     _state: bytes | None = None
     _since: list[Call] = field(factory=list)
@@ -59,7 +61,7 @@ class RemoteHost:
             if name in _CHANGES:
                 self._since.append((name, arguments))
             if name == "epoch":
-                self._epochs, self._trained = self._epochs + 1, self._trained + seconds
+                self._epochs, self._trained, self.seconds = self._epochs + 1, self._trained + seconds, seconds
                 self.last, self._restored, self.losses = value, False, 0
             elif name == "capture":
                 self._captured(value, seconds)
@@ -93,6 +95,10 @@ class RemoteHost:
         """Return the report of an epoch, with what is to be said about it."""
         self.last, self.notices = evolve(report, notices=(*report.notices, *self.notices)), []
         return self.last
+
+    def forget_past(self) -> None:
+        """Forget how it came to be what it is: where nobody takes a lost worker's place, it is not made again."""
+        self._since = []
 
     def forget(self) -> None:
         """Forget what it was brought to, and that it has failed: it is brought to another state."""

@@ -89,13 +89,14 @@ def serve(connection: Connection, build: Callable[[], HostBuilder], memory_mib: 
                 del runners[key]
             continue
         try:
-            said = dumps(_answer(request, runners, build))
+            said = dumps(answer(request, runners, build))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
         connection.send_bytes(said)
 
 
-def _answer(request: Request, runners: dict[Key, HostRunner], build: Callable[[], HostBuilder]) -> Answer:
+def answer(request: Request, runners: dict[Key, HostRunner], build: Callable[[], HostBuilder]) -> Answer:
+    """Make a host if that is asked for, and call it. Raises MemoryError; whatever else is raised is in the answer."""
     values: list[Any] = []
     seconds: list[float] = []
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esper_core.kasmina.probing import agree
+from esper_core.kasmina.probing import agree, probe_arguments
 from esper_core.kasmina.slot import Slot
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.sites import Site
@@ -36,7 +36,7 @@ def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -
     if not fossils:
         return frozenset()
     configs: list[Any] = [getattr(plain, name, None) for name in ("config", "generation_config")]
-    whole = frozenset(slot.site.id for slot in fossils if mixes_positions(slot.site, slot.seed, like))
+    whole = frozenset(slot.site.id for slot in fossils if mixes_positions(slot.site, slot.seed, like, fed=slot.fed))
     if whole:
         cached = [config for config in configs if getattr(config, "use_cache", None)]
         for config in cached:
@@ -57,23 +57,24 @@ def suit_surroundings(plain: nn.Module, fossils: Sequence[Slot], like: Tensor) -
     return whole if any(hasattr(config, "use_cache") for config in configs) else frozenset()
 
 
-def mixes_positions(site: Site, seed: nn.Module, like: Tensor) -> bool:
+def mixes_positions(site: Site, seed: nn.Module, like: Tensor, *, fed: bool = False) -> bool:
     """Say whether a seed looks at other positions than the one that it computes.
 
     Args:
         site: where it stands.
         seed: is run on made-up activations.
         like: a tensor of their dtype, where they are to be.
+        fed: it takes the input of the site's submodule as well.
     """
     if site.layout is not Layout.BTD or site.sample_shape[0] < 2:
         return False
-    generator = torch.Generator().manual_seed(0)
-    h, other = (torch.randn(site.shape(2), generator=generator).to(like) for _ in range(2))
-    other[:, 1:] = h[:, 1:]
+    given, others = (probe_arguments(site, stream, like, fed=fed) for stream in range(2))
+    for one, other in zip(given, others, strict=True):
+        other[:, 1:] = one[:, 1:]
     training = seed.training
     try:
         with torch.no_grad():
-            one, changed = (seed.eval()(each)[:, 1:] for each in (h, other))
+            one, changed = (seed.eval()(*each)[:, 1:] for each in (given, others))
     finally:
         seed.train(training)
     return not agree(one, changed)

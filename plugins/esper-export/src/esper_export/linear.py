@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from esper_core.kasmina.probing import agree
 from esper_core.leyline.protocols import LinearUpdate
@@ -33,6 +34,34 @@ def merge_into(layer: nn.Linear, matrix: Tensor) -> None:
         layer.weight = _parameter(grown @ layer.weight.double(), layer.weight)
         if layer.bias is not None:
             layer.bias = _parameter(grown @ layer.bias.double(), layer.bias)
+
+
+def weight_update(seed: nn.Module, layer: nn.Linear | nn.Conv2d, probe: tuple[Tensor, ...]) -> Tensor | None:
+    """Return what a seed that takes the layer's input adds to its weight, in float64; None of one that does not say.
+
+    Args:
+        seed: a seed module.
+        layer: that of its site.
+        probe: an activation and an input, to hold what the seed says against what it does.
+    """
+    if not (isinstance(seed, LinearUpdate) and callable(getattr(type(seed), "matrix", None))):
+        return None
+    _, x = probe
+    with torch.no_grad():
+        update = seed.matrix().double()
+        if update.shape != layer.weight.shape:
+            return None
+        if isinstance(layer, nn.Linear):
+            made = F.linear(x.double(), update)
+        else:
+            made = layer._conv_forward(x.double(), update, None)
+        return update if agree(seed(*probe), made) else None
+
+
+def add_to_weight(layer: nn.Linear | nn.Conv2d, update: Tensor) -> None:
+    """Let a layer with weight W have the weight W + update."""
+    with torch.no_grad():
+        layer.weight = _parameter(layer.weight.double() + update, layer.weight)
 
 
 def as_two_layers(matrix: Tensor, like: Tensor) -> nn.Sequential:

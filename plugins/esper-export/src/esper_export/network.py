@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from esper_core.kasmina.compiled import own_class
 from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.growth import Growth
-from esper_core.kasmina.probing import probe_activation
+from esper_core.kasmina.probing import probe_arguments
 from esper_core.kasmina.root_module import SEEDS, GrowableSequential
 from esper_core.kasmina.slot import Slot
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError
 from esper_export.decoding import suit_surroundings
-from esper_export.linear import as_two_layers, linear_matrix, merge_into
+from esper_export.linear import add_to_weight, as_two_layers, linear_matrix, merge_into, weight_update
 from esper_export.residual_module import ResidualModule, residual_module
 from esper_export.tracing import UntraceableError, is_torch_only, traced
 
@@ -32,15 +32,16 @@ def export_network(network: Growth | SlotSet | nn.Module, *, live: Live = "refus
     """Return a copy of a grown network without Esper: no slots, no hooks, no container of seeds.
 
     The copy computes what the network computes. Each fossilized seed is merged into its site where the seed is linear
-    and the site a plain `nn.Linear` that shares its weight with nobody; elsewhere the site's submodule ``x`` becomes a
-    module with the children ``x.host`` and ``x.seed``. Hosts may call the submodules of their sites, but not look for
-    anything else in them. A root `nn.Sequential` is one again.
+    and the site a plain `nn.Linear` that shares its weight with nobody (or `nn.Conv2d`, for a seed that takes the
+    site's input); elsewhere the site's submodule ``x`` becomes a module with the children ``x.host`` and ``x.seed``.
+    Hosts may call the submodules of their sites, but not look for anything else in them. A root `nn.Sequential` is one
+    again.
 
     Of the seed, torch's own modules, functions and parameters are left; all of it can be trained on. So the copy can
     be unpickled without Esper where the host's own classes can be had. Two things make an exception, and each is
-    reported by a `NotPlainWarning`: a seed whose computation cannot be traced, or that takes a padding mask, keeps its
-    own class; and a submodule with arguments that cannot be listed (``**kwargs``), or in front of a seed that takes a
-    mask, is wrapped in a class of Esper's.
+    reported by a `NotPlainWarning`: a seed whose computation cannot be traced, or that takes a padding mask or the
+    site's input, keeps its own class; and a submodule with arguments that cannot be listed (``**kwargs``), or in front
+    of a seed that takes a mask or the input, is wrapped in a class of Esper's.
 
     Args:
         network: a growth, its seed slot_set, or the root module itself; it is left as it is.
@@ -116,36 +117,41 @@ def _root(network: Growth | SlotSet | nn.Module) -> nn.Module:
 def _make_ordinary(network: nn.Module, slot: Slot, *, whole: bool) -> None:
     site = slot.site
     module = network.get_submodule(site.path)
-    probe = probe_activation(site, _like(network))
-    matrix = None if slot.masked else linear_matrix(slot.seed, probe)
-    if matrix is not None and _can_take_in(module, network):
+    probe = probe_arguments(site, 0, _like(network), fed=slot.fed)
+    if slot.fed and _can_take_in(module, network) and (update := weight_update(slot.seed, module, probe)) is not None:
+        add_to_weight(module, update)
+        return
+    matrix = None if slot.masked or slot.fed else linear_matrix(slot.seed, *probe)
+    if matrix is not None and _can_take_in(module, network) and isinstance(module, nn.Linear):
         merge_into(module, matrix)
         return
     seed = as_two_layers(matrix, _like(slot.seed)) if matrix is not None else _plain(slot, probe)
-    replacement = residual_module(module, seed, site.output, site.mask if slot.masked else None, whole=whole)
+    mask = site.mask if slot.masked else None
+    replacement = residual_module(module, seed, site.output, mask, whole=whole, fed=slot.fed)
     if isinstance(replacement, ResidualModule):
         listed = f"the arguments of {type(module).__name__} cannot be listed"
-        why = "its seed takes a padding mask" if slot.masked else "it refuses a cache" if whole else listed
+        taken = "its seed takes a padding mask" if slot.masked else "its seed takes the input" if slot.fed else ""
+        why = taken or ("it refuses a cache" if whole else listed)
         _report(f'"{site.path}" is wrapped in esper_export.residual_module.ResidualModule: {why}')
     network.set_submodule(site.path, replacement)
 
 
-def _plain(slot: Slot, probe: Tensor) -> nn.Module:
+def _plain(slot: Slot, probe: tuple[Tensor, ...]) -> nn.Module:
     if is_torch_only(slot.seed):
         return slot.seed
     try:
-        if slot.masked:
-            raise UntraceableError("it takes a padding mask")
-        return traced(slot.seed, probe)
+        if slot.masked or slot.fed:
+            raise UntraceableError("it takes a padding mask" if slot.masked else "it takes the submodule's input")
+        return traced(slot.seed, *probe)
     except UntraceableError as error:
         kind = type(slot.seed)
         _report(f'the seed in slot "{slot.site.id}" stays a {kind.__module__}.{kind.__qualname__}: {error}')
         return slot.seed
 
 
-def _can_take_in(module: nn.Module, network: nn.Module) -> TypeGuard[nn.Linear]:
-    """A plain linear layer whose weights nobody else uses, and whose own output nobody looks at."""
-    if own_class(module) is not nn.Linear or module._forward_hooks:
+def _can_take_in(module: nn.Module, network: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """A plain linear or convolutional layer whose weights nobody else uses, and whose own output nobody looks at."""
+    if own_class(module) not in (nn.Linear, nn.Conv2d) or module._forward_hooks:
         return False
     # Under weight_norm, spectral_norm or pruning the weight is computed from other parameters in front of each pass.
     if module._forward_pre_hooks or "weight" not in module._parameters:
@@ -161,7 +167,7 @@ def _like(network: nn.Module) -> Tensor:
 
 def _refuse_hooks_behind(module: nn.Module, slot: Slot) -> None:
     hooks = [*module._forward_hooks.values()]
-    if slot.forward_mode is ForwardMode.FOSSIL and hooks[-1] not in (slot.hook, slot.masked_hook):
+    if slot.forward_mode is ForwardMode.FOSSIL and hooks[-1] not in (slot.hook, slot.beside_hook):
         raise EsperError(
             "E512",
             f'the seed in slot "{slot.site.id}" cannot become an ordinary module',

@@ -17,8 +17,8 @@ _LITERALS = (bool, int, float, str, type(None))
 class ResidualModule(nn.Module):
     """Calls a submodule and adds the update of a seed to its output.
 
-    For submodules whose arguments cannot be listed, and for seeds that take a padding mask; see `grown`. What is asked
-    of it beyond a call is answered by the submodule, as if that still stood in its place.
+    For submodules whose arguments cannot be listed, and for seeds that take a padding mask or the input; see `grown`.
+    What is asked of it beyond a call is answered by the submodule, as if that still stood in its place.
 
     Args:
         host: the submodule.
@@ -26,6 +26,7 @@ class ResidualModule(nn.Module):
         output: tuple index or mapping key of the tensor in the submodule's output.
         mask: name or position of the submodule's argument with the mask that the seed takes; None: it takes none.
         whole: the seed looks at other positions, so that a cache of decoding must not keep any from it.
+        fed: the seed takes the submodule's input.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class ResidualModule(nn.Module):
         mask: int | str | None = None,
         *,
         whole: bool = False,
+        fed: bool = False,
     ) -> None:
         super().__init__()
         self.host = host
         self.seed = seed
         self.output = output
         self.mask = mask
-        self.whole = whole
+        self.whole, self.fed = whole, fed
         self.mask_position = None if mask is None else mask_position(host, mask)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,6 +53,9 @@ class ResidualModule(nn.Module):
         h = select(output, self.output)
         if self.whole:
             _refuse_part((*args, *kwargs.values()), h.shape[1])
+        if self.fed:
+            given: tuple[Any, ...] = (h, args[0] if args else next(iter(kwargs.values())))
+            return replace(output, self.output, h + self.seed(*given).type_as(h))
         given = (h,) if self.mask is None else (h, given_mask(self.mask, self.mask_position, args, kwargs, h))
         return replace(output, self.output, h + self.seed(*given).type_as(h))
 
@@ -83,6 +88,7 @@ def residual_module(
     mask: int | str | None = None,
     *,
     whole: bool = False,
+    fed: bool = False,
 ) -> nn.Module:
     """Return a module that calls `host` and adds the seed's update of its output.
 
@@ -98,11 +104,11 @@ def residual_module(
         seed: computes the update.
         output: tuple index or mapping key of the tensor in the submodule's output.
         mask: name or position of the argument with the mask that the seed takes; None: it takes none.
-        whole: see `ResidualModule`.
+        whole, fed: see `ResidualModule`.
     """
     parameters = inspect.signature(host.forward).parameters.values()
-    if mask is not None or whole or not all(map(_can_be_listed, parameters)):
-        module: nn.Module = ResidualModule(host, seed, output, mask, whole=whole)
+    if mask is not None or whole or fed or not all(map(_can_be_listed, parameters)):
+        module: nn.Module = ResidualModule(host, seed, output, mask, whole=whole, fed=fed)
     else:
         module = fx.GraphModule(
             {"host": host, "seed": seed}, _graph([*parameters], output), class_name="ResidualModule"

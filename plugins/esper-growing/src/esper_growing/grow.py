@@ -1,6 +1,6 @@
 """`esper_core.grow`: let seeds grow in a network of the user's own, in the user's own training loop."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def grow(
     diagnostics: Sequence[str | Options | Diagnostic] = (),
     run_directory: str | Path | None = None,
     plugins: PluginSet | None = None,
+    handle: Callable[..., GrowthHandle] = GrowthHandle,
 ) -> GrowthHandle:
     """Make a network growable. The model, the loop and the optimizer stay the caller's.
 
@@ -78,6 +79,7 @@ def grow(
         diagnostics: what looks into the network after each epoch with validation data: by name, with options, or built.
         run_directory: a new directory for manifest, event log and result, which ``esper show`` reads.
         plugins: loaded plugins; None: all that are installed.
+        handle: its class; `esper_distributed.grow` has one that grows the network alike in all processes.
 
     Raises:
         EsperError: E401, E402 for a model or site that cannot be grown, E404 for a catalogue that fits no site, E406
@@ -123,9 +125,12 @@ def grow(
         settings=chosen,
         seed_rate=peak_lr(optimizer, scheduler) * chosen.optimizer.seed_lr_multiplier,
     )
-    handle = GrowthHandle(root, optimizer, plan, record)
+    return _begun(handle(root, optimizer, plan, record), plan, sample)
+
+
+def _begun(handle: GrowthHandle, plan: GrowPlan, sample: Any) -> GrowthHandle:
     if sample is not None:
-        handle.begin(confirm(root, requests, traced(sample)))
+        handle.begin(confirm(handle.model, plan.requests, traced(sample)))
     return handle
 
 

@@ -108,7 +108,7 @@ class GrowSession:
             self._context = context = self._make_context(first_event=0)
             context.run_start(self._record.begin(sites_in_words(self.host.grower.growth.sites)))
             self._rollout = self._make_rollout(context)
-        refuse_several_processes(type(self.host.grower.growth.slot_set.model).__name__)
+        refuse_several_processes(self.host.grower.growth.slot_set.model)
         # Seeds are made in the host's own precision, also under autocast.
         with torch.autocast(self.host.device.type, enabled=False):
             if self.epoch < self._plan.epochs:
@@ -119,7 +119,7 @@ class GrowSession:
     def conclude(self) -> HostReport:
         """End the epoch that the host has measured."""
         assert self._rollout is not None, "an epoch has begun"
-        begun = len(self.host.report().transitions)
+        begun = len(self.host.grower.transitions)
         (report,) = self._rollout.conclude([self.host.epoch()])
         self._unseen = (*self._unseen, *report.transitions[begun:])
         self.in_epoch, self._completed = False, self._completed or report.epoch >= self._plan.epochs
@@ -181,7 +181,7 @@ class GrowSession:
     def _opening(self) -> tuple[Transition, ...]:
         """Changes of stages with which the present epoch has begun."""
         decided = self.decided()
-        return (*(decided.transitions if decided else ()), *self.host.report().transitions)
+        return (*(decided.transitions if decided else ()), *self.host.grower.transitions)
 
     def _make_context(self, *, first_event: int) -> RunContext:
         used = frozenset(registered.origin.plugin for registered in self._plan.parts.used)

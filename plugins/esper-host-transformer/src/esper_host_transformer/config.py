@@ -13,6 +13,14 @@ class SiteKind(StrEnum):
     BLOCK = "block"
     ATTENTION = "attention"
     MLP = "mlp"
+    LINEAR = "linear"
+
+
+class Init(StrEnum):
+    """How the linear layers are drawn."""
+
+    SCALED = "scaled"
+    GPT2 = "gpt2"
 
 
 def _site_kinds(names: Iterable[str]) -> tuple[SiteKind, ...]:
@@ -34,7 +42,10 @@ class TransformerConfig:
         dropout: share of embeddings, attention weights and residual updates that is dropped in training.
         mlp_ratio: hidden features of an MLP relative to `width`.
         sites: where slots may act: ``block`` (after each layer), ``attention`` and ``mlp`` (their outputs, before they
-            are added to the residual stream).
+            are added to the residual stream), ``linear`` (each of the four linear layers in both, whose seeds can see
+            their input).
+        init: how linear layers are drawn, with a variance of ``1 / (3 * inputs)`` (``scaled``), as torch's default has
+            it, or of 0.02^2 whatever the width (``gpt2``). Both scale down what adds to the residual stream.
     """
 
     layers: int = field(default=2, validator=_POSITIVE)
@@ -46,6 +57,7 @@ class TransformerConfig:
     sites: tuple[SiteKind, ...] = field(
         default=(SiteKind.BLOCK,), converter=_site_kinds, validator=validators.min_len(1)
     )
+    init: Init = field(default=Init.SCALED, converter=Init)
 
     @mlp_ratio.validator
     def _has_hidden_features(self, _: "Attribute[float]", value: float) -> None:

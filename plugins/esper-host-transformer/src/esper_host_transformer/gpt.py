@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from esper_core.api import DataShape, EsperError, HostBuild, Layout, SiteRequest, TaskKind
 from esper_core.specs import Capability
-from esper_host_transformer.config import SiteKind, TransformerConfig
+from esper_host_transformer.config import Init, SiteKind, TransformerConfig
 
-#: Standard deviation of GPT-2's initial weights.
+#: Standard deviation of GPT-2's initial weights, and of the embeddings here.
 _DEVIATION = 0.02
 
 
@@ -83,7 +83,7 @@ class Gpt(nn.Module):
         self.positions = nn.Embedding(context, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self._initialise(config.layers)
+        self._initialise(config.layers, config.init)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits of the token that follows each position.
@@ -101,12 +101,15 @@ class Gpt(nn.Module):
         logits: Tensor = F.linear(self.norm(x), self.tokens.weight)
         return logits
 
-    def _initialise(self, layers: int) -> None:
+    def _initialise(self, layers: int, init: Init) -> None:
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 # Two updates per layer add up on the residual stream; this scale keeps their total variance constant.
                 scale = 1 / math.sqrt(2 * layers) if name.endswith("project_out") else 1.0
-                nn.init.normal_(module.weight, std=_DEVIATION * scale)
+                own = init is Init.SCALED and isinstance(module, nn.Linear)
+                nn.init.normal_(
+                    module.weight, std=scale * (1 / math.sqrt(3 * module.in_features) if own else _DEVIATION)
+                )
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
@@ -131,14 +134,20 @@ def build(config: TransformerConfig, data: DataShape) -> HostBuild:
 
 def _sites(config: TransformerConfig, index: int) -> list[SiteRequest]:
     """Return the sites of one layer, in the order in which they run."""
-    kinds = (
-        (SiteKind.ATTENTION, ".attention", "_attention"),
-        (SiteKind.MLP, ".mlp", "_mlp"),
-        (SiteKind.BLOCK, "", ""),
+    places = (
+        (SiteKind.LINEAR, ".attention.project_in"),
+        (SiteKind.LINEAR, ".attention.project_out"),
+        (SiteKind.ATTENTION, ".attention"),
+        (SiteKind.LINEAR, ".mlp.project_in"),
+        (SiteKind.LINEAR, ".mlp.project_out"),
+        (SiteKind.MLP, ".mlp"),
+        (SiteKind.BLOCK, ""),
     )
     return [
-        SiteRequest(path=f"layers.{index}{path}", id=f"layer{index}{suffix}", layout=Layout.BTD, causal=True)
-        for kind, path, suffix in kinds
+        SiteRequest(
+            path=f"layers.{index}{path}", id=f"layer{index}{path.replace('.', '_')}", layout=Layout.BTD, causal=True
+        )
+        for kind, path in places
         if kind in config.sites
     ]
 

@@ -62,6 +62,10 @@ class Feature:
         return min(self.high, max(self.low, number))
 
 
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(given)
+
+
 @frozen
 class ObservationSchema:
     """The features of a host and of each of its slots, for one catalogue of blueprints.
@@ -70,7 +74,7 @@ class ObservationSchema:
         blueprints: the catalogue's names in order.
     """
 
-    blueprints: tuple[str, ...] = field(converter=tuple)
+    blueprints: tuple[str, ...] = field(converter=_names)
 
     @cached_property
     def host(self) -> tuple[Feature, ...]:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import IntEnum
+from struct import Struct
 
 from attrs import field, frozen, validators
 
@@ -9,6 +10,9 @@ from esper_leyline_proto.timestamps import microseconds
 
 #: Begins what is signed, so that a signature of an envelope is one of nothing else.
 _SIGNED_AS = b"esper.leyline.v1.Envelope"
+
+#: In front of what is signed: a length, and numbers behind their own; a field that is None has no length.
+_LENGTH, _NUMBER, _NUMBERS, _NONE = Struct(">Q"), Struct(">Qq"), Struct(">QqQqQq"), b"\xff" * 8
 
 
 class MessageType(IntEnum):
@@ -76,21 +80,18 @@ def signed_bytes(envelope: Envelope) -> bytes:
     and key_id: for each the length in bytes (8 bytes, big-endian) and the bytes; a number or a time (microseconds since
     1970 in UTC) as 8 bytes, big-endian with sign; 2**64 - 1 for the length of a field that is None.
     """
-    fields: tuple[str | bytes | int | datetime | None, ...] = (
-        *(envelope.id, envelope.type, envelope.schema_version, envelope.issued_at, envelope.expires_at),
-        *(envelope.priority, envelope.key, envelope.producer, envelope.payload, envelope.key_id),
+    it, sized, expires = envelope, _sized, envelope.expires_at
+    return b"".join(
+        (
+            *(_SIGNED_AS, sized(it.id.encode())),
+            _NUMBERS.pack(8, it.type, 8, it.schema_version, 8, microseconds(it.issued_at)),
+            _NONE if expires is None else _NUMBER.pack(8, microseconds(expires)),
+            _NUMBER.pack(8, it.priority),
+            *(sized(it.key.encode()), sized(it.producer.encode()), sized(it.payload)),
+            _NONE if it.key_id is None else sized(it.key_id.encode()),
+        )
     )
-    return _SIGNED_AS + b"".join(_with_length(value) for value in fields)
 
 
-def _with_length(value: str | bytes | int | datetime | None) -> bytes:
-    if value is None:
-        return b"\xff" * 8
-    if isinstance(value, datetime):
-        value = microseconds(value)
-    data = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else _eight_bytes(value)
-    return len(data).to_bytes(8, "big") + data
-
-
-def _eight_bytes(number: int) -> bytes:
-    return int(number).to_bytes(8, "big", signed=True)
+def _sized(data: bytes) -> bytes:
+    return _LENGTH.pack(len(data)) + data

@@ -18,6 +18,11 @@ class KernelPrefetchRequest:
         run: the run that will need it; None: of no run.
         issued_at: when it was asked.
         expires_at: nobody waits for an answer after this; None: there is no such time.
+        layout: the axes of the activations that the module will be given; None: it is not said.
+        shape: of one sample's activation, without the batch.
+        causal: positions may see earlier positions only; None: it is not said.
+        dtype: of the activations, as torch names it; None: it is not said.
+        compilers: names of compilers; the first that can run where it is made is used.
     """
 
     request_id: str
@@ -26,6 +31,11 @@ class KernelPrefetchRequest:
     run: str | None = None
     issued_at: datetime
     expires_at: datetime | None = None
+    layout: str | None = None
+    shape: tuple[int, ...] = ()
+    causal: bool | None = None
+    dtype: str | None = None
+    compilers: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

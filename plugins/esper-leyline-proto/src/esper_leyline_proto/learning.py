@@ -21,6 +21,9 @@ class FieldReportPacket:
         trajectory: its steps, with what the policy remembered of each; None: nothing learns from this run.
         observation_schema: SHA-256 of the schema by which the policy read its observations, in hexadecimal digits;
             None: it reads them without one.
+        part, parts: which part of the trajectory this is, from 0, and how many there are; None: it is whole. One that
+            is too large for a message is cut between its steps; all parts have the packet's id, and the first one has
+            the seeds.
     """
 
     id: str
@@ -29,6 +32,8 @@ class FieldReportPacket:
     seeds: tuple[FieldReport, ...] = ()
     trajectory: Trajectory | None = None
     observation_schema: str | None = None
+    part: int | None = None
+    parts: int | None = None
 
 
 @frozen(kw_only=True)
@@ -75,6 +80,8 @@ class PolicyUpdate:
         validation: how it did; None: it was not validated.
         key_id: name of the key that it was signed with; None: it is not signed.
         signature: HMAC-SHA256 of `signed_record_bytes`; None: it is not signed.
+        part, parts: which part of the saved policy the payload is, from 0, and how many there are; None: it is whole.
+            One that is too large for a message is cut; all parts have the update's id and signature.
     """
 
     id: str
@@ -91,3 +98,5 @@ class PolicyUpdate:
     validation: PolicyValidation | None = None
     key_id: str | None = None
     signature: bytes | None = None
+    part: int | None = None
+    parts: int | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum, StrEnum
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -40,14 +40,14 @@ class RecordCodec:
             raise TypeError(f"{descriptor.full_name} has no field for {', '.join(missing)} of {kind.__name__}")
         self._fields = tuple(_Field(field, hints[field.name], descriptor.fields_by_name[field.name]) for field in own)
         self._by_number = {field.number: field for field in self._fields}
+        self._values = _values_of([field.name for field in self._fields])
 
     def write(self, record: Any) -> Message:
         """Return a record as a message. Raises RefusedError if a value has no place in it."""
         if type(record) is not self.kind:
             raise RefusedError(f"expected a {self.kind.__name__}, got {got(record)}")
         values = {}
-        for field in self._fields:
-            value = getattr(record, field.name)
+        for field, value in zip(self._fields, self._values(record), strict=True):
             if value is None and field.optional:
                 continue
             try:
@@ -99,6 +99,13 @@ class _Field:
                 raise TypeError(f"{descriptor.full_name} cannot be missing: a list is empty on the wire, not missing")
             self.missing = _none
         self.required = field.default is attrs.NOTHING
+
+
+def _values_of(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what reads these attributes in one call, which for one of them is no tuple by itself."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda record: tuple(getattr(record, name) for name in names)
 
 
 def _none() -> None:

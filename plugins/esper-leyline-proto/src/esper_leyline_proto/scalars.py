@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from esper_leyline_proto.timestamps import at_microseconds, microseconds
+from esper_leyline_proto.timestamps import at, seconds_and_microseconds
 from esper_leyline_proto.v1 import options_pb2 as options
 
 #: The digits that an integer has at most which is written in decimal.
@@ -195,18 +195,19 @@ def time() -> Codec:
         if not isinstance(value, datetime):
             raise RefusedError(f"expected a point in time, got {got(value)}")
         try:
-            seconds, rest = divmod(microseconds(value), 1_000_000)
+            seconds, rest = seconds_and_microseconds(value)
         except ValueError as error:
             raise RefusedError(f"{error}, got {value.isoformat()}") from None
         return Timestamp(seconds=seconds, nanos=rest * 1000)
 
     def read(value: Timestamp) -> datetime:
+        seconds, nanos = value.seconds, value.nanos
         try:
-            if not 0 <= value.nanos < 1_000_000_000:
+            if not 0 <= nanos < 1_000_000_000:
                 raise OverflowError
-            return at_microseconds(value.seconds * 1_000_000 + value.nanos // 1000)
+            return at(seconds, nanos // 1000)
         except OverflowError:
-            raise RefusedError(f"{value.seconds} s and {value.nanos} ns are no point in time") from None
+            raise RefusedError(f"{seconds} s and {nanos} ns are no point in time") from None
 
     return Codec(write, read)
 

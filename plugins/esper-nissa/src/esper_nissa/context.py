@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -30,12 +30,15 @@ class RunContext:
         hub: hands events to the sinks.
         plugins: the run's plugins.
         used: names of the plugins that provide a used component.
+        listeners: are called with every event before the hub, whatever its telemetry level; they must not raise, nor
+            take long.
         stop_requested: the run ends after the present epoch.
     """
 
     hub: Hub
     plugins: PluginSet
     used: frozenset[str]
+    listeners: Sequence[Callable[[Event], None]] = ()
     stop_requested: bool = False
     _observers: Observers = field(init=False)
     #: Round and epoch of the newest event of a host; an observer that is told of a host is told of these.
@@ -52,6 +55,8 @@ class RunContext:
         """Hand an event to the sinks."""
         if event.host:
             self._place = event.round, event.epoch
+        for listener in self.listeners:
+            listener(event)
         self.hub.emit(event)
 
     def epoch_end(self, host: str, evidence: Evidence) -> None:

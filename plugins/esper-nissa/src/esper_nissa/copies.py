@@ -1,12 +1,23 @@
 """Copies of events and manifests, so that no sink can change what another one is handed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from esper_core.leyline.events import Event
 
 #: What nobody can change.
 _UNCHANGING = frozenset({str, int, float, bool, type(None)})
+
+
+@runtime_checkable
+class ReadsOnly(Protocol):
+    """A sink that needs no copies of its events, where `reads_only` is true: what it changed in them others would see.
+
+    Every sink has to leave its events as they are, which the check ``sink-leaves-events`` looks at; but one without
+    this attribute is handed copies of its own, so that a fault in it stays with it. A copy takes as long as writing it.
+    """
+
+    reads_only: bool
 
 
 def own_copies(batch: Sequence[Event]) -> tuple[Event, ...]:

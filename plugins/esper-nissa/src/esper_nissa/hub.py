@@ -12,7 +12,8 @@ from esper_core.leyline.protocols import Sink
 from esper_core.leyline.structure import structure
 from esper_nissa.event_filter import EventFilter, TelemetryState, Volume
 from esper_nissa.queue_limits import BATCH, QueueLimits
-from esper_nissa.sink_worker import SinkCounts, SinkWorker, sink_failed
+from esper_nissa.sink_counts import SinkCounts
+from esper_nissa.sink_worker import SinkWorker, sink_failed
 from esper_nissa.telemetry_rules import TelemetryRules
 
 _LIMITS = QueueLimits()
@@ -68,6 +69,7 @@ class Hub:
         self._arrived: deque[Event] = deque()
         self._taking = False
         self._batch: list[Event] = []
+        self._longest = min(BATCH, limits.capacity)
         self._next_number = first
         self._open = False
 
@@ -121,13 +123,15 @@ class Hub:
     @property
     def shows_progress(self) -> bool:
         """Whether a sink shows how far an epoch is."""
-        return any(worker.shows_progress for worker in self._workers)
+        return any("progress" in worker.callbacks for worker in self._workers)
 
     def progress(self, host: str, epoch: int, done: int, steps: int) -> None:
         """Tell the sinks that show progress how far an epoch is; see `ShowsProgress`."""
-        for worker in self._workers:
-            worker.progress(host, epoch, done, steps)
-        self._settle()
+        self._call("progress", host, epoch, done, steps)
+
+    def checkpoint(self, epoch: int, began: float, ended: float) -> None:
+        """Tell the sinks that show checkpoints that the run was saved; see `ShowsCheckpoints`."""
+        self._call("checkpoint", epoch, began, ended)
 
     def flush(self) -> None:
         """Wait until every sink has taken everything, and made it durable or visible, or is given up."""
@@ -155,6 +159,8 @@ class Hub:
             self._report(disabled=False)
         finally:
             self._open = False
+            for worker in self._workers:  # all at once: each may take up to its deadline
+                worker.want_close()
             for worker in self._workers:
                 worker.close()
 
@@ -218,7 +224,7 @@ class Hub:
                 for event in self._filter.passed(self._arrived.popleft()):
                     self._batch.append(self._stamped(event))
                     rare = event.level is Level.MINIMAL or event.kind is EventKind.EPOCH_COMPLETED
-                    if rare or len(self._batch) >= BATCH:
+                    if rare or len(self._batch) >= self._longest:
                         self._hand_on()
         finally:
             self._taking = False
@@ -240,6 +246,11 @@ class Hub:
             slot=slot if type(slot := data.get("slot")) is str else None,
             seed_id=seed_id if type(seed_id := data.get("seed_id")) is str else None,
         )
+
+    def _call(self, place: str, *what: Any) -> None:
+        for worker in self._workers:
+            worker.call(place, *what)
+        self._settle()
 
     def _hand_on(self) -> None:
         if not self._batch:

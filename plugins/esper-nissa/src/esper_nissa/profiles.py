@@ -18,11 +18,13 @@ class Profile(StrEnum):
 PROFILES: Mapping[Profile, Mapping[str, Any]] = {
     Profile.MINIMAL: {"telemetry": {"level": "minimal", "escalation_epochs": 0}},
     Profile.STANDARD: {},
-    Profile.DIAGNOSTIC: {"diagnostics": {"names": ["standard"], "standard": {"every": 5}}},
+    Profile.DIAGNOSTIC: {
+        "diagnostics": {"names": ["standard", "memory"], "standard": {"every": 5}, "memory": {"every": 5}}
+    },
     Profile.RESEARCH: {
         "telemetry": {"level": "debug"},
         "diagnostics": {
-            "names": ["standard"],
+            "names": ["standard", "memory"],
             "standard": {
                 "every": 1,
                 "percentiles": [1, 5, 10, 25, 50, 75, 90, 95, 99],

@@ -4,14 +4,19 @@ from enum import StrEnum
 
 from attrs import frozen
 
-#: Events that the hub hands on together at most; no queue is shorter.
-BATCH = 64
+#: Events that the hub hands on together at most. To hand on costs more than to emit, so in a burst fewer than one in a
+#: hundred calls of `emit` does it.
+BATCH = 256
+
+#: No queue is shorter; batches are not longer than a queue.
+LEAST_CAPACITY = 64
 
 #: A sink that does not return from a call within this many seconds is not called again.
 DEADLINE = 30.0
 
-#: Events that wait for one sink at most.
-CAPACITY = 10_000
+#: Events that wait for one sink at most: a burst of 20,000 passes without a wait, however slow the sink is. Sinks share
+#: the events that wait for them.
+CAPACITY = 20_480
 
 
 class WhenFull(StrEnum):

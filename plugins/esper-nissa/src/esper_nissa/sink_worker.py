@@ -8,14 +8,15 @@ from time import monotonic
 from typing import Any
 
 import attrs
-from attrs import frozen
 
 from esper_core.leyline.deadline import within
 from esper_core.leyline.errors import EsperError, summary
 from esper_core.leyline.events import Event, EventKind, TellsRun
-from esper_core.leyline.protocols import ShowsProgress, Sink
-from esper_nissa.copies import copied, own_copies
+from esper_core.leyline.protocols import Sink
+from esper_nissa.callbacks import CALLBACKS, NEWEST
+from esper_nissa.copies import ReadsOnly, copied, own_copies
 from esper_nissa.queue_limits import QueueLimits, WhenFull
+from esper_nissa.sink_counts import SinkCounts
 
 #: A sink that has raised this often is not called any more.
 MAX_ERRORS = 3
@@ -24,28 +25,8 @@ MAX_ERRORS = 3
 DROPPABLE = frozenset({EventKind.REWARD_COMPUTED, EventKind.GATES_EVALUATED, EventKind.DIAGNOSED})
 
 
-@frozen(kw_only=True)
-class SinkCounts:
-    """What became of a sink's events.
-
-    Attributes:
-        delivered: events that the sink took without raising.
-        dropped: events of a batch at which it raised, those that came after it was disabled, and those for which there
-            was no room.
-        errors: how often it raised.
-        disabled: it raised too often, or hangs, and is not called any more.
-        last_error: what it raised last, and where.
-    """
-
-    delivered: int = 0
-    dropped: int = 0
-    errors: int = 0
-    disabled: bool = False
-    last_error: str | None = None
-
-
 class SinkWorker:
-    """Calls one sink, always in the same thread: `open`, `emit`, `flush`, `progress` and `close`.
+    """Calls one sink, always in the same thread: `open`, `emit`, `flush`, `close`, and what is in `CALLBACKS`.
 
     All methods are called by the hub, in one thread.
 
@@ -58,7 +39,7 @@ class SinkWorker:
         counts: what became of its events so far.
         reported: its failure has been told to the others.
         raised: where it raised last, and what.
-        shows_progress: it shows how far an epoch is, and has not failed in that.
+        callbacks: the methods for what is no event that it has, and in which it has not failed.
     """
 
     def __init__(self, name: str, sink: Sink, limits: QueueLimits) -> None:
@@ -67,13 +48,14 @@ class SinkWorker:
         self.reported = False
         self.raised: tuple[str, BaseException] | None = None
         self._sink = sink
+        self._copies = not (isinstance(sink, ReadsOnly) and sink.reads_only)
         self._limits = limits
         self._changed = threading.Condition()
         self._batches: deque[tuple[Event, ...]] = deque()
         self._size = 0
         self._flush_wanted = False
-        self._progress: tuple[str, int, int, int] | None = None
-        self.shows_progress = isinstance(sink, ShowsProgress)
+        self._calls: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self.callbacks = {place for place, protocol in CALLBACKS.items() if isinstance(sink, protocol)}
         self._place = ""
         self._began: float | None = None
         self._closing = self._closed = self._abandoned = False
@@ -136,11 +118,13 @@ class SinkWorker:
             self._flush_wanted = True
             self._changed.notify_all()
 
-    def progress(self, host: str, epoch: int, done: int, steps: int) -> None:
-        """Have the sink show how far an epoch is, if it shows that. Only the newest counts."""
-        if self.shows_progress:
-            with self._changed:
-                self._progress = (host, epoch, done, steps)
+    def call(self, place: str, *what: Any) -> None:
+        """Call a method of `CALLBACKS` behind what the sink has been given so far, if it has the method."""
+        with self._changed:
+            if place in self.callbacks:
+                if place in NEWEST:
+                    self._forget_calls(place)
+                self._calls.append((place, what))
                 self._changed.notify_all()
 
     def wait(self) -> None:
@@ -148,13 +132,18 @@ class SinkWorker:
         with self._changed:
             self._wait_while(self._busy)
 
-    def close(self) -> None:
-        """Have the sink closed after everything before, even a disabled one: it may hold a file or a terminal."""
+    def want_close(self) -> None:
+        """Have the sink closed after everything before, without waiting for it."""
         with self._changed:
-            if self._thread is None:
-                return
             self._closing = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Have the sink closed after everything before, even a disabled one: it may hold a file or a terminal."""
+        if self._thread is None:
+            return
+        self.want_close()
+        with self._changed:
             self._wait_while(lambda: not self._closed)
             hanging = self._abandoned and self._place not in ("open", "close")
         if hanging:
@@ -168,7 +157,7 @@ class SinkWorker:
             self._failed("close", summary(error), lost=0, disabled=True)
 
     def _busy(self) -> bool:
-        return bool(self._batches or self._flush_wanted or self._progress) or self._began is not None
+        return bool(self._batches or self._flush_wanted or self._calls) or self._began is not None
 
     def _make_room(self, wanted: int) -> None:
         """Act on a full queue; called with the lock."""
@@ -216,7 +205,11 @@ class SinkWorker:
 
     def _forget(self) -> None:
         self._batches.clear()
-        self._size, self._flush_wanted, self._progress = 0, False, None
+        self._calls.clear()
+        self._size, self._flush_wanted = 0, False
+
+    def _forget_calls(self, place: str) -> None:
+        self._calls = deque(it for it in self._calls if it[0] != place)
 
     def _failed(self, place: str, why: str, *, lost: int, disabled: bool) -> None:
         counts = self.counts
@@ -234,7 +227,7 @@ class SinkWorker:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._batches or self._flush_wanted or self._progress or self._closing):
+                while not (self._batches or self._flush_wanted or self._calls or self._closing):
                     self._changed.wait()
                 place, call, size = self._next()
                 self._place, self._began = place, monotonic()
@@ -258,15 +251,14 @@ class SinkWorker:
         """Return what comes next, by name, and how many events that delivers; called with the lock."""
         if self._batches:
             batch = self._batches.popleft()
-            return "emit", lambda: self._sink.emit(own_copies(batch)), len(batch)
+            return "emit", lambda: self._sink.emit(own_copies(batch) if self._copies else batch), len(batch)
         if self._flush_wanted:
             self._flush_wanted = False
             return "flush", self._sink.flush, 0
-        if self._closing:
-            return "close", self._sink.close, 0
-        told, self._progress = self._progress, None
-        assert told is not None
-        return "progress", lambda: self._sink.progress(*told), 0  # type: ignore[attr-defined]
+        if self._calls:
+            place, what = self._calls.popleft()
+            return place, lambda: getattr(self._sink, place)(*what), 0
+        return "close", self._sink.close, 0
 
     def _count(self, place: str, size: int, error: BaseException | None) -> None:
         self._size -= size
@@ -274,8 +266,9 @@ class SinkWorker:
             self.counts = attrs.evolve(self.counts, delivered=self.counts.delivered + size)
             return
         self.raised = (place, error)
-        if place == "progress":  # it is no event: it is not shown any more, and nothing is lost
-            self.shows_progress = False
+        if place in CALLBACKS:  # it is no event: it is not shown any more, and nothing is lost
+            self.callbacks.discard(place)
+            self._forget_calls(place)
             return
         disabled = self.counts.disabled or self.counts.errors + 1 >= MAX_ERRORS
         self._failed(place, summary(error), lost=size + (self._size if disabled else 0), disabled=disabled)

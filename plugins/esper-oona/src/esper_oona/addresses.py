@@ -1,15 +1,18 @@
-"""Addresses of buses: `sqlite:PATH`, `redis://HOST`, and whatever the installed plugins offer."""
+"""Addresses of components: `sqlite:PATH`, `redis://HOST`, and whatever the installed plugins offer."""
 
 import tomllib
 from typing import Any
 from urllib.parse import parse_qsl
 
 from esper_core.leyline.errors import EsperError, did_you_mean
+from esper_core.leyline.specs import ComponentSpec
 from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
 from esper_core.plugins.resolve import build_config, resolve
 from esper_oona.bus import Bus
 from esper_oona.kinds import BusSpec
+
+_HINT = "pip install esper-bus-sqlite"
 
 
 def open_bus(address: str, registry: Registry) -> Bus:
@@ -23,14 +26,7 @@ def open_bus(address: str, registry: Registry) -> Bus:
         EsperError: E204 if no installed plugin has such an address, E201 or E202 if an option does not fit, E611 if the
             bus does not answer, E614 if it does not keep messages as the address asks.
     """
-    found = find_bus(address, registry)
-    scheme, _, rest = address.partition(":")
-    place, _, query = rest.partition("?")
-    if found.spec.config is None:
-        raise EsperError("E160", f"{found.title} has no options, and so no `url`")
-    options = {name: _value(text) for name, text in parse_qsl(query, keep_blank_values=True)}
-    config = build_config(found, {**options, "url": f"{scheme}:{place}"}, path="", source=f"the address {scheme}:")
-    bus: Bus = resolve(found)(config)
+    bus: Bus = open_component(address, registry, BusSpec, hint=_HINT)
     return bus
 
 
@@ -40,15 +36,49 @@ def find_bus(address: str, registry: Registry) -> Registered:
     Raises:
         EsperError: E204 if no installed plugin has such an address.
     """
+    return find_component(address, registry, BusSpec, hint=_HINT)
+
+
+def open_component(address: str, registry: Registry, spec: type[ComponentSpec], *, hint: str) -> Any:
+    """Build the component that an address leads to, with the address and the options in it.
+
+    Args:
+        address: ``scheme:place?option=value``.
+        registry: the loaded plugins.
+        spec: the descriptor of its kind, which has ``schemes``; the options of its components have a ``url``.
+        hint: what to do where no component of the kind is installed.
+
+    Raises:
+        EsperError: E204 if no installed plugin has such an address, E201 or E202 if an option does not fit, and what
+            the component raises.
+    """
+    found = find_component(address, registry, spec, hint=hint)
+    if found.spec.config is None:
+        raise EsperError("E160", f"{found.title} has no options, and so no `url`")
+    source = f"the address {address.partition(':')[0]}:"
+    return resolve(found)(build_config(found, address_options(address), path="", source=source))
+
+
+def address_options(address: str) -> dict[str, Any]:
+    """Return the options of a component that an address holds, as plain data: ``url``, and what follows ``?``."""
+    url, _, query = address.partition("?")
+    return {name: _value(text) for name, text in parse_qsl(query, keep_blank_values=True)} | {"url": url}
+
+
+def find_component(address: str, registry: Registry, spec: type[ComponentSpec], *, hint: str) -> Registered:
+    """Return the component of a kind that an address leads to; the arguments are those of `open_component`.
+
+    Raises:
+        EsperError: E204 if no installed plugin has such an address.
+    """
     scheme = address.partition(":")[0]
     schemes: dict[str, Registered] = {}
-    for registered in registry["bus"]:
-        if isinstance(registered.spec, BusSpec):
-            schemes |= dict.fromkeys(registered.spec.schemes, registered)
+    for registered in registry[spec.kind]:
+        schemes |= dict.fromkeys(getattr(registered.spec, "schemes", ()), registered)
     if scheme not in schemes:
         # The rest of an address may hold a password.
-        fix = did_you_mean(scheme, schemes) if schemes else "pip install esper-bus-sqlite"
-        raise EsperError("E204", f'no installed plugin has buses at "{scheme}:"', fix=fix)
+        fix = did_you_mean(scheme, schemes) if schemes else hint
+        raise EsperError("E204", f'no installed plugin has a {spec.kind} at "{scheme}:"', fix=fix)
     return schemes[scheme]
 
 

@@ -43,6 +43,7 @@ class Delivery:
     Attributes:
         position: where it is in its stream; of two messages the later one has the greater position.
         attempt: how many times it has been handed out, this time included.
+        taken_over: the consumer that had it last did not finish it before the lease ended.
     """
 
     stream: str
@@ -52,6 +53,7 @@ class Delivery:
     key: str
     body: bytes
     attempt: int
+    taken_over: bool = False
 
 
 @frozen
@@ -96,12 +98,31 @@ class Backlog:
         return self.waiting + self.pending
 
 
+def batch_limit(limit: int, attempt: int, attempts: int) -> int:
+    """Return how many messages a batch may have with one in it that was handed out ``attempt`` times before.
+
+    A consumer that dies of a message takes its batch along, and nobody knows which one it was. So the batch is a
+    quarter as large with each attempt, and in its last one a message is alone: none is given up for what another did.
+
+    Args:
+        limit: how many the consumer has asked for.
+        attempts: after which a message is given up.
+    """
+    if attempt == 0:
+        return limit
+    return 1 if attempt >= attempts - 1 else max(1, limit // 4**attempt)
+
+
 class BusServer(Protocol):
     """A server of one's own, for a bus that needs one."""
 
     @property
     def url(self) -> str:
         """The address of the bus."""
+
+    @property
+    def command(self) -> Sequence[str]:
+        """The command line that runs it in the foreground, for those who supervise processes themselves."""
 
     def start(self) -> None:
         """Start it with what it has kept, and wait until it answers (EsperError E611 if it does not)."""
@@ -142,10 +163,10 @@ class Bus(Protocol):
     ) -> Sequence[Delivery]:
         """Lease at most ``limit`` messages to a consumer, and return them by position; joins the group if need be.
 
-        First come messages whose lease or delay has ended, each by itself if it was handed out before: if the consumer
-        dies of one message, no other one is blamed for it. Then come new ones. A message is not handed out as long as
-        an earlier one of its key is leased, or waits for its next attempt. A message that was handed out ``attempts``
-        times, the last time to a consumer that let its lease end, is not handed out again but given up.
+        First come messages whose lease or delay has ended, then new ones. With one that was handed out before, the
+        batch has at most `batch_limit` messages. A message is not handed out as long as an earlier one of its key is
+        leased, or waits for its next attempt. A message that was handed out ``attempts`` times, the last time to a
+        consumer that let its lease end, is not handed out again but given up.
         """
 
     def renew(self, deliveries: Sequence[Delivery], *, lease_seconds: float) -> Sequence[Delivery]:

@@ -48,6 +48,17 @@ def keyring(state: Path, environment: Mapping[str, str] = os.environ) -> Keyring
     return _read(path)
 
 
+def present_keys(state: Path, environment: Mapping[str, str] = os.environ) -> Keyring:
+    """Return the secrets as `keyring` does, but make none: where there are none, nothing verifies.
+
+    Raises:
+        EsperError: as `keyring`.
+    """
+    if environment.get(KEYS) or (state / _FILE).exists():
+        return keyring(state, environment)
+    return Keyring({})
+
+
 def rotate(state: Path, *, kept: int = 1) -> str:
     """Make a new secret that signs from now on, and keep ``kept`` earlier ones that still verify; return its name.
 
@@ -91,25 +102,51 @@ def _write_first(path: Path) -> None:
         raise EsperError("E612", "a key cannot be written", where=str(path), why=str(error.strerror)) from error
 
 
+def secret(name: str, file: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return what a server asks for of those who connect: a password or a token, without the space around it.
+
+    Args:
+        name: where it is in the environment.
+        file: a file that holds it, instead of the environment; only its owner may be able to read it.
+
+    Returns:
+        None if neither is there.
+
+    Raises:
+        EsperError: E612 if the file cannot be read, if others can read it, or if there is nothing in it.
+    """
+    if file is None:
+        return environment.get(name) or None
+    found = _text(Path(file), "a secret").strip()
+    if not found:
+        raise EsperError("E612", "there is no secret in the file", where=file)
+    return found
+
+
 def _read(path: Path) -> Keyring:
+    return _parsed(_text(path, "keys").splitlines(), where=str(path))
+
+
+def _text(path: Path, what: str) -> str:
+    """Return what is in a file that only its owner can read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor) as file:
-            _check(os.fstat(file.fileno()), path)
-            return _parsed(file.read(65_536).splitlines(), where=str(path))
+            _check(os.fstat(file.fileno()), path, what)
+            return file.read(65_536)
     except (OSError, UnicodeDecodeError) as error:
-        raise EsperError("E612", "the keys cannot be read", where=str(path), why=str(error)) from error
+        raise EsperError("E612", f"a file of {what} cannot be read", where=str(path), why=str(error)) from error
 
 
-def _check(found: os.stat_result, path: Path) -> None:
+def _check(found: os.stat_result, path: Path, what: str) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise EsperError("E612", "the keys are not in a regular file", where=str(path))
+        raise EsperError("E612", f"this is no regular file of {what}", where=str(path))
     if found.st_uid != os.geteuid():
-        raise EsperError("E612", "the file of keys belongs to another user", where=str(path))
+        raise EsperError("E612", f"the file of {what} belongs to another user", where=str(path))
     if found.st_mode & 0o077:
-        what = f"others can read or change the file of keys (mode {stat.S_IMODE(found.st_mode):04o})"
-        fix = f"chmod 600 {path}, and replace the keys if others could have read them"
-        raise EsperError("E612", what, where=str(path), fix=fix)
+        said = f"others can read or change the file of {what} (mode {stat.S_IMODE(found.st_mode):04o})"
+        fix = f"chmod 600 {path}, and replace what is in it if others could have read it"
+        raise EsperError("E612", said, where=str(path), fix=fix)
 
 
 def _parsed(lines: list[str], *, where: str) -> Keyring:

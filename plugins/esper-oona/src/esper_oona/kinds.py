@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen, validators
 
 from esper_core.hooks import hookspec
-from esper_core.leyline.kinds import PluginKind
+from esper_core.leyline.kinds import PluginKind, Section
 from esper_core.leyline.specs import ComponentSpec, ImportString, check_reference
 
 if TYPE_CHECKING:  # listing plugins imports this module
@@ -30,7 +30,8 @@ class BusSpec(ComponentSpec):
     Attributes:
         schemes: the schemes of the addresses that lead to it, such as ``redis``.
         server: makes a server of one's own that keeps what survives its death in a folder, a `BusServer`, which
-            `esper bus torture` may kill: ``server(folder)``. None for a bus without a server.
+            `esper bus torture` may kill: ``server(folder)``. Made again on the same folder it has the same address as
+            long as nobody else listens there. None for a bus without a server.
     """
 
     kind = "bus"
@@ -56,6 +57,7 @@ BUS = PluginKind(
     specification=BusHooks,
     family="bus",
     protocol="esper_oona.api:Bus",
+    section=Section.of_one("bus"),
     suite="esper_oona.testing.conformance:CONFORMANCE",
-    provisional="no run uses it yet",
+    provisional="buses of other servers will show what the protocol lacks",
 )

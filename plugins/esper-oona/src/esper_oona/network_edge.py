@@ -1,5 +1,6 @@
 """Calls of a server over a network: tried again for a moment, and not at all while it keeps failing."""
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,6 +10,9 @@ import stamina
 from esper_core.leyline.errors import EsperError, summary
 
 T = TypeVar("T")
+
+# Where a program sets no logging up, each try would be printed on stderr otherwise.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 class NetworkEdge:

@@ -1,10 +1,10 @@
 """Publishing: messages are signed, routed by type, held back where consumers do not keep up, and counted."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from attrs import field, frozen
 
@@ -19,6 +19,18 @@ from esper_oona.signing import Signer
 
 #: So many messages are added to a stream at once.
 BATCH = 100
+
+#: The bits of a UUID that say its version (7) and its variant, and those that are left for chance.
+_VERSION, _CHANCE = 0x7 << 76 | 0x2 << 62, (1 << 80) - 1 - (0xF << 76) - (0x3 << 62)
+
+
+def _new_id() -> str:
+    """Return what no other message has: a UUID that begins with the time (version 7, RFC 9562).
+
+    What is published together is side by side in an index then, such as that of `Replays`.
+    """
+    milliseconds, chance = time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10))
+    return f"{milliseconds << 80 | _VERSION | chance & _CHANCE:032x}"
 
 
 @frozen(kw_only=True)
@@ -36,7 +48,7 @@ class Draft:
     key: str = ""
     priority: MessagePriority = MessagePriority.NORMAL
     lifetime_seconds: float | None = None
-    id: str = field(factory=lambda: uuid4().hex)
+    id: str = field(factory=_new_id)
 
 
 @frozen
@@ -152,7 +164,7 @@ class Publisher:
             self.metrics.count("publish_errors")
             raise
         finally:
-            self.metrics.gauge("breaker", self._bus.breaker)
+            self.metrics.breaker(self._bus.breaker)
         self.metrics.count("published", len(envelopes))
         self.metrics.count(f"published.{stream}", len(envelopes))
         self.metrics.time("publish_seconds", time.monotonic() - begun)

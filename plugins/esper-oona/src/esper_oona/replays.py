@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from esper_oona.sqlite_files import WAIT_SECONDS, begin_journal
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS accepted (
     scope TEXT NOT NULL, id TEXT NOT NULL, place TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (scope, id)
@@ -41,9 +43,9 @@ class Replays:
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
-            path or ":memory:", timeout=30.0, isolation_level=None, check_same_thread=False
+            path or ":memory:", timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        begin_journal(self._connection)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(_SCHEMA)
         if path is not None:
@@ -58,10 +60,12 @@ class Replays:
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("DELETE FROM accepted WHERE until < ?", (now,))
-            self._connection.executemany(
+            written = self._connection.executemany(
                 "INSERT OR IGNORE INTO accepted VALUES (?, ?, ?, ?)",
                 [(scope, it.id, it.place, it.until) for it in messages],
-            )
+            ).rowcount
+            if written == len(messages):  # Which is so for nearly every batch.
+                return [True] * written
             found = [
                 self._connection.execute(
                     "SELECT place FROM accepted WHERE scope = ? AND id = ?", (scope, it.id)

@@ -9,16 +9,22 @@ from esper_core.leyline.errors import EsperError
 STATE = "ESPER_STATE"
 
 
-def state_directory(given: Path | str | None = None) -> Path:
-    """Return the state directory, which is made if need be, for its owner only.
+def state_path(given: Path | str | None = None) -> Path:
+    """Return where the state directory is, or would be; nothing is made.
 
     It is ``given`` (what `--state` names), else what the environment's ESPER_STATE names, else ``.esper`` in the
     working directory, beside ``runs``.
+    """
+    return Path(given or os.environ.get(STATE) or ".esper")
+
+
+def state_directory(given: Path | str | None = None) -> Path:
+    """Return the state directory, where `state_path` says, which is made if need be, for its owner only.
 
     Raises:
         EsperError: E612 if it cannot be made.
     """
-    directory = Path(given or os.environ.get(STATE) or ".esper")
+    directory = state_path(given)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from attrs import evolve, field, frozen, validators
@@ -111,9 +112,11 @@ class Subscriber:
                 attempts=self._how.attempts,
             )
         finally:
-            self.metrics.gauge("breaker", self._bus.breaker)
+            self.metrics.breaker(self._bus.breaker)
         if deliveries:
             self.metrics.count("received", len(deliveries))
+            if taken_over := sum(it.taken_over for it in deliveries):
+                self.metrics.count("taken_over", taken_over)
             _Batch(self, deliveries, leased_at).handle()
         return len(deliveries)
 
@@ -157,32 +160,46 @@ class _Batch:
         self._deliveries = deliveries
         self._leased_at = leased_at
         self._done: list[Delivery] = []
-        #: Keys whose earlier message waits for its next attempt.
-        self._waiting: set[str] = set()
+        #: Of each message that was handled, how long that took, and how long it was under way.
+        self._handled: list[tuple[float, float]] = []
+        self._failed: list[tuple[Delivery, str]] = []
+        #: Messages behind one of their key that has failed.
+        self._behind: list[Delivery] = []
 
     def handle(self) -> None:
         it = self._it
-        rest = it._judged(self._deliveries)
-        while rest:
-            if time.monotonic() - self._leased_at > it._how.lease_seconds / 2 and not (rest := self._renewed(rest)):
-                break
-            (delivery, envelope), *rest = rest
-            if delivery.key in self._waiting:
-                it._bus.retry(delivery, delay_seconds=0.0, counts=False)
-            else:
-                self._handle_one(delivery, envelope)
+        rest = deque(it._judged(self._deliveries))
+        try:
+            while rest:
+                if time.monotonic() - self._leased_at > it._how.lease_seconds / 2 and not (rest := self._renewed(rest)):
+                    break
+                delivery, envelope = rest.popleft()
+                if delivery.key and any(delivery.key == failed.key for failed, _ in self._failed):
+                    self._behind.append(delivery)
+                else:
+                    self._handle_one(delivery, envelope)
+        finally:
+            it.metrics.count("handled", len(self._handled))
+            it.metrics.time_all("handling_seconds", [handling for handling, _ in self._handled])
+            it.metrics.time_all("delivery_seconds", [delivery for _, delivery in self._handled])
         self._acknowledge()
+        # Other messages do not wait for this. What comes before is finished, as it would hold these back.
+        for delivery, reason in self._failed:
+            self._fail(delivery, reason)
+        for delivery in self._behind:
+            it._bus.retry(delivery, delay_seconds=0.0, counts=False)
 
-    def _renewed(self, rest: list[tuple[Delivery, Envelope]]) -> list[tuple[Delivery, Envelope]]:
+    def _renewed(self, rest: deque[tuple[Delivery, Envelope]]) -> deque[tuple[Delivery, Envelope]]:
         """Acknowledge what is done, and return what is still leased."""
         self._acknowledge()
         now = time.monotonic()
-        renewed = self._it._bus.renew([it for it, _ in rest], lease_seconds=self._it._how.lease_seconds)
+        held = [*(it for it, _ in rest), *(it for it, _ in self._failed), *self._behind]
+        renewed = self._it._bus.renew(held, lease_seconds=self._it._how.lease_seconds)
         self._leased_at = now
         kept = {it.position for it in renewed}
-        if lost := len(rest) - len(kept):
+        if lost := len(held) - len(kept):
             self._it.metrics.count("leases_lost", lost)
-        return [it for it in rest if it[0].position in kept]
+        return deque(it for it in rest if it[0].position in kept)
 
     def _handle_one(self, delivery: Delivery, envelope: Envelope) -> None:
         it = self._it
@@ -195,26 +212,20 @@ class _Batch:
         try:
             handler(envelope)
         except Exception as error:
-            self._fail(delivery, summary(error))
+            it.metrics.count("failed")
+            self._failed.append((delivery, summary(error)))
         else:
-            it.metrics.count("handled")
-            it.metrics.time("handling_seconds", time.monotonic() - begun)
-            it.metrics.time("delivery_seconds", it._clock() - envelope.issued_at.timestamp())
+            self._handled.append((time.monotonic() - begun, it._clock() - envelope.issued_at.timestamp()))
             self._done.append(delivery)
 
     def _fail(self, delivery: Delivery, reason: str) -> None:
         it = self._it
-        it.metrics.count("failed")
-        # What comes before it is finished first: a message of its key that is still leased would hold it back.
-        self._acknowledge()
         if delivery.attempt >= it._how.attempts:
             it._bus.bury(delivery, reason)
             it.metrics.count("dead")
             return
         it._bus.retry(delivery, delay_seconds=it._how.delay_seconds(delivery.attempt))
         it.metrics.count("retried")
-        if delivery.key:
-            self._waiting.add(delivery.key)
 
     def _acknowledge(self) -> None:
         if self._done:

@@ -28,6 +28,8 @@ class PeriodicConfig:
     Attributes:
         every_epochs: epochs from one germination to the next.
         first_epoch: the epoch before which the first seed is germinated, from 0.
+        slots: in how many slots a seed is germinated each time, at most. Those that the limits of the run do not allow
+            together are denied.
         blueprint: the only one that is germinated; None: the first in the catalogue that fits.
         blend: how a seed is blended in.
         ramp_epochs: length of the rise of its alpha; 0 for alpha 1 at once, None for what ``lifecycle.ramp_epochs``
@@ -36,6 +38,7 @@ class PeriodicConfig:
 
     every_epochs: int = field(default=5, validator=[validators.instance_of(int), validators.ge(1)])
     first_epoch: int = field(default=2, validator=[validators.instance_of(int), validators.ge(0)])
+    slots: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
     blueprint: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
     blend: Blend = field(default=Blend.LINEAR, converter=Blend)
     ramp_epochs: int | None = field(

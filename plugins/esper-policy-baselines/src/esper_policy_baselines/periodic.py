@@ -45,25 +45,27 @@ class Periodic:
         """Begin a round; there is nothing to forget."""
 
     def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
-        """Return one action for each host."""
-        return [Decision(actions=[self._action(situation)]) for situation in situations]
+        """Return one action for each host, or as many germinations as are asked for."""
+        return [Decision(actions=self._actions(situation)) for situation in situations]
 
-    def _action(self, situation: Situation) -> Action:
+    def _actions(self, situation: Situation) -> list[Action]:
         masks, epoch = situation.masks, situation.observation.host.epoch
         if ready := [slot for slot in masks.slots if slot in masks.fossilize]:
-            return Action(op=Op.FOSSILIZE, slot=ready[0], policy="periodic", reason="it has passed its last gate")
+            return [Action(op=Op.FOSSILIZE, slot=ready[0], policy="periodic", reason="it has passed its last gate")]
         since = epoch - self._config.first_epoch
         if since < 0 or since % self._config.every_epochs:
-            return Action(policy="periodic", reason="it is not the time")
-        return self._germination(situation.observation.slots, masks)
+            return [Action(policy="periodic", reason="it is not the time")]
+        found = self._germinations(situation.observation.slots, masks)
+        return found or [Action(policy="periodic", reason="it is the time, and nothing can be germinated")]
 
-    def _germination(self, slots: Sequence[SlotSignals], masks: ActionMasks) -> Action:
-        """In the first slot that has lost the fewest seeds, the first blueprint that fits."""
+    def _germinations(self, slots: Sequence[SlotSignals], masks: ActionMasks) -> list[Action]:
+        """In the first slots that have lost the fewest seeds, the first blueprint that fits each."""
+        found: list[Action] = []
         for slot in sorted(slots, key=lambda it: len(it.state.culled_blueprints)):
             fitting = masks.blueprints_for(slot.slot)
             blueprint = next((name for name in self._blueprints if name in fitting), None)
             if blueprint is not None and self._config.blend in masks.blends:
-                return Action(
+                germination = Action(
                     op=Op.GERMINATE,
                     slot=slot.slot,
                     blueprint=blueprint,
@@ -72,4 +74,5 @@ class Periodic:
                     policy="periodic",
                     reason=f"every {self._config.every_epochs} epochs",
                 )
-        return Action(policy="periodic", reason="it is the time, and nothing can be germinated")
+                found.append(germination)
+        return found[: self._config.slots]

@@ -40,7 +40,7 @@ def _distinct(_: Any, attribute: "Attribute[Any]", value: tuple[str, ...] | None
 
 @frozen(kw_only=True)
 class HeuristicConfig:
-    """Options of `heuristic`. Accuracies are 0 to 1; times are shares of the run's epochs, 0 to 1.
+    """Options of `heuristic`. Accuracies are 0 to 1; times are shares of the run (epochs or `flops`), 0 to 1.
 
     Where accuracy is not known, the share of the loss that is gone stands in for it: 1 - loss / scale, the scale being
     random guessing's loss, or the first one.
@@ -48,6 +48,8 @@ class HeuristicConfig:
     Attributes:
         germinate_from: nothing is germinated before.
         germinate_until: after it only a plateau makes a germination worth while; 0.7 at most.
+        germinations: how many seeds, in different slots, are germinated in one epoch at most. Those that the limits of
+            the run do not allow together are denied.
         plateau_until: after it nothing is germinated; 0.5 at most, 0 for no germination on a plateau.
         fit_accuracy: a host with this training accuracy fits its data and is left alone.
         fit_by: when a host with room to spare gets there; until then, and until a first seed is live, the bar rises
@@ -68,6 +70,7 @@ class HeuristicConfig:
 
     germinate_from: float = _share(0.05)
     germinate_until: float = _share(0.4, most=0.7)
+    germinations: int = _epochs(1)
     plateau_until: float = _share(0.5, most=0.5)
     fit_accuracy: float = _share(0.95)
     fit_by: float = _share(0.2)

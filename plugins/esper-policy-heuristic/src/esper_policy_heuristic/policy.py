@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from esper_core.api import Catalogue, Decision, Round, Situation
-from esper_policy_heuristic.config import HeuristicConfig
-from esper_policy_heuristic.preference import preference
+from esper_learning import by_preference
+from esper_policy_heuristic.config import PREFERENCE, HeuristicConfig
 from esper_policy_heuristic.rules import decide
 from esper_policy_heuristic.view import HostView
 
@@ -18,14 +18,14 @@ class Heuristic:
 
     def __init__(self, config: HeuristicConfig, catalogue: Catalogue) -> None:
         self.config = config
-        self.order = preference(config, catalogue)
+        self.order = by_preference(catalogue, config.preference, PREFERENCE)
 
     def reset(self, begun: Round) -> None:
         """Begin a round; there is nothing to forget."""
 
     def decide(self, situations: Sequence[Situation]) -> Sequence[Decision]:
-        """Return one action per host, allowed by its masks, with the reason in words."""
-        return [Decision(actions=[decide(self._view(situation))]) for situation in situations]
+        """Return one action per host, or several germinations; allowed by its masks, with the reason in words."""
+        return [Decision(actions=decide(self._view(situation))) for situation in situations]
 
     def _view(self, situation: Situation) -> HostView:
         seen = situation.observation

@@ -2,29 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from esper_core.api import Catalogue, EsperError, did_you_mean
-from esper_policy_heuristic.config import PREFERENCE, HeuristicConfig
-
-
-def preference(config: HeuristicConfig, catalogue: Catalogue) -> tuple[str, ...]:
-    """Return the catalogue's blueprints in the order in which they are tried.
-
-    Raises:
-        EsperError: E204 if the options name a blueprint that is not in the catalogue.
-    """
-    if config.preference is None:
-        listed = [name for name in PREFERENCE if name in catalogue.names]
-        return (*listed, *(name for name in catalogue.names if name not in listed))
-    for name in config.preference:
-        if name not in catalogue.names:
-            raise EsperError(
-                "E204",
-                f'blueprint "{name}" is not in the catalogue',
-                where="policy.preference",
-                why=did_you_mean(name, catalogue.names),
-                fix="name it in policy.blueprints too, or take it out of policy.preference",
-            )
-    return config.preference
+from esper_policy_heuristic.config import HeuristicConfig
 
 
 def choose(

@@ -12,8 +12,21 @@ from esper_policy_heuristic.view import HostView
 Rule = Callable[[HostView], Action | None]
 
 
-def decide(view: HostView) -> Action:
-    """Return the answer of the first rule that has one; the last rule always has."""
+def decide(view: HostView) -> list[Action]:
+    """Return the answer of the first rule that has one; the last rule always has.
+
+    A germination is followed by others in further slots, up to ``config.germinations``, each as if it were the first.
+    """
+    actions = [_answer(view)]
+    while actions[-1].op is Op.GERMINATE and len(actions) < view.config.germinations:
+        view = view.without(actions[-1].slot)
+        if not view.germinable:
+            break
+        actions.append(_answer(view))
+    return actions
+
+
+def _answer(view: HostView) -> Action:
     return next(action for rule in RULES if (action := rule(view)) is not None)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from esper_core.api import ActionMasks, HostSignals, Op, SlotSignals
 from esper_policy_heuristic.config import HeuristicConfig
@@ -87,6 +87,11 @@ class HostView:
             return ()
         possible = self.among(self.masks.slots_for(Op.GERMINATE))
         return tuple(slot for slot in possible if self.masks.blueprints_for(slot.slot) & set(self.order))
+
+    def without(self, slot: str | None) -> "HostView":
+        """The same view, in which nothing can be germinated in the slot."""
+        others = {name: fitting for name, fitting in self.masks.germinate.items() if name != slot}
+        return evolve(self, masks=evolve(self.masks, germinate=others))
 
     def among(self, names: Collection[str]) -> tuple[SlotSignals, ...]:
         """The slots with these names, in site order."""

@@ -100,6 +100,28 @@ def normalised(advantages: Tensor, where: Tensor, least: float = 0.0) -> Tensor:
     return (advantages - there.mean()) / (there.std(correction=0).clamp(min=least) + 1e-8)
 
 
+def compared_by_head(advantages: Tensor, ops: Tensor, where: Tensor) -> Tensor:
+    """Return what each head is judged by, (T, N, 4).
+
+    The operation is judged by the advantage. The heads after it choose when the operation is fixed, so they are judged
+    by how much better the step was than the mean of the steps with that operation: a baseline may depend on what was
+    chosen before (Wu et al., 2018, "Variance reduction for policy gradient with action-dependent factorized
+    baselines"). Otherwise a blueprint that is better than others is made less probable wherever germinating has cost
+    more than waiting so far. An operation of a single step is compared with nothing.
+
+    Args:
+        advantages: (T, N).
+        ops: (T, N) of int64, the operation of each step.
+        where: (T, N) of bool, the steps that count.
+    """
+    compared = advantages.clone()
+    for op in set(ops[where].tolist()):
+        alike = where & (ops == op)
+        if int(alike.sum()) > 1:
+            compared[alike] -= advantages[alike].mean()
+    return torch.stack([advantages, compared, compared, compared], dim=-1)
+
+
 def explained_variance(values: Tensor, returns: Tensor) -> float | None:
     """Return the share of the variance of returns, (n,), that values, (n,), explain; None where there is none."""
     variance = returns.var(correction=0)

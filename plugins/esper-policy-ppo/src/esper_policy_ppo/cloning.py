@@ -1,6 +1,7 @@
 """A warm start: learn to decide as another policy does, before learning from rewards (behaviour cloning)."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import evolve
@@ -22,9 +23,11 @@ from esper_core.api import (
     derive_seed,
 )
 from esper_policy_ppo.inputs import HEADS
-from esper_policy_ppo.policy import PPO
 from esper_policy_ppo.rollout_buffer import Minibatch, RolloutBuffer
 from esper_policy_ppo.update import evaluate
+
+if TYPE_CHECKING:
+    from esper_policy_ppo.policy import PPO
 
 
 class BehaviourCloning:
@@ -42,7 +45,7 @@ class BehaviourCloning:
         EsperError: E202 if the teacher has a memory, which would not be saved.
     """
 
-    def __init__(self, teacher: Actor, pupil: PPO, *, rounds: int = 1, passes: int = 20) -> None:
+    def __init__(self, teacher: Actor, pupil: "PPO", *, rounds: int = 1, passes: int = 20) -> None:
         if hasattr(teacher, "state"):
             raise EsperError("E202", "the teacher has a memory", fix="learn from one that has none, such as heuristic")
         self.teacher, self.pupil, self.rounds, self.passes = teacher, pupil, rounds, passes
@@ -68,7 +71,7 @@ class BehaviourCloning:
         self.pupil.restore(state)
 
 
-def clone(pupil: PPO, trajectories: Sequence[Trajectory], *, passes: int) -> Mapping[str, float]:
+def clone(pupil: "PPO", trajectories: Sequence[Trajectory], *, passes: int) -> Mapping[str, float]:
     """Raise the probability of what was decided in a round, by whichever policy; return figures about it.
 
     Of several actions in one epoch the first is taught, since `ppo` has one. What the governor denied is a WAIT.
@@ -105,13 +108,13 @@ def clone(pupil: PPO, trajectories: Sequence[Trajectory], *, passes: int) -> Map
     return {"cloning loss": sum(losses) / len(losses), "steps": float(buffer.steps)}
 
 
-def _taught(pupil: PPO, trajectory: Trajectory) -> Trajectory:
+def _taught(pupil: "PPO", trajectory: Trajectory) -> Trajectory:
     """The trajectory as if the pupil had decided it, with a memory that begins at its first step."""
     steps = [_as_the_pupils(pupil, step, first=index == 0) for index, step in enumerate(trajectory.steps)]
     return evolve(trajectory, steps=tuple(steps))
 
 
-def _as_the_pupils(pupil: PPO, step: Step, *, first: bool) -> Step:
+def _as_the_pupils(pupil: "PPO", step: Step, *, first: bool) -> Step:
     memo = {
         "chosen": pupil.encoder.chosen(_done(step), step.masks),
         "log_probs": [0.0] * len(HEADS),
@@ -119,8 +122,8 @@ def _as_the_pupils(pupil: PPO, step: Step, *, first: bool) -> Step:
         "hidden": torch.zeros(2, pupil.config.hidden),
         "begins": first,
     }
-    reward = step.reward or RewardBreakdown(terms={})
-    return evolve(step, decision=evolve(step.decision, memo=memo), reward=reward)
+    # Neither rewards nor their discount play a part; those of several runs may differ.
+    return evolve(step, decision=evolve(step.decision, memo=memo), reward=RewardBreakdown(terms={}), gamma=1.0)
 
 
 def _done(step: Step) -> Action:

@@ -21,12 +21,14 @@ from esper_core.api import (
     derive_seed,
 )
 from esper_learning import possible_actions
-from esper_policy_ppo.advantages import advantages, explained_variance, normalised
+from esper_policy_ppo.advantages import advantages, compared_by_head, explained_variance, normalised
 from esper_policy_ppo.anomalies import ValueWatch, anomalies
 from esper_policy_ppo.choices import draw
+from esper_policy_ppo.cloning import clone
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.inputs import BLENDS, OPS, Encoder, Inputs
 from esper_policy_ppo.network import Judged, build_network
+from esper_policy_ppo.replayed import learn_replayed
 from esper_policy_ppo.rollout_buffer import RolloutBuffer
 from esper_policy_ppo.saving import packed_optimizer, refuse_another, refuse_damaged, restore_optimizer
 from esper_policy_ppo.update import Targets, ratios, update
@@ -139,8 +141,9 @@ class PPO:
         # Values keep their meaning while the moments of returns move.
         network.take_in_returns(returns[valid])
         least = config.least_advantage_deviation * float(network.return_moments.deviation())
+        judged = normalised(found, buffer.choosable, least)
         targets = Targets(
-            advantages=normalised(found, buffer.choosable, least),
+            advantages=compared_by_head(judged, buffer.chosen[..., 0], buffer.choosable),
             returns=network.normalised_returns(returns),
             values=network.normalised_returns(buffer.values),
         )
@@ -148,7 +151,7 @@ class PPO:
         self.optimizer.param_groups[0]["lr"] = config.step_size(self.updates)
         order = torch.Generator().manual_seed(derive_seed(config.seed, "minibatches", self.updates))
         count = update(network, self.optimizer, buffer, targets, config, entropy_weight=entropy_weight, generator=order)
-        moved, kl = ratios(network, buffer, buffer.sequences(config.chunk_epochs))
+        moved, distances = ratios(network, buffer, buffer.sequences(config.chunk_epochs))
         self.updates += 1
 
         # Only now: within the rollout and the update observations were normalised alike.
@@ -162,9 +165,10 @@ class PPO:
             "optimizer steps": float(count.steps),
             "skipped minibatches": float(count.skipped),
             "stopped at target kl": float(count.stopped),
-            "kl": kl,
+            **distances,
             "largest ratio": float(moved.max()),
             "smallest ratio": float(moved.min()),
+            "ratio deviation": float(moved.std(correction=0)),
             "clipped share": float(((moved - 1.0).abs() > config.clip_ratio).float().mean()),
             "entropy weight": entropy_weight,
             "learning rate": config.step_size(self.updates - 1),
@@ -172,6 +176,21 @@ class PPO:
             **anomalies(moved, count.skipped, self._watch.observe(explained)),
         }
         return {name: value for name, value in figures.items() if value == value and abs(value) != float("inf")}
+
+    def learn_replayed(
+        self, trajectories: Sequence[Trajectory], weights: Sequence[float]
+    ) -> tuple[Mapping[str, float], Sequence[float]]:
+        """Learn from what other versions of it decided, with V-trace, after `learn`; see `LearnsReplayed`.
+
+        Raises:
+            EsperError: E202 if it had no reward, E502 if no version of it decided it, if discounts differ, or if there
+                is not a weight for each trajectory and a host of its own.
+        """
+        return learn_replayed(self, trajectories, weights)
+
+    def imitate(self, trajectories: Sequence[Trajectory], *, passes: int) -> Mapping[str, float]:
+        """Learn to decide as others did; see `esper_policy_ppo.cloning.clone`."""
+        return clone(self, trajectories, passes=passes)
 
     def state(self) -> PolicyState:
         """Return weights, moments, the optimizer's state, hidden states and counters."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from esper_policy_ppo.config import PPOConfig
+from esper_policy_ppo.inputs import HEADS
 from esper_policy_ppo.network import Judged, Network
 from esper_policy_ppo.rollout_buffer import Minibatch, RolloutBuffer, Span
 
@@ -17,12 +18,12 @@ KL_TOLERANCE = 1.5
 
 @frozen(eq=False, kw_only=True)
 class Targets:
-    """What an update pulls at, (T, N) each.
+    """What an update pulls at.
 
     Attributes:
-        advantages: normalised over the steps of the round in which there was a choice.
-        returns: normalised, as the value head predicts them.
-        values: of the policy that acted, normalised in the same way.
+        advantages: (T, N, 4), of each head; normalised over the steps of the round in which there was a choice.
+        returns: (T, N), normalised, as the value head predicts them.
+        values: (T, N), of the policy that acted, normalised in the same way.
     """
 
     advantages: Tensor
@@ -95,7 +96,7 @@ def update(
                 + config.value_coefficient * losses["value loss"]
                 - entropy_weight * losses["entropy"]
             )
-            _step(network, optimizer, loss, losses, config.max_gradient_norm, count)
+            optimizer_step(network, optimizer, loss, losses, config.max_gradient_norm, count)
     return count
 
 
@@ -118,13 +119,20 @@ def policy_loss(judged: Judged, log_ratio: Tensor, advantages: Tensor, valid: Te
     The ratio that is clipped is that of the whole action. The gradient goes through one head at a time, and each
     head's part is the mean over the steps in which that head mattered: a head that is used in one step of a hundred
     learns as fast from it as the others do from theirs.
+
+    Args:
+        judged: what the policy thinks now, (L, B, 4).
+        log_ratio: (L, B), of the whole action.
+        advantages: (L, B, 4), of each head.
+        valid: (L, B) of bool.
+        config: hyper-parameters.
     """
     ratio = log_ratio.exp()[..., None].detach()
     # Equal to the joint ratio, with the gradient of one head.
     ratios = ratio * (judged.log_probs - judged.log_probs.detach()).exp()
     clipped = ratios.clamp(1.0 - config.clip_ratio, 1.0 + config.clip_ratio)
-    gain = torch.minimum(ratios * advantages[..., None], clipped * advantages[..., None])
-    return -_mean_by_head(gain, judged.mattered & valid[..., None]).sum()
+    gain = torch.minimum(ratios * advantages, clipped * advantages)
+    return -mean_by_head(gain, judged.mattered & valid[..., None]).sum()
 
 
 def value_loss(judged: Judged, batch: Minibatch, targets: Targets, config: PPOConfig) -> Tensor:
@@ -140,7 +148,7 @@ def value_loss(judged: Judged, batch: Minibatch, targets: Targets, config: PPOCo
 
 def mean_entropy(judged: Judged, valid: Tensor) -> Tensor:
     """Return the entropy as a share of what was possible, 0 to 1: a mean over steps for each head, then over heads."""
-    return _mean_by_head(judged.entropies, judged.mattered & valid[..., None]).mean()
+    return mean_by_head(judged.entropies, judged.mattered & valid[..., None]).mean()
 
 
 def divergence(log_ratio: Tensor, choosable: Tensor) -> float:
@@ -154,18 +162,40 @@ def divergence(log_ratio: Tensor, choosable: Tensor) -> float:
 
 
 @torch.no_grad()
-def ratios(network: Network, buffer: RolloutBuffer, spans: Sequence[Span]) -> tuple[Tensor, float]:
-    """Return the joint ratio of every step, (n,), and the divergence of the policy from the one that acted."""
+def ratios(network: Network, buffer: RolloutBuffer, spans: Sequence[Span]) -> tuple[Tensor, dict[str, float]]:
+    """Return the joint ratio of every step, (n,), and how far the policy has moved from the one that acted.
+
+    The latter is ``kl`` of the whole action, and the figures of `by_head`.
+    """
     batch = Minibatch.of(buffer, spans)
-    log_ratio = joint_log_ratio(evaluate(network, buffer, batch), batch.take(buffer.log_probs))
-    return log_ratio[batch.valid].exp(), divergence(log_ratio, batch.take(buffer.choosable) & batch.valid)
+    judged, before = evaluate(network, buffer, batch), batch.take(buffer.log_probs)
+    log_ratio = joint_log_ratio(judged, before)
+    kl = divergence(log_ratio, batch.take(buffer.choosable) & batch.valid)
+    return log_ratio[batch.valid].exp(), {"kl": kl, **by_head(judged, before, batch.valid)}
+
+
+def by_head(judged: Judged, old_log_probs: Tensor, valid: Tensor) -> dict[str, float]:
+    """Return the entropy, as a share of what was possible, and the divergence of each head that mattered anywhere.
+
+    Args:
+        judged: what the policy thinks now, (L, B, 4).
+        old_log_probs: (L, B, 4), of the policy that acted.
+        valid: (L, B) of bool.
+    """
+    figures = {}
+    for index, head in enumerate(HEADS):
+        where = judged.mattered[..., index] & valid
+        if where.any():
+            figures[f"entropy of {head}"] = float(judged.entropies[..., index][where].mean())
+            figures[f"kl of {head}"] = divergence((judged.log_probs - old_log_probs)[..., index], where)
+    return figures
 
 
 def _too_far(log_ratio: Tensor, choosable: Tensor, target: float) -> bool:
     return divergence(log_ratio, choosable) > KL_TOLERANCE * target
 
 
-def _step(
+def optimizer_step(
     network: Network,
     optimizer: torch.optim.Optimizer,
     loss: Tensor,
@@ -173,6 +203,16 @@ def _step(
     max_norm: float,
     count: UpdateCount,
 ) -> None:
+    """Take a step of the optimizer and count it; none where the loss or a gradient is not finite.
+
+    Args:
+        network: is trained.
+        optimizer: of its parameters.
+        loss: what is minimised.
+        losses: its parts, by name; summed up in the count.
+        max_norm: the gradient is scaled down to this norm.
+        count: of the update.
+    """
     optimizer.zero_grad(set_to_none=True)
     if torch.isfinite(loss):
         loss.backward()  # type: ignore[no-untyped-call]
@@ -185,7 +225,7 @@ def _step(
     count.skipped += 1
 
 
-def _mean_by_head(values: Tensor, where: Tensor) -> Tensor:
+def mean_by_head(values: Tensor, where: Tensor) -> Tensor:
     """Return the mean of (L, B, 4) over the steps that count for each head, (4,); 0 for a head without one."""
     counted = torch.where(where, values, 0.0)
     return counted.sum((0, 1)) / where.sum((0, 1)).clamp(min=1)

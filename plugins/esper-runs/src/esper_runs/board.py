@@ -1,5 +1,6 @@
 """The part of a run's state that is shown: kept up to date by events, drawn by others."""
 
+from collections import deque
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
@@ -8,9 +9,12 @@ from attrs import define, field
 
 from esper_core.leyline.events import Event, EventKind
 from esper_runs.formatting import as_number
-from esper_runs.result import is_twin
+from esper_runs.result import is_control, is_twin
 
 _SPLITS = ("train", "validation")
+
+#: Of so many of the newest epochs the losses are remembered.
+CURVE = 8
 
 
 @define
@@ -22,12 +26,14 @@ class HostBoard:
         evidence: what was measured in it.
         slots: the stage of each slot, by name, in site order.
         seeds: the evidence about each seed, by slot.
+        losses: on the validation split, of the newest epochs, the oldest first.
     """
 
     epoch: int | None = None
     evidence: Mapping[str, Any] = field(factory=dict)
     slots: dict[str, str] = field(factory=dict)
     seeds: dict[str, Mapping[str, Any]] = field(factory=dict)
+    losses: deque[float] = field(factory=lambda: deque(maxlen=CURVE))
 
 
 @define
@@ -59,7 +65,8 @@ class Board:
         if "seed" in config:
             parts.append(f"seed {config['seed']}")
         title = ": ".join(filter(None, [manifest.get("name"), ", ".join(parts)]))
-        return cls(title=title, epochs=config.get("epochs"))
+        # With a budget of floating-point operations a run has fewer epochs than it may have, and none knows how many.
+        return cls(title=title, epochs=None if config.get("flops") else config.get("epochs"))
 
     def apply(self, event: Event) -> None:
         """Take one event in."""
@@ -72,6 +79,8 @@ class Board:
             board.evidence = event.data
             board.slots = dict(event.data.get("slots", {}))
             board.seeds = {seed["slot"]: seed for seed in event.data.get("seeds", ())}
+            if (nats := as_number((event.data.get("validation") or {}).get("loss"))) is not None:
+                board.losses.append(nats)
             done = self.done
             if self.latest is None or done > self.latest[0]:
                 self.latest = done, event.time
@@ -84,8 +93,11 @@ class Board:
 
     @property
     def done(self) -> int:
-        """How many epochs every host that has reported has completed."""
-        return min((host.epoch + 1 for host in self.hosts.values() if host.epoch is not None), default=0)
+        """How many epochs every host that has reported has completed. Controls, which come afterwards, do not count."""
+        return min(
+            (it.epoch + 1 for name, it in self.hosts.items() if it.epoch is not None and not is_control(name)),
+            default=0,
+        )
 
     @property
     def seconds_left(self) -> float | None:
@@ -105,5 +117,5 @@ class Board:
         return (self.epochs - self.done) * sum(known) if len(known) == len(measured) else None
 
     def growing(self) -> dict[str, HostBoard]:
-        """Return the hosts that may grow: all but the twins."""
+        """Return the hosts that may grow: all but twins and controls."""
         return {name: board for name, board in self.hosts.items() if not is_twin(name)}

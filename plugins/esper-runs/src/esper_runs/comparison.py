@@ -6,9 +6,10 @@ from typing import Any
 from attrs import frozen
 
 from esper_runs.formatting import duration, figure, flops, loss, percent, points, whole
-from esper_runs.result import TWIN
+from esper_runs.measures import Direction, Measure, compute_of
+from esper_runs.result import CONTROL, TWIN, is_twin
 from esper_runs.tables import Cell, Column, Table
-from esper_runs.verdict import Direction, Measure, verdict
+from esper_runs.verdict import verdict
 
 _STYLES = {Direction.BETTER: "good", Direction.WORSE: "bad"}
 
@@ -24,6 +25,12 @@ class _Row:
 #: A regression's error in units of its targets; the result says what it is called.
 _IN_UNITS = "test_in_units"
 
+#: What training the network and its seeds took, and what everything took, in floating-point operations.
+_TRAINING, _COMPUTE = "compute/trained", "compute/total"
+
+#: Where the differences from those that never grow are in a result.
+_DIFFERENCES = ((TWIN, "difference"), (CONTROL, "compute_difference"))
+
 _ROWS = (
     _Row("test accuracy", "test_accuracy", percent, points),
     _Row("test loss", "test_loss", loss, lambda value: loss(value, signed=True)),
@@ -32,33 +39,53 @@ _ROWS = (
     _Row("forward pass", "forward_flops", flops, lambda value: flops(value, signed=True)),
     _Row("training time", "train_seconds", duration, lambda value: duration(value, signed=True)),
     _Row("epochs", "epochs", whole, lambda _: ""),
+    _Row("training compute", _TRAINING, flops, lambda value: flops(value, signed=True)),
+    _Row("all compute", _COMPUTE, flops, lambda value: flops(value, signed=True)),
 )
 
 
 def comparison(result: Mapping[str, Any]) -> Table:
-    """Return a table of all hosts, the twin first, with the difference where there is one host beside a twin.
+    """Return a table of all hosts, those that never grow first, with the differences of one host from each of them.
 
     A difference that the verdict calls clear has the style ``good`` or ``bad``; every other one has none.
     """
-    hosts: Mapping[str, Mapping[str, Any]] = result.get("hosts") or {}
-    names = sorted(hosts, key=lambda name: name != TWIN)
-    difference: Mapping[str, Any] | None = result.get("difference")
+    hosts = {name: _with_compute(host) for name, host in (result.get("hosts") or {}).items()}
+    names = sorted(hosts, key=lambda name: (not is_twin(name), name == CONTROL))
+    found = [(name, result[key]) for name, key in _DIFFERENCES if result.get(key)]
     judged = verdict(result)
-    measures = {"test_accuracy": judged.accuracy, "test_loss": judged.loss}
+    beside = {it.against: it for it in (judged, judged.at_equal_epochs) if it is not None}
     rows = []
     for row in _ROWS:
         if row.key == "test_accuracy" and not _has_accuracy(hosts):
             continue
         if row.key == _IN_UNITS and not result.get("test_measure"):
             continue
+        if row.key in (_TRAINING, _COMPUTE) and not any(host.get(row.key) is not None for host in hosts.values()):
+            continue
         title = f"test {result['test_measure']}" if row.key == _IN_UNITS else row.title
         cells: list[Cell | str] = [title, *(row.write(hosts[name].get(row.key)) for name in names)]
-        if difference:
+        for name, difference in found:
+            against = beside.get(name)
+            measures = {} if against is None else {"test_accuracy": against.accuracy, "test_loss": against.loss}
             style = _STYLES.get(measures.get(row.key, Measure()).direction, "")
-            cells.append(Cell(row.write_difference(difference.get(row.key)), style))
+            value = _more(hosts, name, row.key) if row.key in (_TRAINING, _COMPUTE) else difference.get(row.key)
+            cells.append(Cell(row.write_difference(value), style))
         rows.append(tuple(cells))
-    titles = [*names, *(["difference"] if difference else [])]
+    alone = [name for name, _ in found] == [TWIN]
+    titles = [*names, *("difference" if alone else f"to the {name}" for name, _ in found)]
     return Table(columns=(Column(""), *(Column(title, right=True) for title in titles)), rows=tuple(rows))
+
+
+def _with_compute(host: Mapping[str, Any]) -> dict[str, Any]:
+    """A host's figures with what it took: to train the network and its seeds, and in all."""
+    everything, trained = compute_of(host)
+    return {**host, _TRAINING: trained, _COMPUTE: everything}
+
+
+def _more(hosts: Mapping[str, Mapping[str, Any]], other: str, key: str) -> float | None:
+    grown = [host for name, host in hosts.items() if not is_twin(name)]
+    ours, theirs = (host.get(key) for host in (grown[0], hosts.get(other, {})))
+    return None if ours is None or theirs is None else float(ours - theirs)
 
 
 def test_figures(result: Mapping[str, Any]) -> str:
@@ -69,8 +96,9 @@ def test_figures(result: Mapping[str, Any]) -> str:
     hosts = result.get("hosts") or {}
     row = _ROWS[0] if _has_accuracy(hosts) else _ROWS[1]
     listed = ", ".join(f"{name} {row.write(hosts[name].get(row.key))}" for name in sorted(hosts))
-    difference = result.get("difference")
-    return f"{row.title} {listed}" + (f" ({row.write_difference(difference.get(row.key))})" if difference else "")
+    found = {name: row.write_difference(result[key].get(row.key)) for name, key in _DIFFERENCES if result.get(key)}
+    said = [f"{difference} to the {name}" if CONTROL in found else difference for name, difference in found.items()]
+    return f"{row.title} {listed}" + (f" ({', '.join(said)})" if said else "")
 
 
 def _has_accuracy(hosts: Mapping[str, Mapping[str, Any]]) -> bool:

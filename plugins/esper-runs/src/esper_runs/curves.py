@@ -47,6 +47,31 @@ def series(epochs: Epochs, *path: str) -> dict[int, float]:
     return found if any(map(isfinite, found.values())) else {}
 
 
+def spent(data: Mapping[str, Any]) -> float | None:
+    """Return all floating-point operations up to the end of a completed epoch; None where they are not known."""
+    parts = data.get("compute")
+    known_parts = [as_number(part) for part in parts.values()] if isinstance(parts, Mapping) else []
+    return sum(part or 0.0 for part in known_parts) if known_parts and None not in known_parts else None
+
+
+def against_compute(epochs: Epochs, *path: str) -> list[tuple[float, float]]:
+    """Return a figure of each epoch with what had been spent by then; epochs where one of the two is not known lack."""
+    pairs = ((spent(data), as_number(_at(data, path))) for data in epochs)
+    return [(cost, number) for cost, number in pairs if cost is not None and number is not None and isfinite(number)]
+
+
+def compute_table(hosts: Mapping[str, Epochs]) -> Table:
+    """Return a row for each epoch of each host: what it had spent by then, its accuracy and its loss in validation."""
+    columns = (Column("host"), *(Column(title, right=True) for title in ("epoch", "all compute")))
+    measured = [it for it in CURVES if it.path[0] == "validation"]
+    rows = [
+        (host, whole(data["epoch"] + 1), flops(spent(data)), *(_written(it, data) for it in measured))
+        for host, epochs in hosts.items()
+        for data in epochs
+    ]
+    return Table(columns=(*columns, *(Column(it.title, right=True) for it in measured)), rows=tuple(rows))
+
+
 def alphas(epochs: Epochs, slot: str) -> dict[int, float]:
     """Return by epoch, from 0, how much of the update in a slot was added at its end, 0 to 1; where there is a seed."""
     found = {}
@@ -72,13 +97,17 @@ def epoch_table(host: str, epochs: Epochs, twin: Epochs) -> Table:
         cells = [whole(data["epoch"] + 1)]
         for it in CURVES:
             for measured in (data, beside.get(data["epoch"], {})) if twin else (data,):
-                value = _at(measured, it.path)
-                cells.append(it.write(known(value) if it.path[-1] == "accuracy" else value))
+                cells.append(_written(it, measured))
         cells += [it.write(_at(data, it.path)) for it in SIZES]
         for found in [*blended.values()][:_MOST_SLOTS]:
             cells.append(loss(found[data["epoch"]], digits=2) if data["epoch"] in found else MISSING)
         rows.append(tuple(cells))
     return Table(columns=tuple(columns), rows=tuple(rows))
+
+
+def _written(curve: Curve, data: Mapping[str, Any]) -> str:
+    value = _at(data, curve.path)
+    return curve.write(known(value) if curve.path[-1] == "accuracy" else value)
 
 
 def _at(data: Any, path: Sequence[str]) -> Any:

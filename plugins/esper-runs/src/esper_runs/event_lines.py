@@ -5,7 +5,6 @@ the interpreter. So what an event holds is written by orjson, and what is around
 """
 
 import json
-from collections.abc import Iterable
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -15,6 +14,10 @@ import orjson
 from esper_core.leyline.events import Event
 from esper_core.leyline.records import plain, to_json
 
+_LINE = (
+    b'{"kind": %b, "host": %b, "epoch": %b, "round": %d, "data": %b, '
+    b'"sequence": %d, "time": %a, "monotonic": %a, "run": %b, "slot": %b, "seed_id": %b}\n'
+)
 _SIMPLE = frozenset({str, int, bool, type(None)})
 
 
@@ -27,17 +30,19 @@ def event_line(event: Event) -> bytes:
     Raises:
         TypeError: if something has no plain form.
     """
-    epoch, slot, seed_id = event.epoch, event.slot, event.seed_id
-    before = (
-        f'{{"kind": {_text(event.kind)}, "host": {_text(event.host)}, "epoch": {"null" if epoch is None else epoch}, '
-        f'"round": {event.round}, "data": '
+    return _LINE % (
+        _text(event.kind),
+        _text(event.host),
+        b"null" if event.epoch is None else b"%d" % event.epoch,
+        event.round,
+        _data(event.data),
+        event.sequence,
+        event.time,
+        event.monotonic,
+        _text(event.run),
+        _text(event.slot),
+        _text(event.seed_id),
     )
-    after = (
-        f', "sequence": {event.sequence}, "time": {event.time!r}, "monotonic": {event.monotonic!r}, '
-        f'"run": {_text(event.run)}, "slot": {"null" if slot is None else _text(slot)}, '
-        f'"seed_id": {"null" if seed_id is None else _text(seed_id)}}}\n'
-    )
-    return b"".join((_encoded(before), _data(event.data), _encoded(after)))
 
 
 def _data(data: Any) -> bytes:
@@ -53,28 +58,27 @@ def _is_simple(value: Any) -> bool:
     """Whether orjson writes it as `to_json` does: it would write NaN as null, and enumerations by value."""
     kind = type(value)
     if kind is dict:
-        return all(type(key) is str for key in value) and _are_simple(value.values())
-    if kind is list or kind is tuple:
-        return _are_simple(value)
-    return kind in _SIMPLE or (kind is float and isfinite(value))
-
-
-def _are_simple(values: Iterable[Any]) -> bool:
-    # Scalars are most of what comes; a call for each would take half of the time.
-    for value in values:
-        kind = type(value)
-        if kind is float:
-            if not isfinite(value):
+        for key in value:
+            if type(key) is not str:
                 return False
-        elif kind not in _SIMPLE and not _is_simple(value):
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return kind in _SIMPLE or (kind is float and isfinite(value))
+    # Scalars are most of what comes: a call or a generator for each would take half of the time.
+    for part in value:
+        kind = type(part)
+        if kind is float:
+            if not isfinite(part):
+                return False
+        elif kind not in _SIMPLE and not _is_simple(part):
             return False
     return True
 
 
 @lru_cache(maxsize=1024)
-def _text(text: str) -> str:
+def _text(text: str | None) -> bytes:
     """A text as JSON; names of kinds, hosts and slots come again and again."""
-    return json.dumps(text, ensure_ascii=False)
+    return _encoded(json.dumps(text, ensure_ascii=False))
 
 
 def _encoded(text: str) -> bytes:

@@ -10,7 +10,7 @@ from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.stages import Stage
 from esper_runs.formatting import as_number, known
 from esper_runs.names import safe_name
-from esper_runs.result import TWIN, is_twin, twin_of
+from esper_runs.result import is_twin, twin_of
 
 
 @frozen
@@ -248,7 +248,7 @@ def _of_result(result: Mapping[str, Any]) -> Iterator[tuple[Metric, str, float |
     hosts = result.get("hosts") or {}
     for host, figures in hosts.items():
         yield from ((METRICS[name], host, as_number(figures.get(key))) for name, _, _, key in _FINAL)
-    grown = [host for host in hosts if host != TWIN]
+    grown = [host for host in hosts if not is_twin(host)]
     gain = as_number(_at(result, ("difference", "test_gain", "mean")))
     if len(grown) == 1:
         yield _TEST_GAIN, grown[0], gain

@@ -84,3 +84,5 @@ def _without_twin(config: Mapping[str, Any]) -> Iterator[str]:
     # It was true or false before there were several.
     if config.get("twin") in (False, "none"):
         yield "There was no twin, so neither the gain nor whether growing paid is known."
+    elif config.get("twin") == "compute":
+        yield "There was no twin of equal epochs, so the gain of the network in the course of the run is not known."

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     from esper_core.leyline.reports import FinalReport
 
-#: The host that grows, and the one that never does. Where there are several of each they are numbered: ``twin-1``.
-GROWN, TWIN = "grown", "twin"
+#: The host that grows, its twin of equal epochs, and the control of equal compute. Where there are several of each they
+#: are numbered: ``twin-1``. Neither the twin nor the control ever grows.
+GROWN, TWIN, CONTROL = "grown", "twin", "control"
 
 #: The outcome of a run without a result: it is still going on, or it was killed.
 UNFINISHED = "unfinished"
@@ -34,6 +35,7 @@ def run_result(
     twins: Sequence["FinalReport"],
     end: RunEnd,
     *,
+    controls: Mapping[str, "FinalReport"] | None = None,
     share_of: Mapping[str, Any] | None = None,
     units: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -41,7 +43,9 @@ def run_result(
 
     ``twins`` says which host is whose twin, and ``differences`` how each grown host differs from its own;
     ``difference`` is that of the one grown host, None where there are several or no twin. ``test_gain`` is the twin's
-    loss minus the grown network's on the same test samples, with its standard error. ``test_share_of`` is what the test
+    loss minus the grown network's on the same test samples, with its standard error. ``controls``,
+    ``compute_difference`` and ``compute_differences`` say the same of the controls of equal compute. ``spent_flops`` is
+    what all hosts have spent; each host's own, and its parts, are its ``compute``. ``test_share_of`` is what the test
     accuracy is a share of; see `answers_asked`. ``test_measure`` is the name of what ``test_in_units`` of a host is,
     the error of a regression in units of its targets; see `in_units`.
 
@@ -50,6 +54,7 @@ def run_result(
         finals: the final report of every grown host.
         twins: of their twins, in the same order; none without twins.
         end: how the run ended.
+        controls: of the controls of equal compute, by the grown host.
         share_of: what the test accuracy is a share of.
         units: of a regression's targets; see `in_units`.
     """
@@ -57,12 +62,15 @@ def run_result(
     from esper_core.leyline.figures import host_figures
     from esper_core.leyline.records import plain
 
-    reports = [*finals, *twins]
+    beside = controls or {}
+    reports = [*finals, *twins, *beside.values()]
     pairs = [*zip(finals, twins, strict=True)] if twins else []
     hosts = {report.host: host_figures(report) for report in reports}
     for figures in hosts.values() if units else ():
         figures["test_in_units"] = in_units(figures["test_loss"], units)
     differences = {grown.host: _difference(hosts, grown, twin) for grown, twin in pairs}
+    at_equal_compute = {it.host: _difference(hosts, it, beside[it.host]) for it in finals if it.host in beside}
+    spent = [report.compute.total for report in reports]
     return {
         "task": task,
         "outcome": end.value,
@@ -72,13 +80,22 @@ def run_result(
         "twins": {grown.host: twin.host for grown, twin in pairs},
         "difference": differences.get(finals[0].host) if len(finals) == 1 else None,
         "differences": differences,
+        "controls": {grown: control.host for grown, control in beside.items()},
+        "compute_difference": at_equal_compute.get(finals[0].host) if len(finals) == 1 else None,
+        "compute_differences": at_equal_compute,
+        "spent_flops": None if None in spent else sum(it or 0 for it in spent),
         "seeds": [{"host": report.host, **plain(seed)} for report in reports for seed in report.seeds],
     }
 
 
 def is_twin(host: str) -> bool:
-    """Say whether a host never grows, by its name."""
-    return host == TWIN or host.startswith(f"{TWIN}-")
+    """Say whether a host never grows, by its name: a twin, or a control."""
+    return host in (TWIN, CONTROL) or host.startswith((f"{TWIN}-", f"{CONTROL}-"))
+
+
+def is_control(host: str) -> bool:
+    """Say whether a host is a control of equal compute, by its name."""
+    return host == CONTROL or host.startswith(f"{CONTROL}-")
 
 
 def twin_of(host: str) -> str:
@@ -86,19 +103,27 @@ def twin_of(host: str) -> str:
     return host.replace(GROWN, TWIN, 1) if host.startswith(f"{GROWN}-") else TWIN
 
 
+def control_of(host: str) -> str:
+    """Return the name of a host's control of equal compute."""
+    return host.replace(GROWN, CONTROL, 1) if host.startswith(f"{GROWN}-") else CONTROL
+
+
 def pair_results(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the result of each grown host and its twin alone, as if the run had had no others."""
+    """Return the result of each grown host, its twin and its control alone, as if the run had had no others."""
     hosts: Mapping[str, Any] = result.get("hosts") or {}
     grown = [name for name in hosts if not is_twin(name)]
     if len(grown) < 2:
         return dict.fromkeys(grown, result)
     twins, differences = result.get("twins") or {}, result.get("differences") or {}
+    controls, at_equal_compute = result.get("controls") or {}, result.get("compute_differences") or {}
     pairs: dict[str, Mapping[str, Any]] = {}
     for name in grown:
-        both = {name: hosts[name]} | ({TWIN: hosts[twins[name]]} if twins.get(name) in hosts else {})
+        alone = {name: hosts[name]} | ({TWIN: hosts[twins[name]]} if twins.get(name) in hosts else {})
+        alone |= {CONTROL: hosts[controls[name]]} if controls.get(name) in hosts else {}
         seeds = result.get("seeds")
         own = None if seeds is None else [seed for seed in seeds if seed["host"] == name]
-        pairs[name] = {**result, "hosts": both, "difference": differences.get(name), "seeds": own}
+        found = {"difference": differences.get(name), "compute_difference": at_equal_compute.get(name)}
+        pairs[name] = {**result, "hosts": alone, **found, "seeds": own}
     return pairs
 
 

@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from esper_runs.comparison import test_figures
-from esper_runs.formatting import duration
+from esper_runs.formatting import duration, flops
 from esper_runs.result import UNFINISHED
 from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ending
@@ -63,6 +63,8 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "batches", "the same for all hosts" if shared else "each host's own, which its twin shares"
     elif "seed" in manifest:
         yield "seed", str(manifest["seed"])
+    if budget := config.get("flops"):
+        yield "budget", f"{flops(budget)} for each host"
     if used := [_plugin(entry) for entry in manifest.get("plugins", ()) if entry.get("used")]:
         yield "plugins", ", ".join(used)
     yield "when", ", ".join(_times(record))

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from esper_core.leyline.errors import EsperError
 from esper_runs.formatting import MISSING, loss, points
-from esper_runs.result import pair_results
+from esper_runs.result import CONTROL, TWIN, pair_results
 from esper_runs.run_record import RunRecord
 from esper_runs.statistics import PairedResult, paired_result
 from esper_runs.tables import Cell, Column, Table
@@ -109,8 +109,8 @@ def _verdicts(record: RunRecord) -> Iterator[tuple[Any, RunVerdict | None]]:
 def comparison_of_groups(groups: Sequence[RunGroup]) -> tuple[Table, tuple[str, ...]]:
     """Return what growing changed in each group, and how each differs from the first one, with remarks.
 
-    A figure is the network's minus its twin's, positive where growing is better; groups are compared by that
-    difference, on the random seeds that they share.
+    A figure is the network's minus its twin's, or its control's, positive where growing is better; groups are compared
+    by that difference, on the random seeds that they share.
     """
     rows, remarks = [], []
     for title, values, measure in _comparisons(groups):
@@ -133,14 +133,31 @@ def comparison_of_groups(groups: Sequence[RunGroup]) -> tuple[Table, tuple[str, 
 
 def _comparisons(groups: Sequence[RunGroup]) -> Iterator[tuple[str, list[float], _Measure]]:
     for group in groups:
-        for measure in _MEASURES:
-            yield f"{group.label}: grown - twin", _known(map(measure.of, group.judged.values())), measure
+        for other in (TWIN, CONTROL):
+            beside = [_beside(judged, other) for judged in group.judged.values()]
+            if any(beside) or (other == TWIN and not any(group.judged.values())):
+                for measure in _MEASURES:
+                    yield f"{group.label}: grown - {other}", _known(map(measure.of, beside)), measure
     for group in groups[1:]:
-        shared = [seed for seed in groups[0].judged if seed in group.judged]
-        for measure in _MEASURES:
-            both = [(measure.of(group.judged[seed]), measure.of(groups[0].judged[seed])) for seed in shared]
-            differences = _known(None if None in pair else pair[0] - pair[1] for pair in both)  # type: ignore[operator]
-            yield f"{group.label} - {groups[0].label}", differences, measure
+        first = groups[0]
+        shared = [seed for seed in first.judged if seed in group.judged]
+        for other in (TWIN, CONTROL):
+            pairs = [(_beside(group.judged[seed], other), _beside(first.judged[seed], other)) for seed in shared]
+            if other == CONTROL and not any(one and two for one, two in pairs):
+                continue
+            for measure in _MEASURES:
+                both = [(measure.of(one), measure.of(two)) for one, two in pairs]
+                found = _known(None if None in pair else pair[0] - pair[1] for pair in both)  # type: ignore[operator]
+                title = f"{group.label} - {first.label}"
+                yield f"{title}, over the control" if other == CONTROL else title, found, measure
+
+
+def _beside(judged: RunVerdict | None, other: str) -> RunVerdict | None:
+    """What a verdict says of the comparison with the twin, or with the control; None if it says nothing of it."""
+    if judged is None or judged.against == other:
+        return judged
+    beside = judged.at_equal_epochs
+    return beside if beside is not None and beside.against == other else None
 
 
 def _known(values: Any) -> list[float]:

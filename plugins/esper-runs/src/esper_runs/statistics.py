@@ -1,10 +1,13 @@
-"""Differences between pairs, such as two policies on the same random seeds: the one place for intervals and tests.
+"""Differences between pairs, such as two policies on the same random seeds, and figures over several groups.
+
+This is the one place for intervals and tests.
 
 scipy computes them: ``pip install esper-runs[statistics]``.
 """
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, sqrt
+from random import Random
 from statistics import fmean
 from typing import Any
 
@@ -19,6 +22,9 @@ RESAMPLES = 9_999
 EXACT_PAIRS = 16
 
 CONFIDENCE = 0.95
+
+#: Resamples of figures over several groups.
+_POOLED_RESAMPLES = 1_999
 
 
 @frozen(kw_only=True)
@@ -46,6 +52,15 @@ class PairedResult:
         """
         apart = self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0.0)
         return apart and self.p is not None and self.p <= 1.0 - CONFIDENCE
+
+
+@frozen(kw_only=True)
+class PooledResult:
+    """A figure over several groups, with the ends of its 95 % interval; None where the figures allow none."""
+
+    value: float
+    low: float | None
+    high: float | None
 
 
 def paired_result(differences: Sequence[float]) -> PairedResult:
@@ -86,6 +101,94 @@ def sign_flip_test(differences: Sequence[float]) -> float:
         rng=0,
     )
     return float(found.pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values corrected for how many there are, in their order (Holm, 1979)."""
+    order = sorted(range(len(ps)), key=ps.__getitem__)
+    corrected, least = [1.0] * len(ps), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
+        corrected[index] = least
+    return corrected
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """Return the mean of the middle half (Agarwal et al., 2021, section 4.3).
+
+    Raises:
+        EsperError: E190 if scipy is not installed.
+    """
+    return float(_scipy().trim_mean(list(values), 0.25))
+
+
+def interquartile_mean_over(groups: Sequence[Sequence[float]]) -> PooledResult:
+    """Return the interquartile mean of all figures, with the percentile interval of a bootstrap within each group.
+
+    Args:
+        groups: figures on one scale, such as those of each task; at least one of one group.
+
+    Raises:
+        EsperError: E190 if scipy is not installed.
+    """
+    stats, samples = _scipy(), [[float(value) for value in group] for group in groups if group]
+    mean = interquartile_mean([value for group in samples for value in group])
+    if not samples or any(len(group) < 2 for group in samples):
+        return PooledResult(value=mean, low=None, high=None)
+    random = Random(0)
+    resamples = [
+        [value for group in samples for value in random.choices(group, k=len(group))] for _ in range(_POOLED_RESAMPLES)
+    ]
+    means = sorted(map(float, stats.trim_mean(resamples, 0.25, axis=1)))
+    end = round((1.0 - CONFIDENCE) / 2.0 * (len(means) - 1))
+    return PooledResult(value=mean, low=means[end], high=means[-1 - end])
+
+
+def probability_of_improvement(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    """Return how probable it is that a random run of the first is above one of the second, averaged over the groups.
+
+    That is the statistic of Mann and Whitney as a share (Agarwal et al., 2021, appendix A.2); ties count as half.
+
+    Args:
+        pairs: for each group, such as a task, the figures of both.
+
+    Raises:
+        EsperError: E190 if scipy is not installed.
+    """
+    stats = _scipy()
+    shares = [stats.mannwhitneyu(one, other).statistic / (len(one) * len(other)) for one, other in pairs]
+    return fmean(map(float, shares))
+
+
+def smallest_difference(deviation: float, pairs: int, alpha: float, power: float = 0.8) -> float | None:
+    """Return the true mean difference that a paired t-test finds with this power; None of fewer than two pairs.
+
+    It stands for the tests used here, which have no closed form; the sign-flip test is about as powerful where
+    differences are normally distributed.
+
+    Args:
+        deviation: standard deviation of the differences.
+        pairs: how many.
+        alpha: the two-sided level of the test, corrected for how many tests there are.
+        power: the probability of finding it.
+
+    Raises:
+        EsperError: E190 if scipy is not installed.
+    """
+    if pairs < 2:
+        return None
+    stats, freedom = _scipy(), pairs - 1
+    critical = stats.t.ppf(1.0 - alpha / 2.0, freedom)
+    low, high = 0.0, 2.0 * critical + 10.0  # effect times the root of the number of pairs: the noncentrality
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if stats.nct.sf(critical, freedom, middle) < power else (low, middle)
+    return float(deviation * high / sqrt(pairs))
+
+
+def smallest_p(pairs: int) -> float:
+    """Return the smallest two-sided p that the exact sign-flip test can give with this many pairs."""
+    return min(1.0, 2.0 ** (1 - pairs))
 
 
 def _interval(values: list[float]) -> tuple[float | None, float | None]:

@@ -6,6 +6,7 @@ An output that cannot show a character gets a stand-in before anything is laid o
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from shutil import get_terminal_size
 from typing import IO, TextIO, cast
 
@@ -50,25 +51,36 @@ _BLOCKS, _ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _WORD = re.compile(r"\S+(?: (?:±|\+/-) \S+| %\S*)*\s*")
 
 
+class _Unheard(Console):
+    """It says nothing more where nobody reads, and is no reason to end."""
+
+    def on_broken_pipe(self) -> None:
+        """Fall silent; what is left in the stream's buffer goes nowhere, instead of failing when the process ends."""
+        self.quiet = True
+        with suppress(OSError, ValueError):  # a stream without a file has nothing to be led elsewhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 class Terminal:
     """Draws for one kind of output.
 
     Args:
         stream: where the output goes.
         width: columns; None: those of the terminal or of COLUMNS, and 120 where neither says.
+        read: the output is what is wanted, so that without a reader the process ends; otherwise it falls silent.
 
     Attributes:
         console: rich's, without markup: names and reasons are shown as they are.
         bounded: something says how wide the output is. Where nothing does, tables are as wide as they need to be.
     """
 
-    def __init__(self, stream: TextIO, width: int | None = None) -> None:
+    def __init__(self, stream: TextIO, width: int | None = None, *, read: bool = True) -> None:
         terminal = stream.isatty()
         self.bounded = width is not None or terminal or "COLUMNS" in os.environ
         columns = get_terminal_size((PLAIN_WIDTH, 24)).columns if self.bounded else PLAIN_WIDTH
         # NO_COLOR (no-color.org) also turns bold and dim off here: a page without escapes can be pasted anywhere.
         plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self.console = Console(
+        self.console = (Console if read else _Unheard)(
             file=cast(IO[str], LenientStream(stream)),
             width=width or columns,
             color_system=None if plain else "auto",

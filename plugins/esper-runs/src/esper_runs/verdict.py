@@ -1,48 +1,57 @@
-"""The verdict on a run: is the grown network better than its twin on the test split?
+"""The verdict on a run: is the grown network better on the test split than one that never grew?
 
-The rule is in `docs/verdict.md`. Two measures are compared, accuracy and loss. A difference is clear if it is more than
-two standard errors from zero. Clear differences decide: where they agree, growing paid or did not; where they
-contradict each other the result is mixed; without one there is no clear difference. Nothing is judged where a figure is
-not finite, and growing cannot have paid where no seed became part of the network.
+The rule is in `docs/verdict.md`. There are two networks that never grew: the control, which had as many floating-point
+operations, and the twin, which had as many epochs. Only the control tells whether growing paid. Two measures are
+compared, accuracy and loss. A difference is clear if it is more than two standard errors from zero. Clear differences
+decide: where they agree, growing paid or did not; where they contradict each other the result is mixed; without one
+there is no clear difference. Nothing is judged where a figure is not finite, and growing cannot have paid where no seed
+became part of the network.
 """
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from math import isfinite, sqrt
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from esper_core.leyline.stages import Stage
-from esper_runs.formatting import as_number
-from esper_runs.result import TWIN
-
-#: How many standard errors a difference must be away from zero to be clear.
-STANDARD_ERRORS = 2
+from esper_runs.measures import (
+    Direction,
+    Measure,
+    accuracy_measure,
+    compute_of,
+    direction_of,
+    finite,
+    is_not_finite,
+    loss_measure,
+    whole_number,
+)
+from esper_runs.result import CONTROL, TWIN, is_twin
 
 #: A seed in one of these stages is not part of the network: it was taken out, or has not been blended in yet.
 _OUTSIDE = {Stage.CULLED, Stage.EMBARGOED, Stage.RESETTING, Stage.DORMANT, Stage.GERMINATED, Stage.TRAINING}
-
-#: Two accuracies this close are the same: they are shares of some whole number of answers.
-_SAME_ACCURACY = 1e-9
 
 
 class Judgement(StrEnum):
     """What can be said about growing in one run.
 
     Attributes:
-        PAID: at least one measure is clearly better than the twin's, none is clearly worse, and a seed was kept.
-        DID_NOT_PAY: at least one measure is clearly worse than the twin's, and none is clearly better.
+        PAID: at least one measure is clearly better than that of the control of equal compute, none is clearly worse,
+            and a seed was kept.
+        DID_NOT_PAY: at least one measure is clearly worse than the control's, and none is clearly better.
+        BETTER, WORSE: the same beside the twin of equal epochs, which does not tell whether growing paid.
         MIXED: one measure is clearly better and the other is clearly worse.
         NO_CLEAR_DIFFERENCE: the measures differ, by what may be chance.
         NO_DIFFERENCE: both networks lose the same on every sample.
         NOTHING_GREW: no seed became part of the network, and the network is not clearly worse.
         DIVERGED: loss or accuracy of the grown network is not a finite number.
-        NO_COMPARISON: there is no twin, it diverged, or several hosts grew.
+        NO_COMPARISON: there is no network to compare with, it diverged, or several hosts grew.
     """
 
     PAID = "paid"
     DID_NOT_PAY = "did-not-pay"
+    BETTER = "better-at-equal-epochs"
+    WORSE = "worse-at-equal-epochs"
     MIXED = "mixed"
     NO_CLEAR_DIFFERENCE = "no-clear-difference"
     NO_DIFFERENCE = "no-difference"
@@ -51,70 +60,53 @@ class Judgement(StrEnum):
     NO_COMPARISON = "no-comparison"
 
 
-class Direction(StrEnum):
-    """How the grown network compares with its twin in one measure.
-
-    Attributes:
-        BETTER, WORSE: by more than two standard errors.
-        EQUAL: exactly the same.
-        UNCLEAR: they differ by what may be chance, or the standard error is not known.
-        UNKNOWN: the difference was not measured or is not finite.
-    """
-
-    BETTER = "better"
-    WORSE = "worse"
-    EQUAL = "equal"
-    UNCLEAR = "unclear"
-    UNKNOWN = "unknown"
-
-
-@frozen(kw_only=True)
-class Measure:
-    """One measure of the grown network beside its twin.
-
-    Attributes:
-        difference: positive where the grown network is better; None if it is not known or not finite.
-        standard_error: of the difference; None if it is not known or not finite.
-        direction: what follows from the two.
-    """
-
-    difference: float | None = None
-    standard_error: float | None = None
-    direction: Direction = Direction.UNKNOWN
-
-
 @frozen(kw_only=True)
 class RunVerdict:
     """The verdict on a run, with the figures that it rests on.
 
     Attributes:
         judgement: the verdict.
+        against: what it is compared with: ``control`` (equal compute) or ``twin`` (equal epochs).
+        at_equal_epochs: the verdict beside the twin, where the control is compared with and there is a twin as well.
         outcome: how the run ended, as in its result.
-        accuracy: test accuracy of the grown network minus that of the twin, 0 to 1.
-        loss: test loss of the twin minus that of the grown network, in nats, paired by sample.
+        accuracy: test accuracy of the grown network minus that of the other, 0 to 1.
+        loss: test loss of the other minus that of the grown network, in nats, paired by sample.
         answers: how many more (or fewer) right answers the difference of accuracies is; None if they are not counted.
         asked: how many answers the accuracy is a share of.
         unit: what they are: samples or positions.
-        parameters: how many parameters the network has more than its twin.
+        parameters: how many parameters the network has more than the other.
+        spent: floating-point operations of the grown network in all, candidates, probes, evaluation and counterfactuals
+            included; None if they are not known.
+        trained: those of them that trained the network and its seeds.
+        control_spent, control_trained: the same of the network that is compared with.
+        control_epochs: how long that was trained.
         germinated: how many seeds were germinated; None if it is not known.
         kept: how many of them were part of the network at the end.
         live: how many of them were still on trial at the end.
         depends_on_seeds: without one of the kept seeds the loss is clearly higher.
         hosts: names of the hosts that grew.
-        twin: there is a twin.
-        diverged: names of the hosts, twin included, whose test loss or accuracy is not a finite number.
+        twin: there is a network to compare with.
+        diverged: names of these hosts, and of what they are compared with, whose test loss or accuracy is not a finite
+            number.
         not_finite: a difference is not finite, and no host's figures say why.
         rollbacks: how often each host, twin included, was rolled back; hosts that were not are left out.
     """
 
     judgement: Judgement
+    against: str = TWIN
+    at_equal_epochs: "RunVerdict | None" = None
     outcome: str = ""
-    accuracy: Measure = Measure()
-    loss: Measure = Measure()
+    accuracy: Measure = field(factory=Measure)
+    loss: Measure = field(factory=Measure)
     answers: int | None = None
     asked: int | None = None
     unit: str = ""
     parameters: int | None = None
+    spent: float | None = None
+    trained: float | None = None
+    control_spent: float | None = None
+    control_trained: float | None = None
+    control_epochs: int | None = None
     germinated: int | None = None
     kept: int = 0
     live: int = 0
@@ -129,24 +121,44 @@ class RunVerdict:
 def verdict(result: Mapping[str, Any]) -> RunVerdict:
     """Judge a run by its result, as in ``result.json``. Whatever is missing there is not known."""
     hosts: Mapping[str, Mapping[str, Any]] = result.get("hosts") or {}
-    difference: Mapping[str, Any] = result.get("difference") or {}
-    accuracy = _accuracy(difference, hosts)
+    if CONTROL not in hosts:
+        return _verdict(result, TWIN, result.get("difference") or {})
+    judged = _verdict(result, CONTROL, result.get("compute_difference") or {})
+    if TWIN not in hosts:
+        return judged
+    return evolve(judged, at_equal_epochs=_verdict(result, TWIN, result.get("difference") or {}))
+
+
+def _verdict(result: Mapping[str, Any], against: str, difference: Mapping[str, Any]) -> RunVerdict:
+    """Judge a run beside one network that never grew."""
+    everyone: Mapping[str, Mapping[str, Any]] = result.get("hosts") or {}
+    hosts = {name: host for name, host in everyone.items() if name == against or not is_twin(name)}
+    accuracy = accuracy_measure(difference, hosts, against)
     diverged = tuple(name for name, host in hosts.items() if _diverged(host))
     facts = RunVerdict(
         judgement=Judgement.NO_COMPARISON,
+        against=against,
         outcome=str(result.get("outcome") or ""),
         accuracy=accuracy,
-        loss=_loss(difference),
-        parameters=_whole(difference.get("parameters")),
-        hosts=tuple(name for name in hosts if name != TWIN),
-        twin=TWIN in hosts,
+        loss=loss_measure(difference),
+        parameters=whole_number(difference.get("parameters")),
+        hosts=tuple(name for name in hosts if name != against),
+        twin=against in hosts,
         diverged=diverged,
         not_finite=not diverged and _not_finite(difference),
-        rollbacks={name: count for name, host in hosts.items() if (count := _rollbacks(host))},
+        rollbacks={name: count for name, host in everyone.items() if (count := _rollbacks(host))},
+        **_compute(hosts, against),
         **_answers(result, accuracy),
         **_seeds(result.get("seeds")),
     )
     return evolve(facts, judgement=_judgement(facts))
+
+
+#: What a clear difference means beside each of the networks that never grew, for better and for worse.
+_JUDGED = {
+    CONTROL: (Judgement.PAID, Judgement.DID_NOT_PAY),
+    TWIN: (Judgement.BETTER, Judgement.WORSE),
+}
 
 
 def _judgement(facts: RunVerdict) -> Judgement:
@@ -161,55 +173,30 @@ def _judgement(facts: RunVerdict) -> Judgement:
     if better and worse:
         return Judgement.MIXED
     if better or worse:
-        return Judgement.PAID if better else Judgement.DID_NOT_PAY
+        good, bad = _JUDGED[facts.against]
+        return good if better else bad
     # The same accuracy alone is not the same network.
     same = facts.loss.direction is Direction.EQUAL and directions <= {Direction.EQUAL, Direction.UNKNOWN}
     return Judgement.NO_DIFFERENCE if same else Judgement.NO_CLEAR_DIFFERENCE
 
 
-def _accuracy(difference: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> Measure:
-    gain = _finite(difference.get("test_accuracy"))
-    if gain is None:
-        return Measure()
-    # Which answers both networks got right is not recorded: the error is that of two independent samples, which is
-    # larger than that of a paired difference. Answers within one sample are no independent ones; a sample counts once.
-    error = None
-    if len(hosts) == 2 and TWIN in hosts:
-        shares = [_finite(host.get("test_accuracy")) for host in hosts.values()]
-        samples = [_finite(host.get("test_samples")) for host in hosts.values()]
-        known = [s for s in shares if s is not None and 0 <= s <= 1]
-        counted = [n for n in samples if n is not None and n >= 1]
-        if len(known) == len(counted) == 2:
-            error = sqrt(sum(share * (1 - share) for share in known) / min(counted))
-    if abs(gain) < _SAME_ACCURACY:
-        return Measure(difference=0.0, standard_error=error, direction=Direction.EQUAL)
-    return Measure(difference=gain, standard_error=error, direction=_direction(gain, error))
-
-
-def _loss(difference: Mapping[str, Any]) -> Measure:
-    gain = difference.get("test_gain") or {}
-    mean, error = _finite(gain.get("mean")), _finite(gain.get("standard_error"))
-    if mean is None:
-        return Measure()
-    if error is not None and error < 0:
-        error = None
-    if mean == error == 0:
-        return Measure(difference=0.0, standard_error=0.0, direction=Direction.EQUAL)
-    return Measure(difference=mean, standard_error=error, direction=_direction(mean, error))
-
-
-def _direction(difference: float, error: float | None) -> Direction:
-    if error is None or not abs(difference) > STANDARD_ERRORS * error:
-        return Direction.UNCLEAR
-    return Direction.BETTER if difference > 0 else Direction.WORSE
+def _compute(hosts: Mapping[str, Mapping[str, Any]], against: str) -> dict[str, Any]:
+    """What was spent, where one host is compared with another."""
+    grown = [host for name, host in hosts.items() if name != against]
+    if len(grown) != 1 or against not in hosts:
+        return {}
+    (spent, trained), (control_spent, control_trained) = (compute_of(host) for host in (grown[0], hosts[against]))
+    epochs = whole_number(hosts[against].get("epochs"))
+    control = {"control_spent": control_spent, "control_trained": control_trained, "control_epochs": epochs}
+    return {"spent": spent, "trained": trained, **control}
 
 
 def _answers(result: Mapping[str, Any], accuracy: Measure) -> dict[str, Any]:
     share = result.get("test_share_of") or {}
-    asked = _whole(share.get("count"))
+    asked = whole_number(share.get("count"))
     if asked is None or accuracy.difference is None:
         return {}
-    answers = _whole(accuracy.difference * asked)
+    answers = whole_number(accuracy.difference * asked)
     return {"answers": answers, "asked": asked, "unit": str(share.get("unit") or "answers")}
 
 
@@ -234,8 +221,8 @@ def _stage(seed: Mapping[str, Any]) -> Stage | None:
 
 def _depended_on(seed: Mapping[str, Any]) -> bool:
     ablation = seed.get("ablation") or {}
-    mean, error = _finite(ablation.get("mean")), _finite(ablation.get("standard_error"))
-    return mean is not None and _direction(mean, error) is Direction.BETTER
+    mean, error = finite(ablation.get("mean")), finite(ablation.get("standard_error"))
+    return mean is not None and direction_of(mean, error) is Direction.BETTER
 
 
 def _rollbacks(host: Mapping[str, Any]) -> int:
@@ -244,23 +231,9 @@ def _rollbacks(host: Mapping[str, Any]) -> int:
 
 
 def _diverged(host: Mapping[str, Any]) -> bool:
-    return any(_is_not_finite(host.get(key)) for key in ("test_loss", "test_accuracy"))
+    return any(is_not_finite(host.get(key)) for key in ("test_loss", "test_accuracy"))
 
 
 def _not_finite(difference: Mapping[str, Any]) -> bool:
     gain = difference.get("test_gain") or {}
-    return any(map(_is_not_finite, (difference.get("test_accuracy"), difference.get("test_loss"), gain.get("mean"))))
-
-
-def _is_not_finite(value: Any) -> bool:
-    number = as_number(value)
-    return number is not None and not isfinite(number)
-
-
-def _finite(value: Any) -> float | None:
-    number = as_number(value)
-    return number if number is not None and isfinite(number) else None
-
-
-def _whole(value: Any) -> int | None:
-    return None if (number := _finite(value)) is None else round(number)
+    return any(map(is_not_finite, (difference.get("test_accuracy"), difference.get("test_loss"), gain.get("mean"))))

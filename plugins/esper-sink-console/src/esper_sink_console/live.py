@@ -6,9 +6,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from esper_runs.board import Board, HostBoard
+from esper_runs.board import CURVE, Board, HostBoard
+from esper_runs.charts import Columns, level_row
 from esper_runs.formatting import duration, metrics, paired, whole
-from esper_runs.result import twin_of
+from esper_runs.result import is_control, twin_of
 from esper_runs.terminal import Terminal
 
 _STYLES = {
@@ -23,6 +24,9 @@ _STYLES = {
 
 #: Columns from which on the display has bars of alpha and air around its tables.
 _WIDE = 80
+
+#: Columns, beside the longest name, from which on hosts have sparklines; the second number is that of pairs.
+_WITH_SPARKLINE = 72, 90
 
 
 def display(board: Board, terminal: Terminal) -> RenderableType:
@@ -60,8 +64,10 @@ def _pairs(board: Board, terminal: Terminal) -> Table:
     table = _table(terminal)
     table.add_column("")
     split = ["validation"] if _narrow(terminal) else ["training", "validation"]
+    spark = _has_room(board, terminal, _WITH_SPARKLINE[1])
     for title in ("epoch", *split, "its twin", "parameters"):
         table.add_column(title, justify="right")
+    _add_sparkline(table, spark)
     for name, host in board.growing().items():
         twin = board.hosts.get(twin_of(name), HostBoard())
         table.add_row(
@@ -70,25 +76,43 @@ def _pairs(board: Board, terminal: Terminal) -> Table:
             *(metrics(host.evidence.get("train" if title == "training" else title)) for title in split),
             metrics(twin.evidence.get("validation")),
             whole(host.evidence.get("parameters")),
+            *_sparkline(host, terminal, spark),
         )
     return table
 
 
 def _each(board: Board, terminal: Terminal) -> Table:
-    table = _table(terminal)
+    table, spark = _table(terminal), _has_room(board, terminal, _WITH_SPARKLINE[0])
     table.add_column("")
     for title in ("epoch", "training", "validation", "parameters"):
         table.add_column(title, justify="right")
+    _add_sparkline(table, spark)
     for name, host in board.hosts.items():
         evidence = host.evidence
         table.add_row(
             terminal.text(name),
-            _progress(host, board.epochs),
+            _progress(host, None if is_control(name) else board.epochs),
             metrics(evidence.get("train")),
             metrics(evidence.get("validation")),
             whole(evidence.get("parameters")),
+            *_sparkline(host, terminal, spark),
         )
     return table
+
+
+def _has_room(board: Board, terminal: Terminal, beside: int) -> bool:
+    return not _narrow(terminal) and terminal.width >= beside + max(map(len, board.hosts))
+
+
+def _add_sparkline(table: Table, wanted: bool) -> None:
+    if wanted:
+        table.add_column("loss", min_width=CURVE)
+
+
+def _sparkline(host: HostBoard, terminal: Terminal, wanted: bool) -> list[RenderableType]:
+    """The validation losses of the newest epochs, from the lowest to the highest of them."""
+    columns = Columns.fit(range(len(host.losses)), CURVE)
+    return [level_row(dict(enumerate(host.losses)), columns, terminal)] if wanted else []
 
 
 def _progress(host: HostBoard, epochs: int | None) -> str:

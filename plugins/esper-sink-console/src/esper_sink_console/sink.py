@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from esper_core.api import Event, EventKind
 from esper_runs.board import Board
 from esper_runs.formatting import metrics
-from esper_runs.result import is_twin, twin_of
+from esper_runs.result import is_control, is_twin, twin_of
 from esper_runs.timeline_text import NOTES, denial_text, transition_text
 from esper_sink_console.config import ConsoleConfig
 
@@ -43,7 +43,8 @@ class ConsoleSink:
         from esper_runs.terminal import Terminal
 
         self._board = Board.of_run(manifest)
-        self._terminal = Terminal(sys.stdout)
+        # A run goes on where its reader has had enough, or was killed.
+        self._terminal = Terminal(sys.stdout, read=False)
         console, live = self._terminal.console, self._config.live
         if live if live is not None else console.is_terminal and not console.is_dumb_terminal:
             # Drawn when events come: a thread that redraws in between would take time from the training.
@@ -98,16 +99,18 @@ class ConsoleSink:
 
     def _line(self, event: Event) -> str | None:
         if event.kind is EventKind.EPOCH_COMPLETED:
-            return None if self._live is not None or is_twin(event.host) else self._epoch_line(event)
+            beside = is_twin(event.host) and not is_control(event.host)
+            return None if self._live is not None or beside else self._epoch_line(event)
         if (text := _event_text(event)) is None:
             return None
         return text if event.epoch is None else f"epoch {event.epoch + 1} | {event.host} | {text}"
 
     def _epoch_line(self, event: Event) -> str:
         """A host's epoch beside the twin's, which has gone first."""
-        of = f"/{self._board.epochs}" if self._board.epochs else ""
+        # A control has a number of epochs of its own.
+        of = f"/{self._board.epochs}" if self._board.epochs and not is_control(event.host) else ""
         parts = [f"epoch {(event.epoch or 0) + 1}{of}"]
-        for name in (event.host, twin_of(event.host)):
+        for name in (event.host,) if is_control(event.host) else (event.host, twin_of(event.host)):
             board = self._board.hosts.get(name)
             if board is not None and board.epoch == event.epoch:
                 evidence = board.evidence

@@ -31,6 +31,8 @@ class DirectorySink:
         config: where and how to write.
     """
 
+    reads_only = True
+
     def __init__(self, config: DirectoryConfig) -> None:
         self._config = config
         self._log: LogWriter | None = None

@@ -21,6 +21,8 @@ class JsonlSink:
         config: where and how to write.
     """
 
+    reads_only = True
+
     def __init__(self, config: JsonlConfig) -> None:
         self._config = config
         self._log: LogWriter | None = None

@@ -1,6 +1,7 @@
 """A run's numbers as metrics of OpenTelemetry: gauges that keep the time of their event."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from opentelemetry.sdk.metrics.export import (
     Gauge,
@@ -19,6 +20,24 @@ from esper_sink_otlp.attributes import Attribute, text
 
 #: Units by the Unified Code for Units of Measure; in braces what is counted.
 _UNITS = {"": "1", "share": "1", "nats": "{nat}", "s": "s", "FLOP": "{FLOP}"}
+
+
+#: Numbers that have a second name. It follows a proposal for reinforcement learning, in which a host is an environment
+#: and a round an episode (open-telemetry/semantic-conventions-genai, issue 88), and may change.
+RL_NAMES: Mapping[str, str] = {
+    "reward/total": "rl.reward.total",
+    "rounds/return": "rl.environment.reward.mean",
+    "rounds/figures/{figure}": "rl.train.{figure}",
+}
+
+
+def rl_name(point: Point) -> str | None:
+    """Return the second, experimental name of a number, under ``rl.``; None if it has none."""
+    name = RL_NAMES.get(point.metric.name)
+    if name is None or "{figure}" not in name:
+        return name
+    figure = re.sub("[^a-z0-9]+", "_", point.labels["figure"].lower()).strip("_")
+    return name.format(figure=figure) if figure else None
 
 
 def metric_name(metric: EsperMetric) -> str:
@@ -42,20 +61,20 @@ def metrics_data(
         scope: what measured.
         started: when the run began or went on.
     """
-    by_name: dict[str, list[NumberDataPoint]] = {}
+    by_name: dict[str, tuple[EsperMetric, list[NumberDataPoint]]] = {}
     for moment, point in points:
         labels: dict[str, Attribute] = {f"esper.{label}": text(value) for label, value in point.labels.items()}
         labels |= {"esper.host": text(point.host), "esper.epoch": point.step, "esper.round": point.round}
         found = NumberDataPoint(labels, started, moment, point.value)
-        by_name.setdefault(point.metric.name, []).append(found)
+        for name in filter(None, (metric_name(point.metric), rl_name(point))):
+            by_name.setdefault(name, (point.metric, []))[1].append(found)
     scoped = ScopeMetrics(scope, [*_metrics(by_name)], "")
     return MetricsData([ResourceMetrics(resource, [scoped], "")])
 
 
-def _metrics(by_name: dict[str, list[NumberDataPoint]]) -> Iterator[Metric]:
-    for name, points in by_name.items():
-        metric = METRICS[name]
-        yield Metric(metric_name(metric), metric.meaning, metric_unit(metric), Gauge(points))
+def _metrics(by_name: Mapping[str, tuple[EsperMetric, list[NumberDataPoint]]]) -> Iterator[Metric]:
+    for name, (metric, points) in by_name.items():
+        yield Metric(name, metric.meaning, metric_unit(metric), Gauge(points))
 
 
 def markdown_table() -> str:

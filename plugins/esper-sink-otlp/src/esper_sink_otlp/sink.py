@@ -85,6 +85,16 @@ class OtlpSink:
             points += [(nanoseconds(event.time), point) for point in self._reader.points(event)]
         self._send_all(points)
 
+    def checkpoint(self, epoch: int, began: float, ended: float) -> None:
+        """Send the span of a checkpoint behind an epoch, from 0; the times are in seconds since 1970.
+
+        Raises:
+            RuntimeError: if the collector does not take it.
+        """
+        if self._spans is not None:
+            self._spans.checkpoint(epoch, nanoseconds(began), nanoseconds(ended))
+            self._send_all([])
+
     def flush(self) -> None:
         """Do nothing: what was emitted is sent."""
 

@@ -1,4 +1,4 @@
-"""A run as a trace: the run, in it the epochs of every host, in them the verdicts of gates and the counterfactuals."""
+"""A run as a trace: the run, in it the epochs of every host, in them gates, counterfactuals and checkpoints."""
 
 import random
 from collections import defaultdict
@@ -91,7 +91,7 @@ class Spans:
         first = SpanContext(ids.trace, ids.root, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
         name, parent = ("resumed run", _context(first)) if resumed else ("run", Context())
         self._run = self._tracer.start_span(name, parent, start_time=started)
-        self._inside = _context(self._run.get_span_context())
+        self._inside = self._newest = _context(self._run.get_span_context())
         self._noted: dict[str, list[Event]] = defaultdict(list)
         self._ended = False
 
@@ -103,6 +103,12 @@ class Spans:
             self._noted[event.host].append(event)
         elif event.kind is EventKind.RUN_FINISHED and not self._ended:
             self._finish(event)
+
+    def checkpoint(self, epoch: int, began: int, ended: int) -> None:
+        """Make the span of a checkpoint, in that of the newest epoch."""
+        if not self._ended:
+            facts = {"esper.epoch": epoch}
+            self._tracer.start_span("checkpoint", self._newest, attributes=facts, start_time=began).end(ended)
 
     def end(self, moment: int) -> None:
         """End the run's span; without its last event it has broken off."""
@@ -122,7 +128,7 @@ class Spans:
         span = self._span("epoch", self._inside, max(0, end - nanoseconds(seconds)), event, plain)
         for noted in self._noted.pop(event.host, []):
             _note(span, noted)
-        inside = _context(span.get_span_context())
+        self._newest = inside = _context(span.get_span_context())
         for slot, verdicts in (data.get("gates") or {}).items():
             for verdict in verdicts:
                 self._span("gate", inside, end, event, {**verdict, "slot": slot}).end(end)

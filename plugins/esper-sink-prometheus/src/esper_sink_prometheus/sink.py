@@ -8,11 +8,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from esper_alerts.collector import SeriesCollector
 from esper_alerts.recorder import Recorder
 from esper_alerts.series import Series
 from esper_core.api import EsperError, Event
 from esper_runs.printing import echo
-from esper_sink_prometheus.collector import SeriesCollector
 from esper_sink_prometheus.config import PrometheusConfig
 from esper_sink_prometheus.endpoint import Endpoint
 from esper_sink_prometheus.exports import Export, Pushgateway, TextFile
@@ -60,7 +60,8 @@ class PrometheusSink:
         run = str(manifest.get("name"))
         self._series = Series(run=run, most=self._config.most_series)
         self.registry = CollectorRegistry()
-        self.registry.register(SeriesCollector(self._series))
+        series = self._series
+        self.registry.register(SeriesCollector(lambda: (series,)))
         self._recorder = Recorder(self._series, manifest, self._clock)
         try:
             self._exports = [*self._destinations(run)]

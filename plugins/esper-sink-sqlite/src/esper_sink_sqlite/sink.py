@@ -30,6 +30,8 @@ class SqliteSink:
         config: where and how to write.
     """
 
+    reads_only = True
+
     def __init__(self, config: SqliteConfig) -> None:
         self._config = config
         self._connection: sqlite3.Connection | None = None

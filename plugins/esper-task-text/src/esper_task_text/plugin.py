@@ -9,7 +9,7 @@ from esper_core.specs import TaskSpec
 ESPER_API = "2.0"
 
 #: On text, gradients have spikes at first; with clipping, a small GPT can use a larger learning rate and learns faster.
-_ADAMW: Mapping[str, Any] = {"optimizer.name": "adamw", "optimizer.lr": 1e-2, "optimizer.clip_norm": 1.0}
+_ADAMW: Mapping[str, Any] = {"optimizer.name": "adamw", "optimizer.lr": 5e-3, "optimizer.clip_norm": 1.0}
 
 
 @hookimpl

@@ -26,7 +26,7 @@ def esper_tasks() -> Iterator[TaskSpec]:
         summary="1797 handwritten digits of 8x8 pixels, shipped with scikit-learn.",
         factory="esper_task_vision.tasks:digits",
         host="cnn",
-        host_options={"widths": [4, 8]},
+        host_options={"widths": [4, 4]},
         defaults={"epochs": 40, "batch_size": 64, **_SGD},
     )
     yield TaskSpec(

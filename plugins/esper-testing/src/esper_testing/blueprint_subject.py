@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from esper_core.leyline.layouts import Layout
 from esper_core.leyline.sites import Site
 from esper_core.leyline.specs import BlueprintSpec, Capability
+from esper_testing.site_modules import site_module
 from esper_testing.subject import Subject
 from esper_testing.usage import Usage
 
@@ -31,6 +32,24 @@ SITES: dict[Layout, tuple[Site, ...]] = {
 }
 
 
+#: Sites whose submodule is a linear or convolutional layer, for blueprints whose seeds take its input.
+INPUT_SITES: dict[Layout, Site] = {
+    Layout.NCHW: Site(
+        id="conv8", path="conv8", layout=Layout.NCHW, width=8, sample_shape=(8, 6, 5), input_shape=(6, 6, 5)
+    ),
+    Layout.BTD: Site(
+        id="linear12",
+        path="linear12",
+        layout=Layout.BTD,
+        width=12,
+        sample_shape=(5, 12),
+        causal=True,
+        input_shape=(5, 9),
+    ),
+    Layout.BD: Site(id="linear7", path="linear7", layout=Layout.BD, width=7, sample_shape=(7,), input_shape=(9,)),
+}
+
+
 @frozen(kw_only=True)
 class BlueprintSubject(Subject[BlueprintSpec]):
     """What the blueprint checks look at.
@@ -38,7 +57,8 @@ class BlueprintSubject(Subject[BlueprintSpec]):
     Attributes:
         spec: the blueprint.
         config: its options; default: those of its options class.
-        sites: where seeds are built; default: `SITES` of every layout that the blueprint fits.
+        sites: where seeds are built; default: `SITES` of every layout that the blueprint fits, and `INPUT_SITES` if its
+            seeds take the input of a site's submodule.
         rms_limit: how large rms(delta) / rms(h) may become in isolated training.
         device: where seeds are run.
     """
@@ -51,7 +71,9 @@ class BlueprintSubject(Subject[BlueprintSpec]):
 
     @sites.default
     def _default_sites(self) -> tuple[Site, ...]:
-        return tuple(site for layout in sorted(self.spec.layouts) for site in SITES[layout])
+        fed = self.spec.layouts | self.spec.input_layouts if Capability.SITE_INPUT in self.spec.capabilities else ()
+        plain = [site for layout in sorted(self.spec.layouts) for site in SITES[layout]]
+        return (*plain, *(INPUT_SITES[layout] for layout in sorted(fed)))
 
     @property
     def trained_sites(self) -> tuple[Site, ...]:
@@ -64,9 +86,13 @@ class BlueprintSubject(Subject[BlueprintSpec]):
         return tuple({site.layout: site for site in reversed(self.sites)}.values())
 
     def make(self, site: Site) -> nn.Module:
-        """Return what the factory builds, on the default device and from torch's generator as it stands."""
-        module: nn.Module = self.factory(site, self.config)
-        return module
+        """Return what the factory builds, on the default device and from torch's generator as it stands.
+
+        A seed that takes the input of the site's submodule is given one that follows from the activation.
+        """
+        shown = [site_module(site)] if Capability.SITE_MODULE in self.spec.capabilities else []
+        module: nn.Module = self.factory(site, self.config, *shown)
+        return FedSeed(module, site) if site.input_shape else module
 
     def build_any(self) -> None:
         """Build one seed."""
@@ -125,6 +151,23 @@ class BlueprintSubject(Subject[BlueprintSpec]):
         if size is not None:
             shape = (site.width, *size) if site.layout is Layout.NCHW else (*size, site.width)
         return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+
+class FedSeed(nn.Module):
+    """Gives a seed an input as wide as that of its site's submodule: the activation's features, over and over."""
+
+    def __init__(self, seed: nn.Module, site: Site) -> None:
+        super().__init__()
+        self.seed = seed
+        self.axis = site.layout.width_axis
+        self.width = site.input_shape[self.axis - 1]
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the seed's update of `h`."""
+        times = -(-self.width // h.shape[self.axis])
+        x = torch.cat([h] * times, dim=self.axis).narrow(self.axis, 0, self.width)
+        update: Tensor = self.seed(h, x)
+        return update
 
 
 def update(module: nn.Module, h: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from esper_core.leyline.actions import GovernorMode
-from esper_core.leyline.evidence import EpochMetrics, Evidence
+from esper_core.leyline.evidence import Compute, EpochMetrics, Evidence
 from esper_core.leyline.protocols import Evaluator
 from esper_core.leyline.records import to_json
 from esper_core.leyline.specs import EvaluatorSpec
@@ -16,6 +16,7 @@ from esper_core.leyline.stages import Stage
 from esper_core.leyline.vital_signs import VitalSigns, Vote
 from esper_testing.check import Check, CheckFailure, CheckLevel, check, collect
 from esper_testing.conformance import Conformance
+from esper_testing.evaluator_limits import HEALTHY_RUN, costly, near_limits
 from esper_testing.renaming import renamed
 from esper_testing.samples import good_evidence, host_evidence
 from esper_testing.subject import Subject
@@ -30,14 +31,20 @@ def healthy_signs() -> VitalSigns:
         evidence=Evidence(
             host="grown",
             epoch=9,
-            train=EpochMetrics(loss=0.5, accuracy=0.8, samples=400),
-            validation=EpochMetrics(loss=0.6, accuracy=0.75, samples=400),
+            train=EpochMetrics(loss=0.5, accuracy=0.8, samples=400, seconds=0.02),
+            validation=EpochMetrics(loss=0.6, accuracy=0.75, samples=400, seconds=0.01),
             seeds=(good_evidence(Stage.BLENDING),),
+            parameters=1_010,
+            host_parameters=1_000,
+            forward_flops=2_000,
+            learning_rate=0.05,
+            compute=Compute(training=10_000),
         ),
         first_loss=2.0,
         best_loss=0.6,
         random_guess_loss=2.3,
         recent_losses=(1.2, 0.9, 1.0, 0.7, 0.6),
+        run=HEALTHY_RUN,
     )
 
 
@@ -52,6 +59,7 @@ def vital_signs(count: int) -> list[VitalSigns]:
             objections=index % 5,
             recent_losses=((), (1.1, 0.9), (0.8, 1e3, 0.7))[index % 3],
             watched=index % 4 == 3,
+            run=(None, {}, HEALTHY_RUN, dict.fromkeys(HEALTHY_RUN, nan))[index // 2 % 4],
         )
         for index, evidence in enumerate(host_evidence(count))
     ]
@@ -85,7 +93,9 @@ class EvaluatorSubject(Subject[EvaluatorSpec]):
     def fingerprint(self) -> Any:
         """Return its votes on vital signs of all kinds, and on some that are less and less well."""
         evaluator = self.build()
-        return [evaluator.evaluate(signs) for signs in (*self.samples(), *near_limits(self.healthy))]
+        return [
+            evaluator.evaluate(signs) for signs in (*self.samples(), *near_limits(self.healthy), *costly(self.healthy))
+        ]
 
     def samples(self) -> list[VitalSigns]:
         """Vital signs of all kinds, and healthy ones in which one figure is spoiled."""
@@ -109,23 +119,9 @@ def spoiled(healthy: VitalSigns) -> Iterator[tuple[str, VitalSigns, VitalSigns]]
         worse = [tuple(_with(seed, name, value) for seed in seeds) for value in (bad, nan)]
         one, other = (evolve(healthy.evidence, seeds=spoilt) for spoilt in worse)
         yield f"a seed's {name}", evolve(healthy, evidence=one), evolve(healthy, evidence=other)
-
-
-def near_limits(healthy: VitalSigns) -> list[VitalSigns]:
-    """Return healthy signs with a loss, a ratio or a number of objections swept from good to bad in small steps."""
-    found = []
-    for step in range(60):
-        loss = healthy.best_loss * 1.15**step / 4
-        metrics = evolve(healthy.evidence.validation, loss=loss)
-        worse = evolve(healthy, evidence=evolve(healthy.evidence, validation=metrics, train=metrics))
-        found += [evolve(worse, objections=count) for count in (0, 1, 2, 3, 4, 6, 9, 20)]
-        found += [evolve(worse, best_loss=loss / 3.5, first_loss=loss / 3), evolve(worse, best_loss=1e-3 * loss)]
-        found += [evolve(worse, objections=count, watched=True) for count in (0, 2, 9)]
-        found += [evolve(worse, recent_losses=losses) for losses in ((), (0.2,), (1.3, 1.2), (0.2, 0.9, 0.3))]
-        found += [evolve(worse, random_guess_loss=guess) for guess in (None, loss, 0.9 * loss, 1.04 * loss)]
-        seeds = tuple(evolve(seed, update_ratio=loss, gradient_ratio=loss) for seed in healthy.evidence.seeds)
-        found.append(evolve(healthy, evidence=evolve(healthy.evidence, seeds=seeds)))
-    return found
+    for name in healthy.run or {}:
+        one, other = (evolve(healthy, run={**(healthy.run or {}), name: value}) for value in (1e9, nan))
+        yield f"the run's {name}", one, other
 
 
 def _with(record: Any, name: str, value: Any) -> Any:

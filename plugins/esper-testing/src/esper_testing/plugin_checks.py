@@ -58,8 +58,9 @@ def names(subject: PluginSubject) -> None:
             cause="a name that does not say that it is a plugin for Esper",
             fix=f"call it esper-<family>-<name>; families: {', '.join(sorted(_families(subject)))}, adapter, app",
         )
-    expected = distribution.removeprefix("esper-")
-    called = origin.plugin.removeprefix("kind-") if subject.record.kind else origin.plugin
+    if subject.record.kind:  # its entry point is called as the kind is, whatever the distribution is called
+        return
+    expected, called = distribution.removeprefix("esper-"), origin.plugin
     if called != expected and not called.startswith(f"{expected}-"):
         raise CheckFailure(
             f'the entry point of {origin.distribution} is called "{origin.plugin}"',

@@ -1,14 +1,18 @@
 """Ask a component in processes of its own, in which texts have other hashes: sets have another order there."""
 
+import atexit
 import importlib
 import importlib.util
+import json
 import os
 import pickle
 import pickletools
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,17 +24,34 @@ HASH_SEEDS = (1, 2, 3)
 #: Seconds after which a process is given up.
 PATIENCE = 300.0
 
-_CHILD = """
-import pickle, sys
-with open(sys.argv[1], "rb") as file:
-    sys.path[:], files, call = pickle.load(file)
-from esper_testing.processes import answer
-answer(files, call, sys.argv[2])
+_SERVER = """
+import json, os, sys, traceback
+import torch
+from esper_testing.processes import answer_question
+for line in sys.stdin:
+    question, file, errors = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+            os.dup2(0, 1)
+            os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT, 0o600), 2)
+            answer_question(question, file)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 def elsewhere(function: Callable[..., Any], *calls: Sequence[Any]) -> list[Any]:
-    """Call a function of this package in several new processes at once, each with arguments and a hash seed of its own.
+    """Call a function of this package in several other processes one after the other, each with a hash seed of its own.
+
+    They are forked from processes that have imported torch and nothing of the component's.
 
     Raises:
         NotApplicable: if the arguments cannot be sent: a factory is a lambda, or was written in a function.
@@ -38,42 +59,73 @@ def elsewhere(function: Callable[..., Any], *calls: Sequence[Any]) -> list[Any]:
     """
     with TemporaryDirectory() as folder:
         seeds = HASH_SEEDS[: len(calls)]
-        begun = [_begin(Path(folder) / str(n), n, function, call) for n, call in zip(seeds, calls, strict=True)]
-        return [_end(process, file) for process, file in begun]
+        return [_ask(Path(folder) / str(n), n, function, call) for n, call in zip(seeds, calls, strict=True)]
 
 
-def _begin(
-    folder: Path, seed: int, function: Callable[..., Any], arguments: Sequence[Any]
-) -> tuple["subprocess.Popen[str]", Path]:
+def _ask(folder: Path, seed: int, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     folder.mkdir()
-    question, file = folder / "question", folder / "answer"
+    question, file, errors = folder / "question", folder / "answer", folder / "errors"
     call = _sendable((function, tuple(arguments)))
-    question.write_bytes(pickle.dumps(([entry for entry in sys.path if entry], _files(call), call)))
-    with (folder / "errors").open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(question), str(file)],
-            env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            text=True,
-        )
-    return process, file
-
-
-def _end(process: "subprocess.Popen[str]", file: Path) -> Any:
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    # The environment too: it may have changed since the server was started.
+    question.write_bytes(pickle.dumps((dict(os.environ), [entry for entry in sys.path if entry], _files(call), call)))
+    code = _server(seed).ask([str(question), str(file), str(errors)])
     if not file.exists():
-        last = (file.parent / "errors").read_text(errors="replace").strip().splitlines()
-        raise _failed(last[-1] if last else f"the process ended with {process.returncode}")
+        last = errors.read_text(errors="replace").strip().splitlines() if errors.exists() else []
+        raise _failed(last[-1] if last else f"the process ended with {code}")
     error, result = pickle.loads(file.read_bytes())
     if error:
         raise _failed(error)
     return result
+
+
+class _Server:
+    """A process with a hash seed, that is forked for each question. It ends when this process does."""
+
+    def __init__(self, seed: int) -> None:
+        path = os.pathsep.join(filter(None, sys.path))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # What hangs is killed with it.
+            start_new_session=True,
+        )
+
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Let it end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, words: list[str]) -> str:
+        """Return the exit code of the process that took the question; it is killed when it takes too long."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        if select([self._process.stdout], [], [], PATIENCE)[0]:
+            return self._process.stdout.readline().strip()
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self.close()
+        return f"nothing after {PATIENCE:g} s"
+
+
+#: By hash seed.
+_servers: dict[int, _Server] = {}
+
+
+def _server(seed: int) -> _Server:
+    if seed not in _servers or not _servers[seed].alive:
+        _servers[seed] = _Server(seed)
+    return _servers[seed]
 
 
 def _failed(error: str) -> CheckFailure:
@@ -98,8 +150,10 @@ def _files(call: bytes) -> dict[str, str]:
     return {name: file for name, file in found.items() if file}
 
 
-def answer(files: dict[str, str], call: bytes, file: str) -> None:
+def answer_question(question: str, file: str) -> None:
     """Make a call that was sent, and write what came of it: an error or a result."""
+    environ, sys.path[:], files, call = pickle.loads(Path(question).read_bytes())
+    os.environ.update(environ)
     error, result = "", None
     try:
         for name, path in files.items():

@@ -20,7 +20,7 @@ class Usage:
         use: uses it once, and returns what came of it: plain values, records and tensors.
         handed: what it is given, the same objects in every use.
         remembers: a use may depend on those before it, so that only two that were used alike can be compared.
-        keeps: the component is there to keep what it is handed.
+        keeps: the component is there to keep what it is handed, or lives for one use only, as a compiler does.
     """
 
     use: Callable[[], Any]

@@ -5,11 +5,16 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
+from esper_app_bus.torture.flow import LONGEST_RATIO, Flow, flow
+from esper_app_bus.torture.metronome import covered, union, withheld
 from esper_app_bus.torture.notes import Note
 from esper_oona.api import DeadLetter, Refusal
 
 _REPLAYED = f"refused: {Refusal.REPLAYED}"
 _FUTURE = f"refused: {Refusal.FROM_THE_FUTURE}"
+
+#: By how much the clock is ahead that makes messages from the future, in seconds: longer than any message waits.
+FUTURE_SECONDS = 86_400.0
 
 
 @frozen
@@ -18,7 +23,7 @@ class Violation:
 
     Attributes:
         promise: which one: ``handled``, ``acknowledged``, ``duplicates``, ``order``, ``take-over``, ``dead-letter``,
-            ``freshness``.
+            ``flow``, ``freshness``.
         id: the message.
         what: what happened to it.
     """
@@ -55,7 +60,9 @@ class Findings:
         duplicates: handlings of a message after its first.
         in_flight: leases of messages that were neither acknowledged nor given back.
         take_over_seconds: the longest time from the death of a consumer until one of its messages was leased again,
-            not counting the time without a server.
+            not counting the time without a server, and by which a timer was late.
+        late_seconds: by which timers of a process were late that only slept, in all.
+        flow: messages beside poisoned ones; None if it was not compared.
         p50_seconds, p99_seconds: from publication to handling.
     """
 
@@ -65,6 +72,8 @@ class Findings:
     duplicates: int
     in_flight: int
     take_over_seconds: float
+    late_seconds: float
+    flow: Flow | None
     p50_seconds: float
     p99_seconds: float
 
@@ -80,6 +89,9 @@ def judge(history: History) -> Findings:
     duplicates, in_flight = len(handled) - len(first), sum(1 for it in flights if not it.ended)
     found = [*_lost(history, first), *_after_acknowledgement(history.notes), *_out_of_order(first.values())]
     found += [*_poisoned(history), *_too_fresh(history, first)]
+    if (beside := flow(history.notes, first)) and beside.held_up:
+        what = f"p99 is {beside.poisoned_seconds:.3f} s beside poisoned messages, {beside.clean_seconds:.3f} s without"
+        found.append(Violation("flow", beside.slowest, f"{what}: more than {LONGEST_RATIO} times as much"))
     if duplicates > in_flight:
         worst = next(it for it in handled if first[it.id] is not it)
         what = f"{duplicates} duplicates, and only {in_flight} messages were in flight when something died"
@@ -94,6 +106,8 @@ def judge(history: History) -> Findings:
         duplicates=duplicates,
         in_flight=in_flight,
         take_over_seconds=max((took for _, took in took), default=0.0),
+        late_seconds=sum(end - begin for begin, end in withheld(history.notes)),
+        flow=beside,
         p50_seconds=delays[len(delays) // 2] if delays else 0.0,
         p99_seconds=delays[len(delays) * 99 // 100] if delays else 0.0,
     )
@@ -195,7 +209,7 @@ def _take_overs(history: History, flights: Sequence[_Flight]) -> Iterable[tuple[
         of_key[flight.lease.key].append(flight)
     for same in leases.values():
         same.sort()
-    away = _absences(history.notes)
+    excused = union([*_absences(history.notes), *withheld(history.notes)])
     for flight in flights:
         lease, died = flight.lease, killed.get(flight.lease.who)
         if flight.ended or died is None:
@@ -210,8 +224,7 @@ def _take_overs(history: History, flights: Sequence[_Flight]) -> Iterable[tuple[
                 continue
             ends = [it.ended.at if it.ended else killed.get(it.lease.who, died) for it in earlier]
             begun = max([died, *(end for end in ends if end < after.at)])
-        without = sum(max(0.0, min(end, after.at) - max(begin, begun)) for begin, end in away)
-        yield lease.id, after.at - begun - without
+        yield lease.id, after.at - begun - covered(excused, begun, after.at)
 
 
 def _unnoted(leases: Sequence[Note], lease: Note, after: Note | None) -> bool:

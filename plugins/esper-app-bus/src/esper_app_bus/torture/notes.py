@@ -10,8 +10,8 @@ from typing import Any, Literal
 from attrs import frozen
 
 #: `sent`: a publication was confirmed. `leased`, `handled`, `failed`, `returned` (for another attempt, or as a dead
-#: letter), `acknowledged`: of a consumer. `killed`, `started`: of a process.
-What = Literal["sent", "leased", "handled", "failed", "returned", "acknowledged", "killed", "started"]
+#: letter), `acknowledged`: of a consumer. `killed`, `started`: of a process. `late`: of a timer.
+What = Literal["sent", "leased", "handled", "failed", "returned", "acknowledged", "killed", "started", "late"]
 
 
 @frozen(order=True)
@@ -24,8 +24,9 @@ class Note:
         id: the message; "" where it is about a process.
         key, number: of the message; those of one key are numbered in the order of their publication.
         sort: ``plain``, ``poison`` (no attempt succeeds), ``future`` (issued by a clock that is far ahead).
-        seconds: from publication to handling.
+        seconds: from publication to handling, or by which a timer was late.
         attempt: of a lease.
+        wave: before the first kill: ``clean`` or ``poisoned`` (`Calm`).
     """
 
     at: float
@@ -37,6 +38,7 @@ class Note:
     sort: str = "plain"
     seconds: float = 0.0
     attempt: int = 0
+    wave: str = ""
 
 
 class Notebook:

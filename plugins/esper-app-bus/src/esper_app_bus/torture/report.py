@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
+from esper_app_bus.torture.flow import told
 from esper_app_bus.torture.run import Plan, Torture, torture
 from esper_oona.api import BusServer, BusSpec, Survival, find_bus, open_bus
 
@@ -38,13 +39,15 @@ class Report:
     def lines(self) -> Iterator[str]:
         """What people read."""
         found, kills = self.torture.findings, self.torture.kills
-        told = ", ".join(f"{count} of {sort}s" for sort, count in kills.items() if count)
+        killed = ", ".join(f"{count} of {sort}s" for sort, count in kills.items() if count)
         yield f"{self.url}  messages survive: {self.survives.name.lower()}"
-        yield f"kills: {told or 'none'}" + ("" if self.own_server else "; a server was not killed")
+        yield f"kills: {killed or 'none'}" + ("" if self.own_server else "; a server was not killed")
         yield f"published: {found.sent}, handled: {found.handled}"
         yield f"duplicates: {found.duplicates}, in flight when something died: {found.in_flight}"
         lease = self.plan.subscription.lease_seconds
         yield f"longest take-over: {found.take_over_seconds:.1f} s, with leases of {lease:g} s"
+        yield f"timers of a process that only slept were late by {found.late_seconds:.1f} s in all; that does not count"
+        yield from told(found.flow)
         yield f"from publication to handling: p50 {found.p50_seconds:.2f} s, p99 {found.p99_seconds:.2f} s"
         by_promise: dict[str, list[str]] = {}
         for it in found.violations:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from attrs import frozen
 
-from esper_app_bus.torture.judge import Findings, History, by_message, judge
+from esper_app_bus.torture.flow import Calm
+from esper_app_bus.torture.judge import FUTURE_SECONDS, Findings, History, by_message, judge
 from esper_app_bus.torture.notes import Notebook, read_notes
-from esper_app_bus.torture.workers import STREAM, Bench, begin, consume, id_of, opened, produce
+from esper_app_bus.torture.workers import STREAM, Bench, begin, consume, id_of, keep_the_time, opened, produce
 from esper_core.api import EsperError
 from esper_oona.api import Bus, BusServer, Subscription
 
@@ -30,6 +31,7 @@ class Plan:
     Attributes:
         kills: how many processes are killed, at random times, with SIGKILL.
         seconds: for how long.
+        calm_seconds: before that nothing is killed, and messages beside poisoned ones are compared with others.
         seed: of the kills; what the processes make of them is not repeatable.
         skews: by how many seconds the clocks of producers and consumers are wrong; two of them differ by less than what
             a `Signer` allows.
@@ -37,6 +39,7 @@ class Plan:
 
     kills: int
     seconds: float
+    calm_seconds: float = 9.0
     seed: int = 0
     producers: int = 2
     consumers: int = 3
@@ -81,9 +84,10 @@ class _Crowd:
         self._living[name] = (sort, begin(work, self._bench, name, skews[self._born % len(skews)]))
 
     def strangers(self) -> None:
-        """One producer whose clock is far ahead."""
+        """One producer whose clock is far ahead, and one process that only sleeps."""
+        self._living["metronome"] = ("metronome", begin(keep_the_time, self._bench, "metronome", 0.0))
         name = "producer-from-the-future"
-        self._living[name] = ("future", begin(produce, self._bench, name, 300.0))
+        self._living[name] = ("future", begin(produce, self._bench, name, FUTURE_SECONDS))
 
     def kill_one(self) -> None:
         sorts = [*(["producer"] * 2), *(["consumer"] * 4), *(["server"] if self._server else [])]
@@ -107,7 +111,7 @@ class _Crowd:
         self._notebook.note("killed", [{}], who=name)
 
     def wait_for_producers(self) -> None:
-        for name in [name for name, (sort, _) in self._living.items() if sort != "consumer"]:
+        for name in [name for name, (sort, _) in self._living.items() if sort in ("producer", "future")]:
             os.waitpid(self._living.pop(name)[1], 0)
 
     def end(self) -> None:
@@ -128,9 +132,9 @@ def torture(open_bus: Callable[[], Bus], plan: Plan, folder: Path, server: BusSe
         EsperError: E530 if a process failed by itself, which is a defect of the bus or of the torture.
     """
     (folder / "key").write_bytes(secrets.token_bytes(32))
-    bench = Bench(open_bus, folder, plan.subscription, plan.batch)
+    bench = Bench(open_bus, folder, plan.subscription, plan.batch, Calm(plan.calm_seconds))
     crowd = _Crowd(bench, plan, server)
-    rng, begun = random.Random(plan.seed + 1), time.monotonic()
+    rng, begun = random.Random(plan.seed + 1), bench.calm.begun + plan.calm_seconds
     moments = sorted(rng.uniform(0.0, plan.seconds) for _ in range(plan.kills))
     try:
         crowd.begin()

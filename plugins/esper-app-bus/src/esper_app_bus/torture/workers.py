@@ -11,6 +11,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from esper_app_bus.torture.flow import IDLE_SECONDS, Calm, poisonable
+from esper_app_bus.torture.metronome import keep_time
 from esper_app_bus.torture.notes import Notebook
 from esper_core.api import EsperError
 from esper_leyline_proto.conversion import from_bytes
@@ -44,6 +46,7 @@ class Bench:
         folder: where notes are made, and what was accepted is kept.
         subscription: how consumers take messages.
         batch: how many messages a producer publishes at once.
+        calm: the time before the first kill.
         torturer: the process that has begun it; the others end when it does.
     """
 
@@ -51,6 +54,7 @@ class Bench:
     folder: Path
     subscription: Subscription
     batch: int
+    calm: Calm
     torturer: int = field(factory=os.getpid)
 
     @property
@@ -86,9 +90,10 @@ def produce(bench: Bench, name: str, skew_seconds: float) -> None:
         pressure={STREAM: Pressure(limit=2_000, wait_seconds=1.0)},
         clock=lambda: time.time() + skew_seconds,
     )
-    numbers = dict.fromkeys((f"{name}/{index}" for index in range(KEYS)), 0)
+    numbers, stranger = dict.fromkeys((f"{name}/{index}" for index in range(KEYS)), 0), skew_seconds > 60.0
     while not bench.stop.exists() and os.getppid() == bench.torturer:
-        contents = [_content(rng, numbers, skew_seconds) for _ in range(bench.batch)]
+        wave, size = bench.calm.wave(), 1 if stranger else bench.batch
+        contents = [_content(rng, numbers, wave, stranger=stranger) for _ in range(size)]
         drafts = [
             Draft(
                 type=MessageType.FIELD_REPORT,
@@ -108,19 +113,23 @@ def produce(bench: Bench, name: str, skew_seconds: float) -> None:
                     raise
                 time.sleep(0.02)
         notebook.note("sent", contents)
-        time.sleep(0.01)
+        # What is refused is to be there, and no load of its own; and what waits long says nothing about poison.
+        time.sleep(0.1 if stranger else 0.01 if bench.calm.over else 0.05)
 
 
-def _content(rng: random.Random, numbers: dict[str, int], skew_seconds: float) -> dict[str, Any]:
+def _content(rng: random.Random, numbers: dict[str, int], wave: str, *, stranger: bool) -> dict[str, Any]:
     key = rng.choice([*numbers])
     numbers[key] += 1
-    sort = "future" if skew_seconds > 60.0 else "poison" if rng.random() < 0.005 else "plain"
-    return {"id": f"{key}/{numbers[key]}", "key": key, "number": numbers[key], "sort": sort}
+    share = 0.005
+    if wave:
+        share = 0.1 if wave == "poisoned" and poisonable(key) else 0.0
+    sort = "future" if stranger else "poison" if rng.random() < share else "plain"
+    return {"id": f"{key}/{numbers[key]}", "key": key, "number": numbers[key], "sort": sort, "wave": wave}
 
 
 def consume(bench: Bench, name: str, skew_seconds: float) -> None:
     """Handle messages until killed, with a clock that is wrong by so much, and note every step."""
-    notebook = Notebook(bench.folder, name)
+    rng, notebook = random.Random(name), Notebook(bench.folder, name)
     bus = NotedBus(opened(bench), notebook)
 
     def handle(envelope: Envelope) -> None:
@@ -145,12 +154,18 @@ def consume(bench: Bench, name: str, skew_seconds: float) -> None:
     while os.getppid() == bench.torturer:
         try:
             if not subscriber.poll():
-                time.sleep(0.01)
-            bus.trim(STREAM, keep=0)
+                time.sleep(IDLE_SECONDS)
+            if rng.random() < 0.1:
+                bus.trim(STREAM, keep=0)
         except EsperError as error:
             if error.code != "E611":
                 raise
             time.sleep(0.02)
+
+
+def keep_the_time(bench: Bench, name: str, _: float) -> None:
+    """Note how late the timers of a process are that does nothing else."""
+    keep_time(Notebook(bench.folder, name), bench.torturer)
 
 
 class NotedBus:

@@ -30,7 +30,7 @@ function made(name, style, words) {
   return element;
 }
 
-const page = Object.fromEntries(["state", "count", "where", "find", "runs", "chosen", "picker"].map(id => [id, document.getElementById(id)]));
+const page = Object.fromEntries(["state", "count", "where", "find", "runs", "chosen", "picker", "services"].map(id => [id, document.getElementById(id)]));
 const FOCUSABLE = "summary, [tabindex], a, button, input";
 
 // One part of a run: rebuilt only if it has changed, and then as open, and as far scrolled, as it was.
@@ -228,6 +228,27 @@ function filter() {
 }
 page.find.addEventListener("input", filter);
 
+// The services of the machine, asked for every few seconds while somebody looks.
+let serving = false, served = "";
+async function services() {
+  if (serving || document.hidden) return;
+  serving = true;
+  try {
+    const answer = await fetch("/api/services"), words = await answer.text();
+    if (answer.ok && words !== served) {
+      served = words;
+      const {nodes} = JSON.parse(words), body = page.services.lastElementChild;
+      const scrolled = body.querySelector(".scroll")?.scrollLeft || 0;
+      body.replaceChildren(built(nodes));
+      if (body.querySelector(".scroll")) body.querySelector(".scroll").scrollLeft = scrolled;
+      page.services.hidden = !nodes.length;
+    }
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;  // the server is away: the stream says so
+  } finally { serving = false; }
+}
+setInterval(services, PAUSE_OF_LIST);
+
 // What has changed is told by the server; it is fetched from here.
 let stream = null, streamed = "";
 function say(words, lost) { page.state.textContent = words; page.state.className = lost ? "lost" : ""; }
@@ -247,7 +268,7 @@ function connect() {
 }
 function disconnect() { if (stream) stream.close(); stream = null; }
 // A page that nobody sees takes none of the few connections that a browser has.
-document.addEventListener("visibilitychange", () => { if (document.hidden) { disconnect(); say("paused", false); } else connect(); });
+document.addEventListener("visibilitychange", () => { if (document.hidden) { disconnect(); say("paused", false); } else { connect(); services(); } });
 addEventListener("hashchange", arrange);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const run of shown.values()) for (const section of run.sections.values()) section.charts.redraw();
@@ -256,3 +277,4 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 if (matchMedia("(max-width: 760px)").matches) page.picker.open = false;
 list();
 arrange();
+services();

@@ -1,6 +1,7 @@
 """Charts as SVG: lines over epochs, and networks as points. A script shows the figures below the pointer."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from math import isfinite
 
 from attrs import field, frozen
@@ -11,6 +12,9 @@ from esper_runs.html.scale import Scale
 
 _WIDTH, _HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 352, 10, 178
+
+#: About how wide a letter of an axis is.
+_LETTER = 6.5
 
 #: No line has more points: several epochs share one, which shows the last of them.
 _MOST_POINTS = 400
@@ -29,6 +33,21 @@ class Line:
     title: str
     style: str
     values: dict[int, float] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Course:
+    """One line of a chart over something else than epochs.
+
+    Attributes:
+        title: what it shows.
+        style: the class that colours it.
+        points: pairs of a place and a figure, both finite, in the order of the places.
+    """
+
+    title: str
+    style: str
+    points: Sequence[tuple[float, float]]
 
 
 @frozen(kw_only=True)
@@ -88,6 +107,47 @@ def line_chart(title: str, lines: Sequence[Line], write: Callable[[float], str])
         data_epochs=",".join(str(epoch + 1) for epoch in shown),
     )
     return _figure(title, svg, legend([(line.title, line.style) for line in lines]))
+
+
+def course_chart(
+    title: str,
+    courses: Sequence[Course],
+    write_x: Callable[[float], str],
+    write_y: Callable[[float], str],
+    x_title: str,
+) -> Markup:
+    """Return a chart of lines that each have places of their own, with a legend; a sentence where nothing can be drawn.
+
+    Args:
+        title: what the figures are.
+        courses: what to draw.
+        write_x, write_y: how a place and a figure are written.
+        x_title: what the places are.
+    """
+    points = [point for course in courses for point in course.points]
+    across = Scale.around([x for x, _ in points], _LEFT, _RIGHT)
+    up = Scale.around([y for _, y in points], _BOTTOM, _TOP)
+    if across is None or up is None:
+        return _figure(title, note("Nothing can be drawn: there is no finite figure, or they are too far apart."))
+    drawn = []
+    for course in courses:
+        shown = list(course.points[:: max(1, -(-len(course.points) // _MOST_POINTS))])
+        if shown and shown[-1] != course.points[-1]:
+            shown.append(course.points[-1])
+        corners = "L".join(f"{across.place(x)} {up.place(y)}" for x, y in shown)
+        if corners:
+            drawn.append(element("path", d=f"M{corners}h0.1", class_=f"line {course.style}"))
+    svg = element(
+        "svg",
+        *_axes(across, up, write_y, write_x),
+        element("text", x_title, x=_RIGHT, y=_HEIGHT - 4, class_="axis end"),
+        *drawn,
+        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
+        role="img",
+        aria_label=f"{title}, over {x_title}; the figures are in the table below",
+        class_="chart",
+    )
+    return _figure(title, svg, legend([(course.title, course.style) for course in courses]))
 
 
 def dot_chart(
@@ -155,8 +215,16 @@ def _axes(
             continue
         written = write_y(value)
         yield element("text", written, x=_LEFT - 5, y=up.place(value) + 3.5, class_="axis end")
-    for value in across.ticks(whole=whole):
-        if whole and value < 1:
-            continue
+    for value in _apart(across, write_x, whole):
         yield element("text", write_x(value), x=across.place(value), y=_BOTTOM + 16, class_="axis middle")
     yield joined([element("path", d=f"M{_LEFT} {_BOTTOM}H{_RIGHT}", class_="base")])
+
+
+def _apart(across: Scale, write: Callable[[float], str], whole: bool) -> list[float]:
+    """Return round figures whose texts do not touch each other."""
+    for most in range(5, 1, -1):
+        ticks = [value for value in across.ticks(most, whole=whole) if not whole or value >= 1]
+        widest = _LETTER * max((len(write(value)) for value in ticks), default=0)
+        if all(across.place(right) - across.place(left) > widest for left, right in pairwise(ticks)):
+            return ticks
+    return ticks[:1]

@@ -4,17 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from esper_app_report.html.charts import Dot, Line, dot_chart, line_chart
-from esper_runs.curves import CURVES, SIZES, Epochs, epoch_table, series
+from esper_app_report.html.charts import Course, Dot, Line, course_chart, dot_chart, line_chart
+from esper_runs.curves import CURVES, SIZES, Epochs, against_compute, compute_table, epoch_table, series, spent
 from esper_runs.formatting import MISSING, flops, loss, percent, whole
 from esper_runs.html.markup import Markup, details, element, note, table
 from esper_runs.pareto import MeasuredNetwork, pareto_front
 from esper_runs.record_tables import reward_table
-from esper_runs.result import TWIN, is_twin
+from esper_runs.result import CONTROL, TWIN, is_twin
 from esper_runs.tables import Cell, Column, Table
 
 #: The terms of a reward that weigh most are drawn, as many as there are colours.
 _MOST_TERMS = 6
+
+#: What a host is compared with, each in a colour of its own.
+_BESIDE = (TWIN, CONTROL)
 
 
 def curves(host: str, epochs: Epochs, twin: Epochs, *, several: bool = False) -> Iterator[Markup]:
@@ -35,6 +38,32 @@ def curves(host: str, epochs: Epochs, twin: Epochs, *, several: bool = False) ->
             drawn.append(line_chart(whose + it.title, lines, it.write))
     yield element("div", *drawn, class_="charts")
     yield details("These figures as a table", table(epoch_table(host, epochs, twin), f"{host}, epoch by epoch"))
+
+
+def at_equal_compute(host: str, hosts: Mapping[str, Epochs], *, several: bool = False) -> Iterator[Markup]:
+    """Yield accuracy and loss of a host and of what it is compared with, against all that each had spent by then.
+
+    Nothing is drawn where the host is compared with nothing, or where operations were not counted.
+
+    Args:
+        host: its name.
+        hosts: data of the completed epochs: the host's own, and those of its twin and its control under these names.
+        several: there are further hosts, so that titles name this one.
+    """
+    compared = {name: epochs for name, epochs in hosts.items() if epochs and all(map(spent, epochs))}
+    if host not in compared or len(compared) < 2:
+        return
+    drawn = []
+    whose = f"{host}: " if several else ""
+    for it in (it for it in CURVES if it.path[0] == "validation"):
+        courses = [
+            Course(title=name, style=name if name in _BESIDE else "grown", points=against_compute(epochs, *it.path))
+            for name, epochs in compared.items()
+        ]
+        if any(course.points for course in courses):
+            drawn.append(course_chart(f"{whose}{it.title}, against compute", courses, flops, it.write, "all compute"))
+    yield element("div", *drawn, class_="charts")
+    yield details("Compute as a table", table(compute_table(compared), f"{host} at equal compute"))
 
 
 def rewards(host: str, found: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:

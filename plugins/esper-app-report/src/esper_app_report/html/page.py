@@ -1,9 +1,6 @@
-"""The whole page: one file, whose style and script stand in it, and which may load nothing."""
+"""The whole page of a report."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 
 from attrs import evolve
@@ -11,7 +8,8 @@ from attrs import evolve
 from esper_app_report.html.figures import networks
 from esper_app_report.html.run_section import run_section, summary
 from esper_runs.blueprint_analytics import BLUEPRINTS_EXPLAINED, blueprint_figures, blueprint_table
-from esper_runs.html.markup import Markup, element, note, raw, section, table
+from esper_runs.html.document import asset, document
+from esper_runs.html.markup import Markup, element, note, section, table
 from esper_runs.pareto import measured_networks
 from esper_runs.run_groups import COMPARED_EXPLAINED, comparison_of_groups, run_groups
 from esper_runs.run_record import RunRecord
@@ -31,31 +29,16 @@ def report_page(records: Sequence[RunRecord]) -> str:
     names = [record.name for record in records]
     title = f"Esper: {names[0]}" if len(names) == 1 else f"Esper: {len(names)} runs"
     anchors = [f"run-{number}" for number in range(1, len(records) + 1)]
-    style = _asset("esper_runs.html", "common.css") + _asset("esper_app_report.html", "report.css")
-    script = _asset("esper_runs.html", "tips.js") + _asset("esper_app_report.html", "report.js")
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("link", rel="icon", href="data:,"),
-        element("title", title),
-        element("style", raw(style)),
-    )
     sections = [*_common(records), *(run_section(*pair) for pair in zip(records, anchors, strict=True))]
-    body = element(
-        "body",
+    return document(
+        OPENING,
+        title,
+        asset("esper_app_report.html", "report.css"),
         element("header", element("h1", title), _navigation(records, anchors)),
         element("main", *(summary(*pair) for pair in zip(records, anchors, strict=True)), *sections),
         element("div", id="tip", role="status", hidden=True),
-        element("script", raw(script)),
+        script=asset("esper_runs.html", "tips.js") + asset("esper_app_report.html", "report.js"),
     )
-    return f"{OPENING}{element('html', head, body, lang='en')}\n"
 
 
 def _told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -97,11 +80,3 @@ def _navigation(records: Sequence[RunRecord], anchors: Sequence[str]) -> Markup:
     links += [("Accuracy against size", "size"), ("Blueprints", "blueprints")]
     links += [(record.name, anchor) for record, anchor in zip(records, anchors, strict=True)]
     return element("nav", *(element("a", words, href=f"#{anchor}") for words, anchor in links), aria_label="sections")
-
-
-def _asset(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")
-
-
-def _digest(content: str) -> str:
-    return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"

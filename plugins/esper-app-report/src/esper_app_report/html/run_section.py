@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from esper_app_report.html.figures import curves, rewards
+from esper_app_report.html.figures import at_equal_compute, curves, rewards
 from esper_runs.comparison import comparison
 from esper_runs.html.markup import Markup, details, element, joined, note, section, table
 from esper_runs.html.swimlanes import swimlanes
 from esper_runs.last_round import last_round
 from esper_runs.manifest_table import manifest_table
 from esper_runs.record_tables import decision_table, gate_table, governor_table, history_table
-from esper_runs.result import twin_of
+from esper_runs.result import CONTROL, TWIN, control_of, twin_of
 from esper_runs.run_facts import epochs_in_words, run_facts
 from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ABLATION_AND_GAIN, seed_table
@@ -95,6 +95,9 @@ def _curves(record: RunRecord) -> Iterator[Markup]:
     for host in found[:_MOST_HOSTS]:
         twin = record.epochs.get(twin_of(host), ())
         yield from curves(host, record.epochs[host], twin, several=len(found) > 1)
+        control = record.epochs.get(control_of(host), ())
+        beside = {host: record.epochs[host], TWIN: twin, CONTROL: control}
+        yield from at_equal_compute(host, beside, several=len(found) > 1)
     yield from _left_out(found)
 
 

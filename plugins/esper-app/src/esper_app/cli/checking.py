@@ -9,9 +9,9 @@ from typing import Any
 from esper_app.cli.config_options import ConfigOptions
 from esper_app.cli.loading import load_selected
 from esper_app.cli.resolving import Resolved, resolve_run_config
-from esper_app.configuration.config import PluginsConfig
 from esper_app.configuration.config_file import read_config_file
 from esper_app.configuration.plugin_selection import PluginOptions
+from esper_app.configuration.plugins_section import PluginsConfig
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.plugin_set import PluginSet
 

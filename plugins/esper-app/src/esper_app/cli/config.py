@@ -22,7 +22,7 @@ def config() -> None:
     """Show, write and check configurations."""
 
 
-@config.command()
+@config.command(short_help="Print the configuration that a run would have.")
 @_task
 @config_options
 @plugin_options
@@ -34,7 +34,7 @@ def show(task: str | None, config_options: ConfigOptions, plugin_options: Plugin
     echo(config_toml(resolve_command(task, config_options, plugin_options).configuration), nl=False)
 
 
-@config.command()
+@config.command(short_help="Print a configuration file to begin with.")
 @_task
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write this file instead of printing."
@@ -57,7 +57,7 @@ def init(task: str | None, output: Path | None, config_options: ConfigOptions, p
     echo(f"wrote {output}", err=True)
 
 
-@config.command()
+@config.command(short_help="Check a configuration file.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_task
 @plugin_options

@@ -28,12 +28,18 @@ class ConfigOptions:
         file: the configuration file.
         settings: dotted key and value of each dedicated option that was given.
         sets: the texts of ``--set``; they go before dedicated options.
+        bus: the address of a bus; it stands for the section ``bus``.
+        store: the address of a store; it stands for the section ``store``.
+        state: the state directory that was named.
         inside: the run's directory that the file belongs to: nothing in it may be a link. None: it is the user's own.
     """
 
     file: Path | None = None
     settings: dict[str, Any] = field(factory=dict)
     sets: tuple[str, ...] = ()
+    bus: str | None = None
+    store: str | None = None
+    state: Path | None = None
     inside: Path | None = None
 
 
@@ -51,14 +57,14 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--executor",
         metavar="NAME",
         shell_complete=complete_names(ExecutorSpec.kind),
-        help="Where they are trained: serial, processes, or auto.",
+        help="Where they are trained: serial, processes or auto; torchrun or ray where its distribution is installed.",
     )
     @click.option("--devices", metavar="NAMES", help="Spread them over these devices, such as cuda:0,cuda:1.")
     @click.option(
         "--policy",
         metavar="NAME|PATH",
         shell_complete=complete_names(PolicySpec.kind),
-        help="What decides: a policy's name, or a saved policy, such as runs/digits-1/policy.",
+        help="What decides: a policy's name, a saved policy, such as runs/digits-1/policy, or `champion`.",
     )
     @_short_options
     @click.option(
@@ -98,7 +104,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _policy_key(policy: str | None) -> str:
-    if policy is None or Path(policy).name == policy:
+    if policy is None or (Path(policy).name == policy and policy != "champion"):
         return "policy.name"
     # Imported here: help needs none of it.
     from esper_app.configuration.policy_card import is_saved_policy

@@ -1,5 +1,6 @@
 """From the command line to the plugins and the configuration of a run."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,24 @@ from attrs import frozen
 from esper_app.cli.config_options import ConfigOptions
 from esper_app.cli.loading import load_selected
 from esper_app.configuration.components import RegisteredOptions
-from esper_app.configuration.config import PluginsConfig
 from esper_app.configuration.config_file import read_config_file
 from esper_app.configuration.layers import Layer, Merged, Origin, merge
+from esper_app.configuration.modules import ModuleSource
 from esper_app.configuration.overrides import nested, parse_overrides
 from esper_app.configuration.plugin_selection import PluginOptions
-from esper_app.configuration.policy_card import locate_policy, read_card
+from esper_app.configuration.plugins_section import PluginsConfig
+from esper_app.configuration.policy_card import CHAMPION, champion_policy, locate_policy, read_card
 from esper_app.configuration.resolve import ResolvedConfig, resolve_config
 from esper_app.configuration.sections import read_plugins
 from esper_core.leyline.errors import EsperError
+from esper_core.leyline.optional import optional_part
 from esper_core.leyline.specs import TaskSpec
 from esper_core.leyline.structure import NONE_WORDS
 from esper_core.plugins.plugin_set import PluginSet
 from esper_runs.run_directory import CONFIG, RunDirectory
+
+#: The environment's word for the store that runs and the forge use.
+_STORE_VARIABLE = "ESPER_STORE"
 
 
 @frozen(kw_only=True)
@@ -103,6 +109,18 @@ def resolve_run_config(
         ]
     )
     loaded = load(read_plugins(said.tree, said.source))
+    if config.bus is not None:
+        module, without = "esper_messaging.addresses", "run without --bus"
+        part = optional_part(module, "a run cannot use a bus", where="--bus", otherwise=without)
+        section = part.bus_section(config.bus, loaded.registry)
+        overrides = _over(section, "--bus", overrides, loaded)
+    if (named := _store(config, said)) is not None:
+        address, where = named
+        module, without = "esper_modules.addresses", "run without a store"
+        part = optional_part(module, "a run cannot use a store", where=where, otherwise=without)
+        section = part.store_section(address, loaded.registry)
+        overrides = _over(section, where, overrides, loaded)
+    saved, overrides = _with_champion(_saved(said), overrides)
     spec = _task(said, loaded)
     resolved = resolve_config(
         spec,
@@ -112,9 +130,35 @@ def resolve_run_config(
         overrides=overrides,
         defaults=Layer(origin=Origin.DEFAULT, source="the command's defaults", data=nested(defaults or {})),
         # A run's own configuration says everything: the policy that it began with may be gone.
-        policy=_saved_policy(said) if config.inside is None else None,
+        policy=_saved_policy(said, saved) if config.inside is None else None,
     )
+    needed = any(resolved.config.section(it) is not None for it in ("bus", "store")) or _saved(said) == CHAMPION
+    if config.state is not None and not needed:
+        fix = "give one of them as well, such as --bus sqlite:, or leave --state out"
+        what = "a state directory is named, and the run has no bus, store or champion to need it"
+        raise EsperError("E202", what, where="--state", fix=fix)
     return Resolved(plugins=loaded, task=spec, configuration=resolved)
+
+
+def _over(section: Mapping[str, Any], where: str, overrides: Mapping[str, Any], loaded: PluginSet) -> dict[str, Any]:
+    """Return what the command line says, put over a section that one of its options stands for."""
+    below = Layer(origin=Origin.CLI, source=where, data=section)
+    above = Layer(origin=Origin.CLI, source="the command line", data=overrides)
+    return dict(merge([below, above], loaded.registry.kinds).tree)
+
+
+def _store(config: ConfigOptions, said: Merged) -> tuple[str, str] | None:
+    """Return the address of the store that is named outside of a configuration, and where; None if none is."""
+    if config.store is not None:
+        return config.store, "--store"
+    section = said.tree.get("modules", {})
+    source = section.get("source") if isinstance(section, dict) else None
+    # A run that has begun has its store in its configuration, or none.
+    if config.inside is not None or "store" in said.tree or source == ModuleSource.LOCAL:
+        return None
+    if (address := os.environ.get(_STORE_VARIABLE)) is not None:
+        return address, f"the environment's {_STORE_VARIABLE}"
+    return ("local:", "modules.source") if source == ModuleSource.STORE else None
 
 
 def _overrides(task: str | None, config: ConfigOptions) -> dict[str, Any]:
@@ -124,18 +168,35 @@ def _overrides(task: str | None, config: ConfigOptions) -> dict[str, Any]:
     return dict(merge([command_line, sets]).tree)
 
 
-def _saved_policy(said: Merged) -> Layer | None:
-    """What the card of the policy says that the run begins with, if it begins with one."""
+def _saved(said: Merged) -> str | None:
     section = said.tree.get("policy", {})
     path = section.get("saved") if isinstance(section, dict) else None
-    if not isinstance(path, str) or path == NONE_WORDS[0]:
+    return path if isinstance(path, str) and path != NONE_WORDS[0] else None
+
+
+def _with_champion(saved: str | None, overrides: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Put the champion's path and version in the place of the word for it."""
+    if saved != CHAMPION:
+        return saved, overrides
+    path, version = champion_policy()
+    named = Layer(origin=Origin.CLI, source="the champion", data={"policy": {"saved": str(path), "version": version}})
+    rest = Layer(origin=Origin.CLI, source="the command line", data=overrides)
+    return str(path), dict(merge([rest, named]).tree)
+
+
+def _saved_policy(said: Merged, saved: str | None) -> Layer | None:
+    """What the card of the policy says that the run begins with, if it begins with one."""
+    if saved is None:
         return None
-    card = locate_policy(Path(path))
-    data = read_card(card).settings()
-    if "blueprints" in section:  # options of others would be options of what the run does not have
+    path = locate_policy(Path(saved))
+    card = read_card(path)
+    data = card.settings()
+    if "blueprints" in said.tree["policy"]:  # options of others would be options of what the run does not have
         data.pop("blueprints", None)
         del data["policy"]["blueprints"]
-    return Layer(origin=Origin.POLICY, source=str(card), data=data)
+    if _saved(said) == CHAMPION:  # what comes of its decisions is learned from, by the rewards that it is judged by
+        data |= nested(card.reward_settings())
+    return Layer(origin=Origin.POLICY, source=str(path), data=data)
 
 
 def _task(said: Merged, plugins: PluginSet) -> TaskSpec:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from esper_app.cli import version_text
+from esper_app.cli.help_groups import NAMED_ALONE, under_headings
 from esper_app.cli.lazy import OfferingGroup
 from esper_app.exit_codes import short_table
 from esper_core.leyline.errors import EsperError, ExitCode
@@ -39,7 +40,25 @@ def show_trace(error: BaseException) -> None:
 
 
 class RootGroup(OfferingGroup):
-    """Shows errors in four lines."""
+    """Lists its commands under headings, and shows errors in four lines."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in a line, and what each command does."""
+        formatter.write("\nOptions: --version, -h or --help; each command has a --help of its own.\n\n")
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, under headings; of some the names alone."""
+        names = self.list_commands(ctx)
+        widest = max(map(len, names), default=0)
+        for heading, found in under_headings(names):
+            commands = [(name, self.get_command(ctx, name)) for name in found if name not in NAMED_ALONE]
+            rows = [(name.ljust(widest), it.get_short_help_str(formatter.width)) for name, it in commands if it]
+            if alone := [name for name in found if name in NAMED_ALONE]:
+                rows.append(("also".ljust(widest), ", ".join(alone)))
+            formatter.write_heading(heading)
+            with formatter.indentation():
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,4 +1,4 @@
-"""``esper run``: grow a network on a task, next to a twin that never grows."""
+"""``esper run``: grow a network on a task, beside networks that never grow."""
 
 import shlex
 import sys
@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import evolve
 
+from esper_app.cli.bus_options import bus_options
 from esper_app.cli.config_options import ConfigOptions, complete_names, config_options
 from esper_app.cli.options import locked_option, plugin_options
+from esper_app.cli.store_options import store_options
 from esper_app.configuration.plugin_selection import PluginOptions
 from esper_app.exit_codes import exit_code_of
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
+from esper_runs.bus_text import bus_lines
 from esper_runs.printing import echo
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from esper_app.execution.run import FinishedRun
 
 
-@click.command(short_help="Grow a network on a task, next to a twin that never grows.")
+@click.command(short_help="Grow a network on a task, beside networks that never grow.")
 @click.argument("task", required=False, shell_complete=complete_names(TaskSpec.kind))
 @click.option(
     "--resume",
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     help="With --check-plugins: look closely at a sample of calls (quick, the default), or at every call (full).",
 )
 @config_options
+@bus_options
+@store_options
 @plugin_options
 @locked_option
 @click.pass_context
@@ -53,7 +59,10 @@ def run(
     config_options: ConfigOptions,
     plugin_options: PluginOptions,
 ) -> None:
-    """Grow a network on TASK, next to a twin that never grows.
+    """Grow a network on TASK, beside networks that never grow.
+
+    When it is over, a control is trained, which never grows either and has as much compute as growing has taken. It
+    says whether growing paid. --set twin=epochs leaves it out.
 
     Everything about the run is written to a directory of its own under runs/. Ctrl-C stops at the end of the epoch
     and leaves a readable run.
@@ -88,6 +97,8 @@ def run(
             told["passed_over"]
         )
         echo(f"plugins: not looked at: {sampled}components of the kinds {' and '.join(told['not_watched'])}")
+    for line in bus_lines(finished.result):
+        echo(line)
     _warn_of_sinks(finished.result)
     if finished.interrupted:
         echo(f"go on with: {_command('run', '--resume', finished)}")
@@ -117,8 +128,10 @@ def _warn_of_sinks(result: Mapping[str, Any]) -> None:
 def _resume(
     path: Path, task: str | None, config_options: ConfigOptions, plugin_options: PluginOptions, level: str | None
 ) -> "FinishedRun":
-    if task or config_options != ConfigOptions():
-        raise click.UsageError("--resume goes on with the run's own configuration; it takes no TASK, --config or --set")
+    if task or evolve(config_options, state=None) != ConfigOptions():
+        raise click.UsageError(
+            "--resume goes on with the run's own configuration; it takes no TASK, --config, --bus, --store or --set"
+        )
     from esper_runs.run_list import locate_run
 
     directory = locate_run(path)

@@ -1,10 +1,13 @@
 """The names in a run's catalogue. Imports no torch, so that commands can tell them without building anything."""
 
 from esper_app.configuration.config import RunConfig
+from esper_app.configuration.layers import Origin
+from esper_app.configuration.resolve import ResolvedConfig
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.specs import BlueprintSpec, HostSpec
 from esper_core.plugins.records import Registered
 from esper_core.plugins.registry import Registry
+from esper_core.plugins.reviews import review_blueprints
 from esper_core.plugins.standard import standard_blueprints
 
 
@@ -39,6 +42,22 @@ def catalogue_names(config: RunConfig, registry: Registry) -> tuple[str, ...]:
             fix="name blueprints: --set policy.blueprints='[\"…\"]'",
         )
     return fitting
+
+
+def review_catalogue(resolved: ResolvedConfig, registry: Registry) -> None:
+    """Ask the kinds that review blueprints whether a run may begin, or go on, with its catalogue.
+
+    Raises:
+        EsperError: as `catalogue_names` and `review_blueprints`.
+    """
+    config = resolved.config
+    options = {name: config.blueprints.get(name, {}) for name in catalogue_names(config, registry)}
+    named = config.policy.blueprints is not None and resolved.origin("policy.blueprints") in _USER
+    review_blueprints(registry, options, named=named)
+
+
+#: Origins of a catalogue that the user named; what a task suggests is not among them.
+_USER = (Origin.POLICY, Origin.FILE, Origin.CLI)
 
 
 def _checked(blueprint: Registered, host: HostSpec) -> BlueprintSpec:

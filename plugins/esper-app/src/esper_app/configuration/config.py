@@ -1,14 +1,19 @@
 """The configuration of one run. Imports no torch."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from attrs import Attribute, field, fields, fields_dict, frozen, has, validators
 
 from esper_app.configuration.checkpoints import CheckpointsConfig
+from esper_app.configuration.component import ComponentConfig
+from esper_app.configuration.modules import ModulesConfig, PrefetchConfig
+from esper_app.configuration.plugins_section import PluginsConfig
+from esper_app.configuration.policy import PolicyConfig
 from esper_app.configuration.telemetry import TelemetryConfig
 from esper_app.configuration.training import TrainingConfig
-from esper_app.configuration.twin import Twin, check_twin
+from esper_app.configuration.twin import Twin
 from esper_app.configuration.validators import check_run_name, check_unique
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.kinds import PluginKind
@@ -17,7 +22,7 @@ from esper_core.leyline.stages import GateLevel
 from esper_core.tamiyo.masks import GrowthLimits
 from esper_core.tolaria.config import OptimizerConfig
 from esper_core.tolaria.governor import GovernorRules
-from esper_nissa.queue_limits import BATCH, CAPACITY, WhenFull
+from esper_nissa.queue_limits import CAPACITY, LEAST_CAPACITY, WhenFull
 from esper_runs.run_directory import RUNS
 
 #: The name of an executor that is chosen by what the run is and where it runs.
@@ -26,35 +31,18 @@ AUTO = "auto"
 _DEVICE = r"cpu|(cuda|xpu)(:\d+)?|mps"
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
 
+#: Epochs in which germinations count against their quota.
+_WINDOW_EPOCHS = 10
+
+
+def _check_budget(_: "RunSettings", attribute: "Attribute[Any]", value: float | None) -> None:
+    if value is not None and not (isinstance(value, int | float) and 0 < value < inf):
+        raise ValueError(f"'{attribute.name}' must be a number above 0")
+
 
 def _check_seeds(settings: "RunSettings", attribute: "Attribute[Any]", value: int) -> None:
     if settings.seed + value > 2**63:
         raise ValueError(f"'{attribute.name}' is {value}, and the last host's seed would not be below 2**63")
-
-
-@frozen(kw_only=True)
-class ComponentConfig:
-    """A component by name, with all of its options as plain data, validated and complete."""
-
-    name: str
-    options: Mapping[str, Any] = field(factory=dict)
-
-
-@frozen(kw_only=True)
-class PolicyConfig(ComponentConfig):
-    """The policy and its catalogue.
-
-    Attributes:
-        name: the policy's name.
-        saved: a saved policy to begin with, a folder or a file as for ``--policy``; its card says what is not set here.
-        blueprints: the catalogue, in order; None: the standard ones that fit the host.
-        options: the policy's options.
-    """
-
-    name: str = "heuristic"
-    saved: str | None = None
-    blueprints: tuple[str, ...] | None = field(default=None, validator=check_unique)
-    options: Mapping[str, Any] = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -138,22 +126,37 @@ class SinksConfig(ComponentsConfig):
     """
 
     names: tuple[str, ...] = field(default=("console", "jsonl"), validator=check_unique)
-    capacity: int = field(default=CAPACITY, validator=[validators.instance_of(int), validators.ge(BATCH)])
+    capacity: int = field(default=CAPACITY, validator=[validators.instance_of(int), validators.ge(LEAST_CAPACITY)])
     when_full: WhenFull = WhenFull.BLOCK
 
 
 @frozen(kw_only=True)
 class GovernorConfig(GovernorRules):
-    """Who votes on hosts, and what follows from it.
+    """Who votes on hosts, what follows from it, and how much a policy may ask for.
 
     Attributes:
         evaluators: vote after every epoch, and the strictest vote decides. With a loss that is not finite no host goes
             on in any case.
+        germinations: quota of germinations on each host in the last `window_epochs` epochs; None: no quota.
+        window_epochs: length of that window; with `germinations` only.
+        commands_per_epoch: quota of commands on each host in one epoch, culls not counted; None: no quota.
         options: the options of each, by name.
     """
 
     evaluators: tuple[str, ...] = field(default=("divergence", "lobotomy", "not-finite"), validator=check_unique)
+    germinations: int | None = field(default=None, validator=validators.optional(_POSITIVE))
+    window_epochs: int = field(default=_WINDOW_EPOCHS, validator=_POSITIVE)
+    commands_per_epoch: int | None = field(default=None, validator=validators.optional(_POSITIVE))
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        if self.germinations is None and self.window_epochs != _WINDOW_EPOCHS:
+            raise ValueError("'window_epochs' belongs to a quota: set 'germinations' too")
+
+    @property
+    def has_quotas(self) -> bool:
+        """There is a quota of some kind."""
+        return self.germinations is not None or self.commands_per_epoch is not None
 
 
 @frozen(kw_only=True)
@@ -167,23 +170,6 @@ class DiagnosticsConfig(ComponentsConfig):
 
 
 @frozen(kw_only=True)
-class PluginsConfig:
-    """Which plugins may take part.
-
-    Attributes:
-        enable: plugins by name, or ``auto``, ``all`` or ``none``, as for ``--plugins``.
-        disable: plugins that are not even imported, as for ``--no-plugin``.
-        requires: distributions with versions that must be there, such as ``esper-blueprint-foo>=0.3,<0.4``.
-        locked: a lock, manifest or run's directory that says which plugins take part, as for ``--locked``.
-    """
-
-    enable: tuple[str, ...] = ("auto",)
-    disable: tuple[str, ...] = ()
-    requires: tuple[str, ...] = ()
-    locked: str | None = None
-
-
-@frozen(kw_only=True)
 class RunSettings:
     """What belongs to no section of the configuration.
 
@@ -192,12 +178,15 @@ class RunSettings:
         hosts: how many networks grow side by side, under one policy, with the seeds `seed`, `seed` + 1 and so on.
         shared_batches: all hosts see the same batches in the same order, those of `seed`; initial weights and all else
             that is random are still their own.
-        epochs: length of the run.
+        epochs: length of the run; with a budget (`flops`) the most epochs that it may have.
+        flops: budget of floating-point operations of each host, everything included: the run is over with the epoch in
+            which they are spent, and the learning rate and the share of the run that is over follow; None: none.
         batch_size: samples in a training batch.
         name: the run's name and directory; None: the task's name and the next free number.
         runs: the directory that holds the runs.
-        twin: ``epochs`` trains a twin that never grows, for as many epochs, as the control; ``none`` does not.
-            ``compute`` (a twin with as many training FLOPs) and ``both`` are not available yet.
+        twin: what the grown network is compared with: ``epochs``, a twin that never grows, trained beside it for as
+            many epochs; ``compute``, a control that never grows either, trained afterwards with as many FLOPs as the
+            host has spent, on a schedule of its own; ``both``; ``none``.
         threads: intra-op threads for each growing host; other counts give other bits.
         device: where the tensors live: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``.
         devices: spread the hosts over these devices in turn, each beside its twin; none: all are on `device`.
@@ -207,10 +196,11 @@ class RunSettings:
     hosts: int = field(default=1, validator=[_POSITIVE, _check_seeds])
     shared_batches: bool = field(default=False, validator=validators.instance_of(bool))
     epochs: int = field(default=20, validator=_POSITIVE)
+    flops: float | None = field(default=None, validator=_check_budget)
     batch_size: int = field(default=64, validator=_POSITIVE)
     name: str | None = field(default=None, validator=validators.optional(check_run_name))
     runs: str = RUNS
-    twin: Twin = field(default=Twin.EPOCHS, validator=check_twin)
+    twin: Twin = Twin.BOTH
     threads: int = field(default=1, validator=_POSITIVE)
     device: str = field(default="cpu", validator=validators.matches_re(_DEVICE))
     devices: tuple[str, ...] = field(
@@ -233,6 +223,8 @@ class RunConfig(RunSettings):
         limits: how far a host may grow.
         optimizer: optimizer and learning-rate schedule.
         training: precision, memory format and compilation.
+        modules: where the modules of seeds come from.
+        prefetch: how seeds wait for modules from a store.
         rewards: addends of the reward, in order.
         diagnostics: what looks into the networks after each epoch.
         telemetry: how much is told.
@@ -245,7 +237,7 @@ class RunConfig(RunSettings):
 
     task: ComponentConfig
     host: ComponentConfig
-    policy: PolicyConfig = PolicyConfig()
+    policy: PolicyConfig = field(factory=PolicyConfig)
     blueprints: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     gates: GatesConfig = GatesConfig()
     governor: GovernorConfig = GovernorConfig()
@@ -253,13 +245,15 @@ class RunConfig(RunSettings):
     limits: GrowthLimits = field(factory=GrowthLimits)
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
     training: TrainingConfig = field(factory=TrainingConfig)
+    modules: ModulesConfig = field(factory=ModulesConfig)
+    prefetch: PrefetchConfig = field(factory=PrefetchConfig)
     rewards: RewardsConfig = RewardsConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     telemetry: TelemetryConfig = field(factory=TelemetryConfig)
     sinks: SinksConfig = SinksConfig()
     executor: ExecutorConfig = ExecutorConfig()
     checkpoints: CheckpointsConfig = field(factory=CheckpointsConfig)
-    plugins: PluginsConfig = PluginsConfig()
+    plugins: PluginsConfig = field(factory=PluginsConfig)
     further: Mapping[str, ComponentConfig | ComponentsConfig] = field(factory=dict)
 
     def tree(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which plugins a run may use: what the command line, the environment and the configuration say, as one selection."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from attrs import frozen
 
@@ -30,6 +30,30 @@ class PluginOptions:
     plugin_path: "tuple[Path, ...]" = ()
     strict: bool = False
     locked: "Path | None" = None
+
+    def as_data(self) -> dict[str, Any]:
+        """Return them as JSON can hold them, for another process."""
+        return {
+            "plugins": list(self.plugins),
+            "no_plugin": list(self.no_plugin),
+            "plugin_path": [str(path.absolute()) for path in self.plugin_path],
+            "strict": self.strict,
+            "locked": None if self.locked is None else str(self.locked.absolute()),
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "PluginOptions":
+        """Return what `as_data` has made plain."""
+        from pathlib import Path
+
+        locked = data["locked"]
+        return cls(
+            plugins=tuple(data["plugins"]),
+            no_plugin=tuple(data["no_plugin"]),
+            plugin_path=tuple(map(Path, data["plugin_path"])),
+            strict=data["strict"],
+            locked=None if locked is None else Path(locked),
+        )
 
 
 class PluginsTable(Protocol):

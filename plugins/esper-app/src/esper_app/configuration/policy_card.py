@@ -7,7 +7,8 @@ from typing import Any
 from attrs import field, frozen, validators
 
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.records import with_numbers
+from esper_core.leyline.optional import optional_part
+from esper_core.leyline.records import to_json, with_numbers
 from esper_core.leyline.structure import structure
 from esper_runs.reading import parse_object, read_regular, why_unreadable
 
@@ -20,6 +21,9 @@ CARD = ".json"
 #: policy that a run began with.
 FOLDER = "policy"
 BEST, LAST, FIRST = "best", "last", "first"
+
+#: The word for the policy that has been promoted last in the state directory's store of policies.
+CHAMPION = "champion"
 
 #: A card is a page; what is larger is none.
 _LARGEST = 1 << 24
@@ -71,11 +75,45 @@ class PolicyCard:
         named = {"name": self.policy, "blueprints": [it["name"] for it in self.blueprints], **self.options}
         return {"policy": named, **({"blueprints": options} if options else {})}
 
+    def reward_settings(self) -> dict[str, Any]:
+        """Return, by key, the settings of the rewards that it was trained with."""
+        preset = self.rewards.get("preset")
+        terms = [{"name": it["name"], "weight": it["weight"], **it["options"]} for it in self.rewards["terms"]]
+        named = {"rewards.preset": preset} if preset else {"rewards.preset": None, "rewards.terms": terms}
+        return {**named, "rewards.gamma": self.rewards["gamma"]}
+
 
 def is_saved_policy(text: str) -> bool:
-    """Say whether a text after ``--policy`` means a file or folder; a bare word and ``provider/name`` are names."""
+    """Say whether a text after ``--policy`` means a file or folder, as ``champion`` does.
+
+    Any other bare word and ``provider/name`` are names.
+    """
+    if text == CHAMPION:
+        return True
     path = Path(text)
     return path.name != text and (path.suffix in (CARD, ".safetensors") or len(path.parts) > 2 or _is_there(path))
+
+
+def champion_policy() -> tuple[Path, str]:
+    """Return the path of the champion's card, and its version.
+
+    Raises:
+        EsperError: E190 if no store of policies is installed, E636 if there is no champion, E637 if it is not signed by
+            us or not as it was signed, E612 and E635 if the state directory cannot be used.
+    """
+    without = "name a saved policy by its path"
+    part = optional_part("esper_simic.champion", "there is no champion", where="--policy champion", otherwise=without)
+    found: tuple[Path, str] = part.champion_card()
+    return found
+
+
+def saved_policy_path(text: str) -> Path:
+    """Return the path of the saved policy that a text after ``--policy`` means.
+
+    Raises:
+        EsperError: as `champion_policy`.
+    """
+    return champion_policy()[0] if text == CHAMPION else Path(text)
 
 
 def locate_policy(path: Path) -> Path:
@@ -112,6 +150,10 @@ def read_card(path: Path) -> PolicyCard:
             raise unreadable(path, f"its format is {written}, this Esper reads up to {FORMAT}")
         card = structure(PolicyCard, data)
         card.settings()
+        card.reward_settings()
+        to_json(
+            data
+        ).encode()  # a run keeps the card of the policy that it begins with: it must be possible to write it
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise unreadable(path, why_unreadable(error)) from error
     except EsperError as error:

@@ -8,6 +8,7 @@ from attrs import frozen
 from esper_app.configuration.config import RunConfig
 from esper_app.configuration.executors import with_executor
 from esper_app.configuration.layers import Layer, Merged, Origin, merge
+from esper_app.configuration.module_source import refuse_idle_prefetch, with_modules
 from esper_app.configuration.overrides import nested
 from esper_app.configuration.places import CORE_SECTIONS
 from esper_app.configuration.sections import OptionClasses, read_sections
@@ -61,7 +62,10 @@ def resolve_config(
         layers.append(Layer(origin=Origin.FILE, source=file_name, data=file))
     layers.append(Layer(origin=Origin.CLI, source="the command line", data=overrides or {}))
     merged = with_executor(merge(with_profile(layers, components.kinds), components.kinds), components)
-    return ResolvedConfig(config=read_sections(merged, components), merged=merged)
+    merged = with_modules(merged)
+    config = read_sections(merged, components)
+    refuse_idle_prefetch(config.modules.source, config.prefetch)
+    return ResolvedConfig(config=config, merged=merged)
 
 
 def _defaults() -> Layer:

@@ -6,15 +6,13 @@ from typing import Any, Protocol, TypeVar
 import attrs
 
 from esper_app.configuration.checkpoints import CheckpointsConfig
+from esper_app.configuration.component import ComponentConfig
 from esper_app.configuration.config import (
-    ComponentConfig,
     ComponentsConfig,
     DiagnosticsConfig,
     ExecutorConfig,
     GatesConfig,
     GovernorConfig,
-    PluginsConfig,
-    PolicyConfig,
     RewardsConfig,
     RewardTermConfig,
     RunConfig,
@@ -22,7 +20,10 @@ from esper_app.configuration.config import (
     SinksConfig,
 )
 from esper_app.configuration.layers import Merged
+from esper_app.configuration.modules import ModulesConfig, PrefetchConfig
 from esper_app.configuration.places import CORE_SECTIONS, Places, further_kinds
+from esper_app.configuration.plugins_section import PluginsConfig
+from esper_app.configuration.policy import PolicyConfig
 from esper_app.configuration.telemetry import TelemetryConfig
 from esper_app.configuration.training import TrainingConfig
 from esper_core.kasmina.config import LifecycleConfig
@@ -110,6 +111,8 @@ class _Reader:
             limits=self.build(GrowthLimits, self.table("limits"), "limits"),
             optimizer=self.build(OptimizerConfig, self.table("optimizer"), "optimizer"),
             training=self.build(TrainingConfig, self.table("training"), "training"),
+            modules=self.build(ModulesConfig, self.table("modules"), "modules"),
+            prefetch=self.build(PrefetchConfig, self.table("prefetch"), "prefetch"),
             rewards=self.rewards(),
             diagnostics=self.listed("diagnostics", DiagnosticSpec.kind, DiagnosticsConfig),
             telemetry=self.build(TelemetryConfig, self.table("telemetry"), "telemetry"),

@@ -1,15 +1,13 @@
-"""Which controls are trained beside a run."""
+"""Which controls are trained for a run."""
 
 from enum import StrEnum
-from typing import Any
-
-from attrs import Attribute
 
 
 class Twin(StrEnum):
-    """Which controls that never grow are trained beside a run.
+    """Which controls that never grow are trained for a run.
 
-    ``NONE``: none. ``EPOCHS``: one for as many epochs. ``COMPUTE``: one with as many training FLOPs. ``BOTH``: both.
+    ``NONE``: none. ``EPOCHS``: a twin for as many epochs, beside the run. ``COMPUTE``: a control with as many FLOPs as
+    the run has spent, when it is over. ``BOTH``: both.
     """
 
     NONE = "none"
@@ -22,10 +20,12 @@ class Twin(StrEnum):
         """Before there were several, it was true or false."""
         return cls.EPOCHS if value is True else cls.NONE if value is False else None
 
+    @property
+    def equal_epochs(self) -> bool:
+        """There is a twin of equal epochs."""
+        return self in (Twin.EPOCHS, Twin.BOTH)
 
-def check_twin(_: Any, attribute: "Attribute[Any]", value: Twin) -> None:
-    """Refuse the controls that cannot be trained yet. Raises ValueError."""
-    if value in (Twin.COMPUTE, Twin.BOTH):
-        raise ValueError(
-            f"'{attribute.name}' cannot be \"{value}\" yet: only the control of equal epochs can be trained"
-        )
+    @property
+    def equal_compute(self) -> bool:
+        """There is a control of equal compute."""
+        return self in (Twin.COMPUTE, Twin.BOTH)

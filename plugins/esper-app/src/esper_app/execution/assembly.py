@@ -6,14 +6,16 @@ from operator import methodcaller
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from esper_app.configuration.catalogue import catalogue_names
 from esper_app.configuration.components import build_components, used_components
 from esper_app.configuration.config import RunConfig
+from esper_app.configuration.modules import COMPILER, STORE, ModulesConfig, PrefetchConfig
 from esper_app.execution.data_check import checked
 from esper_app.execution.numerics import RunNumerics, check_training
+from esper_app.execution.run_modules import RunModules, run_modules
 from esper_core.assembling.seed_factories import seed_factory
 from esper_core.kasmina.seed_factory import SeedFactory
 from esper_core.leyline.catalogue import Catalogue
@@ -22,6 +24,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.executors import Executor, HostBuilder, Plan
 from esper_core.leyline.protocols import Actor, DataShape, Evaluator, Gate, HostBuild, Sink, Split, Splits, Task
 from esper_core.leyline.specs import (
+    Capability,
     DiagnosticSpec,
     EvaluatorSpec,
     ExecutorSpec,
@@ -39,6 +42,7 @@ from esper_core.plugins.resolve import build_config, resolve
 from esper_core.simic.rewards import WeightedTerm
 from esper_core.tamiyo.policy import Policy
 from esper_core.tolaria.host import HostPlan
+from esper_runs.result import is_twin
 
 
 @frozen(kw_only=True)
@@ -52,9 +56,11 @@ class Assembly:
         host: makes the network.
         seed_factories: the catalogue, ready to be built.
         gates: the gate set.
-        evaluators: vote for the governor, by name.
+        evaluators: vote for each host's governor, by name.
+        run_evaluators: vote for the run on each host, by name.
         terms: the reward.
         diagnostics: what looks into the networks, by name.
+        modules: what the modules of seeds come from; None: their blueprints build them.
     """
 
     config: RunConfig
@@ -66,8 +72,10 @@ class Assembly:
     seed_factories: Mapping[str, SeedFactory]
     gates: Mapping[GateLevel, Gate]
     evaluators: Mapping[str, Evaluator]
+    run_evaluators: Mapping[str, Evaluator]
     terms: tuple[WeightedTerm, ...]
     diagnostics: Mapping[str, Diagnostic]
+    modules: RunModules | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -80,11 +88,8 @@ class Assembly:
         Raises:
             EsperError: E530 if its actor does not offer what its descriptor declares.
         """
-        registered = self.registry.get(PolicySpec.kind, self.config.policy.name)
-        options = build_config(registered, self.config.policy.options, path="policy")
-        actor: Actor = resolve(registered)(options, self.catalogue)
-        name, capabilities = f"{registered.spec.name} ({registered.origin.title})", registered.spec.capabilities
-        return Policy(actor=actor, name=name, capabilities=capabilities)
+        section = self.config.policy
+        return built_policy(self.registry, section.name, section.options, self.catalogue, section.version)
 
     def executor(self, build: HostBuilder) -> Executor:
         """Build an executor, which makes its hosts with `build`.
@@ -107,6 +112,8 @@ class Assembly:
         config, devices = self.config.tree(), self.config.devices
         if devices:
             config["device"] = devices[index % len(devices)]
+        if is_twin(name):  # what never grows is trained for a number of epochs
+            config["flops"] = None
         return Plan(name=name, seed=self.config.seed + index, config=config)
 
     def host_plan(self, plan: Plan) -> HostPlan:
@@ -125,12 +132,41 @@ class Assembly:
             limits=self.config.limits,
             optimizer=self.config.optimizer,
             epochs=self.config.epochs,
+            flops=self.config.flops,
             batch_size=self.config.batch_size,
             seed=plan.seed,
             data_seed=self.config.seed if self.config.shared_batches else None,
             diagnostics=self.diagnostics,
             numerics=partial(RunNumerics, self.config.training, self.splits.train.inputs),
+            modules=None
+            if self.modules is None
+            else partial(self.modules.host, self.splits.train.inputs[:2], name=plan.name),
         )
+
+
+def built_policy(
+    registry: Registry, name: str, options: Mapping[str, Any], catalogue: Catalogue, version: str | None = None
+) -> Policy:
+    """Build a policy.
+
+    Args:
+        registry: the loaded plugins.
+        name: the component's.
+        options: its options, as plain data.
+        catalogue: the blueprints that it may germinate.
+        version: of the saved policy that it goes on from; its name in the record begins with it.
+
+    Raises:
+        EsperError: E204 for an unknown name, E201, E202 for wrong options, E530 if its actor does not offer what its
+            descriptor declares.
+    """
+    registered = registry.get(PolicySpec.kind, name)
+    actor: Actor = resolve(registered)(build_config(registered, options, path="policy"), catalogue)
+    return Policy(
+        actor=actor,
+        name=f"{version or registered.spec.name} ({registered.origin.title})",
+        capabilities=registered.spec.capabilities,
+    )
 
 
 def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Splits] = methodcaller("load")) -> Assembly:
@@ -155,6 +191,8 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
     assert isinstance(host_component.spec, HostSpec)
     names = catalogue_names(config, registry)
     _refuse_idle_options(config, names)
+    judges = partial(_judges_run, registry)
+    evaluators = build_components(registry.kind(EvaluatorSpec.kind), config, registry)
     return Assembly(
         config=config,
         registry=registry,
@@ -172,10 +210,22 @@ def assemble(config: RunConfig, plugins: PluginSet, load: Callable[[Task], Split
             level: resolve(gate)(build_config(gate, config.gates.options.get(level, {}), path=f"gates.{level}"))
             for level, gate in registry.gate_set(config.gates.name).items()
         },
-        evaluators=build_components(registry.kind(EvaluatorSpec.kind), config, registry),
+        evaluators={name: it for name, it in evaluators.items() if not judges(name)},
+        run_evaluators={name: it for name, it in evaluators.items() if judges(name)},
         diagnostics=build_components(registry.kind(DiagnosticSpec.kind), config, registry),
         terms=tuple(_term(config, registry, index) for index in range(len(config.rewards.terms))),
+        modules=run_modules(config, plugins, names),
     )
+
+
+def with_local_modules(assembly: Assembly, replayed: RunModules | None = None) -> Assembly:
+    """Return the same run with seeds that their blueprints build: what is repeated writes to no store either.
+
+    With `replayed` they come when that says.
+    """
+    further = {name: it for name, it in assembly.config.further.items() if name not in (STORE, COMPILER)}
+    config = evolve(assembly.config, modules=ModulesConfig(), prefetch=PrefetchConfig(), further=further)
+    return evolve(assembly, config=config, modules=replayed)
 
 
 def _refuse_idle_options(config: RunConfig, names: Collection[str]) -> None:
@@ -192,6 +242,10 @@ def _refuse_idle_options(config: RunConfig, names: Collection[str]) -> None:
 def build_sinks(config: RunConfig, registry: Registry) -> dict[str, Sink]:
     """Build the sinks that the configuration names, in order."""
     return build_components(registry.kind(SinkSpec.kind), config, registry)
+
+
+def _judges_run(registry: Registry, evaluator: str) -> bool:
+    return Capability.JUDGES_RUN in registry.get(EvaluatorSpec.kind, evaluator).spec.capabilities
 
 
 def _build_host(factory: Callable[..., HostBuild], options: Any, shape: DataShape) -> HostBuild:
@@ -215,7 +269,8 @@ def _check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         why = str(error).partition("\n")[0].partition(". ")[0]
-        raise EsperError("E202", f'device "{device}" is not available', why=why, fix="--set device=cpu") from error
+        fix = "name one that this machine has, such as cpu: --device NAME, or --devices NAMES for several hosts"
+        raise EsperError("E202", f'device "{device}" is not available', why=why, fix=fix) from error
 
 
 def _on_device(splits: Splits, device: str) -> Splits:

@@ -209,7 +209,8 @@ def _header(path: Path, data: bytes | None = None) -> dict[str, Any]:
     try:
         begin = _beginning(path) if data is None else data
         length = int.from_bytes(begin[:8], "little")
-        header = parse_object(parse_object(begin[8 : 8 + length])["__metadata__"]["esper"])
+        text = parse_object(begin[8 : 8 + length])["__metadata__"]["esper"]
+        header = parse_object(text)
         written = header["format"]
     except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise damaged(path, why_unreadable(error)) from error
@@ -223,6 +224,9 @@ def _header(path: Path, data: bytes | None = None) -> dict[str, Any]:
         )
     if written not in range(1, FORMAT + 1) or isinstance(written, bool):
         raise damaged(path, "its format is no number of a format")
+    # A number may be spelt in several ways, of which one is written; the digest is that of the numbers.
+    if json.dumps(header) != text:
+        raise damaged(path, "its header is not as it was written")
     return header
 
 

@@ -1,18 +1,18 @@
 """How the hosts of a run are made, in the process of the run or in any other."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from esper_app.configuration.components import RegisteredOptions
 from esper_app.configuration.resolve import resolve_config
 from esper_app.execution.assembly import Assembly, assemble
 from esper_app.execution.progress import Progress
+from esper_app.execution.run_modules import selection_of
 from esper_app.execution.shared_data import DataPlaces, SharedData
 from esper_core.leyline.executors import Plan
 from esper_core.leyline.protocols import Splits, Task
@@ -20,9 +20,8 @@ from esper_core.leyline.records import to_json, with_numbers
 from esper_core.leyline.specs import TaskSpec
 from esper_core.plugins.loader import load_plugins
 from esper_core.plugins.plugin_set import PluginSet
-from esper_core.plugins.records import Status
-from esper_core.plugins.selection import NONE, Selection
-from esper_core.tolaria.host import GrowingHost
+from esper_core.plugins.selection import Selection
+from esper_core.tolaria.host import GrowingHost, HostPlan
 
 
 @frozen
@@ -38,6 +37,7 @@ class RunHostBuilder:
         assembly: the run's parts, where they are made already; they stay behind when the builder is pickled.
         progress: is told of every batch; it stays behind as well.
         data: the run's data; they stay behind, their place does not.
+        make: makes the hosts of their parts; what can be pickled, for other processes.
     """
 
     selection: Selection
@@ -45,18 +45,15 @@ class RunHostBuilder:
     assembly: Assembly | None = field(default=None, eq=False, repr=False)
     progress: Progress | None = field(default=None, eq=False, repr=False)
     data: SharedData | None = field(default=None, eq=False, repr=False)
+    make: Callable[[HostPlan], GrowingHost] = GrowingHost
 
     @classmethod
     def of(cls, plugins: PluginSet, assembly: Assembly, progress: Progress | None = None) -> "RunHostBuilder":
         """Return the builder of a run that is made of these plugins and parts."""
-        active = [record.origin for record in plugins.records if record.status is Status.ACTIVE]
-        names = tuple(f"{it.distribution}:{it.plugin}" for it in active if it.distribution)
-        files = tuple(Path(it.file) for it in active if it.file and not it.distribution)
-        selection = Selection(wanted=names or (NONE,), paths=files)
         # Data that are on another device by now are not for other processes.
         on_cpu = assembly.splits.train.targets.device.type == "cpu"
         data = SharedData(_task_of(assembly.config.tree()), assembly.splits) if on_cpu else None
-        return cls(selection, assembly=assembly, progress=progress, data=data)
+        return cls(selection_of(plugins), assembly=assembly, progress=progress, data=data)
 
     def __call__(self, plan: Plan) -> GrowingHost:
         """Make the host of a plan.
@@ -65,13 +62,17 @@ class RunHostBuilder:
             EsperError: what `load_plugins`, `resolve_config` and `assemble` raise, and E401, E402 if the network or one
                 of its sites cannot be grown.
         """
-        assembly = self.assembly
+        assembly = _as_long(self.assembly, plan.config)
         if assembly is None or assembly.config.tree() != plan.config:
             assembly = _assembled(self.selection, to_json(plan.config), self.places)
-        host = GrowingHost(assembly.host_plan(plan))
+        host = self.make(assembly.host_plan(plan))
         if self.progress is not None:
             self.progress.watch(host)
         return host
+
+    def made_by(self, make: Callable[[HostPlan], GrowingHost]) -> "RunHostBuilder":
+        """Return the builder of the same hosts, which something else makes of their parts."""
+        return evolve(self, make=make)
 
     def preload(self, plan: Plan) -> None:
         """Load what all hosts need, in a process that others are forked from. Raises as a call does.
@@ -84,7 +85,16 @@ class RunHostBuilder:
             _plugins(self.selection)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RunHostBuilder, (self.selection, self.places if self.data is None else self.data.places())
+        places = self.places if self.data is None else self.data.places()
+        return RunHostBuilder, (self.selection, places, None, None, None, self.make)
+
+
+def _as_long(assembly: Assembly | None, config: Mapping[str, Any]) -> Assembly | None:
+    """The same parts for another length: twins and controls have no budget, and controls epochs of their own."""
+    length = {key: config[key] for key in ("epochs", "flops")}
+    if assembly is None or all(getattr(assembly.config, key) == value for key, value in length.items()):
+        return assembly
+    return evolve(assembly, config=evolve(assembly.config, **length))
 
 
 @cache

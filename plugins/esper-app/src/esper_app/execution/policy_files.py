@@ -15,12 +15,17 @@ from attrs import evolve, frozen
 from safetensors import SafetensorError
 from torch import Tensor
 
-from esper_app.configuration.policy_card import CARD, FORMAT, PolicyCard, locate_policy, read_card, unreadable
-from esper_app.execution.assembly import Assembly
+from esper_app.configuration.policy_card import BEST, CARD, FORMAT, PolicyCard, locate_policy, read_card, unreadable
+from esper_app.configuration.resolve import ResolvedConfig
+from esper_app.execution.assembly import Assembly, assemble, built_policy
+from esper_core.assembling.seed_factories import seed_factory
+from esper_core.leyline.catalogue import Catalogue
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.learning import PolicyState
 from esper_core.leyline.records import plain, to_json, with_numbers
 from esper_core.leyline.structure import structure
+from esper_core.plugins.plugin_set import PluginSet
+from esper_core.plugins.registry import Registry
 from esper_core.tamiyo.policy import Policy
 from esper_runs.reading import parse_object, read_regular, why_unreadable
 from esper_runs.run_directory import write_atomically
@@ -140,6 +145,38 @@ def load_policy(path: Path) -> SavedPolicy:
     return SavedPolicy(card=card, state=state, path=tensors)
 
 
+@frozen(kw_only=True)
+class NewPolicy:
+    """A policy of a configuration, outside of a run.
+
+    Attributes:
+        policy: with what it begins with.
+        assembly: the parts of a run with it.
+    """
+
+    policy: Policy
+    assembly: Assembly
+
+    def save(self, folder: Path, *, results: Mapping[str, Any]) -> Path:
+        """Write it as a training does, as the best policy of a folder; return the path of the tensors.
+
+        Raises:
+            EsperError: E202 if it has no memory.
+            OSError: if it cannot be written.
+        """
+        if (state := self.policy.state()) is None:
+            fix = "choose one that learns, such as ppo"
+            raise EsperError("E202", f"the policy {self.policy.name} has no memory to save", where="policy", fix=fix)
+        return save_policy(folder, BEST, describe(self.assembly, state, rounds=0, results=results), state)
+
+
+def new_policy(resolved: ResolvedConfig, plugins: PluginSet) -> NewPolicy:
+    """Return the policy with which a run of a configuration begins. Raises EsperError as `first_policy` does."""
+    assembly = assemble(resolved.config, plugins)
+    policy, _ = first_policy(assembly)
+    return NewPolicy(policy=policy, assembly=assembly)
+
+
 def first_policy(assembly: Assembly) -> tuple[Policy, SavedPolicy | None]:
     """Return the policy with which a run begins, and the saved one that it goes on from, if there is one.
 
@@ -147,11 +184,28 @@ def first_policy(assembly: Assembly) -> tuple[Policy, SavedPolicy | None]:
         EsperError: E517, E502 for a saved policy that cannot be read or does not fit, E530 as `Assembly.policy`.
     """
     policy, path = assembly.policy(), assembly.config.policy.saved
-    if path is None:
+    saved = None if path is None else load_policy(Path(path))
+    _refuse_another_version(assembly.config.policy.version, saved)
+    if saved is None:
         return policy, None
-    saved = load_policy(Path(path))
     take_up(policy, saved, assembly)
     return policy, saved
+
+
+def rebuild_policy(card: PolicyCard, registry: Registry, version: str | None = None) -> Policy:
+    """Return a policy as its card describes it, that has learned nothing; no task is needed for it.
+
+    Raises:
+        EsperError: E204 if the policy or a blueprint is not installed, E201, E202 for options that it does not have,
+            E502 if the blueprints are others than they were, and as `built_policy`.
+    """
+    factories = [seed_factory(registry, it["name"], it["options"]) for it in card.blueprints]
+    catalogue = Catalogue(tuple(it.entry for it in factories))
+    if catalogue.digest != card.catalogue:
+        why = f"the catalogue that its card names has the digest {catalogue.digest[:12]}, not {card.catalogue[:12]}"
+        fix = "use it with the blueprints that it was trained with, or train another policy"
+        raise EsperError("E502", "the saved policy is of another catalogue", why=why, fix=fix)
+    return built_policy(registry, card.policy, card.options, catalogue, version)
 
 
 def take_up(policy: Policy, saved: SavedPolicy, assembly: Assembly) -> None:
@@ -175,6 +229,21 @@ def take_up(policy: Policy, saved: SavedPolicy, assembly: Assembly) -> None:
         raise
     except _WRONG as error:
         raise _differs(saved, why_unreadable(error).partition("\n")[0], "train another policy") from error
+
+
+def refuse_following(assembly: Assembly) -> None:
+    """Check that nobody follows the champion where there are no rounds to do so between. Raises EsperError E202."""
+    if assembly.config.policy.follow:
+        fix = "leave it out, or train: esper train TASK --policy champion --follow"
+        raise EsperError("E202", "only a training follows the champion", where="policy.follow", fix=fix)
+
+
+def _refuse_another_version(version: str | None, saved: SavedPolicy | None) -> None:
+    """A version ends with what the digest of its tensors begins with."""
+    if version is None or (saved is not None and saved.card.digest.startswith(version.rpartition("-")[2])):
+        return
+    what = f"the version {version} is not that of the policy that the run begins with"
+    raise EsperError("E202", what, where="policy.version", fix="leave it out; --policy champion sets it")
 
 
 def _differs(saved: SavedPolicy, why: str, fix: str) -> EsperError:

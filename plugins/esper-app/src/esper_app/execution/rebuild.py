@@ -18,9 +18,11 @@ from esper_app.execution.network_files import (
     read_topology,
     read_weights,
 )
+from esper_core.kasmina.forward_mode import ForwardMode
 from esper_core.kasmina.gated import blended
 from esper_core.kasmina.root_module import prepare_root
 from esper_core.kasmina.sites import confirm_sites
+from esper_core.kasmina.slot import bare_copy
 from esper_core.kasmina.slot_set import SlotSet
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.protocols import DataShape, HostBuild, Task, TaskKind
@@ -56,25 +58,39 @@ class RebuiltRun:
         return _sample_inputs(self.shape, samples)
 
 
-def rebuild_run(directory: RunDirectory, plugins: PluginSet, host: str | None = None) -> RebuiltRun:
+def rebuild_run(
+    directory: RunDirectory, plugins: PluginSet, host: str | None = None, *, trained: bool = True, settled: bool = False
+) -> RebuiltRun:
     """Return the network that a run has grown, with its seeds as they were; see `esper_app.api.rebuild_network`.
 
+    Args:
+        directory: the run's.
+        plugins: the loaded plugins.
+        host: the name of the host; None: the only one.
+        trained: with the run's weights; otherwise host and seeds are drawn from torch's global generator.
+        settled: seeds that act on the network's outputs are fossils in it, though their fate was open; not with the
+            run's weights, whose outputs that would change.
+
     Raises:
+        ValueError: with `settled` and the run's weights.
         EsperError: E505 if no host has that name, or none is named where several grew; E508 if the run's files are
             damaged or do not fit each other, or the host or a blueprint is not what it was; E204 naming the plugin that
             is missing, with the line that installs it; what `resolve` raises.
     """
+    if settled and trained:
+        raise ValueError("settled=True is for a network without the run's weights: trained=False")
     with reading(f'run "{directory.name}"', directory.path):
-        return _rebuilt(directory, plugins, network_folder(directory, host))
+        return _rebuilt(directory, plugins, network_folder(directory, host), trained, settled)
 
 
-def _rebuilt(directory: RunDirectory, plugins: PluginSet, folder: str) -> RebuiltRun:
-    topology, weights = read_topology(directory, folder), read_weights(directory, folder)
+def _rebuilt(directory: RunDirectory, plugins: PluginSet, folder: str, trained: bool, settled: bool) -> RebuiltRun:
+    topology = read_topology(directory, folder)
+    weights = read_weights(directory, folder) if trained else None
     parts = _Parts(directory, plugins, read_run_config_file(directory), directory.read_json(MANIFEST))
     task, host = parts.section(TaskSpec.kind), parts.section(HostSpec.kind)
     grown = {row.slot: parts.blueprint(row, topology) for row in topology.slots if row.blueprint and row.regime}
-    # Whatever is drawn here is overwritten by the weights; nobody else's random numbers change for it.
-    with torch.random.fork_rng(devices=[]):
+    # What is drawn here and overwritten by the weights changes nobody else's random numbers.
+    with torch.random.fork_rng(devices=[], enabled=trained):
         shape = parts.task(task).shape
         build = parts.host(host, shape)
         slot_set = _slot_set(build, shape)
@@ -82,7 +98,12 @@ def _rebuilt(directory: RunDirectory, plugins: PluginSet, folder: str) -> Rebuil
             _refuse_another_site(directory, row, slot_set)
             if row.slot in grown:
                 _plant(parts, slot_set, row, grown[row.slot])
-    _load(directory, slot_set.model, weights)
+    if weights is not None:
+        _load(directory, slot_set.model, weights)
+    for slot in slot_set.slots.values() if settled else ():
+        if slot.acts_in_evaluation:
+            slot.enter(ForwardMode.FOSSIL)
+            slot.set_alpha(1.0)
     return RebuiltRun(
         network=slot_set.model.eval(),
         shape=shape,
@@ -194,9 +215,21 @@ def _refuse_another_site(directory: RunDirectory, row: GrownSlot, slot_set: Slot
 def _plant(parts: _Parts, slot_set: SlotSet, row: GrownSlot, blueprint: Registered) -> None:
     site = slot_set.sites[row.slot]
     options = parts.options(blueprint, row)
-    seed = blended(lambda at: resolve(blueprint)(at, options), site, row.blend or Blend.LINEAR)
-    random, masked = (one in blueprint.spec.capabilities for one in (Capability.RANDOM, Capability.PADDING_MASK))
-    if problem := slot_set.plant(site, row.slot, seed, stream=0, random=random, learning_rate=0.0, masked=masked):
+    shown = [bare_copy(slot_set.model.get_submodule(site.path))] * (
+        Capability.SITE_MODULE in blueprint.spec.capabilities
+    )
+    seed = blended(lambda at: resolve(blueprint)(at, options, *shown), site, row.blend or Blend.LINEAR)
+    has = {one: one in blueprint.spec.capabilities for one in Capability}
+    if problem := slot_set.plant(
+        site,
+        row.slot,
+        seed,
+        stream=0,
+        random=has[Capability.RANDOM],
+        learning_rate=0.0,
+        masked=has[Capability.PADDING_MASK],
+        fed=has[Capability.SITE_INPUT],
+    ):
         raise parts.directory.damaged(TOPOLOGY, f'"{row.blueprint}" in slot "{row.slot}" is not what it was: {problem}')
     slot = slot_set.slots[row.slot] if row.stage is Stage.GERMINATED else slot_set.attach(site)
     if row.regime is not None and row.alpha is not None:

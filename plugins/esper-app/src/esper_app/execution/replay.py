@@ -1,31 +1,30 @@
 """A run in memory, step by step: it says what its policy thinks, and can be led elsewhere. It writes nothing."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
-from attrs import define, evolve, field, frozen
-
 from esper_app.configuration.policy_card import FIRST
 from esper_app.configuration.policy_card import FOLDER as POLICIES
 from esper_app.configuration.resolve import ResolvedConfig
-from esper_app.configuration.twin import Twin
-from esper_app.execution.assembly import Assembly, assemble
+from esper_app.execution.assembly import Assembly, assemble, with_local_modules
+from esper_app.execution.budget import check_budget
 from esper_app.execution.checkpoint import FOLDER, load_checkpoint
 from esper_app.execution.host_builder import RunHostBuilder
-from esper_app.execution.policy_files import first_policy, load_policy, take_up
+from esper_app.execution.listening import Asked, KeptPolicy, ListeningPolicy, Quiet
+from esper_app.execution.policy_files import first_policy, load_policy, refuse_following, take_up
 from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings
 from esper_app.execution.run import begun_manifest, own_threads
-from esper_app.execution.run_hosts import RunHost, run_hosts
+from esper_app.execution.run_hosts import RunHost, refuse_compute_control, run_hosts
+from esper_app.execution.run_modules import replayed_modules
 from esper_app.execution.run_parts import restoring
-from esper_app.execution.staging import Stage, rollouts_of
-from esper_core.leyline.actions import Action, Transition
-from esper_core.leyline.events import Event
-from esper_core.leyline.evidence import Evidence
-from esper_core.leyline.learning import Decision, Explanation, PolicyState, Situation
+from esper_app.execution.staging import Stage, learned, rollouts_of
+from esper_core.leyline.actions import Action
+from esper_core.leyline.learning import Decision, Explanation, PolicyState, Situation, Trajectory
 from esper_core.leyline.reports import FinalReport, HostState
+from esper_core.leyline.specs import Capability
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.rounds import StagedRound
 from esper_core.simic.state import LoopState
@@ -35,63 +34,11 @@ from esper_runs.run_directory import RunDirectory
 
 _SAVED = re.compile(r"(?:round-(?P<round>\d+)-)?epoch-(?P<epoch>\d+)")
 
-
-@frozen(kw_only=True)
-class Asked:
-    """What a policy was asked about a host before an epoch, and what it said.
-
-    Attributes:
-        round: number of the round, from 0.
-        situation: what it was shown.
-        explanation: what it thought of that; None if it does not say.
-        decision: what was done.
-    """
-
-    round: int
-    situation: Situation
-    explanation: Explanation | None
-    decision: Decision
-
-
 #: Where a run stands: number of a round, and the epoch that comes next, both from 0.
 Place = tuple[int, int]
 
 #: Everything that a replay needs to go on from a place: of each rollout its hosts, its loop and its policy.
 Memory = tuple[Place, tuple[tuple[list[HostState], LoopState, PolicyState | None], ...]]
-
-
-@frozen(kw_only=True)
-class _ListeningPolicy(Policy):
-    """A policy that is heard: `heard` is told of everything, and `instead` says what is done in place of it, once."""
-
-    heard: Callable[[Situation, Explanation | None, Decision], None]
-    instead: dict[str, Action]
-
-    def decide(self, situations: Sequence[Situation]) -> list[Decision]:
-        explained = [self.explain(situation) for situation in situations]
-        decisions = super().decide(situations)
-        for index, (situation, explanation) in enumerate(zip(situations, explained, strict=True)):
-            if (action := self.instead.pop(situation.host, None)) is not None:
-                decisions[index] = evolve(decisions[index], actions=[action])
-            self.heard(situation, explanation, decisions[index])
-        return decisions
-
-
-@define
-class _Quiet:
-    """Services of a run that nobody observes; it keeps the events."""
-
-    events: list[Event] = field(factory=list)
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def epoch_end(self, host: str, evidence: Evidence) -> None: ...
-
-    def seed_transition(self, host: str, transition: Transition) -> None: ...
-
-    def should_stop(self) -> bool:
-        return False
 
 
 class Replay:
@@ -102,6 +49,7 @@ class Replay:
         plugins: the loaded plugins.
         policy: decides.
         hosts: those that grow; None: those of the configuration.
+        keep: what happens is kept as trajectories, also of a policy that does not learn.
 
     Attributes:
         asked: what the policy was asked so far, oldest first.
@@ -109,15 +57,21 @@ class Replay:
     """
 
     def __init__(
-        self, assembly: Assembly, plugins: PluginSet, policy: Policy, hosts: Sequence[RunHost] | None = None
+        self,
+        assembly: Assembly,
+        plugins: PluginSet,
+        policy: Policy,
+        hosts: Sequence[RunHost] | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.asked: list[Asked] = []
-        self.services = _Quiet()
+        self.services = Quiet()
         self._instead: dict[str, Action] = {}
-        heard = _ListeningPolicy(
+        heard = (KeptPolicy if keep else ListeningPolicy)(
             actor=policy.actor,
             name=policy.name,
-            capabilities=policy.capabilities,
+            capabilities=policy.capabilities | ({Capability.LEARNS} if keep else set()),
             heard=self._hear,
             instead=self._instead,
         )
@@ -127,6 +81,7 @@ class Replay:
             services=self.services,
             policy=heard,
             hosts=run_hosts(assembly.config) if hosts is None else tuple(hosts),
+            versions=learned(assembly.config.policy.version),
         )
         self._round: StagedRound | None = None
         self._threads = own_threads(assembly.config.threads)
@@ -151,7 +106,7 @@ class Replay:
     def over(self) -> bool:
         """Whether the round is over: at its planned end, or since every host was stopped."""
         rollout = self._staged.rollout
-        return rollout.epoch >= self._staged.epochs or len(rollout.stopped) == len(rollout.reports)
+        return rollout.epoch >= self._staged.epochs or rollout.over
 
     @property
     def rewards(self) -> dict[str, list[float]]:
@@ -159,6 +114,10 @@ class Replay:
         rollout = self._staged.rollout
         names = [report.host for report in rollout.reports]
         return {name: list(rewards) for name, rewards in zip(names, rollout.rewards, strict=True)}
+
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """Return the complete trajectories of this round; of a policy that does not learn, only if they are kept."""
+        return self._staged.rollout.trajectories()
 
     def step(self, instead: Mapping[str, Action] | None = None) -> None:
         """Let an epoch pass.
@@ -233,22 +192,32 @@ class Replay:
 
 def begin_replay(resolved: ResolvedConfig, plugins: PluginSet, seeds: Sequence[int] | None = None) -> Replay:
     """Return a run of a configuration that is stepped through; see `esper_app.api.begin_replay`."""
-    assembly = assemble(resolved.config, plugins)
+    assembly = with_local_modules(assemble(resolved.config, plugins))
+    refuse_compute_control(assembly, "a policy is judged")
+    refuse_following(assembly)
+    check_budget(assembly, None if seeds is None else len(seeds))
     policy, _ = first_policy(assembly)
     hosts = None if seeds is None else [*map(partial(_host_of_seed, assembly), seeds)]
     return Replay(assembly, plugins, policy, hosts)
 
 
-def replay_run(directory: RunDirectory, resolved: ResolvedConfig, plugins: PluginSet, place: Place) -> Replay:
-    """Return a recorded run that stands at its nearest checkpoint before a place, or at its beginning."""
+def replay_run(
+    directory: RunDirectory, resolved: ResolvedConfig, plugins: PluginSet, place: Place, *, keep: bool = False
+) -> Replay:
+    """Return a recorded run that stands at its nearest checkpoint before a place, or at its beginning.
+
+    With `keep` its trajectories are kept, whatever its policy is; so it stands at its beginning.
+    """
     manifest = read_manifest(directory)
     refuse_other_settings(manifest["config"], resolved.config.tree())
     assembly = assemble(resolved.config, plugins)
+    refuse_following(assembly)
     refuse_changes(manifest, begun_manifest(assembly, plugins, directory, ()))
-    policy, path = assembly.policy(), checkpoint_before(directory, place)
+    assembly = with_local_modules(assembly, replayed_modules(assembly.config, directory))
+    policy, path = assembly.policy(), None if keep else checkpoint_before(directory, place)
     if path is None and resolved.config.policy.saved is not None:
         take_up(policy, load_policy(directory.folder(POLICIES) / FIRST), assembly)
-    replay = Replay(assembly, plugins, policy)
+    replay = Replay(assembly, plugins, policy, keep=keep)
     if path is not None:
         replay.begin_at(path)
     return replay
@@ -274,6 +243,6 @@ def place_of(path: Path) -> Place | None:
 
 
 def _host_of_seed(assembly: Assembly, seed: int) -> RunHost:
-    paired = assembly.config.twin is Twin.EPOCHS
+    paired = assembly.config.twin.equal_epochs
     device = assembly.config.device
     return RunHost(name=f"{GROWN}-{seed}", seed=seed, device=device, twin=f"{TWIN}-{seed}" if paired else None)

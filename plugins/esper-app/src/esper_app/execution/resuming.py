@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from esper_core.leyline.specs import ExecutorSpec
 from esper_runs.reading import reading
 from esper_runs.result import RunEnd
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory
+
+#: The key of a manifest that tells a training from a run.
+TRAINING = "training"
 
 #: What may be another: where a run is kept and what it is called, which plugins may take part (what they are is checked
 #: by their code), how often it is saved, and where its hosts run.
@@ -33,7 +36,7 @@ def resumable(directory: RunDirectory) -> Path:
             "E506",
             f'run "{directory.name}" is over',
             why="it has a result",
-            fix=f"look at it: {_command('show', directory.path)}; or begin a new run: esper run TASK",
+            fix=f"look at it: {_command('show', directory.path)}; or begin a new run: esper {_begins(directory)} TASK",
         )
     path = newest_checkpoint(directory.folder(FOLDER))
     if path is None:
@@ -42,9 +45,14 @@ def resumable(directory: RunDirectory) -> Path:
             f'run "{directory.name}" has no checkpoint',
             where=str(directory.path / FOLDER),
             why="it ended before its first one, or was told to write none (checkpoints.every = 0)",
-            fix=f"begin it again: {_command('run', '--config', directory.path / CONFIG)}",
+            fix=f"begin it again: {_command(_begins(directory), '--config', directory.path / CONFIG)}",
         )
     return path
+
+
+def _begins(directory: RunDirectory) -> str:
+    """Return the command that begins what is in a directory."""
+    return "train" if TRAINING in read_manifest(directory) else "run"
 
 
 def _command(*words: str | Path) -> str:
@@ -57,6 +65,36 @@ def read_manifest(directory: RunDirectory) -> dict[str, Any]:
     for key, kind in (("config", dict), ("core", dict), ("data", dict), ("plugins", list)):
         if not isinstance(manifest.get(key), kind):
             raise directory.damaged(MANIFEST, f'its "{key}" is no {"table" if kind is dict else "list"}')
+    return manifest
+
+
+def resumed_manifest(
+    manifest: Mapping[str, Any], directory: RunDirectory, resumed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the manifest of a run that goes on. It may have been moved or renamed since it began."""
+    before = manifest.get("resumed", [])
+    resumes = [*(before if isinstance(before, list) else []), dict(resumed)]
+    return {**manifest, "directory": str(directory.path), "name": directory.name, "resumed": resumes}
+
+
+def begun_with(directory: RunDirectory, config: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
+    """Return the manifest of what goes on.
+
+    Args:
+        directory: where it is.
+        config: its configuration as it is read now.
+        training: whether it is a training of a policy.
+
+    Raises:
+        EsperError: E506 for a run where a training is wanted, or the reverse; E508 if the manifest is damaged; E515 if
+            the configuration is not the one that it began with.
+    """
+    manifest = read_manifest(directory)
+    if (TRAINING in manifest) is not training:
+        what = f'run "{directory.name}" is no training' if training else f'"{directory.name}" is a training'
+        fix = f"go on with it: {_command('run' if training else 'train', '--resume', directory.name)}"
+        raise EsperError("E506", what, where=str(directory.path), fix=fix)
+    refuse_other_settings(manifest["config"], config)
     return manifest
 
 
@@ -121,14 +159,18 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 def _refuse_other_code(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> None:
     for name in was:
         if name not in is_now or was[name] != is_now[name]:
-            version, digest = was[name]
-            current = f"{is_now[name][0]}, {is_now[name][1]}" if name in is_now else "not used any more"
-            raise EsperError(
-                "E511",
-                f"{name} is not what it was when the run began",
-                why=f"it was {version}, {digest}; it is {current}",
-                fix=f"pip install {name}=={version}, or begin a new run",
-            )
+            why, fix = _how_other(name, was[name], is_now.get(name))
+            raise EsperError("E511", f"{name} is not what it was when the run began", why=why, fix=fix)
+
+
+def _how_other(name: str, was: Sequence[str | None], now: Sequence[str | None] | None) -> tuple[str, str]:
+    """Say what has changed, and what helps: another version can be installed, code that was edited cannot."""
+    version, digest = was
+    if now is not None and now[0] == version:
+        why = f"its version is {version} as before, and its code was changed: digest {digest} then, {now[1]} now"
+        return why, "bring back the code that the run began with, or begin a new run"
+    current = "not used any more" if now is None else f"{now[0]}, {now[1]}"
+    return f"it was {version}, {digest}; it is {current}", f"pip install {name}=={version}, or begin a new run"
 
 
 def _code(manifest: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:

@@ -1,6 +1,6 @@
 """The composition root of ``esper run``: parts are built, wired, run once, and their results written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -9,32 +9,32 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from esper_app.configuration.config import RunConfig
+from esper_app.configuration.catalogue import review_catalogue
 from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.policy_card import FIRST
 from esper_app.configuration.policy_card import FOLDER as POLICIES
 from esper_app.configuration.resolve import ResolvedConfig
 from esper_app.execution.assembly import Assembly, assemble
+from esper_app.execution.budget import budget_in_words, check_budget
 from esper_app.execution.checkpoint import damaged, load_checkpoint
 from esper_app.execution.manifest import RunFacts, build_manifest
 from esper_app.execution.network_files import write_networks
-from esper_app.execution.policy_files import SavedPolicy, first_policy, save_policy
-from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
+from esper_app.execution.policy_files import SavedPolicy, first_policy, refuse_following, save_policy
+from esper_app.execution.resuming import begun_with, refuse_changes, resumable, resumed_manifest
+from esper_app.execution.run_bus import BUS, bus_entry, host_reports, round_over
 from esper_app.execution.run_hosts import run_hosts
 from esper_app.execution.run_lock import exclusive
+from esper_app.execution.run_modules import repeat_arrivals
 from esper_app.execution.run_parts import RunParts, restoring
 from esper_app.execution.saver import Saver, writing
 from esper_app.execution.watch import Watch
 from esper_app.exit_codes import exit_code_of
-from esper_core.leyline.errors import EsperError, ExitCode
+from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.events import Event, EventKind
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.loop import Outcome, run_round
 from esper_runs.result import RunEnd, answers_asked, run_result
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
-
-#: The key of a manifest that tells a training from a run.
-TRAINING = "training"
 
 
 @frozen(kw_only=True)
@@ -83,7 +83,8 @@ def execute(
     """
     config = resolved.config
     with own_threads(config.threads), _explaining(watch):
-        assembly = _assemble(config, plugins, watch)
+        assembly = assembled(resolved, plugins, watch)
+        refuse_following(assembly)
         policy, saved = first_policy(assembly)
         parts = RunParts.of(assembly, plugins, policy=policy, first_event=0, strict=strict, watch=watch)
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
@@ -92,6 +93,8 @@ def execute(
             directory.write_json(MANIFEST, manifest)
             directory.write_text(CONFIG, config_toml(resolved))
             parts.context.run_start(manifest)
+            if (said := budget_in_words(assembly)) is not None:
+                parts.context.emit(Event(kind=EventKind.NOTICE, data={"message": said}))
             return _run(parts, directory, first=0)
 
 
@@ -122,15 +125,12 @@ def resume(
     config = resolved.config
     with exclusive(directory), own_threads(config.threads), _explaining(watch):
         checkpoint = load_checkpoint(path := resumable(directory))
-        if checkpoint.epoch > config.epochs:
+        if checkpoint.epoch > config.epochs and not config.twin.equal_compute:
             raise damaged(path, f"it stands before epoch {checkpoint.epoch} of {config.epochs}")
-        manifest = read_manifest(directory)
-        if TRAINING in manifest:
-            fix = f"go on with it: esper train --resume {directory.name}"
-            raise EsperError("E506", f'"{directory.name}" is a training', where=str(directory.path), fix=fix)
-        refuse_other_settings(manifest["config"], config.tree())
-        assembly = _assemble(config, plugins, watch)
+        manifest = begun_with(directory, config.tree(), training=False)
+        assembly = assembled(resolved, plugins, watch)
         refuse_changes(manifest, begun_manifest(assembly, plugins, directory, command))
+        repeat_arrivals(config, assembly.modules, directory)
         parts = RunParts.of(
             assembly,
             plugins,
@@ -156,18 +156,25 @@ def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun
         parts.checkpoint,
         first=first,
         tell=lambda message: context.emit(Event(kind=EventKind.NOTICE, data={"message": message})),
+        saved=context.hub.checkpoint,
     )
 
     def after_epoch(epoch: int) -> None:
         if watch is not None:
             watch.settle()
+        host_reports(parts.bus, parts.rollouts)
         saver.after_epoch(epoch)
 
+    told: dict[str, Any] = {}
     try:
         with context.stopping_on_interrupt():
+            if first == 0:
+                host_reports(parts.bus, parts.rollouts)
             outcome = run_round(parts.rollout, parts.twin, context, epochs=config.epochs, after_epoch=after_epoch)
+            round_over(parts.bus, parts.rollout, outcome)
+            compared = None if outcome.interrupted else _compare(parts, outcome, after_epoch)
             saver.at_the_end()
-            result = _result(parts, outcome)
+            result = _result(parts, outcome, compared)
             with writing(directory):
                 write_networks(directory, parts.rollout.capture(), outcome.finals, parts.assembly.catalogue)
         context.run_finish(result)
@@ -175,7 +182,9 @@ def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun
         for rollout in parts.rollouts:
             rollout.close()
         context.hub.close()
-    result |= context.record()
+        if parts.bus is not None:
+            told[BUS] = parts.bus.close()
+    result |= context.record() | told
     if watch is not None:
         watch.settle()
         result |= {"plugin_checks": watch.summary(perf_counter() - began)}
@@ -183,6 +192,23 @@ def _run(parts: RunParts, directory: RunDirectory, *, first: int) -> FinishedRun
     with writing(directory):
         directory.write_json(RESULT, result)
     return FinishedRun(directory=directory, result=result)
+
+
+def _compare(parts: RunParts, outcome: Outcome, after_epoch: Callable[[int], None]) -> Outcome | None:
+    """Train the controls of equal compute, or what is left of that; None if there are none.
+
+    Their epochs are counted on from those of the run, so that checkpoints have an order.
+    """
+    if parts.control is None:
+        parts.begin_controls(outcome.finals)
+        parts.tell_of_controls(outcome.finals)
+        host_reports(parts.bus, parts.rollouts)
+    if parts.control is None:
+        return None
+    epochs, before = max(control.epochs for control in parts.controls), parts.assembly.config.epochs
+    return run_round(
+        parts.control, None, parts.context, epochs=epochs, after_epoch=lambda epoch: after_epoch(before + epoch)
+    )
 
 
 def begun_manifest(
@@ -193,25 +219,27 @@ def begun_manifest(
     saved: SavedPolicy | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of a run that begins; with the policy that it begins with, which is copied beside it."""
-    manifest = build_manifest(_facts(assembly, plugins, directory, command))
+    manifest = build_manifest(_facts(assembly, plugins, directory, command)) | bus_entry(assembly.config)
     if saved is not None:
         with writing(directory):
             save_policy(directory.folder(POLICIES), FIRST, saved.card, saved.state)
         manifest["saved_policy"] = {"path": str(saved.path), "digest": saved.card.digest}
+        if (version := assembly.config.policy.version) is not None:
+            manifest["saved_policy"]["version"] = version
     return manifest
 
 
-def resumed_manifest(
-    manifest: Mapping[str, Any], directory: RunDirectory, resumed: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the manifest of a run that goes on. It may have been moved or renamed since it began."""
-    before = manifest.get("resumed", [])
-    resumes = [*(before if isinstance(before, list) else []), dict(resumed)]
-    return {**manifest, "directory": str(directory.path), "name": directory.name, "resumed": resumes}
+def assembled(resolved: ResolvedConfig, plugins: PluginSet, watch: Watch | None = None) -> Assembly:
+    """Return the parts of a run or a training that begins or goes on, once its blueprints have been reviewed.
 
-
-def _assemble(config: RunConfig, plugins: PluginSet, watch: Watch | None) -> Assembly:
-    assembly = assemble(config, plugins)
+    Raises:
+        EsperError: what a review objects to, E202 for a budget that cannot be kept, and as `assemble`.
+    """
+    review_catalogue(resolved, plugins.registry)
+    assembly = assemble(resolved.config, plugins)
+    if assembly.modules is not None:
+        assembly.modules.check()
+    check_budget(assembly)
     return assembly if watch is None else watch.over(assembly)
 
 
@@ -219,12 +247,16 @@ def _explaining(watch: Watch | None) -> AbstractContextManager[None]:
     return nullcontext() if watch is None else watch.explaining()
 
 
-def _result(parts: RunParts, outcome: Outcome) -> dict[str, Any]:
+def _result(parts: RunParts, outcome: Outcome, compared: Outcome | None) -> dict[str, Any]:
     all_stopped = len(outcome.stopped) == len(outcome.finals)
-    end = RunEnd.INTERRUPTED if outcome.interrupted else RunEnd.STOPPED if all_stopped else RunEnd.COMPLETED
+    interrupted = outcome.interrupted or (compared is not None and compared.interrupted)
+    end = RunEnd.INTERRUPTED if interrupted else RunEnd.STOPPED if all_stopped else RunEnd.COMPLETED
     asked = answers_asked(parts.assembly.splits.test.targets)
     task, units = parts.assembly.config.task.name, parts.assembly.task.identity.get("units")
-    result = run_result(task, outcome.finals, outcome.twins, end, share_of=asked, units=units)
+    # A control that was cut short has not been trained with equal compute.
+    trained = [] if compared is None or compared.interrupted else zip(parts.controls, compared.finals, strict=True)
+    beside = {control.host: final for control, final in trained}
+    result = run_result(task, outcome.finals, outcome.twins, end, controls=beside, share_of=asked, units=units)
     return result | {"rewards": [sum(rewards) for rewards in outcome.rewards], "stopped": [*outcome.stopped]}
 
 

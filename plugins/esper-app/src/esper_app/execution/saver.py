@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, time
 
 from esper_app.configuration.checkpoints import CheckpointsConfig
 from esper_app.execution.checkpoint import FOLDER, Checkpoint, newest_checkpoint, save_checkpoint
@@ -45,6 +45,8 @@ class Saver:
         checkpoint: returns the run before an epoch.
         first: the epoch with which the run begins or goes on.
         tell: takes what a person should know.
+        saved: is told of each checkpoint: the epoch behind which it is, from 0, and when it was begun and done, in
+            seconds since 1970.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Saver:
         *,
         first: int,
         tell: Callable[[str], None],
+        saved: Callable[[int, float, float], None],
     ) -> None:
+        self._tell_saved = saved
         self._directory = directory
         self._tell = tell
         self._failed = False
@@ -97,7 +101,8 @@ class Saver:
                 self._save()
 
     def _save(self) -> None:
-        began = perf_counter()
+        began, moment = perf_counter(), time()
         save_checkpoint(self._directory.folder(FOLDER), self._checkpoint(self._epoch), keep=self._config.keep)
         self._saved = self._epoch
         self._schedule.saved(perf_counter() - began)
+        self._tell_saved(self._epoch - 1, moment, time())

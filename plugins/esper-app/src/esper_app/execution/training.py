@@ -1,7 +1,6 @@
 """The composition root of ``esper train``: rounds of fresh hosts, and a policy that learns between them."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,24 @@ from attrs import define, evolve, field
 from esper_app.configuration.config_text import config_toml
 from esper_app.configuration.policy_card import BEST, FOLDER, LAST
 from esper_app.configuration.resolve import ResolvedConfig
-from esper_app.execution.assembly import Assembly, assemble, build_sinks
+from esper_app.execution.assembly import Assembly, build_sinks
 from esper_app.execution.checkpoint import Checkpoint, damaged, load_checkpoint
+from esper_app.execution.following import Following, FollowingPolicy, followed, followed_version
 from esper_app.execution.host_builder import RunHostBuilder
 from esper_app.execution.policy_files import describe, first_policy, save_policy
 from esper_app.execution.progress import Progress
-from esper_app.execution.resuming import read_manifest, refuse_changes, refuse_other_settings, resumable
-from esper_app.execution.run import TRAINING, FinishedRun, begun_manifest, own_threads, resumed_manifest
+from esper_app.execution.resuming import TRAINING, begun_with, refuse_changes, resumable, resumed_manifest
+from esper_app.execution.run import FinishedRun, assembled, begun_manifest, own_threads
+from esper_app.execution.run_bus import BUS, RunBus, host_reports, round_over, run_bus
 from esper_app.execution.run_hosts import run_hosts
 from esper_app.execution.run_lock import exclusive
 from esper_app.execution.run_parts import restoring
 from esper_app.execution.saver import Saver, writing
-from esper_app.execution.staging import Stage, TeachablePolicy, rollouts_of
-from esper_core.leyline.errors import EsperError
+from esper_app.execution.staging import Stage, TeachablePolicy, at_the_end, learned, refuse_idle_training, rollouts_of
 from esper_core.leyline.events import Event, EventKind
-from esper_core.leyline.evidence import Evidence
 from esper_core.leyline.learning import PolicyState, Trajectory
 from esper_core.leyline.protocols import Sink
 from esper_core.leyline.records import plain
-from esper_core.leyline.specs import Capability, PolicySpec
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.loop import Outcome
 from esper_core.simic.rounds import StagedRound, run_rounds
@@ -65,8 +63,10 @@ def train(
     """
     config = resolved.config
     with own_threads(config.threads):
-        assembly = assemble(config, plugins)
+        assembly = assembled(resolved, plugins)
         refuse_idle_training(assembly)
+        if config.policy.follow:
+            followed_version(assembly)
         policy, saved = first_policy(assembly)
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
         with exclusive(directory):
@@ -95,15 +95,11 @@ def resume_training(
     """
     config = resolved.config
     with exclusive(directory), own_threads(config.threads):
-        manifest = read_manifest(directory)
-        if TRAINING not in manifest:
-            fix = f"go on with it: esper run --resume {directory.name}"
-            raise EsperError("E506", f'run "{directory.name}" is no training', where=str(directory.path), fix=fix)
+        manifest = begun_with(directory, config.tree(), training=True)
         checkpoint = load_checkpoint(path := resumable(directory))
         if checkpoint.epoch > config.epochs:
             raise damaged(path, f"it stands before epoch {checkpoint.epoch} of {config.epochs}")
-        refuse_other_settings(manifest["config"], config.tree())
-        assembly = assemble(config, plugins)
+        assembly = assembled(resolved, plugins)
         refuse_changes(manifest, begun_manifest(assembly, plugins, directory, command))
         training = Training.of(
             assembly,
@@ -116,6 +112,8 @@ def resume_training(
         )
         if checkpoint.round >= training.planned:
             raise damaged(path, f"it stands in round {checkpoint.round + 1} of {training.planned}")
+        if training.following is not None:
+            training.following.resume(checkpoint)
         begun = training.stage.round(checkpoint.round)
         with restoring(path):
             training.over = training.stage.restore(begun, checkpoint)
@@ -128,18 +126,6 @@ def resume_training(
         return training.run(begun)
 
 
-def refuse_idle_training(assembly: Assembly) -> None:
-    """Check that there is something to learn, and somebody who does. Raises EsperError E202."""
-    config = assembly.config
-    spec = assembly.registry.get(PolicySpec.kind, config.policy.name).spec
-    if Capability.LEARNS not in spec.capabilities:
-        what, fix = f'the policy "{spec.name}" does not learn', "train one that does, such as ppo: --policy ppo"
-        raise EsperError("E202", what, where="policy.name", fix=fix)
-    if not assembly.terms:
-        what, fix = "there is no reward to learn from", "name a preset: --set rewards.preset=shaped"
-        raise EsperError("E202", what, where="rewards", fix=fix)
-
-
 @define(kw_only=True)
 class Training:
     """A training that is under way.
@@ -148,6 +134,8 @@ class Training:
         stage: makes its rounds.
         context: of the run.
         directory: where it is written.
+        bus: takes what the training says; None: it has none.
+        following: takes the policies of others; None: the training's own learns.
         over: what is known of each round that is over, as plain data.
         staged: the present round.
     """
@@ -155,6 +143,8 @@ class Training:
     stage: Stage
     context: RunContext
     directory: RunDirectory
+    bus: RunBus | None = None
+    following: Following | None = None
     over: list[dict[str, Any]] = field(factory=list)
     staged: StagedRound | None = None
 
@@ -173,16 +163,20 @@ class Training:
         """Wire policy, sinks and observers of an assembly together."""
         config = assembly.config
         sinks = build_sinks(config, plugins.registry) | ({DISPLAY: display} if display is not None else {})
+        if (bus := run_bus(config, plugins)) is not None:
+            sinks[BUS] = bus.sink
         limits = QueueLimits(capacity=config.sinks.capacity, when_full=config.sinks.when_full)
         hub = Hub(sinks, rules=config.telemetry, strict=strict, first=first_event, limits=limits)
         used = frozenset(registered.origin.plugin for registered in assembly.used)
         build = RunHostBuilder.of(plugins, assembly, Progress(hub))
-        context = RunContext(hub, plugins, used)
+        context = RunContext(hub, plugins, used, listeners=() if bus is None else (bus.hear,))
         hosts = run_hosts(config)
-        stage = Stage(assembly=assembly, build=build, services=context, policy=policy, hosts=hosts)
-        training = cls(stage=stage, context=context, directory=directory)
+        following = Following.of(assembly, policy) if config.policy.follow else None
+        versions = followed(following) if following is not None else learned(config.policy.version)
+        stage = Stage(assembly=assembly, build=build, services=context, policy=policy, hosts=hosts, versions=versions)
+        training = cls(stage=stage, context=context, directory=directory, bus=bus, following=following)
         # What it learns is noted before anything else happens.
-        taught = TeachablePolicy(
+        taught = (TeachablePolicy if following is None else FollowingPolicy)(
             actor=policy.actor, name=policy.name, capabilities=policy.capabilities, learned=training.learned
         )
         training.stage = evolve(stage, policy=taught)
@@ -203,16 +197,25 @@ class Training:
             lambda _: self._checkpoint(),
             first=first,
             tell=lambda message: context.emit(Event(kind=EventKind.NOTICE, data={"message": message})),
+            saved=context.hub.checkpoint,
         )
 
         def after_epoch(staged: StagedRound, epoch: int) -> None:
+            host_reports(self.bus, rollouts_of(staged), staged.number)
             # At the end of a round in any case: what is learned from it is learned again after a resume.
-            over = staged.rollout.epoch >= staged.epochs or len(staged.rollout.stopped) == config.hosts
+            over = staged.rollout.epoch >= staged.epochs or staged.rollout.over
             saver.after_epoch(self._position(staged, epoch), now=over)
 
+        def after_round(staged: StagedRound, outcome: Outcome) -> None:
+            round_over(self.bus, staged.rollout, outcome, staged.number)
+
+        told: dict[str, Any] = {}
         try:
             with context.stopping_on_interrupt():
-                outcomes = run_rounds(self._round, self.stage.policy, context, begun=begun, after_epoch=after_epoch)
+                make, policy = self._round, self.stage.policy
+                outcomes = run_rounds(
+                    make, policy, context, begun=begun, after_epoch=after_epoch, after_round=after_round
+                )
                 if outcomes[-1].interrupted:
                     saver.at_the_end()
                 result = self._result(outcomes[-1], interrupted=outcomes[-1].interrupted or self._is_cut_short())
@@ -220,7 +223,9 @@ class Training:
         finally:
             self._let_go()
             context.hub.close()
-        result |= context.record()
+            if self.bus is not None:
+                told[BUS] = self.bus.close()
+        result |= context.record() | told
         with writing(self.directory):
             self.directory.write_json(RESULT, result)
         return FinishedRun(directory=self.directory, result=result)
@@ -240,10 +245,13 @@ class Training:
                 "round": staged.number,
                 "returns": returns,
                 "mean_return": mean,
-                "validation": _at_the_end(trajectories),
+                "validation": at_the_end(trajectories),
                 "figures": plain(figures),
             }
         )
+        if self.following is not None:
+            self.following.round_over(self.over, trajectories, self.context.emit)
+            return
         folder, now = self.directory.folder(FOLDER), self.stage.policy.state()
         assert now is not None
         with writing(self.directory):
@@ -255,6 +263,7 @@ class Training:
     def _round(self, number: int) -> StagedRound:
         self._let_go()
         self.staged = self.stage.round(number)
+        host_reports(self.bus, rollouts_of(self.staged), number)
         return self.staged
 
     def _let_go(self) -> None:
@@ -284,16 +293,3 @@ class Training:
             "rewards": [sum(rewards) for rewards in last.rewards],
             "training": {"rounds": self.over, "planned": self.planned, "best": None if best is None else best["round"]},
         }
-
-
-def _at_the_end(trajectories: tuple[Trajectory, ...]) -> dict[str, Any]:
-    """What was measured on the validation split at the end of each host's trajectory, and of its twin's."""
-    ends = {it.host: it.steps[-1] for it in trajectories}
-    return {host: {"grown": _figures(step.after), "twin": _figures(step.twin)} for host, step in ends.items()}
-
-
-def _figures(evidence: Evidence | None) -> dict[str, float | None] | None:
-    if evidence is None:
-        return None
-    figures = {"accuracy": evidence.validation.accuracy, "loss": evidence.validation.loss}
-    return {name: value if isfinite(value) else None for name, value in figures.items()}

@@ -18,7 +18,8 @@ from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import Origin, Status
 from esper_core.plugins.requirements import CORE
 from esper_runs.reading import parse_json, read_regular
-from esper_runs.run_directory import LAST, MANIFEST, find_run
+from esper_runs.run_directory import LAST, MANIFEST, RUNS
+from esper_runs.run_list import locate_run
 
 #: Version of the lock's format.
 FORMAT = 1
@@ -139,13 +140,13 @@ def locked_in_run(core: LockedPlugin, plugins: Iterable[LockedPlugin], used: Col
 
 
 def read_lock(path: Path) -> PluginLock:
-    """Read a lock: from a lock file, a run's manifest, or a run's directory.
+    """Read a lock: from a lock file, a run's manifest, a run's directory, or a run by its name under ``runs``.
 
     Raises:
         EsperError: E171 if it cannot be read, is something else, or was changed since it was written; E172 if its
             format is another one; E505 if a directory is not a run's.
     """
-    of_run = find_run(path).path if path.is_dir() or path.name == LAST else None
+    of_run = locate_run(path).path if _is_run(path) else None
     data = _read_object(path) if of_run is None else _read_object(of_run / MANIFEST, of_run)
     is_lock = data.get("kind") == LOCK
     digest = data.get("digest" if is_lock else "plugins_digest")
@@ -166,6 +167,13 @@ def read_lock(path: Path) -> PluginLock:
     if lock.digest != digest:
         raise _unreadable(path, "it was changed after it was written: its content does not have its digest")
     return lock
+
+
+def _is_run(path: Path) -> bool:
+    """Say whether this is a run's directory, or its name alone; a file of the name goes before it."""
+    if path.is_dir() or path.name == LAST:
+        return True
+    return len(path.parts) == 1 and not path.is_file() and (RUNS / path).is_dir()
 
 
 def _read_object(path: Path, inside: Path | None = None) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 -- What the scripts share. KEYS[1] is the stream. A message's entry has the id POSITION-0, positions count from 1.
 -- Of each group G, under STREAM:G:
---   due   sorted set: position -> when it can be handed out, in milliseconds; HELD: it waits for its key
+--   due   sorted set: position -> when it can be handed out, in milliseconds; HELD: it waits for its key; before OLDEST:
+--         at once, and the score is its position, so that it comes in its turn
 --   info  hash: position -> attempts so far, "|", the consumer that holds the lease
 --   keys  hash: position -> key
 --   key:K sorted set: positions of this key that are not finished
 -- All of them are also in the group's list of pending entries, until they are finished.
-local HELD = 1e18
+local HELD, OLDEST = 1e18, 1e12
 local stream = KEYS[1]
 
 local function of(group, name) return stream .. ':' .. group .. ':' .. name end
@@ -29,13 +30,40 @@ local function join(group)
   redis.pcall('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
 end
 
-local function put(group, position, key, attempt, consumer, due)
-  redis.call('ZADD', of(group, 'due'), text(due), position)
-  redis.call('HSET', of(group, 'info'), position, attempt .. '|' .. consumer)
-  if key ~= '' then
-    redis.call('HSET', of(group, 'keys'), position, key)
-    redis.call('ZADD', of(group, 'key:' .. key), position, position)
+-- Commands about many messages at once: what a script calls costs more than what the command does. A list is cut into
+-- parts, because Lua hands over so many arguments at most.
+local PART = 2000
+local function each_part(list, command)
+  for first = 1, #list, PART do command(unpack(list, first, math.min(first + PART - 1, #list))) end
+end
+
+local function append(list, one, other)
+  list[#list + 1] = one
+  list[#list + 1] = other
+end
+
+-- Each row is position, key, attempt, consumer, due.
+local function put_all(group, rows)
+  local due, info, keys, of_key = {}, {}, {}, {}
+  for _, row in ipairs(rows) do
+    append(due, text(row[5]), row[1])
+    append(info, row[1], row[3] .. '|' .. row[4])
+    if row[2] ~= '' then
+      append(keys, row[1], row[2])
+      of_key[row[2]] = of_key[row[2]] or {}
+      append(of_key[row[2]], row[1], row[1])
+    end
   end
+  each_part(due, function(...) redis.call('ZADD', of(group, 'due'), ...) end)
+  each_part(info, function(...) redis.call('HSET', of(group, 'info'), ...) end)
+  each_part(keys, function(...) redis.call('HSET', of(group, 'keys'), ...) end)
+  for key, its in pairs(of_key) do
+    each_part(its, function(...) redis.call('ZADD', of(group, 'key:' .. key), ...) end)
+  end
+end
+
+local function put(group, position, key, attempt, consumer, due)
+  put_all(group, {{position, key, attempt, consumer, due}})
 end
 
 -- Let go of what waited for a key, unless something else that comes first is still pending.
@@ -45,28 +73,40 @@ local function release(group, key)
   local first = waiting[1] and redis.call('ZSCORE', due, waiting[1])
   if not first or tonumber(first) < HELD then return end
   for _, position in ipairs(waiting) do
-    if tonumber(redis.call('ZSCORE', due, position)) >= HELD then redis.call('ZADD', due, 0, position) end
+    if tonumber(redis.call('ZSCORE', due, position)) >= HELD then redis.call('ZADD', due, position, position) end
   end
 end
 
-local function finish(group, position)
-  local key = redis.call('HGET', of(group, 'keys'), position) or ''
-  redis.call('ZREM', of(group, 'due'), position)
-  redis.call('HDEL', of(group, 'info'), position)
-  redis.call('HDEL', of(group, 'requeued'), position)
-  if key ~= '' then
-    redis.call('HDEL', of(group, 'keys'), position)
-    redis.call('ZREM', of(group, 'key:' .. key), position)
+-- Take messages out, and let go of what waited for their keys.
+local function finish(group, positions)
+  local entries, of_key = {}, {}
+  local function note(...)
+    for index, key in ipairs(redis.call('HMGET', of(group, 'keys'), ...)) do
+      local position = select(index, ...)
+      entries[#entries + 1] = entry(position)
+      if key then
+        of_key[key] = of_key[key] or {}
+        table.insert(of_key[key], position)
+      end
+    end
   end
-  redis.call('XACK', stream, group, entry(position))
-  return key
+  each_part(positions, note)
+  for _, name in ipairs({'info', 'requeued', 'keys'}) do
+    each_part(positions, function(...) redis.call('HDEL', of(group, name), ...) end)
+  end
+  each_part(positions, function(...) redis.call('ZREM', of(group, 'due'), ...) end)
+  each_part(entries, function(...) redis.call('XACK', stream, group, ...) end)
+  for key, its in pairs(of_key) do
+    each_part(its, function(...) redis.call('ZREM', of(group, 'key:' .. key), ...) end)
+    release(group, key)
+  end
 end
 
 local function bury(group, position, attempts, reason)
   local key, body = content(group, position)
   redis.call('XADD', 'oona:dead', '*', 'stream', stream, 'group', group, 'position', position, 'key', key,
     'body', body or '', 'reason', reason, 'attempts', attempts, 'at', text(now()))
-  release(group, finish(group, position))
+  finish(group, {position})
 end
 
 local function leased(group, position, consumer, attempt)

@@ -5,13 +5,13 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class KernelPrefetchRequest(_message.Message):
-    __slots__ = ("request_id", "blueprint", "parameters", "run", "issued_at", "expires_at")
+    __slots__ = ("request_id", "blueprint", "parameters", "run", "issued_at", "expires_at", "layout", "shape", "causal", "dtype", "compilers")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -25,13 +25,23 @@ class KernelPrefetchRequest(_message.Message):
     RUN_FIELD_NUMBER: _ClassVar[int]
     ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    CAUSAL_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    COMPILERS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     blueprint: str
     parameters: _containers.MessageMap[str, _value_pb2.Value]
     run: str
     issued_at: _timestamp_pb2.Timestamp
     expires_at: _timestamp_pb2.Timestamp
-    def __init__(self, request_id: _Optional[str] = ..., blueprint: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _value_pb2.Value]] = ..., run: _Optional[str] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    layout: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    causal: bool
+    dtype: str
+    compilers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_id: _Optional[str] = ..., blueprint: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _value_pb2.Value]] = ..., run: _Optional[str] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., layout: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., causal: bool = ..., dtype: _Optional[str] = ..., compilers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class KernelPrefetchReady(_message.Message):
     __slots__ = ("request_id", "blueprint", "artifact_ref", "artifact_version", "checksum", "guard_digest", "prewarm_p50_ms", "prewarm_p95_ms", "issued_at", "expires_at")

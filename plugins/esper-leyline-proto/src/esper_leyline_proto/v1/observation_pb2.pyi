@@ -35,7 +35,7 @@ GOVERNOR_MODE_CONSERVATIVE: GovernorMode
 GOVERNOR_MODE_STOPPED: GovernorMode
 
 class Site(_message.Message):
-    __slots__ = ("id", "path", "layout", "width", "sample_shape", "output", "causal", "mask", "order", "depth", "inplace_successor", "dtype")
+    __slots__ = ("id", "path", "layout", "width", "sample_shape", "output", "causal", "mask", "order", "depth", "inplace_successor", "dtype", "input_shape")
     ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class Site(_message.Message):
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     INPLACE_SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
     id: str
     path: str
     layout: Layout
@@ -60,7 +61,8 @@ class Site(_message.Message):
     depth: float
     inplace_successor: bool
     dtype: str
-    def __init__(self, id: _Optional[str] = ..., path: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., width: _Optional[int] = ..., sample_shape: _Optional[_Iterable[int]] = ..., output: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., causal: bool = ..., mask: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., order: _Optional[int] = ..., depth: _Optional[float] = ..., inplace_successor: bool = ..., dtype: _Optional[str] = ...) -> None: ...
+    input_shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[str] = ..., path: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., width: _Optional[int] = ..., sample_shape: _Optional[_Iterable[int]] = ..., output: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., causal: bool = ..., mask: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., order: _Optional[int] = ..., depth: _Optional[float] = ..., inplace_successor: bool = ..., dtype: _Optional[str] = ..., input_shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SlotState(_message.Message):
     __slots__ = ("site", "stage", "previous_stage", "epochs_in_stage", "blueprint", "age_epochs", "blend", "ramp_epochs", "alpha", "parameters", "settled_epochs", "next_gate", "may_fossilize", "harmful", "culled_blueprints")
@@ -115,7 +117,7 @@ class LearningCurves(_message.Message):
     def __init__(self, train_losses: _Optional[_Iterable[float]] = ..., validation_losses: _Optional[_Iterable[float]] = ..., train_accuracies: _Optional[_Iterable[float]] = ..., validation_accuracies: _Optional[_Iterable[float]] = ..., best_validation_loss: _Optional[float] = ..., best_validation_accuracy: _Optional[float] = ..., epochs_since_best: _Optional[int] = ...) -> None: ...
 
 class HostSignals(_message.Message):
-    __slots__ = ("epoch", "epochs", "curves", "random_guess_loss", "parameters", "host_parameters", "governor", "twin_validation_loss")
+    __slots__ = ("epoch", "epochs", "curves", "random_guess_loss", "parameters", "host_parameters", "governor", "twin_validation_loss", "compute", "budget_share")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     CURVES_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +126,8 @@ class HostSignals(_message.Message):
     HOST_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     GOVERNOR_FIELD_NUMBER: _ClassVar[int]
     TWIN_VALIDATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_SHARE_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     epochs: int
     curves: LearningCurves
@@ -132,7 +136,9 @@ class HostSignals(_message.Message):
     host_parameters: int
     governor: GovernorMode
     twin_validation_loss: float
-    def __init__(self, epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., curves: _Optional[_Union[LearningCurves, _Mapping]] = ..., random_guess_loss: _Optional[float] = ..., parameters: _Optional[int] = ..., host_parameters: _Optional[int] = ..., governor: _Optional[_Union[GovernorMode, str]] = ..., twin_validation_loss: _Optional[float] = ...) -> None: ...
+    compute: _evidence_pb2.Compute
+    budget_share: float
+    def __init__(self, epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., curves: _Optional[_Union[LearningCurves, _Mapping]] = ..., random_guess_loss: _Optional[float] = ..., parameters: _Optional[int] = ..., host_parameters: _Optional[int] = ..., governor: _Optional[_Union[GovernorMode, str]] = ..., twin_validation_loss: _Optional[float] = ..., compute: _Optional[_Union[_evidence_pb2.Compute, _Mapping]] = ..., budget_share: _Optional[float] = ...) -> None: ...
 
 class SlotSignals(_message.Message):
     __slots__ = ("state", "evidence", "command", "verdict")

@@ -37,7 +37,7 @@ class PolicyValidation(_message.Message):
     def __init__(self, passed: bool = ..., validated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trajectories: _Optional[int] = ..., mean_reward: _Optional[float] = ..., standard_error: _Optional[float] = ..., baseline_reward: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., failures: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PolicyUpdate(_message.Message):
-    __slots__ = ("id", "policy", "version", "parent", "run", "issued_at", "observation_schema", "payload", "artifact_ref", "size", "checksum", "validation", "key_id", "signature")
+    __slots__ = ("id", "policy", "version", "parent", "run", "issued_at", "observation_schema", "payload", "artifact_ref", "size", "checksum", "validation", "key_id", "signature", "part", "parts")
     ID_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,8 @@ class PolicyUpdate(_message.Message):
     VALIDATION_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     policy: str
     version: str
@@ -66,4 +68,6 @@ class PolicyUpdate(_message.Message):
     validation: PolicyValidation
     key_id: str
     signature: bytes
-    def __init__(self, id: _Optional[str] = ..., policy: _Optional[str] = ..., version: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., observation_schema: _Optional[str] = ..., payload: _Optional[bytes] = ..., artifact_ref: _Optional[str] = ..., size: _Optional[int] = ..., checksum: _Optional[str] = ..., validation: _Optional[_Union[PolicyValidation, _Mapping]] = ..., key_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    part: int
+    parts: int
+    def __init__(self, id: _Optional[str] = ..., policy: _Optional[str] = ..., version: _Optional[str] = ..., parent: _Optional[str] = ..., run: _Optional[str] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., observation_schema: _Optional[str] = ..., payload: _Optional[bytes] = ..., artifact_ref: _Optional[str] = ..., size: _Optional[int] = ..., checksum: _Optional[str] = ..., validation: _Optional[_Union[PolicyValidation, _Mapping]] = ..., key_id: _Optional[str] = ..., signature: _Optional[bytes] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ...) -> None: ...

@@ -117,17 +117,21 @@ class Trajectory(_message.Message):
     def __init__(self, host: _Optional[str] = ..., round: _Optional[int] = ..., policy: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., final: _Optional[_Union[Situation, _Mapping]] = ...) -> None: ...
 
 class FieldReportPacket(_message.Message):
-    __slots__ = ("id", "run", "issued_at", "seeds", "trajectory", "observation_schema")
+    __slots__ = ("id", "run", "issued_at", "seeds", "trajectory", "observation_schema", "part", "parts")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
     SEEDS_FIELD_NUMBER: _ClassVar[int]
     TRAJECTORY_FIELD_NUMBER: _ClassVar[int]
     OBSERVATION_SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     run: str
     issued_at: _timestamp_pb2.Timestamp
     seeds: _containers.RepeatedCompositeFieldContainer[_seed_pb2.FieldReport]
     trajectory: Trajectory
     observation_schema: str
-    def __init__(self, id: _Optional[str] = ..., run: _Optional[str] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., seeds: _Optional[_Iterable[_Union[_seed_pb2.FieldReport, _Mapping]]] = ..., trajectory: _Optional[_Union[Trajectory, _Mapping]] = ..., observation_schema: _Optional[str] = ...) -> None: ...
+    part: int
+    parts: int
+    def __init__(self, id: _Optional[str] = ..., run: _Optional[str] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., seeds: _Optional[_Iterable[_Union[_seed_pb2.FieldReport, _Mapping]]] = ..., trajectory: _Optional[_Union[Trajectory, _Mapping]] = ..., observation_schema: _Optional[str] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ...) -> None: ...

@@ -27,14 +27,14 @@ def inspected_recipe(seed_factory: SeedFactory, title: str, inspection: Inspecti
 
 @frozen
 class _InspectedBuild:
-    build: Callable[[Site], nn.Module]
+    build: Callable[..., nn.Module]
     title: str
     learnable: bool
     random: bool
     inspection: Inspection
 
-    def __call__(self, site: Site) -> nn.Module:
-        module = self.build(site)
+    def __call__(self, site: Site, *shown: nn.Module) -> nn.Module:
+        module = self.build(site, *shown)
         with self.inspection as inspection:
             if not isinstance(module, nn.Module):
                 inspection.broken(

@@ -100,9 +100,12 @@ def inspected(assembly: Assembly, inspection: Inspection) -> Assembly:
         "gates": {
             level: InspectedGate(gate, level, gates[level].title, inspection) for level, gate in assembly.gates.items()
         },
-        "evaluators": {
-            name: InspectedEvaluator(evaluator, _title(registry, EvaluatorSpec.kind, name), inspection)
-            for name, evaluator in assembly.evaluators.items()
+        **{
+            which: {
+                name: InspectedEvaluator(evaluator, _title(registry, EvaluatorSpec.kind, name), inspection)
+                for name, evaluator in getattr(assembly, which).items()
+            }
+            for which in ("evaluators", "run_evaluators")
         },
         "terms": tuple(
             attrs.evolve(

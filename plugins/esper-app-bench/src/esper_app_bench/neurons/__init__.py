@@ -1,0 +1,1 @@
+"""Networks that grow by neurons, with the package gromo: TINY and GradMax, as arms of the benchmark."""

@@ -1,0 +1,1 @@
+"""`esper simic` and `esper policy`: offline learning, and the versions of policies."""

@@ -1,0 +1,1 @@
+"""`esper up`, `esper down`, `esper status` and `esper services`."""

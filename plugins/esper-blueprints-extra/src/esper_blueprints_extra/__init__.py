@@ -1,0 +1,1 @@
+"""Fifteen more Esper blueprints: convolutions, gates, attention, mixtures and memory."""

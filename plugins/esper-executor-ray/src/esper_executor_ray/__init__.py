@@ -1,0 +1,1 @@
+"""The executor that trains growing hosts in Ray actors."""

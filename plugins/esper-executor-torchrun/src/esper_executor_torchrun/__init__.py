@@ -1,0 +1,1 @@
+"""The executor that spreads hosts over the processes of a torchrun job."""

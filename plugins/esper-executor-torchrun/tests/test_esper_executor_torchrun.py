@@ -1,0 +1,191 @@
+"""A run in the processes of a torchrun job: the bits of one process, and what becomes of it where one is killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from attrs import evolve
+from safetensors.torch import load_file
+
+from esper_core.api import EsperError
+from esper_executor_torchrun.config import TorchrunConfig
+from esper_executor_torchrun.executor import TorchrunExecutor
+from esper_executor_torchrun.job import Job
+from esper_executor_torchrun.ranks import Ranks
+from esper_testing.tiny_host import TinyHost, tiny_plan
+
+BIN = Path(sys.executable).parent
+EPOCHS = 12
+SETTINGS = {"epochs": EPOCHS, "hosts": 2, "twin": "none", "checkpoints.every": 1, "sinks.names": '["jsonl"]'}
+
+
+def options(**more):
+    return [word for name, value in {**SETTINGS, **more}.items() for word in ("--set", f"{name}={value}")]
+
+
+def begin(folder, *command):
+    words = [BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "esper_app", *command]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def process_of(job, rank):
+    """Return the id of a job's process."""
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    for pid in children:
+        if f"\0RANK={rank}\0" in Path(f"/proc/{pid}/environ").read_text():
+            return int(pid)
+    raise LookupError(rank)
+
+
+def epochs_saved(folder):
+    return {int(path.stem.removeprefix("epoch-")) for path in folder.glob("runs/ours/checkpoints/epoch-*.safetensors")}
+
+
+def networks(folder, name):
+    found = sorted((folder / "runs" / name / "hosts").rglob("*.safetensors"))
+    assert found
+    return {str(path.relative_to(folder / "runs" / name)): load_file(path) for path in found}
+
+
+def figures(folder, name):
+    """Return the result without what was measured with a clock."""
+
+    def timeless(value):
+        if isinstance(value, dict):
+            return {key: timeless(it) for key, it in value.items() if "seconds" not in key and key != "sinks"}
+        return [timeless(it) for it in value] if isinstance(value, list) else value
+
+    return timeless(json.loads((folder / "runs" / name / "result.json").read_text()))
+
+
+def drill(folder, kills, seed):
+    """Kill processes of a job in any moment, go on each time, and compare with a run in one process."""
+    alone = [BIN / "esper", "run", "digits", *options(name="alone", **{"executor.name": "serial"})]
+    subprocess.run(alone, cwd=folder, check=True, capture_output=True)
+    chance = random.Random(seed)
+    command = ("run", "digits", *options(name="ours"), "--executor", "torchrun")
+    seconds = []
+    for number in range(kills):
+        rank = 1 if number == 0 else chance.randrange(2)
+        job = begin(folder, *command)
+        began = max(epochs_saved(folder), default=0)
+        deadline = time.monotonic() + 240
+        while max(epochs_saved(folder), default=0) <= began and job.poll() is None:
+            assert time.monotonic() < deadline, "the job does not come to its first checkpoint"
+            time.sleep(0.02)
+        time.sleep(chance.random() * 0.3)
+        if job.poll() is None:
+            os.kill(process_of(job, rank), signal.SIGKILL)
+            killed = time.monotonic()
+            said, _ = job.communicate(timeout=240)
+            seconds.append(time.monotonic() - killed)
+            assert job.returncode != 0
+            assert f"rank      : {rank} (local_rank: {rank})" in said
+            assert "Signal 9 (SIGKILL)" in said
+        command = ("run", "--resume", "ours")
+    job = begin(folder, *command)
+    said, _ = job.communicate(timeout=240)
+    assert job.returncode == 0, said
+    print(f"\nfrom a kill to the end of its job: at most {max(seconds):.1f} s in {len(seconds)} kills")
+    assert seconds, "no process was killed"
+    expected, found = networks(folder, "alone"), networks(folder, "ours")
+    assert found.keys() == expected.keys()
+    for path, tensors in expected.items():
+        assert all(torch.equal(found[path][name], tensor) for name, tensor in tensors.items())
+    assert figures(folder, "ours") == figures(folder, "alone")
+
+
+@pytest.mark.slow
+def test_a_job_whose_processes_are_killed_is_bit_for_bit_a_run_of_one_process(tmp_path):
+    drill(tmp_path, 3, seed=0)
+
+
+@pytest.mark.soak
+def test_twenty_kills(tmp_path):
+    for seed in range(1, 5):
+        (folder := tmp_path / str(seed)).mkdir()
+        drill(folder, 5, seed=seed)
+
+
+def test_without_torchrun_it_says_how_to_begin(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with pytest.raises(EsperError, match="torchrun --nproc-per-node") as caught:
+        TorchrunExecutor(TorchrunConfig(), TinyHost)
+    assert caught.value.code == "E161"
+
+
+@pytest.fixture
+def alone_in_a_job(monkeypatch):
+    """A job of one process needs no store."""
+    for name, value in {"RUN_ID": "x", "RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+
+class Alone(Ranks):
+    """Ranks of which there is one alone."""
+
+    def open(self, plans):
+        if not self.size:
+            self.size = 1
+            self._processes[0] = self._begin_process()
+
+    def _begin_process(self):
+        from esper_executor_torchrun.rank import myself
+        from esper_executor_torchrun.ranks import Process
+
+        return Process(0, myself(0), self._begin_here())
+
+
+class Slow(TinyHost):
+    """Takes its time."""
+
+    def epoch(self, reference=None):
+        time.sleep(self._plan.config["takes"])
+        return super().epoch(reference)
+
+
+def test_a_process_that_does_not_answer_is_lost_by_name(alone_in_a_job):
+    job = Job.here()
+    ranks = Alone(job, Slow, timeout_seconds=0.2)
+    executor = TorchrunExecutor(TorchrunConfig(timeout_seconds=0.2), Slow, ranks)
+    try:
+        executor.open([tiny_plan("host", 0, takes=1.5)])
+        with pytest.raises(EsperError, match="has not answered for") as caught:
+            executor.epoch([None])
+        assert caught.value.code == "E652"
+        assert f"rank 0 (process {os.getpid()}" in str(caught.value)
+    finally:
+        executor.close()
+
+
+def test_a_slow_process_is_named_once(alone_in_a_job):
+    executor = TorchrunExecutor(TorchrunConfig(), TinyHost, Alone(Job.here(), TinyHost, timeout_seconds=60))
+    try:
+        executor.open([tiny_plan(f"host{index}", index) for index in range(3)])
+        names = {0: "rank 0 (process 1 on a)", 1: "rank 1 (process 2 on b)", 2: "rank 2 (process 3 on b)"}
+        executor._ranks.name = names.__getitem__
+        told = []
+        for _ in range(4):
+            reports = executor.reports()
+            for place, (host, seconds) in enumerate(zip(executor._hosts, (1.0, 5.0, 1.1), strict=True)):
+                host.place, host.seconds = place, seconds
+            told.append([it.notices for it in executor._with_stragglers([evolve(it, notices=()) for it in reports])])
+            for host in executor._hosts:
+                host.place = 0
+        assert told[0] == [(), (), ()]
+        assert told[1] == [(), (f"{names[1]} takes 4.8 times as long for an epoch as the others",), ()]
+        assert told[2:] == [[(), (), ()], [(), (), ()]]
+    finally:
+        executor.close()

@@ -1,0 +1,1 @@
+"""A host with the topology that a run has grown, and new weights."""

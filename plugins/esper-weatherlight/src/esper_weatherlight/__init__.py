@@ -1,0 +1,1 @@
+"""Weatherlight: services, and the supervisor that keeps them running."""

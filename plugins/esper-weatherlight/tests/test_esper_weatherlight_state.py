@@ -1,0 +1,100 @@
+"""One supervisor for a state directory: dead ones are recognised, and what they left is ended."""
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from esper_core.leyline.errors import EsperError
+from esper_weatherlight.log import ServiceLog
+from esper_weatherlight.processes import MARK, end_left_behind, left_behind
+from esper_weatherlight.state import (
+    ask_again,
+    find_supervisor,
+    folder_of,
+    last_log_lines,
+    stop_supervisor,
+    supervising_alone,
+    supervisor_status,
+)
+
+
+@pytest.fixture
+def left():
+    """Starts processes as a supervisor does that is dead by now."""
+    begun = []
+
+    def begin(mark):
+        begun.append(
+            subprocess.Popen(["sleep", "1000"], env={MARK: mark, "PATH": "/usr/bin:/bin"}, start_new_session=True)
+        )
+        return begun[-1]
+
+    yield begin
+    for it in begun:
+        it.kill()
+        it.wait()
+
+
+def record(folder, **changes):
+    found = {"pid": 2**22 + 1, "began": 1.0, "mark": "m", "url": "http://127.0.0.1:9", "drain_seconds": 1.0} | changes
+    (folder / "supervisor.json").write_text(json.dumps(found))
+
+
+def test_a_second_one_is_refused_with_the_process_that_holds_it(tmp_path):
+    with supervising_alone(tmp_path) as first:
+        with pytest.raises(EsperError, match="E641") as refused, supervising_alone(tmp_path):
+            raise AssertionError
+        assert f"process {first.pid}" in str(refused.value)
+        assert find_supervisor(tmp_path) == first
+    assert find_supervisor(tmp_path) is None
+    with supervising_alone(tmp_path):
+        pass
+
+
+def test_what_a_dead_one_has_left_is_ended_before_the_next_begins(tmp_path, left):
+    mine, other = left("dead-one"), left("another")
+    record(folder_of(tmp_path), mark="dead-one")
+    assert find_supervisor(tmp_path) is None
+    assert supervisor_status(tmp_path) is None
+    with supervising_alone(tmp_path) as now:
+        assert mine.wait(60) in (-9, 0)  # 0: who has killed it has reaped it as well
+        assert other.poll() is None
+        assert now.mark != "dead-one"
+
+
+def test_a_process_that_has_its_number_by_now_is_not_it(tmp_path, left):
+    stranger = left("a-stranger")
+    record(folder_of(tmp_path), pid=stranger.pid, began=psutil.Process(stranger.pid).create_time() - 60)
+    assert find_supervisor(tmp_path) is None
+    assert stop_supervisor(tmp_path).startswith("the supervisor was dead already; 0 processes")
+    assert stranger.poll() is None
+
+
+def test_down_without_one_says_so_and_a_damaged_record_is_none(tmp_path):
+    assert stop_supervisor(tmp_path) == "nothing is running"
+    (folder_of(tmp_path) / "supervisor.json").write_text('{"pid": "x"}')
+    assert find_supervisor(tmp_path) is None
+    with pytest.raises(EsperError, match="esper up"):
+        ask_again(tmp_path, "digits")
+
+
+def test_marked_processes_are_found_whatever_their_group(left):
+    begun = left("mine")
+    subprocess.Popen([sys.executable, "-IS", "-c", "pass"]).wait()
+    assert [it.pid for it in left_behind("mine")] == [begun.pid]
+    assert end_left_behind("mine") == 1
+    assert not [*left_behind("mine")] or begun.wait(60) == -9
+
+
+def test_the_log_gives_the_newest_lines_of_one_service(tmp_path):
+    log = ServiceLog(folder_of(tmp_path))
+    for number in range(5):
+        log.said("one", f"line {number}")
+        log.happened("two", "ready")
+    log.said("one", "half of a sign: \udcff")
+    log.close()
+    assert [it["text"] for it in last_log_lines(tmp_path, 3, "one")][:2] == ["line 3", "line 4"]
+    assert len(last_log_lines(tmp_path, 100)) == 11

@@ -1,0 +1,327 @@
+"""`esper up`, un-stubbed: everything runs, is killed at random, and ends with the run that was left alone."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+
+from esper_app.api import load_plugins
+from esper_leyline_proto.commands import EmergencySignal
+from esper_messaging.reading import Reader
+from esper_oona.api import Replays, Signer, keyring, open_bus
+from esper_weatherlight.api import find_supervisor, supervisor_status
+
+TIMES = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds"}
+
+#: Germinates, blends, fossilizes one seed and culls another.
+SETTINGS = [
+    "twin=epochs",
+    "host.widths=[4, 8]",
+    "seed=3",
+    "policy.germinate_until=0.6",
+    "policy.fit_accuracy=1.0",
+    'policy.blueprints=["conv-light", "group-norm"]',
+    "lifecycle.ramp_epochs=1",
+    "lifecycle.embargo_epochs=1",
+    "lifecycle.probation_timeout_epochs=3",
+    "gates.name=permissive",
+    "checkpoints.every=1",
+]
+PATIENCE = 300.0
+
+#: Services that may take as long as a loaded machine takes.
+BUS, NISSA, FORGE = (
+    f"[services.{name}]\nready_seconds = 900\n{more}"
+    for name, more in (("bus", 'service = "bus-server"\n'), ("nissa", ""), ("forge", ""))
+)
+
+#: Offline learning, without a champion to learn from: reports are kept.
+SIMIC = (
+    '[services.simic]\nservice = "command"\nrequires = ["bus"]\ncommand = ["esper", "simic", "run", "--bus", "{bus}"]\n'
+)
+
+pytestmark = pytest.mark.timeout(3000)
+
+
+def esper(*words):
+    return [sys.executable, "-m", "esper_app.cli", *map(str, words)]
+
+
+def timeless(data):
+    if isinstance(data, dict):
+        return {key: timeless(value) for key, value in data.items() if key not in TIMES}
+    return [timeless(item) for item in data] if isinstance(data, list) else data
+
+
+def events(run):
+    """All but the first, which holds the configuration."""
+    return [timeless(json.loads(line)) for line in (run / "events.jsonl").read_text().splitlines()][1:]
+
+
+def assert_same_run(one, other):
+    assert events(one) == events(other)
+    assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
+
+
+def eventually(true, what, seconds=PATIENCE):
+    """Wait until something is true; `what` says what is wrong if it is not."""
+    end = monotonic() + seconds
+    while not (found := true()):
+        assert monotonic() < end, what()
+        threading.Event().wait(0.05)
+    return found
+
+
+class Machine:
+    """A folder with a file of services, and the supervisor that is up in it."""
+
+    def __init__(self, folder: Path, epochs: int, services: str, **settings):
+        self.folder, self.state, self.up = folder, folder / "s", None
+        run = json.dumps([*SETTINGS, f"epochs={epochs}"])
+        head = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+        head += "[restarts]\nbudget = 1000\nfirst_seconds = 0.1\nlongest_seconds = 1.0\n"
+        head += f'[services.digits]\nservice = "run"\ntask = "digits"\nset = {run}\nready_seconds = 900\n'
+        (folder / "machine.toml").write_text(head + services)
+
+    def begin(self, *words):
+        self.said = (self.folder / "said").open("ab")
+        self.up = subprocess.Popen(
+            esper("up", "--config", "machine.toml", "--state", "s", "--until-done", *words),
+            cwd=self.folder,
+            stdout=self.said,
+            stderr=subprocess.STDOUT,
+        )
+
+    def status(self):
+        return supervisor_status(self.state) or {"services": []}
+
+    def service(self, name):
+        return next((it for it in self.status()["services"] if it["name"] == name), None)
+
+    def is_at(self, name, *states):
+        found = self.service(name)
+        return found is not None and found["state"] in states and found
+
+    def wait(self, true):
+        """Wait until something is true while the supervisor is up."""
+
+        def found():
+            up = self.up.poll() is None
+            it = true()
+            assert it or up, self.tail()
+            return it
+
+        return eventually(found, self.tail)
+
+    def kill(self, name):
+        """Kill a service while it is ready, and wait until it comes again."""
+        before = self.wait(lambda: self.is_at(name, "ready"))
+        os.kill(before["pid"], signal.SIGKILL)
+        self.wait(lambda: (it := self.service(name)) and it["restarts"] > before["restarts"])
+
+    def trains(self):
+        """Whether the run has trained an epoch; its log says so at once, and its health only when it is asked."""
+        return any('"epoch_completed"' in it.read_text() for it in self.folder.glob("runs/digits-*/events.jsonl"))
+
+    def end(self):
+        """Wait until all that was to be done is done."""
+        code = self.up.wait(PATIENCE)
+        assert code == 0, self.tail()
+
+    def close(self):
+        if self.up is not None and self.up.poll() is None:
+            self.up.kill()
+            self.up.wait()
+        subprocess.run(esper("down", "--state", self.state), cwd=self.folder, check=True, timeout=120)
+
+    def tail(self):
+        return (self.folder / "said").read_text()[-3000:]
+
+    def run(self):
+        """The one run that came to its end."""
+        (found,) = [it.parent for it in (self.folder / "runs").glob("digits-*/result.json")]
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path_factory):
+    made = []
+
+    def make(epochs, services, **settings):
+        made.append(Machine(tmp_path_factory.mktemp("m"), epochs, services, **settings))
+        return made[-1]
+
+    yield make
+    for it in made:
+        it.close()
+
+
+#: So many that a run is still under way when it is looked at, on a quick machine too.
+EPOCHS = 80
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run that nobody disturbs, without a machine."""
+    folder = tmp_path_factory.mktemp("alone")
+    sets = [part for it in (*SETTINGS, f"epochs={EPOCHS}", "name=alone") for part in ("--set", it)]
+    subprocess.run(esper("run", "digits", *sets), cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
+    return folder / "runs" / "alone"
+
+
+def nothing_is_left(machine, groups=("nissa",)):
+    """Every message of the bus was handled by Nissa, and none was given up."""
+    os.environ["ESPER_STATE"] = str(machine.state)
+    bus = open_bus(f"sqlite:{machine.state}/bus.sqlite", load_plugins().registry)
+    try:
+        left = [it for it in bus.backlogs() if it.group in groups and it.depth]
+        assert not left
+        assert not bus.dead(10)
+    finally:
+        bus.close()
+
+
+@pytest.mark.slow
+class TestEverythingRuns:
+    def test_on_the_embedded_bus_with_kills_a_drain_and_a_dead_supervisor(self, machine, alone, monkeypatch):
+        monkeypatch.setenv("ESPER_STATE", "")
+        it = machine(EPOCHS, NISSA + "sinks = {jsonl = {}}\n" + FORGE)
+        it.begin()
+        it.wait(it.trains)
+        it.kill("digits")
+        it.kill("nissa")
+        # SIGTERM: what runs is asked to end, and a run writes a checkpoint.
+        it.wait(lambda: it.is_at("digits", "ready", "done"))
+        began = monotonic()
+        it.up.send_signal(signal.SIGTERM)
+        it.up.wait(PATIENCE)
+        assert monotonic() - began < 30 + 90  # the deadline, and what a loaded machine takes beside it
+        assert find_supervisor(it.state) is None
+        # SIGKILL: the next supervisor ends what the dead one has left.
+        it.begin()
+        leader = it.wait(lambda: it.is_at("nissa", "ready"))["pid"]
+        it.up.kill()
+        it.up.wait()
+        assert psutil.pid_exists(leader)
+        it.begin()
+        eventually(lambda: not psutil.pid_exists(leader), lambda: "the old Nissa lives")
+        it.end()
+        assert_same_run(it.run(), alone)
+        nothing_is_left(it, ("nissa", "nissa-jsonl"))
+        # What Nissa has stored of the run is its log. What was sent, and was repeated after a kill, took another time.
+        (stored,) = [
+            path
+            for path in (it.state / "services/nissa/jsonl/runs").glob("*/events.jsonl")
+            if path.parent.name != "messages"
+        ]
+        assert events(stored.parent) == events(it.run())
+
+    def test_on_a_server_of_its_own_with_kills(self, machine, alone, monkeypatch):
+        monkeypatch.setenv("ESPER_STATE", "")
+        it = machine(EPOCHS, BUS + NISSA + SIMIC)
+        it.begin()
+        it.wait(it.trains)
+        # One of the two that speak to the server, it itself, and what learns from it.
+        for name in (random.Random(7).choice(["digits", "nissa"]), "bus", "simic"):
+            it.kill(name)
+        status = it.wait(lambda: (s := it.status()).get("ready") and s)
+        self.check_status(it, status)
+        it.end()
+        assert_same_run(it.run(), alone)
+
+    @staticmethod
+    def check_status(it, status):
+        """`esper status --json` is what HTTP says, but for what moves on."""
+        asked = subprocess.run(
+            esper("status", "--json", "--state", it.state), capture_output=True, text=True, check=True, timeout=120
+        )
+        with urllib.request.urlopen(f"{find_supervisor(it.state).url}/health") as answer:
+            over_http = json.loads(answer.read())
+        moving = {"for_seconds", "up_seconds", "summary", "figures", "state", "pid", "ready"}
+
+        def still(data):
+            if isinstance(data, dict):
+                return {key: still(value) for key, value in data.items() if key not in moving}
+            return [still(value) for value in data] if isinstance(data, list) else data
+
+        assert still(json.loads(asked.stdout)) == still(over_http) == still(status)
+        assert [s["name"] for s in over_http["services"]] == ["bus", "digits", "nissa", "simic"]
+
+
+@pytest.mark.slow
+class TestEmergencies:
+    def test_a_spent_budget_is_heard_on_the_bus(self, machine, monkeypatch):
+        monkeypatch.setenv("ESPER_STATE", "")
+        it = machine(1, "")
+        (it.folder / "machine.toml").write_text(
+            '[services.bad]\nservice = "command"\ncommand = ["sh", "-c", "exit 1"]\nrestarts = {budget = 0}\n'
+            '[services.after]\nservice = "command"\ncommand = ["sleep", "1000"]\nrequires = ["bad"]\n'
+        )
+        it.begin()
+        it.wait(lambda: it.is_at("after", "paused") and it.is_at("bad", "failed"))
+        heard = []
+        monkeypatch.setenv("ESPER_STATE", str(it.state))
+        bus = open_bus("sqlite:", load_plugins().registry)
+        reader = Reader(
+            bus,
+            "test",
+            "t",
+            {EmergencySignal: lambda signal, _: heard.append(signal)},
+            signer=Signer(keyring(it.state)),
+            replays=Replays(it.state / "replays.sqlite"),
+        )
+        eventually(lambda: reader.poll() or heard, lambda: "nothing is heard")
+        bus.close()
+        assert (heard[0].origin, heard[0].attributes) == ("weatherlight", {"service": "bad"})
+        asked = subprocess.run(
+            esper("status", "--state", it.state), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert asked.returncode == 1
+        assert "emergencies: 1" in asked.stdout
+        assert "paused" in asked.stdout
+        second = subprocess.run(
+            esper("up", "--config", "machine.toml", "--state", "s"),
+            cwd=it.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert second.returncode == 2
+        assert "E641" in second.stderr
+        assert f"process {it.up.pid}" in second.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_ten_minutes_of_kills_among_all_services_and_the_supervisor(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("ESPER_STATE", "")
+    minutes, epochs = float(os.environ.get("ESPER_KILLS_MINUTES", "10")), 400
+    sets = [part for it in (*SETTINGS, f"epochs={epochs}", "name=alone") for part in ("--set", it)]
+    subprocess.run(esper("run", "digits", *sets), cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    it = machine(epochs, BUS + NISSA + FORGE)
+    it.begin()
+    draw, end, kills = random.Random(3), monotonic() + 60 * minutes, 0
+    while monotonic() < end and it.up.poll() is None:
+        threading.Event().wait(draw.uniform(1.0, 8.0))
+        name = draw.choice(["bus", "digits", "nissa", "forge", "supervisor"])
+        if name == "supervisor":
+            it.up.kill()
+            it.up.wait()
+            it.begin()
+        elif (found := it.service(name)) and found["pid"] is not None:
+            os.kill(found["pid"], signal.SIGKILL)
+        kills += 1
+    it.up.wait(3600)
+    print(f"kills: {kills}")
+    assert it.up.returncode == 0, it.tail()
+    assert_same_run(it.run(), tmp_path / "runs" / "alone")
