@@ -142,7 +142,7 @@ class BackgroundPublisher:
             self._changed.notify_all()
             while self._thread.is_alive() and self._state is BusState.CONNECTED and (left := end - monotonic()) > 0:
                 self._changed.wait(min(left, 0.05))
-        self._write_down()
+        self.write_down()
         with self._changed:
             for type in [*(it.type for it in self._to_send), *(it.type for it in self._made)]:
                 self._drop(type, None)
@@ -169,7 +169,7 @@ class BackgroundPublisher:
                 self._changed.wait_for(self._has_work, None if self._is_idle() else self._again_at - monotonic())
                 self._changed.wait_for(lambda: self._closing or self._has_batch(), LINGER_SECONDS)
                 closing = self._closing
-            self._write_down()
+            self.write_down()
             if monotonic() >= self._again_at:
                 self._try_to_send()
             with self._changed:
@@ -186,8 +186,8 @@ class BackgroundPublisher:
     def _has_batch(self) -> bool:
         return max(len(self._to_keep), len(self._to_send)) >= BATCH
 
-    def _write_down(self) -> None:
-        """Put what must not be lost into the outbox, in order."""
+    def write_down(self) -> None:
+        """Put what must not be lost into the outbox, in order; it outlives the process from then on. Any thread may."""
         with self._writing:
             with self._changed:
                 waiting = [*self._to_keep]

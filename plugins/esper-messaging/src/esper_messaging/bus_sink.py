@@ -59,7 +59,8 @@ class BusSink:
         self._messages.sink.emit(events)
 
     def flush(self) -> None:
-        """Do nothing: what is on its way to the bus is nobody's to wait for."""
+        """Write down what must not be lost. What is on its way to the bus is not waited for."""
+        self._messages.sink.flush()
 
     def close(self) -> None:
         """Give a bus that answers a few seconds for what is left."""

@@ -29,6 +29,7 @@ from esper_messaging.drafts import (
 )
 from esper_messaging.hardware import hardware
 from esper_messaging.outbox import Outbox
+from esper_messaging.repetition import to_repeat
 from esper_messaging.sending import if_it_answers
 from esper_messaging.telemetry import bus_packet
 from esper_messaging.telemetry_sink import TelemetrySink
@@ -71,14 +72,15 @@ class RunMessages:
         self._decided: tuple[Event, datetime] | None = None
         self._last_states: dict[str, tuple[int, int]] = {}
         self._metrics_at = float("-inf")
-        self.sink = TelemetrySink(self._begin, self._telemetry)
+        self.sink = TelemetrySink(self._begin, self._telemetry, self._keep)
 
     def _begin(self, manifest: Mapping[str, Any]) -> None:
         self._run = RunIdentity(name=str(manifest["name"]), id=str(manifest[MANIFEST_KEY]["run_id"]))
         outbox = Outbox(self._state, self._address, f"{self._run.id}-{uuid4().hex[:8]}")
-        self._publisher = BackgroundPublisher(
+        publisher = self._publisher = BackgroundPublisher(
             self._open_bus, self._signer, outbox, name=self._run.name, bus=self._bus, changed=self._changed
         )
+        self._put(MessageType.TELEMETRY, lambda: self._repeated(manifest, publisher.lost))
 
     def hear(self, event: Event) -> None:
         """Take every event of the run, whatever its telemetry level: commands and emergencies are made of some."""
@@ -139,6 +141,16 @@ class RunMessages:
         publisher = self._publisher
         if publisher is not None:
             self._put(MessageType.TELEMETRY, lambda: telemetry_drafts(events, self._run, publisher.lost))
+
+    def _repeated(self, manifest: Mapping[str, Any], lost: int) -> list[Draft]:
+        """Return once more what a run that goes on has said last, in the publisher's thread."""
+        events = to_repeat(manifest)
+        return telemetry_drafts(events, self._run, lost) if events else []
+
+    def _keep(self) -> None:
+        publisher = self._publisher
+        if publisher is not None:
+            publisher.write_down()
 
     def _metrics(self) -> None:
         publisher, self._metrics_at = self._publisher, monotonic()

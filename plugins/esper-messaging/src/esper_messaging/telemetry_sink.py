@@ -12,11 +12,18 @@ class TelemetrySink:
     Args:
         begin: is given the manifest when the run begins or goes on.
         publish: takes events in order.
+        keep: writes down, on this machine, what must not be lost.
     """
 
-    def __init__(self, begin: Callable[[Mapping[str, Any]], None], publish: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(
+        self,
+        begin: Callable[[Mapping[str, Any]], None],
+        publish: Callable[[Sequence[Event]], None],
+        keep: Callable[[], None],
+    ) -> None:
         self._begin = begin
         self._publish = publish
+        self._keep = keep
         self._tell: Callable[[Event], None] = lambda event: None
 
     def connect(self, tell: Callable[[Event], None]) -> None:
@@ -36,7 +43,8 @@ class TelemetrySink:
         self._publish(events)
 
     def flush(self) -> None:
-        """Do nothing: what is on its way to the bus is nobody's to wait for."""
+        """Write down what must not be lost: a checkpoint follows. What is on its way to the bus is not waited for."""
+        self._keep()
 
     def close(self) -> None:
         """Do nothing: the run's messages are closed when all of it has been said."""
