@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,10 @@ from esper_core.api import EsperError
 from esper_executor_torchrun.config import TorchrunConfig
 from esper_executor_torchrun.executor import TorchrunExecutor
 from esper_executor_torchrun.job import Job
+from esper_executor_torchrun.meeting import made_in_shares
+from esper_executor_torchrun.rank import myself
 from esper_executor_torchrun.ranks import Ranks
+from esper_executor_torchrun.stragglers import Stragglers
 from esper_testing.tiny_host import TinyHost, tiny_plan
 
 BIN = Path(sys.executable).parent
@@ -194,3 +198,24 @@ def test_a_slow_process_is_named_once(alone_in_a_job):
         assert told[2:] == [[(), (), ()], [(), (), ()]]
     finally:
         executor.close()
+
+
+def test_one_that_shares_batches_is_named_by_its_own_time(alone_in_a_job, monkeypatch):
+    made = {}
+    monkeypatch.setattr("esper_distributed.run_host.DataParallelHost", lambda plan, **parts: made.update(parts))
+    splits = SimpleNamespace(train=SimpleNamespace(inputs=torch.zeros(1)))
+    made_in_shares(TorchrunConfig(parallel="data", straggler=3.0), SimpleNamespace(splits=splits))
+    assert made["name"] == str(myself(0))
+    told = [made["pace"]({"rank 0": 2.0, "rank 1": other}) for other in (7.0, 7.0, 7.0)]
+    assert told == [(), ("rank 1 takes 3.5 times as long for an epoch as the others",), ()]
+    assert made["pace"]({"rank 0": 2.0, "rank 1": 5.0}) == ()
+
+
+@pytest.mark.parametrize(
+    ("factor", "seconds", "slow"),
+    [(2.0, (1.0, 1.1, 5.0), {2}), (6.0, (1.0, 1.1, 5.0), set()), (2.0, (0.1, 0.1, 0.9), set()), (2.0, (1.0,), set())],
+)
+def test_slow_is_who_takes_many_times_and_a_second_longer_than_the_median_of_the_others(factor, seconds, slow):
+    stragglers = Stragglers(factor)
+    assert not stragglers.named(enumerate(seconds))
+    assert {*stragglers.named(enumerate(seconds))} == slow
