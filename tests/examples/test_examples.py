@@ -90,6 +90,7 @@ def test_ray_tune_gates(tmp_path, monkeypatch, capsys):
     from ray import cloudpickle
 
     monkeypatch.setenv("RAY_worker_niceness", "0")  # on a busy machine a trial would otherwise never begin
+    monkeypatch.setenv("RAY_ADDRESS", "local")  # not the cluster that another test has begun on this machine
     module = example("ray_tune_gates")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     cloudpickle.register_pickle_by_value(module)

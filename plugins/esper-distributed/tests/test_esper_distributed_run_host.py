@@ -1,5 +1,6 @@
 """A host of a run, trained by several processes: it is the one that a single process trains."""
 
+import time
 from types import MappingProxyType
 
 import pytest
@@ -293,6 +294,31 @@ def test_each_process_drops_other_units_and_the_first_one_those_of_a_single_proc
         assert torch.equal(drawn_by[0], torch.rand(4))
     assert not torch.equal(drawn_by[1], drawn_by[2])
     assert not torch.equal(drawn_by[0], drawn_by[1])
+
+
+def test_the_time_of_each_process_is_known_in_all_without_what_they_wait_for_each_other(together):
+    class Slow(Sums):
+        def augment(self, inputs, generator):
+            time.sleep(0.3)
+            return super().augment(inputs, generator)
+
+    def work(rank):
+        told = []
+
+        def pace(seconds):
+            told.append(seconds)
+            return tuple(f"{name} is slow" for name in seconds if seconds[name] > min(seconds.values()) + 1.0)
+
+        parts = evolve(plan(), task=Slow()) if rank else plan()
+        host = DataParallelHost(
+            parts, rank=rank, size=2, meet=lambda device: Ranks(timeout_seconds=40), name=f"number {rank}", pace=pace
+        )
+        return told, [host.epoch().notices for _ in range(2)]
+
+    (told, notices), (others, other_notices) = together(2, work)
+    assert told == others
+    assert notices == other_notices == [("number 1 is slow",)] * 2
+    assert [[*seconds] for seconds in told] == [["number 0", "number 1"]] * 2
 
 
 def test_dropout_keeps_the_processes_alike(together):

@@ -1,30 +1,40 @@
-"""Hosts in Ray actors on three nodes, one of which is removed in the middle of an epoch."""
+"""Hosts in Ray actors on two nodes, one of which is removed in the middle of an epoch.
 
+What Ray begins takes seconds, a process each: so there is one cluster, and one file.
+"""
+
+import json
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import ray
 import torch
 from attrs import evolve
+from click.testing import CliRunner
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
+from safetensors.torch import load_file
 
-from esper_core.api import Action, EsperError, HostRunner, Plan
+from esper_app.cli.root import cli
+from esper_app.execution.waiting import waits_told
+from esper_core.api import Action, EsperError, HostRunner
+from esper_executor_ray import executor as executors
+from esper_executor_ray.actors import Actors
 from esper_executor_ray.config import RayConfig
 from esper_executor_ray.executor import RayExecutor
+from esper_testing import ExecutorSuite
 from esper_testing.tiny_host import TinyHost, tiny_plan
-
-pytestmark = pytest.mark.slow  # a cluster takes seconds to begin; there is no soak test here
 
 EPOCHS, HOSTS = 5, 3
 
 
 class Slow(TinyHost):
-    """Takes half a second for an epoch, and leaves a file when it begins one."""
+    """Takes a second for an epoch, and leaves a file when it begins it."""
 
     def epoch(self, reference=None):
         if (folder := self._plan.config.get("begins")) and self._epoch == 2:
@@ -35,17 +45,18 @@ class Slow(TinyHost):
 
 @pytest.fixture(scope="module")
 def cluster():
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  by default others go before: on a busy machine an actor never begins
     store = 80 << 20
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # an actor does not find the tests
-    head = {"num_cpus": 2, "object_store_memory": store, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.extra = [cluster.add_node(num_cpus=2, object_store_memory=store) for _ in range(2)]
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # by default others go before: on a busy machine an actor never begins
+        head = {"num_cpus": 3, "object_store_memory": store, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster.extra = cluster.add_node(num_cpus=1, object_store_memory=store)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def actions(epoch):
@@ -61,78 +72,113 @@ def alone(plans):
     return runners
 
 
-def trained(plans, before=lambda epoch, executor: None, **options):
-    executor = RayExecutor(RayConfig(**options), Slow)
+def options(**more):
+    settings = {"epochs": 8, "hosts": 2, "twin": "none", "sinks.names": '["jsonl"]', "executor.name": "ray", **more}
+    return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="class")
+def shared_actors(cluster):
+    """Two actors serve all executors of the suite: beginning one for each check would take minutes."""
+    actors = Actors(TinyHost, RayConfig(actors=2, cpus=0.1))
+    actors.join()
+    actors.open([tiny_plan("a", 0), tiny_plan("b", 1)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executors, "Actors", lambda build, config: actors)
+        yield
+    actors.close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_actors")
+class TestRay(ExecutorSuite):
+    plugin = "esper-executor-ray"
+    level = "contract"  # those of `processes`, which share the code, are checked in full
+
+
+@pytest.mark.slow
+def test_a_run_in_actors_is_bit_for_bit_that_of_one_process(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ray", "serial"):
+        done = CliRunner().invoke(cli, ["run", "digits", *options(name=name, **{"executor.name": name})])
+        assert done.exit_code == 0, done.output
+    for number in (1, 2):
+        found, expected = (load_file(f"runs/{it}/hosts/grown-{number}/weights.safetensors") for it in ("ray", "serial"))
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    events = [json.loads(line)["kind"] for line in Path("runs/ray/events.jsonl").read_text().splitlines()]
+    assert "seed_transition" in events
+
+
+@pytest.mark.slow
+def test_a_killed_actor_and_a_node_that_is_removed_in_an_epoch_change_nothing_but_are_said(cluster, tmp_path):
+    plans = [tiny_plan(f"host{index}", index, begins=str(tmp_path)) for index in range(HOSTS)]
+    executor = RayExecutor(RayConfig(capture_every=2), Slow)
+    removing = None
+
+    def remove():
+        while len([*tmp_path.iterdir()]) < HOSTS:
+            time.sleep(0.02)
+        cluster.remove_node(cluster.extra, allow_graceful=False)
+
+    def homes():
+        return {place: executor.actors.worker(place).node for place in range(HOSTS)}
+
     try:
         executor.open(plans)
         notices = []
         for epoch in range(EPOCHS):
             executor.apply(actions(epoch))
-            before(epoch, executor)
+            if epoch == 1:
+                on_the_head = next(place for place, node in homes().items() if node != cluster.extra.node_id)
+                os.kill(executor.actors.pids()[on_the_head], signal.SIGKILL)
+            if epoch == 2:
+                assert cluster.extra.node_id in homes().values()
+                (removing := threading.Thread(target=remove)).start()
             reports = executor.epoch([None] * HOSTS)
-            notices += [notice for report in reports for notice in report.notices]
-        return reports, executor.capture(), notices
+            notices.append([notice for report in reports for notice in report.notices])
+        assert cluster.extra.node_id not in homes().values()
+        states = executor.capture()
     finally:
         executor.close()
-
-
-def assert_as_alone(plans, reports, states):
+    removing.join()
     for runner, report, state in zip(alone(plans), reports, states, strict=True):
         assert evolve(report, notices=()) == runner.report()
         assert torch.equal(state.tensors["weights"], runner.capture().tensors["weights"])
+    assert [bool(told) for told in notices] == [False, True, True, False, False]
+    assert "it was started again and the host continued" in notices[1][0]
 
 
-def test_a_killed_actor_changes_nothing_but_is_said(cluster):
-    plans = [tiny_plan(f"host{index}", index) for index in range(HOSTS)]
-
-    def kill(epoch, executor):
-        if epoch in (1, 3):
-            os.kill(executor.actors.pids()[1], signal.SIGKILL)
-
-    reports, states, notices = trained(plans, kill, capture_every=2)
-    assert_as_alone(plans, reports, states)
-    assert len(notices) == 2
-    assert "it was started again and the host continued" in notices[0]
-
-
-def test_a_node_that_is_removed_in_an_epoch_changes_nothing(cluster, tmp_path):
-    plans = [tiny_plan(f"host{index}", index, begins=str(tmp_path)) for index in range(HOSTS)]
-    removing, gone = [], []
-
-    def remove(epoch, executor):
-        homes = {executor.actors.worker(place).node for place in range(HOSTS)}
-        if epoch == 4:
-            assert gone
-            assert gone[0] not in homes
-        if epoch != 2:
-            return
-        node = next(it for it in cluster.extra if it.node_id in homes)
-
-        def when_begun():
-            while len([*tmp_path.iterdir()]) < HOSTS:
-                time.sleep(0.02)
-            cluster.remove_node(node, allow_graceful=False)
-
-        gone.append(node.node_id)
-        removing.append(threading.Thread(target=when_begun))
-        removing[0].start()
-
-    reports, states, notices = trained(plans, remove, capture_every=1)
-    removing[0].join()
-    assert_as_alone(plans, reports, states)
-    assert notices
-
-
-def test_an_actor_that_finds_no_room_says_what_it_takes(cluster):
-    with pytest.raises(EsperError) as caught:
-        RayExecutor(RayConfig(cpus=64, start_seconds=2), TinyHost).open([tiny_plan("host", 0)])
+@pytest.mark.slow
+def test_an_actor_that_finds_no_room_says_what_it_takes(cluster, capsys):
+    executor = RayExecutor(RayConfig(cpus=64, start_seconds=4), TinyHost)
+    with pytest.raises(EsperError) as caught, waits_told(executor, "ray"):
+        executor.open([tiny_plan("host", 0)])
     assert caught.value.code == "E541"
     assert "an actor takes 64 CPU of" in caught.value.why
+    assert capsys.readouterr().err == "executor ray: waiting for actor 1 of 1, which takes 64 CPU\n"
+    assert not executor.waits_for
 
 
-def test_what_keeps_a_host_from_being_built_is_raised(cluster):
-    plan = Plan(name="host", seed=0, config={"fails_in": "build"})
-    executor = RayExecutor(RayConfig(), TinyHost)
-    with pytest.raises(EsperError):
-        executor.open([plan])
-    executor.close()
+@pytest.mark.parametrize(
+    ("named", "environment", "expected"),
+    [(None, None, "local"), (None, "head:6379", "head:6379"), ("auto", None, "auto"), ("auto", "head:6379", "auto")],
+)
+def test_no_cluster_is_joined_that_nobody_has_named(named, environment, expected, monkeypatch):
+    """Ray itself joins the one that was begun last on this machine, and ends whom it serves where that one ends."""
+
+    class AskedError(Exception):
+        pass
+
+    def init(address, **options):
+        raise AskedError(address)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("RAY_ADDRESS", environment)
+    executor = RayExecutor(RayConfig(address=named), TinyHost)
+    with pytest.raises(AskedError, match=f"^{expected}$"):
+        executor.open([tiny_plan("host", 0)])
+    assert not executor.waits_for

@@ -8,17 +8,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from attrs import evolve
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from esper_app.cli.root import cli
 from esper_core.api import EsperError
 from esper_executor_torchrun.config import TorchrunConfig
 from esper_executor_torchrun.executor import TorchrunExecutor
 from esper_executor_torchrun.job import Job
+from esper_executor_torchrun.meeting import made_in_shares
+from esper_executor_torchrun.rank import myself
 from esper_executor_torchrun.ranks import Ranks
+from esper_executor_torchrun.stragglers import Stragglers
 from esper_testing.tiny_host import TinyHost, tiny_plan
 
 BIN = Path(sys.executable).parent
@@ -68,15 +74,15 @@ def figures(folder, name):
     return timeless(json.loads((folder / "runs" / name / "result.json").read_text()))
 
 
-def drill(folder, kills, seed):
+def drill(folder, ranks, chance):
     """Kill processes of a job in any moment, go on each time, and compare with a run in one process."""
-    alone = [BIN / "esper", "run", "digits", *options(name="alone", **{"executor.name": "serial"})]
-    subprocess.run(alone, cwd=folder, check=True, capture_output=True)
-    chance = random.Random(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = CliRunner().invoke(cli, ["run", "digits", *options(name="alone", **{"executor.name": "serial"})])
+    assert done.exit_code == 0, done.output
     command = ("run", "digits", *options(name="ours"), "--executor", "torchrun")
     seconds = []
-    for number in range(kills):
-        rank = 1 if number == 0 else chance.randrange(2)
+    for rank in ranks:
         job = begin(folder, *command)
         began = max(epochs_saved(folder), default=0)
         deadline = time.monotonic() + 240
@@ -107,14 +113,17 @@ def drill(folder, kills, seed):
 
 @pytest.mark.slow
 def test_a_job_whose_processes_are_killed_is_bit_for_bit_a_run_of_one_process(tmp_path):
-    drill(tmp_path, 3, seed=0)
+    """The one that decides is killed here, and another one where they share batches; a job takes seconds to begin."""
+    drill(tmp_path, [0], random.Random(0))
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_twenty_kills(tmp_path):
     for seed in range(1, 5):
         (folder := tmp_path / str(seed)).mkdir()
-        drill(folder, 5, seed=seed)
+        chance = random.Random(seed)
+        drill(folder, [1, *(chance.randrange(2) for _ in range(4))], chance)
 
 
 def test_without_torchrun_it_says_how_to_begin(monkeypatch):
@@ -189,3 +198,24 @@ def test_a_slow_process_is_named_once(alone_in_a_job):
         assert told[2:] == [[(), (), ()], [(), (), ()]]
     finally:
         executor.close()
+
+
+def test_one_that_shares_batches_is_named_by_its_own_time(alone_in_a_job, monkeypatch):
+    made = {}
+    monkeypatch.setattr("esper_distributed.run_host.DataParallelHost", lambda plan, **parts: made.update(parts))
+    splits = SimpleNamespace(train=SimpleNamespace(inputs=torch.zeros(1)))
+    made_in_shares(TorchrunConfig(parallel="data", straggler=3.0), SimpleNamespace(splits=splits))
+    assert made["name"] == str(myself(0))
+    told = [made["pace"]({"rank 0": 2.0, "rank 1": other}) for other in (7.0, 7.0, 7.0)]
+    assert told == [(), ("rank 1 takes 3.5 times as long for an epoch as the others",), ()]
+    assert made["pace"]({"rank 0": 2.0, "rank 1": 5.0}) == ()
+
+
+@pytest.mark.parametrize(
+    ("factor", "seconds", "slow"),
+    [(2.0, (1.0, 1.1, 5.0), {2}), (6.0, (1.0, 1.1, 5.0), set()), (2.0, (0.1, 0.1, 0.9), set()), (2.0, (1.0,), set())],
+)
+def test_slow_is_who_takes_many_times_and_a_second_longer_than_the_median_of_the_others(factor, seconds, slow):
+    stragglers = Stragglers(factor)
+    assert not stragglers.named(enumerate(seconds))
+    assert {*stragglers.named(enumerate(seconds))} == slow

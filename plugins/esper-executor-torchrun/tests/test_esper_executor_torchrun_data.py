@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from esper_app.cli.root import cli
 from esper_core.api import EsperError
 from esper_executor_processes.worker import Answer
 from esper_executor_torchrun.config import TorchrunConfig
@@ -30,8 +32,8 @@ def options(**more):
     return [word for name, value in {**OPTIONS, **more}.items() for word in ("--set", f"{name}={value}")]
 
 
-def begin(folder, *command):
-    words = [BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "esper_app", *command]
+def begin(folder, processes, *command):
+    words = [BIN / "torchrun", "--standalone", "--nproc-per-node", str(processes), "-m", "esper_app", *command]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         words, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -57,15 +59,16 @@ def events(folder, name):
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_run_of_one_also_behind_a_kill(tmp_path):
-    alone = [BIN / "esper", "run", "digits", *options(name="alone", **{"executor.name": "serial"})]
-    subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
+def test_two_processes_train_the_run_of_one_also_behind_a_kill(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["run", "digits", *options(name="alone", **{"executor.name": "serial"})])
+    assert done.exit_code == 0, done.output
     shares = {"executor.name": "torchrun", "executor.parallel": "data"}
-    said = killed(tmp_path, job := begin(tmp_path, "run", "digits", *options(name="ours", **shares)), rank=1)
+    said = killed(tmp_path, job := begin(tmp_path, 2, "run", "digits", *options(name="ours", **shares)), rank=1)
     assert job.returncode != 0
     assert "rank      : 1 (local_rank: 1)" in said
     assert "Signal 9 (SIGKILL)" in said
-    job = begin(tmp_path, "run", "--resume", "ours")
+    job = begin(tmp_path, 1, "run", "--resume", "ours")  # another number of processes changes nothing
     said, _ = job.communicate(timeout=240)
     assert job.returncode == 0, said
 

@@ -28,6 +28,7 @@ class AveragedNumerics(Numerics):
         ranks: the processes.
         batches: know how large this process's share of a batch is.
         during: says when it is, for messages.
+        said: what a person should know of how the processes work together in an epoch.
     """
 
     ranks: Ranks
@@ -36,6 +37,7 @@ class AveragedNumerics(Numerics):
     def __init__(self, inner: Numerics) -> None:
         self.inner = inner
         self.during = ""
+        self.said: tuple[str, ...] = ()
 
     def prepare(self, slot_set: SlotSet) -> None:
         """Take a host. Raises EsperError if it cannot be computed like this."""
@@ -68,7 +70,7 @@ class AveragedNumerics(Numerics):
 
     def notices(self) -> tuple[str, ...]:
         """Return what a person should know of the epoch."""
-        return self.inner.notices()
+        return (*self.inner.notices(), *self.said)
 
     def summary(self) -> Mapping[str, Any]:
         """Return how the host was computed."""

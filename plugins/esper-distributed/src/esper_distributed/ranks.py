@@ -1,7 +1,9 @@
 """The processes that train one network together, and what they say to each other about its growth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from time import perf_counter
 from typing import Any, TypeVar
 
 import torch
@@ -37,11 +39,14 @@ class Ranks:
         group: the group that reduces gradients.
         rank: this process in the group, from 0.
         size: how many there are.
+        waited: seconds in everything that is done together, waiting for each other included, so far. Where gradients
+            are reduced on a GPU, a process waits elsewhere, and this is too little.
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None, *, timeout_seconds: float = 600.0) -> None:
         self.group = group
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        self.waited = 0.0
         self._timeout = timedelta(seconds=timeout_seconds)
         members = None if group is None else dist.get_process_group_ranks(group)
         self._control: Any = dist.new_group(
@@ -97,7 +102,7 @@ class Ranks:
     def share(self, tensors: Sequence[Tensor]) -> None:
         """Give every process the first one's values, in place; what is sharded is each one's own."""
         source = 0 if self.group is None else dist.get_global_rank(self.group, 0)
-        with torch.no_grad():
+        with torch.no_grad(), self._waiting():
             for tensor in (it for it in tensors if not isinstance(it, DTensor)):
                 # NCCL takes nothing that is not on a GPU.
                 group = self._control if tensor.device.type == "cpu" else self.group
@@ -106,10 +111,11 @@ class Ranks:
     def total(self, purpose: str, tensors: Sequence[Tensor]) -> None:
         """Add tensors of the same shapes up over the processes, in place. Raises EsperError E652."""
         try:
-            works = [dist.all_reduce(tensor, group=self.group, async_op=True) for tensor in tensors]
-            for work in works:
-                assert work is not None
-                work.wait()
+            with self._waiting():
+                works = [dist.all_reduce(tensor, group=self.group, async_op=True) for tensor in tensors]
+                for work in works:
+                    assert work is not None
+                    work.wait()
         except RuntimeError as error:
             raise _lost(purpose, str(error).strip().splitlines()[-1]) from error
 
@@ -118,10 +124,19 @@ class Ranks:
         if dist.is_initialized():
             dist.destroy_process_group()
 
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self.waited += perf_counter() - began
+
     def _meet(self, purpose: str, collective: Callable[[], object]) -> None:
         try:
-            dist.monitored_barrier(self._control, timeout=self._timeout, wait_all_ranks=True)
-            collective()
+            with self._waiting():
+                dist.monitored_barrier(self._control, timeout=self._timeout, wait_all_ranks=True)
+                collective()
         except (RuntimeError, ValueError) as error:  # gloo's errors have no class of their own
             raise _lost(purpose, str(error).strip().splitlines()[-1]) from error
 

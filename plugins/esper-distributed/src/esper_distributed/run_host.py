@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 
 import torch
 from attrs import evolve
@@ -37,13 +38,27 @@ class DataParallelHost(GrowingHost):
         rank: this process, from 0.
         size: how many there are.
         meet: gives the processes, on a device; called in front of the first epoch, when all have made the host.
+        name: of this process, for messages.
+        pace: says what a person should know where processes need different times for an epoch. It is told in all
+            processes, by their names, how many seconds each has taken without what they do together.
 
     Raises:
         EsperError: E401, E402 as a `GrowingHost`; E654 if the host cannot be trained in shares.
     """
 
-    def __init__(self, plan: HostPlan, *, rank: int, size: int, meet: Callable[[torch.device], Ranks]) -> None:
+    def __init__(
+        self,
+        plan: HostPlan,
+        *,
+        rank: int,
+        size: int,
+        meet: Callable[[torch.device], Ranks],
+        name: str = "",
+        pace: Callable[[Mapping[str, float]], tuple[str, ...]] = lambda seconds: (),
+    ) -> None:
         self._meet = meet
+        self._name, self._pace = name or f"rank {rank}", pace
+        self._taken = 0.0
         self._ranks: Ranks | None = None
         self._size = size
         super().__init__(evolve(plan, numerics=partial(_averaged, plan.numerics)))
@@ -77,6 +92,7 @@ class DataParallelHost(GrowingHost):
         assert isinstance(self.numerics, AveragedNumerics)
         begun = self._ranks is not None
         ranks = self._together()
+        began, waited = perf_counter(), ranks.waited
         self.numerics.ranks, self.numerics.during = ranks, f"a step of epoch {epoch + 1}"
         _refuse_statistics(self.growth.slot_set.model)
         if not begun:  # they have been made or restored alike; machines may still differ
@@ -85,16 +101,21 @@ class DataParallelHost(GrowingHost):
         trained = super()._train(epoch)
         self._compare(ranks, f"the end of epoch {epoch + 1}")
         ranks.share([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
+        self._taken = perf_counter() - began - (ranks.waited - waited)
         found = ranks.exchange(f"training in epoch {epoch + 1}", lambda: (trained, self._failures()))
         self._fail([failures for _, failures in found])
         return merged_metrics([metrics for metrics, _ in found])
 
     def _measure(self, trained: EpochMetrics, reference: Evidence | None) -> Evidence:
+        assert isinstance(self.numerics, AveragedNumerics)
+        began = perf_counter()
         evidence = super()._measure(trained, reference)
+        taken = self._name, self._taken + perf_counter() - began
         purpose = f"measuring in epoch {self.grower.epoch + 1}"
-        found = self._together().exchange(purpose, lambda: (evidence, self._failures()))
-        self._fail([failures for _, failures in found])
-        columns = zip(*(one.seeds for one, _ in found), strict=True)
+        found = self._together().exchange(purpose, lambda: (evidence, self._failures(), taken))
+        self._fail([failures for _, failures, _ in found])
+        self.numerics.said = self._pace(dict(taken for _, _, taken in found))
+        columns = zip(*(one.seeds for one, _, _ in found), strict=True)
         seeds = (evolve(seeds[0], isolated=_all([seed.isolated for seed in seeds])) for seeds in columns)
         return evolve(found[0][0], seeds=tuple(seeds))
 

@@ -17,6 +17,9 @@ from esper_executor_ray.config import RayConfig
 
 #: Seconds until an actor is begun once more.
 _AGAIN = 0.5
+#: What Ray is asked for where no cluster is named. Without a word it would join whichever was begun last on this
+#: machine, by whomever, and end this process a minute after that one has ended.
+_OF_ITS_OWN = "local"
 #: Longest part of what Ray says of an actor's end that is repeated.
 _WORDS = 200
 
@@ -70,11 +73,13 @@ class Actors:
         build: makes their hosts.
         config: of the executor.
         size: how many there are at most; 0 before the first executor is opened.
+        waits_for: what it waits for at this moment, in words; empty: nothing.
     """
 
     build: HostBuilder
     config: RayConfig
     size: int = 0
+    waits_for: str = ""
     _executors: list[int] = field(factory=list)
     _joined: int = 0
     _actors: dict[int, Actor] = field(factory=dict)
@@ -98,11 +103,18 @@ class Actors:
         """Be ready for these hosts. Raises EsperError E541 if there is no cluster, or no room in it."""
         if self.size or not plans:
             return
-        _connect(self.config)
-        self.size = min(self.config.actors or len(plans), len(plans))
-        begun = {place: self._begin() for place in range(self.size)}  # all at once, before the first is waited for
-        for place, actor in begun.items():
-            self._actors[place] = self._found(place, actor)
+        address = self.config.address or os.environ.get("RAY_ADDRESS") or _OF_ITS_OWN
+        self.waits_for = "starting Ray on this machine" if address == _OF_ITS_OWN else f"waiting for Ray at {address}"
+        try:
+            _connect(address)
+            self.size = min(self.config.actors or len(plans), len(plans))
+            room = f", which takes {', '.join(taken.values())}" if (taken := self._taken()) else ""
+            begun = {place: self._begin() for place in range(self.size)}  # all at once, before the first is waited for
+            for place, actor in begun.items():
+                self.waits_for = f"waiting for actor {place + 1} of {self.size}{room}"
+                self._actors[place] = self._found(place, actor)
+        finally:
+            self.waits_for = ""
 
     def worker(self, place: int) -> Actor:
         """Return the actor in a place, which is begun if there is none. Raises EsperError E541 without room for it."""
@@ -167,21 +179,25 @@ class Actors:
         return Actor(place, generation, Line(actor), node, machine, pid)
 
     def _no_room(self) -> EsperError:
-        asked = {"CPU": self.config.cpus, "GPU": self.config.gpus, **self.config.resources}
         free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-        wants = ", ".join(
-            f"{amount:g} {name} of {free.get(name, 0.0):g} free" for name, amount in asked.items() if amount
-        )
+        wants = ", ".join(f"{it} of {free.get(name, 0.0):g} free" for name, it in self._taken().items())
         return _cannot_begin(f"the cluster found no room in {self.config.start_seconds:g} s: an actor takes {wants}")
 
+    def _taken(self) -> dict[str, str]:
+        """What an actor takes, in words, by name."""
+        asked = {"CPU": self.config.cpus, "GPU": self.config.gpus, **self.config.resources}
+        return {name: f"{amount:g} {name}" for name, amount in asked.items() if amount}
 
-def _connect(config: RayConfig) -> None:
+
+def _connect(address: str) -> None:
     """Connect this process to a cluster, or begin one; it stays connected, because beginning takes seconds."""
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked whether they like to be counted
+    # Ray would put hosts behind everything else that the machine does, by 15. It reads this where a cluster begins.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _cannot_begin(str(error)) from error
 

@@ -14,7 +14,8 @@ class RayConfig:
 
     Attributes:
         address: of the cluster, such as ``auto`` or ``ray://head:10001``; None: that of the environment variable
-            ``RAY_ADDRESS``, or else a cluster of this machine that ends with the run.
+            ``RAY_ADDRESS``, or else a cluster of its own on this machine, which ends with the run, also where another
+            cluster is there.
         actors: how many; None: one for each host. An actor trains its hosts one after the other.
         cpus: processors that an actor takes; it has as many threads as the run's ``threads``.
         gpus: GPUs that an actor takes; a part of one, such as 0.25, shares it.

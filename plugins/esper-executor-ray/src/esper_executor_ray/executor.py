@@ -27,3 +27,8 @@ class RayExecutor(RemoteExecutor):
     def actors(self) -> Actors:
         """Its actors."""
         return self._actors
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for while it is opened, in words; empty: nothing."""
+        return self._actors.waits_for

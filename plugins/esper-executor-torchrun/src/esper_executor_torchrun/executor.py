@@ -1,7 +1,6 @@
 """The executor that spreads hosts over the processes of a torchrun job."""
 
 from collections.abc import Sequence
-from statistics import median
 
 from attrs import evolve
 
@@ -11,11 +10,7 @@ from esper_executor_processes.remote_host import RemoteHost
 from esper_executor_torchrun.config import TorchrunConfig
 from esper_executor_torchrun.job import Job
 from esper_executor_torchrun.ranks import Ranks
-
-#: Seconds; a difference below this one concerns nobody.
-_NOTEWORTHY = 1.0
-#: Epochs that say which process is slow.
-_LOOKED_AT = 2
+from esper_executor_torchrun.stragglers import Stragglers
 
 
 class TorchrunExecutor(RemoteExecutor):
@@ -44,8 +39,7 @@ class TorchrunExecutor(RemoteExecutor):
             )
         self._config = config
         self._ranks = Ranks(job, build, config.timeout_seconds) if ranks is None else ranks
-        self._seconds: dict[int, list[float]] = {}
-        self._named: set[int] = set()
+        self._stragglers: Stragglers[int] = Stragglers(config.straggler)
         # Nobody takes a lost process's place, so nothing is kept to make its hosts again.
         super().__init__(self._ranks, restarts=0, capture_every=1 << 62)
 
@@ -65,18 +59,10 @@ class TorchrunExecutor(RemoteExecutor):
 
     def _with_stragglers(self, reports: list[HostReport]) -> list[HostReport]:
         """Say in the reports of a slow process's first host that it is slow."""
-        for host in self._hosts:
-            self._seconds.setdefault(host.place, []).append(host.seconds)
-        usual = {place: median(seconds[-_LOOKED_AT * 4 :]) for place, seconds in self._seconds.items()}
-        if len(usual) < 2 or min(map(len, self._seconds.values())) < _LOOKED_AT:
-            return reports
+        slow = self._stragglers.named((host.place, host.seconds) for host in self._hosts)
         told = list(reports)
         for index, host in enumerate(self._hosts):
-            others = median(seconds for place, seconds in usual.items() if place != host.place)
-            much_slower = usual[host.place] > max(self._config.straggler * others, others + _NOTEWORTHY)
-            if host.place not in self._named and much_slower:
-                self._named.add(host.place)
-                times = usual[host.place] / others
-                notice = f"{self._ranks.name(host.place)} takes {times:.1f} times as long for an epoch as the others"
+            if words := slow.pop(host.place, ""):
+                notice = f"{self._ranks.name(host.place)} {words}"
                 told[index] = host.last = evolve(told[index], notices=(*told[index].notices, notice))
         return told

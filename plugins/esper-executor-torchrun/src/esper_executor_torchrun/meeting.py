@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from esper_core.api import EsperError
 from esper_executor_torchrun.config import TorchrunConfig
 from esper_executor_torchrun.job import Job, store
+from esper_executor_torchrun.stragglers import Stragglers
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +25,7 @@ def made_in_shares(config: TorchrunConfig, plan: Any) -> Any:
         EsperError: E401, E402 if it cannot be grown, E654 if it cannot be trained in shares.
     """
     from esper_distributed.run_host import DataParallelHost
+    from esper_executor_torchrun.rank import myself
 
     job = Job.here()
     assert job is not None
@@ -31,7 +34,12 @@ def made_in_shares(config: TorchrunConfig, plan: Any) -> Any:
     def met(device: "torch.device") -> "Ranks":
         return meet(job, device.type, config.timeout_seconds)
 
-    return DataParallelHost(plan, rank=job.rank, size=job.size, meet=met)
+    stragglers: Stragglers[str] = Stragglers(config.straggler)
+
+    def pace(seconds: Mapping[str, float]) -> tuple[str, ...]:
+        return tuple(f"{process} {words}" for process, words in stragglers.named(seconds.items()).items())
+
+    return DataParallelHost(plan, rank=job.rank, size=job.size, meet=met, name=str(myself(job.rank)), pace=pace)
 
 
 @cache

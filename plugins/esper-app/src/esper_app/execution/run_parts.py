@@ -14,6 +14,7 @@ from esper_app.execution.progress import Progress
 from esper_app.execution.risk.guard import guarded
 from esper_app.execution.run_bus import BUS, RunBus, run_bus
 from esper_app.execution.run_hosts import RunHost, run_hosts
+from esper_app.execution.waiting import waits_told
 from esper_app.execution.watch import Watch
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
@@ -95,7 +96,8 @@ class RunParts:
 
         try:
             names = [it.name for it in hosts]
-            rollout = _rollout(assembly, executor, context, _plans(assembly, names), policy, assembly.terms)
+            with waits_told(executor, config.executor.name):
+                rollout = _rollout(assembly, executor, context, _plans(assembly, names), policy, assembly.terms)
             if twins:
                 opened.append(beside())
                 twin = _rollout(assembly, opened[-1], context, _plans(assembly, twins), NULL)

@@ -12,6 +12,7 @@ from esper_app.execution.risk.guard import guarded
 from esper_app.execution.run_hosts import RunHost, refuse_compute_control
 from esper_app.execution.run_modules import refuse_not_waiting
 from esper_app.execution.run_parts import NULL
+from esper_app.execution.waiting import waits_told
 from esper_core.leyline.actions import GovernorMode
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.evidence import Evidence
@@ -106,7 +107,8 @@ class Stage:
         opened = [executor := self.assembly.executor(self.build)]
         twin, twins = None, [host.twin for host in self.hosts if host.twin is not None]
         try:
-            rollout = self._rollout(executor, [host.name for host in self.hosts], self.policy, number)
+            with waits_told(executor, self.assembly.config.executor.name):
+                rollout = self._rollout(executor, [host.name for host in self.hosts], self.policy, number)
             if twins:
                 beside = (
                     executor.sibling() if isinstance(executor, SharesWorkers) else self.assembly.executor(self.build)
