@@ -121,6 +121,15 @@ def test_enough_seeds_are_planned_for_the_primary_comparisons_to_come_out():
         tasks = [it for it in BUDGETS[budget]() if it.tested]
         least = 2.0 ** (1 - min(len(it.seeds) for it in tasks))
         assert least * len(tasks) * len(PRIMARY) <= 0.0626, budget
+        # A control can come out: with fewer seeds no interval could tell it.
+        assert all(2.0 ** (1 - len(it.seeds)) <= 0.05 for it in BUDGETS[budget]() if it.control), budget
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_tasks_name_arms_that_exist_and_those_that_the_others_are_measured_out_by(budget):
+    names = {arm.name for arm in arms()}
+    for task in BUDGETS[budget]():
+        assert task.arms is None or {GROWN, "host-epochs", *PRIMARY} <= {*task.arms} <= names
 
 
 def test_neurons_are_measured_out_like_the_other_arms_of_equal_compute():

@@ -18,6 +18,9 @@ GROWN = "heuristic"
 HOST, STATIC = "host-flops", "static"
 PRIMARY = (HOST, STATIC)
 
+#: The arm of a saved policy.
+SAVED = "policy"
+
 Settings = Mapping[str, Any]
 
 
@@ -97,9 +100,7 @@ def _compute() -> Arm:
 
 def _saved(policy: str) -> Arm:
     settings = {"policy.saved": policy}
-    return Arm(
-        name="policy", says="grown by a policy that has learned, and learns no more", settings=lambda _: settings
-    )
+    return Arm(name=SAVED, says="grown by a policy that has learned, and learns no more", settings=lambda _: settings)
 
 
 def _bare(place: Place, epochs: int, host: Settings | None = None) -> Settings:

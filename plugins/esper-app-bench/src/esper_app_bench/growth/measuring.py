@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from esper_app_bench.growth.arms import GROWN, HOST, STATIC, Anchor, Arm, Place, Settings
+from esper_app_bench.growth.arms import GROWN, HOST, SAVED, STATIC, Anchor, Arm, Place, Settings
 from esper_app_bench.growth.tasks import BenchTask
 from esper_studies import RunFigures, RunRequest, Study, StudyRun, figures_of
 
@@ -96,14 +96,19 @@ def measure(study: Study, task: BenchTask, arms: Sequence[Arm], begun: Callable[
     return _Measuring(study, task, arms, begun).measured()
 
 
+def _measured_on(task: BenchTask, arm: Arm) -> bool:
+    """A saved policy was asked for, so it is measured whatever a task names."""
+    if arm.neurons is not None and not task.neurons:
+        return False
+    if task.control:
+        return arm.name in CONTROL_ARMS
+    return task.arms is None or arm.name in (*task.arms, SAVED)
+
+
 class _Measuring:
     def __init__(self, study: Study, task: BenchTask, arms: Sequence[Arm], begun: Callable[[str], None]) -> None:
         self._study, self._task, self._begun = study, task, begun
-        self._arms = tuple(
-            arm
-            for arm in arms
-            if (not task.control or arm.name in CONTROL_ARMS) and (task.neurons or arm.neurons is None)
-        )
+        self._arms = tuple(arm for arm in arms if _measured_on(task, arm))
         self._tuning: dict[str, Tuning] = {}
         self._cells: dict[str, dict[int, Cell]] = {arm.name: {} for arm in self._arms}
         self._known: dict[str, Prospect] = {}

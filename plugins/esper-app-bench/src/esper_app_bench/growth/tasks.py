@@ -26,6 +26,7 @@ class BenchTask:
         wider: yields settings of wider and wider hosts.
         control: its labels are drawn at random, so that there is nothing to learn: no comparison may come out.
         neurons: the package gromo can widen its host; see `esper_app_bench.neurons.network`.
+        arms: names of the arms that are measured on it; None: all that its data and its host allow.
     """
 
     name: str
@@ -37,6 +38,7 @@ class BenchTask:
     wider: Callable[[], Iterator[Mapping[str, Any]]]
     control: bool = False
     neurons: bool = False
+    arms: tuple[str, ...] | None = None
 
     @property
     def tested(self) -> bool:
@@ -61,6 +63,17 @@ def wider_transformer(width: int, heads: int) -> Iterator[Mapping[str, Any]]:
 
 
 _SGD_RATES = (0.03, 0.1, 0.3)
+
+#: Of the budget `quick`: growing, a policy that refuses, and the bare and wider hosts that they are held against.
+_QUICK_ARMS = (
+    "host-epochs",
+    "heuristic",
+    "compute",
+    "host-flops",
+    "static",
+    "wide-parameters",
+    "wide-flops",
+)
 
 
 def _digits(seeds: int, **settings: Any) -> BenchTask:
@@ -136,7 +149,7 @@ def _smoke() -> tuple[BenchTask, ...]:
 #: The tasks of each budget. ``smoke`` shows that all of it works, and nothing else.
 BUDGETS: Mapping[str, Callable[[], tuple[BenchTask, ...]]] = {
     "smoke": _smoke,
-    "quick": lambda: (_digits(8), _random_labels(8, epochs=15)),
+    "quick": lambda: (evolve(_digits(10), arms=_QUICK_ARMS), _random_labels(6, epochs=15)),
     "full": lambda: (
         _digits(10),
         _digits_flat(10),
