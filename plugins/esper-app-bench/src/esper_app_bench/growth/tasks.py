@@ -27,6 +27,8 @@ class BenchTask:
         control: its labels are drawn at random, so that there is nothing to learn: no comparison may come out.
         neurons: the package gromo can widen its host; see `esper_app_bench.neurons.network`.
         arms: names of the arms that are measured on it; None: all that its data and its host allow.
+        old_classes: how many classes, the first ones, are learned before the others arrive, which are learned without
+            them; it has arms of its own. None: all classes are there from the beginning.
     """
 
     name: str
@@ -39,11 +41,12 @@ class BenchTask:
     control: bool = False
     neurons: bool = False
     arms: tuple[str, ...] | None = None
+    old_classes: int | None = None
 
     @property
     def tested(self) -> bool:
-        """Its primary comparisons are tested, and it is pooled: neither a control nor there for two arms alone."""
-        return not self.control and not self.neurons
+        """Its primary comparisons are tested, and it is pooled: neither a control nor there for a question apart."""
+        return not self.control and not self.neurons and self.old_classes is None
 
 
 def wider_cnn(widths: Sequence[int]) -> Iterator[Mapping[str, Any]]:
@@ -91,6 +94,11 @@ def _digits_flat(seeds: int, **settings: Any) -> BenchTask:
     """Digits, with a host that keeps the resolution and has one group: what gromo can widen."""
     flat = {"host.pool": 0, "host.groups": 1}
     return evolve(_digits(seeds, **flat, **settings), name="digits-flat", neurons=True)
+
+
+def _digits_later(seeds: int, **settings: Any) -> BenchTask:
+    """Digits of which 5 to 9 arrive when 0 to 4 have been learned."""
+    return evolve(_digits(seeds, **settings), name="digits-later", old_classes=5)
 
 
 def _teacher(seeds: int, **settings: Any) -> BenchTask:
@@ -142,7 +150,12 @@ def _smoke() -> tuple[BenchTask, ...]:
     small = {"epochs": 6, "task.train_samples": 500, "task.validation_samples": 200, "task.test_samples": 300}
     return tuple(
         evolve(task, tuning_seeds=TUNING_SEEDS[:1])
-        for task in (_digits(2, epochs=8), _digits_flat(2, epochs=6), _random_labels(2, **small))
+        for task in (
+            _digits(2, epochs=8),
+            _digits_flat(2, epochs=6),
+            _random_labels(2, **small),
+            _digits_later(2, epochs=6),
+        )
     )
 
 
@@ -155,6 +168,7 @@ BUDGETS: Mapping[str, Callable[[], tuple[BenchTask, ...]]] = {
         _digits_flat(10),
         _random_labels(10),
         _teacher(10),
+        _digits_later(10),
         _fashion_mnist(8),
         _text(8),
     ),
