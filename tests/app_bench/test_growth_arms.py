@@ -121,17 +121,26 @@ def test_enough_seeds_are_planned_for_the_primary_comparisons_to_come_out():
         tasks = [it for it in BUDGETS[budget]() if it.tested]
         least = 2.0 ** (1 - min(len(it.seeds) for it in tasks))
         assert least * len(tasks) * len(PRIMARY) <= 0.0626, budget
+        # A control can come out: with fewer seeds no interval could tell it.
+        assert all(2.0 ** (1 - len(it.seeds)) <= 0.05 for it in BUDGETS[budget]() if it.control), budget
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_tasks_name_arms_that_exist_and_those_that_the_others_are_measured_out_by(budget):
+    names = {arm.name for arm in arms()}
+    for task in BUDGETS[budget]():
+        assert task.arms is None or {GROWN, "host-epochs", *PRIMARY} <= {*task.arms} <= names
 
 
 def test_neurons_are_measured_out_like_the_other_arms_of_equal_compute():
-    (tiny, gradmax) = (arm for arm in arms(neurons=True) if arm.neurons is not None)
-    assert tiny.neurons(place()) == {"method": "tiny", "parameters": 550}
-    assert gradmax.neurons(place()) == {"method": "gradmax", "parameters": 550}
+    (tiny, gradmax) = (arm for arm in arms(neurons=True) if arm.trainer == "neurons")
+    assert tiny.told(place()) == {"method": "tiny", "parameters": 550}
+    assert gradmax.told(place()) == {"method": "gradmax", "parameters": 550}
     assert tiny.settings(place()) == {**settings(HOST), "flops": 10_001}
     # Where the grown run has failed there is nothing to measure them out by: the bare host, as for the others.
-    assert tiny.neurons(place(anchor=None)) is None
+    assert tiny.told(place(anchor=None)) is None
     assert tiny.settings(place(anchor=None)) == settings(HOST, anchor=None)
-    assert all(arm.neurons is None for arm in arms())
+    assert all(arm.trainer is None for arm in arms())
 
 
 def test_the_policy_that_decides_by_a_twin_has_one():

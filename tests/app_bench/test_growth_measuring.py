@@ -174,3 +174,10 @@ def test_options_of_the_tasks_host_are_not_given_to_another_host():
     assert static["host.name"] == "grown"
     assert "host.pool" not in static
     assert host["host.pool"] == 0
+
+
+def test_a_task_that_names_its_arms_has_no_others_but_the_saved_policy_that_was_asked_for():
+    task = evolve(TASK, arms=(GROWN, HOST, "host-epochs"))
+    assert [*run(MadeUp(), task).cells] == ["host-epochs", GROWN, HOST]
+    found = measure(MadeUp(), task, arms("runs/a/policy/best.json"), lambda words: None)
+    assert [*found.cells] == ["host-epochs", GROWN, "policy", HOST]

@@ -4,6 +4,7 @@
 """
 
 import json
+from math import log, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from esper_core.api import (
     SlotState,
     Stage,
 )
+from esper_policy_compute.account import account
 from esper_policy_compute.config import ComputeConfig
 from esper_policy_compute.policy import ComputePolicy
 
@@ -81,6 +83,49 @@ def verdicts(record: dict[str, Any], **options: Any) -> list[tuple[int, Action]]
         situation = Situation(host="h", observation=Observation(host=host, slots=tuple(slots)), masks=masks)
         found.append((row["epoch"], policy.decide([situation])[0].actions[0]))
     return found
+
+
+def standard_errors(record: dict[str, Any]) -> tuple[float, Action]:
+    """How far gain is above price where something is decided first, in standard errors by the noise of an epoch.
+
+    That noise follows from the second differences of the twin's losses in the stretch that the slope is taken over
+    (Gasser, Sroka and Jennen-Steinmetz, 1986). The network's loss is taken to have as much of it as the twin's.
+    """
+    at, action = judged(record)
+    rows = {row["epoch"]: row for row in record["rows"]}
+    row, twin = rows[at], {epoch: it["twin_loss"] for epoch, it in rows.items()}
+    slots = slots_of(row, [*row["stages"]])
+    first = at - max(it.state.age_epochs for it in slots if it.state.stage.live)
+    host = HostSignals(
+        epoch=at,
+        epochs=record["epochs"],
+        curves=LearningCurves(validation_losses=tuple(it["loss"] for epoch, it in rows.items() if epoch <= at)),
+        twin_validation_loss=row["twin_loss"],
+        compute=Compute(**row["compute"]),
+    )
+    found = account(host, slots, {epoch: loss for epoch, loss in twin.items() if epoch <= at})
+    assert found is not None
+    ahead = 1 + found.epochs / at
+    begun = max(first, min(at / ahead, at / 2))
+    known = [twin[epoch] for epoch in sorted(twin) if begun - 1 <= epoch <= at]
+    second = [one - 2 * two + three for one, two, three in zip(known, known[1:], known[2:], strict=False)]
+    noise = sqrt(sum(it * it for it in second) / (6 * len(second)))
+    weight = log(ahead) / log(at / begun)
+    return (found.gain - found.price) / (noise * sqrt((1 + weight) ** 2 + 1 + weight**2)), action
+
+
+def test_a_lower_confidence_bound_would_refuse_where_growing_pays() -> None:
+    """The figures in the README: only on fashion-mnist is the gain above the price by more than noise."""
+    found = {name: standard_errors(recorded(name)) for name in ("digits", "teacher", "fashion-mnist", "text-60")}
+    assert all(action.op in (Op.GERMINATE, Op.FOSSILIZE) for _, action in found.values())
+    assert {name: round(errors, 1) for name, (errors, _) in found.items()} == {
+        "digits": 0.2,
+        "teacher": 0.3,
+        "fashion-mnist": 2.4,
+        "text-60": 1.4,
+    }
+    refused, _ = standard_errors(recorded("text-13"))
+    assert refused < -5
 
 
 def judged(record: dict[str, Any]) -> tuple[int, Action]:

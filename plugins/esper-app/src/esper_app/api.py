@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from esper_app.execution.listening import Asked
-    from esper_app.execution.own_loop import OwnLoop, own_loop
+    from esper_app.execution.own_loop import OwnLoop, own_loop, scores
+    from esper_app.execution.part_of_data import TrainedPart, train_on
     from esper_app.execution.policy_files import SavedPolicy, load_policy, new_policy, rebuild_policy, save_policy
     from esper_app.execution.prospects import Prospect, prospects
     from esper_app.execution.rebuild import RebuiltRun
@@ -65,6 +66,7 @@ __all__ = [
     "RunDirectory",
     "SavedPolicy",
     "Selection",
+    "TrainedPart",
     "begin_replay",
     "build_component",
     "build_components",
@@ -101,8 +103,10 @@ __all__ = [
     "resume_training",
     "save_policy",
     "saved_policy_path",
+    "scores",
     "store_options",
     "train",
+    "train_on",
     "training_files",
 ]
 
@@ -282,7 +286,8 @@ _LAZY = {
     "prospects": ("Prospect", "prospects"),
     "rebuild": ("RebuiltRun",),
     "listening": ("Asked",),
-    "own_loop": ("OwnLoop", "own_loop"),
+    "own_loop": ("OwnLoop", "own_loop", "scores"),
+    "part_of_data": ("TrainedPart", "train_on"),
     "replay": ("Replay", "begin_replay", "nearest_checkpoint", "replay_run"),
     "training": ("resume_training", "train"),
 }

@@ -24,9 +24,10 @@ def esper_policies() -> Iterable[PolicySpec]:
     )
     yield PolicySpec(
         name="periodic",
-        summary="Germinates every few epochs, and keeps what passes its gates.",
+        summary="Germinates every few epochs or FLOPs, and keeps what passes its gates.",
         factory="esper_policy_baselines.periodic:Periodic",
         config="esper_policy_baselines.config:PeriodicConfig",
+        capabilities=frozenset({Capability.STATEFUL}),
     )
     yield PolicySpec(
         name="fixed-schedule",

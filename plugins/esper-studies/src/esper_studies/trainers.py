@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from esper_app.api import Resolved
 from esper_core.leyline.errors import EsperError
@@ -39,6 +39,7 @@ class Trained:
         flops: floating-point operations in all, evaluation and whatever growing took included.
         epochs: how many were trained.
         grown: what has grown when, as JSON can hold it.
+        further: what else was measured, by name.
     """
 
     test_loss: float
@@ -49,6 +50,7 @@ class Trained:
     flops: int
     epochs: int
     grown: tuple[Mapping[str, Any], ...] = ()
+    further: Mapping[str, float] = field(factory=dict)
 
 
 class Trainer(Protocol):
@@ -101,7 +103,12 @@ def trained(request: RunRequest, resolved: Resolved) -> None:
     result = {
         "task": request.task,
         "outcome": RunEnd.COMPLETED.value,
-        TRAINER: {"name": request.trainer, "options": dict(request.trainer_options), "grown": [*found.grown]},
+        TRAINER: {
+            "name": request.trainer,
+            "options": dict(request.trainer_options),
+            "grown": [*found.grown],
+            "further": dict(found.further),
+        },
         "hosts": {GROWN: host},
         "seeds": [],
         "sinks": {},

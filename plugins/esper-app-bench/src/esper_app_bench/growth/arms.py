@@ -18,6 +18,12 @@ GROWN = "heuristic"
 HOST, STATIC = "host-flops", "static"
 PRIMARY = (HOST, STATIC)
 
+#: The trainer that widens hosts, in the entry-point group of `esper_studies.trainers`.
+NEURONS = "neurons"
+
+#: The arm of a saved policy.
+SAVED = "policy"
+
 Settings = Mapping[str, Any]
 
 
@@ -64,15 +70,18 @@ class Arm:
         says: what it is, in a sentence without its full stop.
         anchored: it needs the grown run of its random seed.
         settings: of its runs, beside random seed and learning rate.
-        neurons: what it tells the trainer `neurons`, which widens the host, where that trains instead of Esper's own
-            loop; None: it does not. It gives None where there is nothing to widen by.
+        trainer: what trains instead of Esper's own loop; None: nothing does.
+        told: what the trainer is told; it gives None where Esper's own loop is to train after all.
+        tuned: its learning rate is chosen; else it is the middle one of the task's.
     """
 
     name: str
     says: str
     anchored: bool = False
     settings: Callable[[Place], Settings]
-    neurons: Callable[[Place], Mapping[str, Any] | None] | None = None
+    trainer: str | None = None
+    told: Callable[[Place], Mapping[str, Any] | None] = lambda place: None
+    tuned: bool = True
 
 
 def arms(policy: str | None = None, *, neurons: bool = False) -> tuple[Arm, ...]:
@@ -97,9 +106,7 @@ def _compute() -> Arm:
 
 def _saved(policy: str) -> Arm:
     settings = {"policy.saved": policy}
-    return Arm(
-        name="policy", says="grown by a policy that has learned, and learns no more", settings=lambda _: settings
-    )
+    return Arm(name=SAVED, says="grown by a policy that has learned, and learns no more", settings=lambda _: settings)
 
 
 def _bare(place: Place, epochs: int, host: Settings | None = None) -> Settings:
@@ -148,7 +155,7 @@ def _neurons(name: str, says: str) -> Arm:
         known = place.anchor is not None and place.anchor.figures.flops is not None
         return {"method": name, "parameters": place.anchor.figures.parameters} if known and place.anchor else None
 
-    return Arm(name=name, says=says, anchored=True, settings=_neuron_settings, neurons=told)
+    return Arm(name=name, says=says, anchored=True, settings=_neuron_settings, trainer=NEURONS, told=told)
 
 
 def _replay(place: Place) -> Settings:

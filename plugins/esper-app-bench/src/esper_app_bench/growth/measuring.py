@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from esper_app_bench.growth.arms import GROWN, HOST, STATIC, Anchor, Arm, Place, Settings
+from esper_app_bench.growth.arms import GROWN, HOST, NEURONS, SAVED, STATIC, Anchor, Arm, Place, Settings
+from esper_app_bench.growth.later import ARMS as LATER_ARMS
 from esper_app_bench.growth.tasks import BenchTask
 from esper_studies import RunFigures, RunRequest, Study, StudyRun, figures_of
 
 if TYPE_CHECKING:
     from esper_app.api import Prospect
-
-#: The trainer that widens hosts, in the entry-point group of `esper_studies.trainers`.
-NEURONS = "neurons"
 
 #: Where there is nothing to learn, these are enough to ask whether anything comes out.
 CONTROL_ARMS = (GROWN, HOST, STATIC, "host-epochs")
@@ -52,8 +50,8 @@ class Tuning:
 
     @property
     def at_the_edge(self) -> bool:
-        """Whether a rate beyond the grid could have been better."""
-        return self.rate in (min(self.losses), max(self.losses))
+        """Whether a rate beyond the grid could have been better. Where the rate makes no difference none could."""
+        return len({*self.losses.values()}) > 1 and self.rate in (min(self.losses), max(self.losses))
 
 
 @frozen(kw_only=True)
@@ -96,14 +94,19 @@ def measure(study: Study, task: BenchTask, arms: Sequence[Arm], begun: Callable[
     return _Measuring(study, task, arms, begun).measured()
 
 
+def _measured_on(task: BenchTask, arm: Arm) -> bool:
+    """A saved policy was asked for, so it is measured whatever a task names."""
+    if arm.trainer == NEURONS and not task.neurons:
+        return False
+    if task.control:
+        return arm.name in CONTROL_ARMS
+    return task.arms is None or arm.name in (*task.arms, SAVED)
+
+
 class _Measuring:
     def __init__(self, study: Study, task: BenchTask, arms: Sequence[Arm], begun: Callable[[str], None]) -> None:
         self._study, self._task, self._begun = study, task, begun
-        self._arms = tuple(
-            arm
-            for arm in arms
-            if (not task.control or arm.name in CONTROL_ARMS) and (task.neurons or arm.neurons is None)
-        )
+        self._arms = tuple(arm for arm in (arms if task.old_classes is None else LATER_ARMS) if _measured_on(task, arm))
         self._tuning: dict[str, Tuning] = {}
         self._cells: dict[str, dict[int, Cell]] = {arm.name: {} for arm in self._arms}
         self._known: dict[str, Prospect] = {}
@@ -170,9 +173,10 @@ class _Measuring:
             recorded=self._recorded() if arm.anchored else None,
             prospects=self._prospects,
         )
+        rate = rate if arm.tuned else self._task.rates[1]
         request = self._request({**arm.settings(place), "seed": seed, "optimizer.lr": rate})
-        told = None if arm.neurons is None else arm.neurons(place)
-        return request if told is None else evolve(request, trainer=NEURONS, trainer_options=told)
+        told = arm.told(place)
+        return request if told is None else evolve(request, trainer=arm.trainer, trainer_options=told)
 
     def _request(self, settings: Settings) -> RunRequest:
         # The task's options of its own host mean nothing to another one.

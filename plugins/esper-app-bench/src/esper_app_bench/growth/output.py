@@ -7,6 +7,8 @@ from typing import Any
 
 from esper_app_bench.growth.analysis import Analysis, loss_of
 from esper_app_bench.growth.arms import Arm
+from esper_app_bench.growth.knowledge import further_of, knowledge_table
+from esper_app_bench.growth.later import ARMS as LATER_ARMS
 from esper_app_bench.growth.measuring import Cell, TaskMeasured
 from esper_app_bench.growth.tables import arm_table, comparison_table, pooled_table, row_table, sentences, state
 from esper_app_bench.page import page, run_grid, run_link
@@ -33,6 +35,8 @@ def tables(analysis: Analysis) -> Iterator[tuple[str, Table]]:
     """Yield the benchmark's tables with their headings."""
     for it in analysis.measured:
         yield it.task.name, row_table(analysis.rows[it.task.name])
+        if it.task.old_classes is not None:
+            yield f"{it.task.name}: what is known of old and new classes", knowledge_table(it)
     if analysis.comparisons:
         yield "Against `heuristic`, paired by random seed", comparison_table(analysis.comparisons)
     if analysis.pooled:
@@ -73,6 +77,9 @@ def _page(budget: str, analysis: Analysis, arms: Sequence[Arm], told: Sequence[s
         extra = [_grid(it) for it in analysis.measured if it.task.name == title]
         parts.append((_plain(title), [table(found, _plain(title)), *extra]))
     parts.append(("The arms", [table(arm_table(arms), "what each arm trains"), note(_plain(EXPLAINED))]))
+    if any(it.task.old_classes is not None for it in analysis.measured):
+        what = "what each arm trains where classes arrive later"
+        parts.append(("The arms where classes arrive later", [table(arm_table(LATER_ARMS), what)]))
     return page(f"Esper: when growing pays ({budget})", parts)
 
 
@@ -120,8 +127,10 @@ def _json(budget: str, analysis: Analysis) -> str:
 
 
 def _task_data(measured: TaskMeasured) -> dict[str, Any]:
+    later = measured.task.old_classes is not None
     cells = {
-        arm: {str(seed): _cell_data(cell) for seed, cell in found.items()} for arm, found in measured.cells.items()
+        arm: {str(seed): _cell_data(cell, later) for seed, cell in found.items()}
+        for arm, found in measured.cells.items()
     }
     return {
         "name": measured.task.name,
@@ -134,6 +143,7 @@ def _task_data(measured: TaskMeasured) -> dict[str, Any]:
     }
 
 
-def _cell_data(cell: Cell) -> dict[str, Any]:
+def _cell_data(cell: Cell, later: bool) -> dict[str, Any]:
     figures = None if cell.figures is None else plain(cell.figures)
-    return {"run": cell.run.name, "failure": cell.run.failure, "figures": figures}
+    data = {"run": cell.run.name, "failure": cell.run.failure, "figures": figures}
+    return {**data, "further": further_of(cell)} if later else data

@@ -26,6 +26,9 @@ class BenchTask:
         wider: yields settings of wider and wider hosts.
         control: its labels are drawn at random, so that there is nothing to learn: no comparison may come out.
         neurons: the package gromo can widen its host; see `esper_app_bench.neurons.network`.
+        arms: names of the arms that are measured on it; None: all that its data and its host allow.
+        old_classes: how many classes, the first ones, are learned before the others arrive, which are learned without
+            them; it has arms of its own. None: all classes are there from the beginning.
     """
 
     name: str
@@ -37,11 +40,13 @@ class BenchTask:
     wider: Callable[[], Iterator[Mapping[str, Any]]]
     control: bool = False
     neurons: bool = False
+    arms: tuple[str, ...] | None = None
+    old_classes: int | None = None
 
     @property
     def tested(self) -> bool:
-        """Its primary comparisons are tested, and it is pooled: neither a control nor there for two arms alone."""
-        return not self.control and not self.neurons
+        """Its primary comparisons are tested, and it is pooled: neither a control nor there for a question apart."""
+        return not self.control and not self.neurons and self.old_classes is None
 
 
 def wider_cnn(widths: Sequence[int]) -> Iterator[Mapping[str, Any]]:
@@ -62,6 +67,17 @@ def wider_transformer(width: int, heads: int) -> Iterator[Mapping[str, Any]]:
 
 _SGD_RATES = (0.03, 0.1, 0.3)
 
+#: Of the budget `quick`: growing, a policy that refuses, and the bare and wider hosts that they are held against.
+_QUICK_ARMS = (
+    "host-epochs",
+    "heuristic",
+    "compute",
+    "host-flops",
+    "static",
+    "wide-parameters",
+    "wide-flops",
+)
+
 
 def _digits(seeds: int, **settings: Any) -> BenchTask:
     return BenchTask(
@@ -78,6 +94,11 @@ def _digits_flat(seeds: int, **settings: Any) -> BenchTask:
     """Digits, with a host that keeps the resolution and has one group: what gromo can widen."""
     flat = {"host.pool": 0, "host.groups": 1}
     return evolve(_digits(seeds, **flat, **settings), name="digits-flat", neurons=True)
+
+
+def _digits_later(seeds: int, **settings: Any) -> BenchTask:
+    """Digits of which 5 to 9 arrive when 0 to 4 have been learned."""
+    return evolve(_digits(seeds, **settings), name="digits-later", old_classes=5)
 
 
 def _teacher(seeds: int, **settings: Any) -> BenchTask:
@@ -129,19 +150,25 @@ def _smoke() -> tuple[BenchTask, ...]:
     small = {"epochs": 6, "task.train_samples": 500, "task.validation_samples": 200, "task.test_samples": 300}
     return tuple(
         evolve(task, tuning_seeds=TUNING_SEEDS[:1])
-        for task in (_digits(2, epochs=8), _digits_flat(2, epochs=6), _random_labels(2, **small))
+        for task in (
+            _digits(2, epochs=8),
+            _digits_flat(2, epochs=6),
+            _random_labels(2, **small),
+            _digits_later(2, epochs=6),
+        )
     )
 
 
 #: The tasks of each budget. ``smoke`` shows that all of it works, and nothing else.
 BUDGETS: Mapping[str, Callable[[], tuple[BenchTask, ...]]] = {
     "smoke": _smoke,
-    "quick": lambda: (_digits(8), _random_labels(8, epochs=15)),
+    "quick": lambda: (evolve(_digits(10), arms=_QUICK_ARMS), _random_labels(6, epochs=15)),
     "full": lambda: (
         _digits(10),
         _digits_flat(10),
         _random_labels(10),
         _teacher(10),
+        _digits_later(10),
         _fashion_mnist(8),
         _text(8),
     ),

@@ -15,7 +15,7 @@ from esper_app.configuration.training import TrainingConfig
 from esper_app.execution.assembly import assemble
 from esper_core.kasmina.undisturbed import seed_random_state
 from esper_core.leyline.errors import EsperError
-from esper_core.leyline.protocols import Splits, Task
+from esper_core.leyline.protocols import Criterion, Split, Splits, Task
 from esper_core.leyline.streams import derive_seed
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.tolaria.config import OptimizerConfig
@@ -94,23 +94,27 @@ class OwnLoop:
         """Return the operations of a forward and a backward pass over a number of samples."""
         return STEP * forward * samples
 
-    @torch.no_grad()
     def scores(self, model: nn.Module, name: str) -> Scores:
         """Measure a network on the split ``validation`` or ``test``, in evaluation mode."""
-        split = getattr(self.splits, name)
-        training = model.training
-        model.eval()
-        try:
-            outputs = [model(part) for part in torch.split(split.inputs, _LOT)]
-        finally:
-            model.train(training)
-        whole = torch.cat(outputs)
-        losses, right = self.task.losses(whole, split.targets), self.task.correct(whole, split.targets)
-        return Scores(loss=float(losses.double().mean()), accuracy=float(right.double().mean()))
+        return scores(self.task, getattr(self.splits, name), model)
 
 
 #: Samples that are measured together.
 _LOT = 256
+
+
+@torch.no_grad()
+def scores(task: Criterion, split: Split, model: nn.Module) -> Scores:
+    """Measure a network on a split, in evaluation mode; its mode is what it was afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        outputs = [model(part) for part in torch.split(split.inputs, _LOT)]
+    finally:
+        model.train(training)
+    whole = torch.cat(outputs)
+    losses, right = task.losses(whole, split.targets), task.correct(whole, split.targets)
+    return Scores(loss=float(losses.double().mean()), accuracy=float(right.double().mean()))
 
 
 def own_loop(configuration: ResolvedConfig, plugins: PluginSet) -> OwnLoop:
