@@ -263,7 +263,7 @@ RULES = {
         (TASKS, CORE, f"import datasets\n{CORE}"),
         ("pyproject.toml", '    "attrs>=24.2",\n', ""),
     ],
-    unused_dependencies: [("pyproject.toml", '    "attrs>=24.2",\n', '    "attrs>=24.2",\n    "click>=8.1",\n')],
+    unused_dependencies: [("pyproject.toml", '    "attrs>=24.2",\n', '    "attrs>=24.2",\n    "click>=8.2.1",\n')],
 }
 MUTANTS = [(rule, mutation) for rule, mutations in RULES.items() for mutation in mutations]
 
