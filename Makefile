@@ -22,6 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What a user installs is enough; where the rest is there, it serves as well.
 demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP))
 	$(BIN)/esper run digits
+	@echo "next: source .venv/bin/activate, then: esper show last"
 
 test: $(STAMP)
 	$(BIN)/pytest $(SHARED)

@@ -92,7 +92,7 @@ def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choic
     needed = [name for name in selection.wanted if name not in WORDS]
     for name in (*needed, *(block.name for block in selection.blocked if not block.may_be_absent)):
         if not any(candidate.answers_to(name) for candidate in candidates):
-            raise unknown_plugin(name, [candidate.origin for candidate in candidates])
+            raise unknown_plugin(name, [candidate.origin for candidate in candidates], WORDS if name in needed else ())
     blocked = [c for c in candidates if any(block.covers(c) for block in selection.blocked)]
     free = [c for c in candidates if c not in blocked]
     ordered = [*_kinds(free, selection), *_in_call_order([c for c in free if not c.is_kind], selection)]
@@ -104,15 +104,16 @@ def choose(candidates: Sequence[Candidate], selection: Selection) -> tuple[Choic
     return (*_mark_duplicates(chosen, selection), *left_out, *refused)
 
 
-def unknown_plugin(name: str, origins: Iterable[Origin]) -> EsperError:
+def unknown_plugin(name: str, origins: Iterable[Origin], words: Iterable[str] = ()) -> EsperError:
     """Say that no plugin answers to a name (E150), with the nearest one or the line that installs it.
 
-    Who writes a component's name, such as `cnn`, means the plugin called after it, `host-cnn`.
+    Who writes a component's name, such as `cnn`, means the plugin called after it, `host-cnn`. Where `words` stand for
+    several plugins, one of them may be what is meant.
     """
     from difflib import get_close_matches
 
     origins = tuple(origins)
-    known = {name for origin in origins for name in (origin.plugin, origin.distribution) if name}
+    known = {*words, *(name for origin in origins for name in (origin.plugin, origin.distribution) if name)}
     install = install_line_for_plugin(name)
     why = "it is not installed" if install else None
     if meant := sorted({f'"{origin.plugin}"' for origin in origins if origin.plugin.endswith(f"-{name}")}):
@@ -120,7 +121,7 @@ def unknown_plugin(name: str, origins: Iterable[Origin]) -> EsperError:
     elif install or get_close_matches(name, known, n=1, cutoff=0.6) or not known:
         fix = suggest(name, known, install)
     else:
-        fix = "take one of the names that `esper plugins list` shows"
+        fix = f"take one of the names that `esper plugins list` shows{''.join(f', or {it}' for it in sorted(words))}"
     return EsperError("E150", f'plugin "{name}" is not known', why=why, fix=fix)
 
 

@@ -262,6 +262,14 @@ def test_a_twin_was_once_true_or_false(given, meant):
     assert config.tree()["twin"] == meant
 
 
+def test_a_device_that_is_none_comes_with_those_that_there_can_be() -> None:
+    with pytest.raises(EsperError) as caught:
+        resolve({"device": "cudda"})
+    assert "must be cpu, cuda, xpu or mps" in str(caught.value)
+    for name in ("cpu", "cuda", "cuda:12", "xpu:0", "mps"):
+        assert resolve({"device": name}).config.device == name
+
+
 @pytest.mark.parametrize(
     ("data", "path"),
     [
@@ -269,6 +277,8 @@ def test_a_twin_was_once_true_or_false(given, meant):
         ({"seed": -1}, "seed"),
         ({"seed": "one"}, "seed"),
         ({"device": "gpu"}, "device"),
+        ({"device": "cpu:0"}, "device"),
+        ({"devices": ["cuda:0", "cudda:1"]}, "devices"),
         ({"name": "last"}, "name"),
         ({"name": "../elsewhere"}, "name"),
         ({"telemetry": "loud"}, "telemetry.level"),

@@ -88,6 +88,13 @@ class TestRoot:
         assert len(lines) <= 40
         assert max(map(len, lines)) <= 80
 
+    @pytest.mark.parametrize("columns", [60, 70, 100])
+    def test_help_fits_the_terminal(self, columns, esper):
+        text = esper("--help", environ={"COLUMNS": str(columns)}).stdout
+        assert max(map(len, text.splitlines())) <= columns
+        assert "zsh_source" in text
+        assert text.rstrip().endswith("130 interrupted")
+
     def test_help_lists_every_command_once_and_ours_under_a_heading_of_their_own(self):
         text = CliRunner().invoke(cli, ["--help"], env={"COLUMNS": "200"}).stdout
         rows = dict(re.findall(r"^  ([a-z]+)  +(\S.*)$", text, re.MULTILINE))

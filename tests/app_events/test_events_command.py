@@ -32,8 +32,9 @@ def test_a_found_event_is_a_line_in_words(run):
     assert "conv-light: TRAINING → CULLED, by timeout: it did not learn" in line
 
 
-def test_as_data_it_is_the_event(run):
-    (event,) = json.loads(run("search", "digits-1", "--epoch", "8", "--slot", "a", "--where", "op=FOSSILIZE", "--json"))
+@pytest.mark.parametrize("option", ["--epochs", "--epoch"])
+def test_as_data_it_is_the_event(run, option):
+    (event,) = json.loads(run("search", "digits-1", option, "8", "--slot", "a", "--where", "op=FOSSILIZE", "--json"))
     assert (event["kind"], event["epoch"], event["data"]["confidence"]) == ("action_decided", 7, 0.9)
 
 
@@ -54,7 +55,7 @@ def test_nothing_found_is_said_and_a_kind_that_is_none_is_named(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("search", "digits-1", "--epoch", "0"), "contains no epoch"),
+        (("search", "digits-1", "--epochs", "0"), "contains no epoch"),
         (("search", "digits-1", "--where", "slot"), "path=value"),
         (("schema", "--kind", "epoch_complete"), 'did you mean "epoch_completed"?'),
         (("search", "nowhere"), "E505"),

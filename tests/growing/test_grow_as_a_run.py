@@ -429,6 +429,23 @@ def test_what_was_not_tested_is_not_in_the_result(tmp_path):
     assert CliRunner().invoke(cli, ["show", str(path)], catch_exceptions=False).exit_code == 0
 
 
+def test_what_was_not_told_or_tested_is_not_shown(tmp_path, capsys):
+    path = tmp_path / "mine"
+    with grow(run_directory=path, sinks=["console"]) as handle:
+        steps(handle)
+        handle.epoch_end([data(99)], cross_entropy, train_accuracy=0.25)
+        steps(handle)
+        handle.epoch_end([data(99)], cross_entropy)
+    printed = capsys.readouterr().out
+    shown = CliRunner().invoke(cli, ["show", str(path)], catch_exceptions=False).output
+    assert "model: training 25.0 %, validation" in printed
+    assert "model: training -, validation" in printed
+    assert "parameters" in printed
+    assert "; model: validation " in " ".join(shown.split())
+    for word in ("NaN", "test accuracy", "test loss"):
+        assert word not in printed + shown
+
+
 def test_a_training_goes_on_in_its_directory(tmp_path):
     path = tmp_path / "mine"
     begun = grow(run_directory=path)

@@ -49,13 +49,14 @@ FAMILY_MODULES = {
     "esper-host-hf": {"esper_growing.probing"},
     "esper-policy-": {"esper_learning"},
     "esper-service-": {
+        "esper_app.api",
         "esper_oona.api",
         "esper_oona.kinds",
         "esper_runs",
         "esper_weatherlight.api",
         "esper_weatherlight.kinds",
     },
-    "esper-service-nissa": {"esper_alerts", "esper_app.api", "esper_leyline_proto", "esper_messaging"},
+    "esper-service-nissa": {"esper_alerts", "esper_leyline_proto", "esper_messaging"},
     "esper-sink-": {"esper_runs"},
     "esper-sink-alerts": {"esper_alerts"},
     "esper-sink-prometheus": {"esper_alerts"},
@@ -262,7 +263,7 @@ RULES = {
         (TASKS, CORE, f"import datasets\n{CORE}"),
         ("pyproject.toml", '    "attrs>=24.2",\n', ""),
     ],
-    unused_dependencies: [("pyproject.toml", '    "attrs>=24.2",\n', '    "attrs>=24.2",\n    "click>=8.1",\n')],
+    unused_dependencies: [("pyproject.toml", '    "attrs>=24.2",\n', '    "attrs>=24.2",\n    "click>=8.2.1",\n')],
 }
 MUTANTS = [(rule, mutation) for rule, mutations in RULES.items() for mutation in mutations]
 

@@ -98,7 +98,16 @@ class TestNames:
     def test_a_name_like_no_other_leads_to_the_list(self):
         with pytest.raises(EsperError) as raised:
             choose([candidate("host-cnn"), A], Selection(wanted=("zzz",)))
-        assert "esper plugins list" in raised.value.fix
+        assert raised.value.fix == "take one of the names that `esper plugins list` shows, or all, or auto, or none"
+
+    @pytest.mark.parametrize(("word", "meant"), [("nonee", "none"), ("atuo", "auto")])
+    def test_a_word_for_several_plugins_may_be_what_is_meant(self, word, meant):
+        with pytest.raises(EsperError) as raised:
+            choose([candidate("host-cnn"), A], Selection(wanted=(word,)))
+        assert raised.value.fix == f'did you mean "{meant}"?'
+        with pytest.raises(EsperError) as raised:
+            choose([candidate("host-cnn"), A], Selection(blocked=(Block(word),)))
+        assert "none" not in raised.value.fix.replace(word, "")
 
     @pytest.mark.parametrize("name", ["blueprint-noop", "esper-blueprint-noop"])
     def test_a_first_party_plugin_comes_with_its_pip_line(self, name):

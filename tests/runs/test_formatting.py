@@ -96,6 +96,9 @@ def test_columns_of_numbers_are_aligned_to_the_right():
         ({"accuracy": "NaN", "loss": 0.5}, "loss 0.500"),
         ({"accuracy": float("nan"), "loss": float("nan")}, "loss NaN"),
         ({"accuracy": None, "loss": 0.5}, "loss 0.500"),
+        ({"accuracy": 0.9, "loss": "NaN", "samples": 0}, "90.0 %"),
+        ({"accuracy": "NaN", "loss": "NaN", "samples": 0}, "-"),
+        ({"accuracy": 0.9, "loss": "NaN", "samples": 7}, "90.0 % (NaN)"),
         (None, "-"),
     ],
 )

@@ -57,6 +57,16 @@ class TestCommands:
         assert lines[1].split()[:3] == ["2", "k", "field-report"]
         assert lines[1].split()[-3:] == ["me", "5", "two"]
 
+    @pytest.mark.parametrize("how", [(), ("--decoded",)])
+    def test_a_stream_without_messages_is_said_to_have_none(self, url, how):
+        said = 'there are no messages in the stream "nromal"; did you mean "normal"?\n'
+        assert run("tail", url, "nromal", *how) == said
+        assert run("tail", url, "nromal", "--json") == ""
+
+    def test_an_empty_bus_has_no_other_streams_to_name(self, tmp_path):
+        said = 'there are no messages in the stream "normal"\n'
+        assert run("tail", f"sqlite:{tmp_path}/other.sqlite", "normal") == said
+
     def test_dead_letters_are_shown_and_requeued_once(self, url, opened):
         assert "ValueError: no" in run("dead", url)
         letter = opened.dead(1)[0].id

@@ -50,6 +50,25 @@ class TestWrongWords:
         assert 'did you mean "digits"' in refused.output
         assert not [*(tmp_path / "state").glob("weatherlight/*")]
 
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ('service = "run"\ntask = "digit"', 'did you mean "digits"'),
+            ('service = "command"', "there is no command"),
+            ('service = "nissa"\nsinks.jsnl = {}', 'did you mean "jsonl"'),
+        ],
+    )
+    def test_what_a_file_says_wrongly_is_refused_before_anything_starts(self, esper, tmp_path, table, said):
+        touched = tmp_path / "touched"
+        first = f'[services.first]\nservice = "command"\ncommand = ["touch", "{touched}"]\n'
+        (tmp_path / "machine.toml").write_text(f"{first}[services.second]\n{table}\n")
+        refused = esper("up", "--config", "machine.toml")
+        assert refused.exit_code == 2
+        assert said in refused.output
+        assert "services.second" in refused.output
+        assert not touched.exists()
+        assert esper("status").exit_code == 1
+
 
 class TestFiles:
     def test_the_file_that_is_written_can_be_read(self, esper, tmp_path, plugins):

@@ -107,8 +107,32 @@ class TestARun:
         assert {code for code, it in endings.items() if it is Ending.HOPELESS} == {2, 4}
 
     def test_without_a_task_is_refused(self, place):
-        with pytest.raises(EsperError, match="E202"):
-            RunService(RunServiceConfig()).start(place)
+        for method in (RunService.check, RunService.start):
+            with pytest.raises(EsperError, match="E202"):
+                method(RunService(RunServiceConfig()), place)
+
+    @pytest.mark.parametrize(
+        ("options", "code", "said"),
+        [
+            ({"task": "digts"}, "E204", 'did you mean "digits"'),
+            ({"set": ("epoch=3",)}, "E201", 'did you mean "epochs"'),
+            ({"set": ("device=cudda",)}, "E202", "services.digits"),
+            ({"config": "missing.toml"}, "E203", "missing.toml"),
+        ],
+    )
+    def test_what_a_run_would_refuse_is_known_before_it_begins(self, place, options, code, said):
+        with pytest.raises(EsperError, match=code) as refused:
+            RunService(RunServiceConfig(**{"task": "digits", **options})).check(place)
+        assert said in str(refused.value)
+
+    def test_what_has_begun_goes_on_whatever_is_written_now(self, place):
+        service = RunService(RunServiceConfig(task="digts", runs=str(place.state / "runs")))
+        service.start(place)
+        self.begun(place, "digits-1", checkpoint=True)
+        service.check(place)
+
+    def test_a_policy_may_come_later(self, place):
+        RunService(RunServiceConfig(task="digits", set=("policy.saved=later",))).check(place)
 
 
 class TestACommand:
@@ -120,8 +144,9 @@ class TestACommand:
 
     @pytest.mark.parametrize("words", [(), ("echo", "{bsu}"), ("echo", "{"), ("echo", "{}")])
     def test_is_refused_where_it_means_nothing(self, place, words):
-        with pytest.raises(EsperError, match="E202"):
-            CommandService(CommandConfig(command=words)).start(place)
+        for method in (CommandService.check, CommandService.start):
+            with pytest.raises(EsperError, match="E202"):
+                method(CommandService(CommandConfig(command=words)), place)
 
     def test_is_ready_when_its_file_is_there_again(self, place):
         file = place.folder / "ready"

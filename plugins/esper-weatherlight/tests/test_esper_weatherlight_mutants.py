@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from attrs import frozen
 
+from esper_core.leyline.errors import EsperError
 from esper_core.plugins.loader import load_plugins
 from esper_testing.check import CheckFailure
 from esper_weatherlight.api import Ending, Launch, ProcessService, ServiceSpec
@@ -71,6 +72,11 @@ class LeavesAChild(Right):
         return Launch(command=["sh", "-c", f"setsid sleep 4 & touch {place.folder}/up; exec sleep 60"])
 
 
+class RefusesWhatItStarts(Right):
+    def check(self, place):
+        raise EsperError("E202", "there is no clock")
+
+
 class DoesNotStop(Right):
     def stop(self, place, leader):
         """Ask nobody."""
@@ -128,6 +134,7 @@ MUTANTS = [
     (NeverReady, "service-comes-up", None, ()),
     (FailsAtOnce, "service-comes-up", None, ()),
     (LeavesAChild, "service-comes-up", None, ()),
+    (RefusesWhatItStarts, "service-comes-up", None, ()),
     (DoesNotStop, "service-stops", None, ()),
     (RemembersItself, "service-other-supervisor", None, ()),
     (TakesADeathForAnEnd, "service-goes-on", None, ()),

@@ -79,12 +79,24 @@ def tail(url: str, stream: str, count: int, as_records: bool, as_json: bool, plu
     """Show the newest messages of STREAM. Their signatures are not checked."""
     opened = _opened(url, plugin_options)
     found = opened.tail(stream, count)
+    streams = [] if found else sorted({it.stream for it in opened.backlogs()})
     opened.close()
-    if as_records or as_json:
+    if not (found or as_json):
+        _say_that_there_are_none(stream, streams)
+    elif as_records or as_json:
         _print_decoded(found, as_json=as_json)
-        return
-    rows = [(str(at), it.key, *_content(it.body)) for at, it in found]
-    _print(("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"), rows, (0, 5))
+    else:
+        rows = [(str(at), it.key, *_content(it.body)) for at, it in found]
+        _print(("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"), rows, (0, 5))
+
+
+def _say_that_there_are_none(stream: str, streams: Sequence[str]) -> None:
+    """An empty stream and one that nobody has written to are the same to a bus."""
+    from esper_core.api import did_you_mean
+    from esper_runs.printing import echo
+
+    others = [it for it in streams if it != stream]
+    echo(f'there are no messages in the stream "{stream}"{f"; {did_you_mean(stream, others)}" if others else ""}')
 
 
 def _print_decoded(found: "Sequence[tuple[int, Outgoing]]", *, as_json: bool) -> None:

@@ -44,7 +44,14 @@ def _conditions(_: click.Context, __: click.Parameter, values: Sequence[str]) ->
 @click.option("--host", metavar="HOST", help="Events of this host, such as grown or twin.")
 @click.option("--slot", metavar="SLOT", help="Events about this slot.")
 @click.option("--seed", "seed_id", metavar="SEED", help="Events about this seed.")
-@click.option("--epoch", metavar="A-B", callback=_epochs, help="These epochs only, counted from 1; A- and -B too.")
+@click.option(
+    "--epochs",
+    "--epoch",
+    "epochs",
+    metavar="A-B",
+    callback=_epochs,
+    help="These epochs only, counted from 1; A- and -B too.",
+)
 @click.option(
     "--where",
     metavar="PATH=VALUE",
@@ -60,7 +67,7 @@ def search(
     host: str | None,
     slot: str | None,
     seed_id: str | None,
-    epoch: tuple[int | None, int | None],
+    epochs: tuple[int | None, int | None],
     where: tuple["Condition", ...],
     as_json: bool,
 ) -> None:
@@ -78,8 +85,8 @@ def search(
         host=host,
         slot=slot,
         seed_id=seed_id,
-        first=epoch[0],
-        last=epoch[1],
+        first=epochs[0],
+        last=epochs[1],
         conditions=where,
     )
     _search(run, query, as_json)

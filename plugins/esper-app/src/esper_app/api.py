@@ -70,6 +70,7 @@ __all__ = [
     "begin_replay",
     "build_component",
     "build_components",
+    "build_config",
     "bus_options",
     "config_options",
     "event_payloads",

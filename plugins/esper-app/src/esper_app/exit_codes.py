@@ -65,17 +65,15 @@ def _of_sinks(result: Mapping[str, Any]) -> ExitCode:
     return ExitCode.OK
 
 
-def short_table(width: int = 64) -> str:
-    """Return all codes on a few lines, for help."""
+def short_table(width: int) -> list[str]:
+    """Return all codes on a few lines, for help; none is longer than a width unless a single code is."""
     lines = [""]
-    for code, (short, _) in MEANINGS.items():
-        part = f"{code.value} {short}"
-        if lines[-1] and len(lines[-1]) + len(part) + 2 > width:
-            lines[-1] += ","
-            lines.append(part)
-        else:
-            lines[-1] += f", {part}" if lines[-1] else part
-    return "\n             ".join(lines)
+    parts = [f"{code.value} {short}" for code, (short, _) in MEANINGS.items()]
+    for part, after in zip(parts, [","] * (len(parts) - 1) + [""], strict=True):
+        if lines[-1] and len(lines[-1]) + 1 + len(part) + len(after) > width:
+            lines.append("")
+        lines[-1] += f"{' ' if lines[-1] else ''}{part}{after}"
+    return lines
 
 
 def markdown_table() -> str:

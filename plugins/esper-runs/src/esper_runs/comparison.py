@@ -60,7 +60,7 @@ def comparison(result: Mapping[str, Any]) -> Table:
             continue
         if row.key == _IN_UNITS and not result.get("test_measure"):
             continue
-        if row.key in (_TRAINING, _COMPUTE) and not any(host.get(row.key) is not None for host in hosts.values()):
+        if not _is_known(hosts, row.key):
             continue
         title = f"test {result['test_measure']}" if row.key == _IN_UNITS else row.title
         cells: list[Cell | str] = [title, *(row.write(hosts[name].get(row.key)) for name in names)]
@@ -91,9 +91,11 @@ def _more(hosts: Mapping[str, Mapping[str, Any]], other: str, key: str) -> float
 def test_figures(result: Mapping[str, Any]) -> str:
     """Return what was measured on the test split in a line, with the difference where there is one.
 
-    That is the accuracies, or the losses where no host has an accuracy.
+    That is the accuracies, or the losses where no host has an accuracy. "" for a training that has no test split.
     """
     hosts = result.get("hosts") or {}
+    if not (_is_known(hosts, "test_accuracy") or _is_known(hosts, "test_loss")):
+        return ""
     row = _ROWS[0] if _has_accuracy(hosts) else _ROWS[1]
     listed = ", ".join(f"{name} {row.write(hosts[name].get(row.key))}" for name in sorted(hosts))
     found = {name: row.write_difference(result[key].get(row.key)) for name, key in _DIFFERENCES if result.get(key)}
@@ -104,3 +106,8 @@ def test_figures(result: Mapping[str, Any]) -> str:
 def _has_accuracy(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
     """One of these hosts, or, if no loss is known either, of hosts of whatever kind."""
     return any(host.get("test_accuracy") is not None or host.get("test_loss") is None for host in hosts.values())
+
+
+def _is_known(hosts: Mapping[str, Mapping[str, Any]], key: str) -> bool:
+    """One of the hosts has the figure, or has failed before it could have one."""
+    return any(host.get(key) is not None or host.get("failure") for host in hosts.values())

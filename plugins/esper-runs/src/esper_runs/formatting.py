@@ -110,10 +110,13 @@ def duration(seconds: Any, signed: bool = False) -> str:
 
 
 def metrics(split: Mapping[str, Any] | None) -> str:
-    """Write accuracy and loss of an epoch over one split; the loss alone where there is no accuracy."""
+    """Write accuracy and loss of an epoch over one split; the loss alone where there is no accuracy, or only that."""
     if split is None:
         return MISSING
     accuracy, nats = known(split.get("accuracy")), loss(split.get("loss"))
+    # Over no samples nothing was measured: of its training a loop of one's own says what it likes.
+    if split.get("samples") == 0 and known(split.get("loss")) is None:
+        return MISSING if accuracy is None else percent(accuracy)
     return f"loss {nats}" if accuracy is None else f"{percent(accuracy)} ({nats})"
 
 

@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from esper_runs.comparison import test_figures
-from esper_runs.formatting import duration, flops
+from esper_runs.formatting import duration, flops, metrics
 from esper_runs.result import UNFINISHED
 from esper_runs.run_record import RunRecord
 from esper_runs.seed_table import ending
@@ -33,7 +33,17 @@ def in_short(record: RunRecord) -> str:
     else:
         known = record.result is not None or record.epochs
         seeds = "no seed germinated" if known else "whether seeds were germinated is not known"
-    return f"{seeds}; {test_figures(record.result)}" if record.result is not None else f"{seeds}; no result yet"
+    if record.result is None:
+        return f"{seeds}; no result yet"
+    figures = test_figures(record.result) or ", ".join(_last_validations(record))
+    return f"{seeds}; {figures}" if figures else seeds
+
+
+def _last_validations(record: RunRecord) -> Iterator[str]:
+    """What is known of a training in somebody's own loop, which has no test split."""
+    for host in record.growing:
+        if (epochs := record.epochs.get(host)) and epochs[-1].get("validation") is not None:
+            yield f"{host}: validation {metrics(epochs[-1]['validation'])}"
 
 
 def run_facts(record: RunRecord) -> Iterator[tuple[str, str]]:

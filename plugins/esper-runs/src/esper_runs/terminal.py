@@ -85,6 +85,7 @@ class Terminal:
             width=width or columns,
             color_system=None if plain else "auto",
             force_terminal=terminal,
+            no_color=plain,  # rich 13 takes an empty NO_COLOR for a set one
             markup=False,
             emoji=False,
             highlight=False,

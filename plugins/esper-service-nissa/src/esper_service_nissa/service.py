@@ -4,6 +4,8 @@ import json
 import urllib.request
 from pathlib import Path
 
+from esper_app.api import build_config
+from esper_core.specs import SinkSpec
 from esper_runs.reading import parse_object, read_regular
 from esper_service_nissa.config import NissaConfig
 from esper_weatherlight.api import Ending, Health, HealthStatus, Launch, Place, ProcessService, esper_command
@@ -23,6 +25,12 @@ class NissaService(ProcessService):
 
     def __init__(self, config: NissaConfig) -> None:
         self._config = config
+
+    def check(self, place: Place) -> None:
+        """Raise EsperError E204 for a sink that is not there, E201 and E202 for options that it does not have."""
+        for name, options in self._config.sinks.items():
+            path = f"services.{place.name}.sinks.{name}"
+            build_config(place.registry.get(SinkSpec.kind, name, where=path), options, path=path)
 
     def start(self, place: Place) -> Launch:
         """Start it; it says in the folder where it answers."""

@@ -18,14 +18,22 @@ class CommandService(ProcessService):
     def __init__(self, config: CommandConfig) -> None:
         self._config = config
 
+    def check(self, place: Place) -> None:
+        """Raise EsperError E202 if there is no command, or a word has a brace that stands for nothing."""
+        self._launch(place)
+
     def start(self, place: Place) -> Launch:
-        """Start it. Raises EsperError E202 if there is no command, or a word has a brace that stands for nothing."""
+        """Start it. Raises what `check` raises."""
+        launch = self._launch(place)
+        if self._ready_file is not None:
+            self._ready_file.unlink(missing_ok=True)
+        return launch
+
+    def _launch(self, place: Place) -> Launch:
         config, words = self._config, [_filled(word, place) for word in self._config.command]
         if not words:
             fix = f'services.{place.name}.command = ["esper", "dashboard"]'
             raise EsperError("E202", "there is no command", where=f"services.{place.name}.command", fix=fix)
-        if self._ready_file is not None:
-            self._ready_file.unlink(missing_ok=True)
         environment = {name: _filled(text, place) for name, text in config.environment.items()}
         command = esper_command(*words[1:]) if words[0] == "esper" else words
         return Launch(command=command, environment=environment)

@@ -23,7 +23,7 @@ class CommandConfig:
     Attributes:
         command: the command line, word by word. ``{bus}`` stands for the address of the machine's bus, ``{state}`` for
             the state directory, ``{folder}`` for a folder of the service's own. ``esper`` as the first word is the
-            ``esper`` of this environment. An empty one is refused when the service starts.
+            ``esper`` of this environment. An empty one is refused before any service is started.
         environment: what the process has in its environment besides; ``{bus}`` and the like stand for the same.
         ready_file: a file whose presence says that the service is ready; removed before each start. None: it is ready
             as soon as its process runs.

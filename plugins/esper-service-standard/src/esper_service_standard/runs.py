@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import asdict
 
+from esper_app.api import ConfigOptions, PluginOptions, resolve_command
 from esper_core.api import EsperError
 from esper_runs.reading import parse_object, read_regular
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, write_atomically
@@ -18,6 +19,9 @@ _NOTE = "run.json"
 
 #: Exit codes of ``esper run``: it is over, well or not; or another try would end the same way.
 _OVER, _HOPELESS = (0, 6, 7), (2, 3, 4, 5)
+
+#: Errors in what a user has written: in plugins that were asked for, and in the configuration.
+_WRITTEN_WRONGLY = ("E1", "E2")
 
 _CHECKPOINTS = "checkpoints/epoch-*.safetensors"
 
@@ -37,16 +41,30 @@ class RunService(ProcessService):
     def __init__(self, config: RunServiceConfig) -> None:
         self._config = config
 
+    def check(self, place: Place) -> None:
+        """Raise EsperError for what ``esper run`` would refuse in its task, settings and plugins, if it is to begin.
+
+        A saved policy need not be there yet: another service may be what writes it.
+        """
+        if self._begun(place) is not None:
+            return
+        config, task = self._config, self._task(place)
+        file = None if config.config is None else Path(config.config)
+        try:
+            resolve_command(task, ConfigOptions(file=file, sets=config.set, bus=place.bus), PluginOptions())
+        except EsperError as error:
+            if error.code[:2] not in _WRITTEN_WRONGLY:
+                return
+            in_file = file is not None and str(file) in (error.where or "")
+            where = error.where if in_file else f"services.{place.name}"
+            raise EsperError(error.code, error.what, where=where, why=error.why, fix=error.fix) from error
+
     def start(self, place: Place) -> Launch | None:
         """Go on with the run, or begin one; a run that has no checkpoint yet is begun again, under another name."""
-        directory = self._directory(place)
-        if directory is not None and (directory / MANIFEST).exists():
-            if _is_over(directory):
-                if self._config.once or self._is_mine(place):
-                    return None
-            elif any(directory.glob(_CHECKPOINTS)):
-                return Launch(command=esper_command("run", "--resume", directory))
-        return Launch(command=self._first(place))
+        begun = self._begun(place)
+        if begun is None:
+            return Launch(command=self._first(place))
+        return None if _is_over(begun) else Launch(command=esper_command("run", "--resume", begun))
 
     def ready(self, place: Place) -> bool:
         """It is ready when its run has a directory."""
@@ -77,17 +95,30 @@ class RunService(ProcessService):
         return () if directory is None else (directory.name,)
 
     def _first(self, place: Place) -> list[str]:
-        config, runs = self._config, Path(self._config.runs).absolute()
-        if config.task is None and config.config is None:
-            where = f"services.{place.name}"
-            raise EsperError("E202", "there is no task", where=where, fix=f'{where}.task = "digits"')
+        config, runs, task = self._config, Path(self._config.runs).absolute(), self._task(place)
         name = next(it for it in _names(place.name) if not (runs / it).exists())
         note = {"directory": str(runs / name), "options": self._digest(), "supervisor": _supervisor(place)}
         write_atomically(place.folder / _NOTE, json.dumps(note).encode())
-        words = ["run", *([] if config.task is None else [config.task])]
+        words = ["run", *([] if task is None else [task])]
         words += [] if config.config is None else ["--config", config.config]
         settings = (*config.set, f"name={json.dumps(name)}", f"runs={json.dumps(str(runs))}")
         return esper_command(*words, "--bus", place.bus, *(part for it in settings for part in ("--set", it)))
+
+    def _task(self, place: Place) -> str | None:
+        """The task; None: the file names it. Raises EsperError E202 if neither does."""
+        if self._config.task is None and self._config.config is None:
+            where = f"services.{place.name}"
+            raise EsperError("E202", "there is no task", where=where, fix=f'{where}.task = "digits"')
+        return self._config.task
+
+    def _begun(self, place: Place) -> Path | None:
+        """The directory of the run that is gone on with, or that was all that was to be done; None: one is to begin."""
+        directory = self._directory(place)
+        if directory is None or not (directory / MANIFEST).exists():
+            return None
+        if _is_over(directory):
+            return directory if self._config.once or self._is_mine(place) else None
+        return directory if any(directory.glob(_CHECKPOINTS)) else None
 
     def _directory(self, place: Place) -> Path | None:
         """The directory of the run that was begun with these options, if one was."""

@@ -87,6 +87,13 @@ class Service(Protocol):
     another one each time, and finds what the service has written into ``place.folder``.
     """
 
+    def check(self, place: Place) -> None:
+        """Look at its options. Asked once, before the first service of the machine is started.
+
+        Raises:
+            EsperError: for what is wrong in them, and would still be when it is started; then none is started.
+        """
+
     def start(self, place: Place) -> Launch | None:
         """Return what to start now; None if the service has done what it was to do."""
 
@@ -115,6 +122,9 @@ class BusService(Service, Protocol):
 
 class ProcessService:
     """What most services have in common: ready at once, SIGTERM, started again after every end but a good one."""
+
+    def check(self, place: Place) -> None:
+        """Find nothing wrong."""
 
     def ready(self, place: Place) -> bool:
         """It is ready as soon as its process runs."""

@@ -48,7 +48,7 @@ def supervise(
 
     Raises:
         EsperError: E641 if the state directory has a supervisor; E202 if it cannot listen; E204 and what else keeps the
-            bus from being known; E612 for what is wrong with the state directory.
+            bus from being known; what a service says of its options; E612 for what is wrong with the state directory.
     """
     state = state.absolute()
     # What opens a bus reads it there.
@@ -62,6 +62,7 @@ def supervise(
         )
         # It knows the address, and keeps no password in sight.
         bus_section(supervisor.bus, registry)
+        supervisor.check()
         server = status_server(machine.settings.http, supervisor.status)
         try:
             link = BusLink(

@@ -90,6 +90,11 @@ class Supervisor:
         )
         self._by_name = {it.name: it for it in self.units}
 
+    def check(self) -> None:
+        """Ask each service whether its options will do. Raises EsperError with what one of them says."""
+        for unit in self.units:
+            unit.member.service.check(unit.place)
+
     def step(self) -> None:
         """Do what is due."""
         now = self._clock()

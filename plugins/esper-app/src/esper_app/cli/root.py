@@ -14,10 +14,7 @@ from esper_app.exit_codes import short_table
 from esper_core.leyline.errors import EsperError, ExitCode
 from esper_runs.printing import echo
 
-_EPILOG = f"""\b
-Completion:  eval "$(_ESPER_COMPLETE=bash_source esper)"   (or zsh_source)
-Exit codes:  {short_table()}
-"""
+_COMPLETION = ('eval "$(_ESPER_COMPLETE=bash_source esper)"', "(or zsh_source)")
 
 _TRACE = "esper_app.cli.trace"
 
@@ -44,7 +41,9 @@ class RootGroup(OfferingGroup):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in a line, and what each command does."""
-        formatter.write("\nOptions: --version, -h or --help; each command has a --help of its own.\n\n")
+        formatter.write_paragraph()
+        formatter.write_text("Options: --version, -h or --help; each command has a --help of its own.")
+        formatter.write_paragraph()
         self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -59,6 +58,17 @@ class RootGroup(OfferingGroup):
             formatter.write_heading(heading)
             with formatter.indentation():
                 formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write how a shell completes commands, and what exit codes mean."""
+        formatter.write_paragraph()
+        with formatter.indentation():
+            free = formatter.width - formatter.current_indent - len("Exit codes:  ")
+            on_one_line = "   ".join(_COMPLETION)
+            completion = [on_one_line] if len(on_one_line) <= free else [*_COMPLETION]
+            for title, lines in (("Completion:", completion), ("Exit codes:", short_table(free))):
+                for first, line in zip([title, *[""] * len(lines)], lines, strict=False):
+                    formatter.write(f"{'':{formatter.current_indent}}{first:13}{line}\n")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -94,7 +104,7 @@ class RootGroup(OfferingGroup):
             ctx.exit(ExitCode.INTERNAL)
 
 
-@click.group(cls=RootGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(message=version_text())
 def cli() -> None:
     """Grow neural networks while they train."""

@@ -14,7 +14,7 @@ from esper_app.configuration.policy import PolicyConfig
 from esper_app.configuration.telemetry import TelemetryConfig
 from esper_app.configuration.training import TrainingConfig
 from esper_app.configuration.twin import Twin
-from esper_app.configuration.validators import check_run_name, check_unique
+from esper_app.configuration.validators import check_device, check_run_name, check_unique
 from esper_core.kasmina.config import LifecycleConfig
 from esper_core.leyline.kinds import PluginKind
 from esper_core.leyline.records import plain
@@ -28,7 +28,6 @@ from esper_runs.run_directory import RUNS
 #: The name of an executor that is chosen by what the run is and where it runs.
 AUTO = "auto"
 
-_DEVICE = r"cpu|(cuda|xpu)(:\d+)?|mps"
 _POSITIVE = validators.and_(validators.instance_of(int), validators.ge(1))
 
 #: Epochs in which germinations count against their quota.
@@ -202,10 +201,8 @@ class RunSettings:
     runs: str = RUNS
     twin: Twin = Twin.BOTH
     threads: int = field(default=1, validator=_POSITIVE)
-    device: str = field(default="cpu", validator=validators.matches_re(_DEVICE))
-    devices: tuple[str, ...] = field(
-        default=(), validator=[check_unique, validators.deep_iterable(validators.matches_re(_DEVICE))]
-    )
+    device: str = field(default="cpu", validator=check_device)
+    devices: tuple[str, ...] = field(default=(), validator=[check_unique, validators.deep_iterable(check_device)])
 
 
 @frozen(kw_only=True)

@@ -92,15 +92,23 @@ class ServiceSubject(Subject[ServiceSpec]):
         """Start it, and kill what is left of it in the end.
 
         Raises:
+            CheckFailure: it refuses options with which it starts.
             NotApplicable: its options name nothing that could be started here.
         """
         service, said = self.build(), list[str]()
+        refused = _refusal(service, place)
         try:
             launch = service.start(place)
         except EsperError as error:
             raise NotApplicable(f"with these options there is nothing to start: {error.what}") from error
         if launch is None:
             raise NotApplicable("with these options there is nothing to start")
+        demand(
+            refused is None,
+            f"it starts with these options, and `check` refuses them: {refused}",
+            "`check` asks for more than `start` needs",
+            "raise there only what would keep it from starting",
+        )
         environment: Mapping[str, str] = {"ESPER_STATE": str(place.state), MARK: f"check-{place.state.name}"}
         group = ProcessGroup(launch, environment, said.append)
         try:
@@ -121,3 +129,11 @@ class ServiceSubject(Subject[ServiceSpec]):
             "its process does not come up with these options",
             "let `ready` say so once services that require it may start",
         )
+
+
+def _refusal(service: Service, place: Place) -> EsperError | None:
+    try:
+        service.check(place)
+    except EsperError as error:
+        return error
+    return None
