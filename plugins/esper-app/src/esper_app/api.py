@@ -272,8 +272,8 @@ def rebuild_run(
 ) -> "RebuiltRun":
     """Return the network as `rebuild_network` does, with what it was made from. Raises the same errors.
 
-    With `trained` False its weights are as drawn, from torch's global generator. With `settled`, which needs that, seeds
-    that act on the outputs are fossils in it, though their fate was open.
+    With `trained` False its weights are as drawn, from torch's global generator. With `settled`, which needs that,
+    seeds that act on the outputs are fossils in it, though their fate was open.
     """
     from esper_app.execution.rebuild import rebuild_run
 
