@@ -42,10 +42,20 @@ def test_unequal_hosts_wait_for_the_slowest(model, figures):
 
 
 def test_what_a_run_has_said_becomes_figures(model):
-    def event(epoch, at, seconds):
-        data = {"train": {"seconds": seconds}, "validation": {"seconds": 0.1}}
-        return {"kind": "epoch_completed", "epoch": epoch, "monotonic": at, "data": data}
+    """Three hosts in two workers: the first one has the first and the third."""
 
-    events = [event(epoch, epoch * 2.0 + host, 0.4) for epoch in range(5) for host in (0.5, 1.0)]
-    assert model.lasting(events) == [2.0, 2.0, 2.0]
-    assert model.beside(events) == pytest.approx(1.0)
+    def event(epoch, host):
+        data = {"train": {"seconds": 0.3 * host}, "validation": {"seconds": 0.1}}
+        at = epoch * 2.0 + host
+        return {"kind": "epoch_completed", "epoch": epoch, "host": f"grown-{host}", "monotonic": at, "data": data}
+
+    events = [event(epoch, host) for epoch in range(5) for host in (2, 3, 1)]
+    measured = model.Measured(events, beside={"grown-3": 0.2, "grown-1": 0.0, "grown-2": 0.0}, state=1.0)
+    assert model.lasting(measured) == [2.0, 2.0, 2.0]
+    assert model.worked(measured) == [pytest.approx([0.4, 0.7, 1.2])] * 4
+    assert model.alone(measured, 2) == pytest.approx(2.0 - 1.6)
+
+
+def test_an_average_epoch_of_unequal_hosts_is_longer_than_a_typical_one(model, figures):
+    found = model.simulate(figures(spread=0.8), 8, 8, epochs=2000)
+    assert found.seconds > 1.05 * found.typical
