@@ -1,4 +1,4 @@
-"""How long things last in a seed's seed, and where on its ramp it is."""
+"""How long things last in a seed's life, and where on its ramp it is."""
 
 from collections.abc import Mapping
 

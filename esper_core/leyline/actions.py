@@ -49,7 +49,7 @@ WAIT = Action()
 
 
 class GovernorMode(StrEnum):
-    """The governor's state: ``CONSERVATIVE`` allows no structural change, ``STOPPED`` ends the host's training.
+    """The governor's state: ``CONSERVATIVE`` allows nothing that adds structure, ``STOPPED`` ends the host's training.
 
     The members are in order, the strictest last.
     """

@@ -44,7 +44,7 @@ class Vote:
 
     Attributes:
         mode: the mode that the host should be in: ``NORMAL`` allows it to change, ``CONSERVATIVE`` lets it train
-            without structural changes, ``STOPPED`` vetoes any further training of the network as it stands. The host is
+            and adds no structure, ``STOPPED`` vetoes any further training of the network as it stands. The host is
             rolled back then, as long as its run allows that, and stopped otherwise.
         reason: why, in words; "" for ``NORMAL``.
     """

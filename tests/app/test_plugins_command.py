@@ -29,6 +29,24 @@ def esper_hosts():
 
 
 class TestList:
+    @pytest.mark.parametrize(
+        ("columns", "titles"),
+        [
+            (None, "PLUGIN DISTRIBUTION VERSION STATUS OFFERS"),
+            ("300", "PLUGIN DISTRIBUTION VERSION STATUS OFFERS"),
+            ("80", "PLUGIN DISTRIBUTION STATUS OFFERS"),
+            ("50", "PLUGIN STATUS OFFERS"),
+            ("10", "PLUGIN STATUS OFFERS"),
+        ],
+    )
+    def test_columns_are_left_out_where_there_is_no_room_for_them(self, esper, columns, titles):
+        # Without COLUMNS nothing says how wide a pipe is.
+        environ = {} if columns is None else {"COLUMNS": columns}
+        first, *lines = esper("plugins", "list", "--kind", "blueprint", environ=environ).stdout.splitlines()
+        assert first.split() == titles.split()
+        assert "blueprint-noop" in {line.split()[0] for line in lines}
+        assert max(map(len, lines)) <= max(50, int(columns or 300))
+
     def test_records_hold_what_a_script_needs(self, install, esper):
         install("esper-blueprint-foo", version="0.3.1")
         (record,) = [r for r in esper.json("plugins", "list", "--json") if r["name"] == "blueprint-foo"]

@@ -55,6 +55,31 @@ class TestErrors:
         done = CliRunner(env={"ESPER_TRACE": value}).invoke(failing(self.ERROR), ["fail"])
         assert ("ZeroDivisionError" in done.stderr) is shown
 
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["run", "digits", "--epochs", "5"], "--set epochs=VALUE"),
+            (["run", "digits", "--batch-size=5"], "--set batch_size=VALUE"),
+            (["config", "show", "digits", "--lr", "0.1"], "--set optimizer.lr=VALUE"),
+            (["train", "digits", "--max-live-seeds", "3"], "--set limits.max_live_seeds=VALUE"),
+        ],
+    )
+    def test_a_setting_that_is_written_as_an_option_is_shown_as_it_is_set(self, words, said):
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == ExitCode.USAGE
+        assert f"it is a setting: {said}\n" in done.stderr
+
+    @pytest.mark.parametrize("words", [["run", "digits", "--confg", "x"], ["show", "--seeds", "3"]])
+    def test_an_option_that_is_no_setting_comes_with_the_nearest(self, words):
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == ExitCode.USAGE
+        assert "it is a setting" not in done.stderr
+        assert "Did you mean" in done.stderr
+
+    def test_a_command_of_a_group_is_found_by_its_last_word(self):
+        done = CliRunner().invoke(cli, ["new", "blueprint", "foo"])
+        assert done.stderr == 'error[E193] there is no command "new"\n  fix: did you mean "plugins new"?\n'
+
     def test_one_request_does_not_outlive_its_command(self):
         runner, root = CliRunner(), failing(self.ERROR)
         runner.invoke(root, ["fail", "--trace-plugins"])

@@ -117,7 +117,15 @@ class TestOnnx:
         monkeypatch.setattr(programs, "find_spec", lambda name: None if name in missing else find(name))
         text = refused("E512", onnx_bytes, program, sample, None)
         assert " and ".join(missing) in text
-        assert 'fix: pip install "esper-core[onnx]"' in text
+        assert 'fix: pip install "esper-app-export[onnx]"' in text
+
+    def test_an_onnxscript_that_does_not_know_this_torch_is_no_fault_of_ours(self, network, sample, monkeypatch):
+        def export(*_, **__):
+            raise ModuleNotFoundError("No module named 'onnxscript._framework_apis.torch_2_11'")
+
+        program, _ = network_program(network, sample)
+        monkeypatch.setattr(programs.torch.onnx, "export", export)
+        assert "onnxscript._framework_apis" in refused("E512", onnx_bytes, program, sample, None)
 
     def test_without_onnxruntime_nothing_can_be_run(self, monkeypatch):
         monkeypatch.setattr(programs, "find_spec", lambda name: None)

@@ -71,6 +71,31 @@ def test_named_tests_exist(root):
     assert not missing, f"correct these paths: {missing}"
 
 
+def reading_list(root: Path) -> list[Path]:
+    """The modules that docs/reading.md names, in its order; a bare name is beside the one in front of it."""
+    found: list[Path] = []
+    for line in re.findall(r"^\d+\. .*$", (root / "docs/reading.md").read_text(), re.MULTILINE):
+        for name in re.findall(r"`([\w/-]+\.py)`", line):
+            found.append(root / name if "/" in name else found[-1].with_name(name))
+    return found
+
+
+def test_files_are_read_in_an_order_in_which_each_needs_those_before_it(root):
+    files = reading_list(root)
+    assert len(files) > 30
+    assert [str(path) for path in files if not path.is_file()] == []
+    modules = [
+        re.sub(r"^plugins\.[\w-]+\.src\.", "", ".".join(it.relative_to(root).with_suffix("").parts)) for it in files
+    ]
+    too_early = [
+        (modules[index], later)
+        for index, path in enumerate(files)
+        for later in modules[index + 1 :]
+        if re.search(rf"^from {re.escape(later)} import", path.read_text(), re.MULTILINE)
+    ]
+    assert not too_early, f"put the second of each pair first: {too_early}"
+
+
 def test_named_make_targets_exist(root):
     makefile = (root / "Makefile").read_text()
     rules = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

@@ -80,7 +80,7 @@ def onnx_bytes(program: ExportedProgram, sample: Tensor, batch: int | None) -> b
                 output_names=[OUTPUTS],
                 dynamic_shapes=shapes,
             )
-    except torch.onnx.errors.OnnxExporterError as error:
+    except (torch.onnx.errors.OnnxExporterError, ImportError) as error:  # an onnxscript that is older than torch knows
         raise _unfit(Format.ONNX, error) from error
     assert found is not None
     data: bytes = found.model_proto.SerializeToString()
@@ -118,7 +118,7 @@ def _require_onnx(program: ExportedProgram) -> None:
             "E512",
             "the network cannot be exported to onnx",
             why=f"{' and '.join(missing)} is not installed",
-            fix='pip install "esper-core[onnx]"',
+            fix='pip install "esper-app-export[onnx]"',
         )
     size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
     if size >= _ONNX_BYTES:

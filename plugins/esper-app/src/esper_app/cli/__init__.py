@@ -26,15 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             gc.freeze()
 
 
-def _width() -> int:
-    """The width of help, as click has it, which imports five modules of the library to ask for it."""
+def terminal_columns() -> int | None:
+    """Return the width of what is written to, by COLUMNS or the terminal; None where nothing says how wide it is."""
     import os
 
     try:
-        columns = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(1).columns
+        return int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(1).columns or None
     except (ValueError, OSError):  # no number, no terminal
-        columns = 80
-    return max(min(columns, 80) - 2, 50)
+        return None
+
+
+def _width() -> int:
+    """The width of help, as click has it, which imports five modules of the library to ask for it."""
+    return max(min(terminal_columns() or 80, 80) - 2, 50)
 
 
 def version_text() -> str:

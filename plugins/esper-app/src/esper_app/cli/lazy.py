@@ -153,13 +153,15 @@ class OfferingGroup(click.Group):
             EsperError: E193 if there is none of the name.
         """
         if not (ctx.resilient_parsing or args[0].startswith("-") or self.get_command(ctx, args[0])):
-            raise _unknown(args[0], self.list_commands(ctx), offers(ctx).unreadable)
+            raise _unknown(args[0], self.list_commands(ctx), offers(ctx))
         return super().resolve_command(ctx, args)
 
 
-def _unknown(name: str, known: Sequence[str], unreadable: Sequence[EsperError]) -> EsperError:
+def _unknown(name: str, known: Sequence[str], offered: Offers) -> EsperError:
     from esper_core.plugins.known import COMMAND, install_line, suggest
 
     install = install_line(COMMAND, name)
-    why = "it is not installed" if install else "; ".join(error.what for error in unreadable) or None
-    return EsperError("E193", f'there is no command "{name}"', why=why, fix=suggest(name, known, install))
+    why = "it is not installed" if install else "; ".join(error.what for error in offered.unreadable) or None
+    inside = sorted(" ".join(path) for path in offered.commands if len(path) > 1 and path[-1] == name)
+    fix = f'did you mean "{inside[0]}"?' if inside else suggest(name, known, install)
+    return EsperError("E193", f'there is no command "{name}"', why=why, fix=fix)

@@ -1,11 +1,12 @@
 """``esper plugins``: what is installed, what became of it, and what a run would use."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
+from esper_app.cli import terminal_columns
 from esper_app.cli.loading import trace_problems
 from esper_app.cli.options import complete_plugin_names, plugin_options
 from esper_app.configuration.plugin_selection import PluginOptions, select
@@ -54,13 +55,27 @@ def list_plugins(kind: str | None, status: str | None, as_json: bool, plugin_opt
     if not shown:
         echo("no plugins")
         return
-    rows = [
-        (r.origin.plugin, r.origin.distribution, r.origin.version, str(r.status), ", ".join(r.kinds)) for r in shown
-    ]
-    echo(table(("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "OFFERS"), rows))
+    echo(_as_table(shown, terminal_columns()))
     for record in shown:
         if record.problem:
             echo(f"\n{record.problem}")
+
+
+def _as_table(shown: Sequence[PluginRecord], width: int | None) -> str:
+    """Return the list; on a narrow terminal without versions, and without distributions where that is not enough."""
+    columns: dict[str, list[str]] = {
+        "PLUGIN": [r.origin.plugin for r in shown],
+        "DISTRIBUTION": [r.origin.distribution for r in shown],
+        "VERSION": [r.origin.version for r in shown],
+        "STATUS": [str(r.status) for r in shown],
+        "OFFERS": [", ".join(r.kinds) for r in shown],
+    }
+    for left_out in ("VERSION", "DISTRIBUTION", None):
+        text = table([*columns], [*zip(*columns.values(), strict=True)])
+        if left_out is None or width is None or max(map(len, text.splitlines())) <= width:
+            break
+        del columns[left_out]
+    return text
 
 
 def _check_kind(kind: str | None, found: PluginSet) -> None:

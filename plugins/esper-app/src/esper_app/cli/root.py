@@ -91,6 +91,10 @@ class RootGroup(OfferingGroup):
         except KeyboardInterrupt:
             echo("interrupted", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
+        except click.NoSuchOption as error:
+            from esper_app.cli.setting_hint import as_setting
+
+            raise as_setting(error) or error from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # whatever has no code is nobody's mistake but ours
