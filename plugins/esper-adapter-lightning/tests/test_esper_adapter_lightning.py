@@ -334,7 +334,7 @@ TOGETHER = """
         other = tensor.clone()
         dist.broadcast(other, 0)
         assert torch.equal(other, tensor), name
-    sys.stdout.write(f"alike in rank {dist.get_rank()}\n")  # in one piece: the other process writes too
+    sys.stdout.write(f"alike in rank {dist.get_rank()}\\n")  # in one piece: the other process writes too
 """
 
 
