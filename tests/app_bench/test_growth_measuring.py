@@ -181,3 +181,13 @@ def test_a_task_that_names_its_arms_has_no_others_but_the_saved_policy_that_was_
     assert [*run(MadeUp(), task).cells] == ["host-epochs", GROWN, HOST]
     found = measure(MadeUp(), task, arms("runs/a/policy/best.json"), lambda words: None)
     assert [*found.cells] == ["host-epochs", GROWN, "policy", HOST]
+
+
+def test_an_arm_that_is_not_tuned_has_the_middle_rate_and_no_choice():
+    task = evolve(TASK, arms=(GROWN, "host-epochs"))
+    untuned = [evolve(arm, tuned=arm.name != GROWN) for arm in arms()]
+    study = MadeUp()
+    found = measure(study, task, untuned, lambda words: None)
+    assert {it["optimizer.lr"] for it in study.asked if it.get("policy.name") == GROWN} == {RATES[1]}
+    assert (found.tuning[GROWN].rate, found.tuning[GROWN].at_the_edge) == (RATES[1], False)
+    assert len(found.tuning["host-epochs"].losses) == 3

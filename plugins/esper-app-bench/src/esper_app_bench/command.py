@@ -98,7 +98,8 @@ def growth(
         measured = [measure(study, task, all_arms, progress.part) for task in chosen]
     analysis = analyse(measured)
     remarks = [*_remarks(measured), *_policy_remark(policy), *_neurons_remark(chosen)]
-    command = f"esper bench growth --budget {budget} --output {shlex.quote(output.name)}"
+    only = "".join(f" --task {name}" for name in tasks)
+    command = f"esper bench growth --budget {budget}{only} --output {shlex.quote(output.name)}"
     write(output, budget, analysis, all_arms, remarks, command)
     terminal = Terminal(sys.stdout)
     for title, table in tables(analysis):

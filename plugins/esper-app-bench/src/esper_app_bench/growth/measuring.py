@@ -50,8 +50,8 @@ class Tuning:
 
     @property
     def at_the_edge(self) -> bool:
-        """Whether a rate beyond the grid could have been better. Where the rate makes no difference none could."""
-        return len({*self.losses.values()}) > 1 and self.rate in (min(self.losses), max(self.losses))
+        """Whether a rate beyond the grid could have been better; where there was no choice, none could."""
+        return len(self.losses) > 1 and self.rate in (min(self.losses), max(self.losses))
 
 
 @frozen(kw_only=True)
@@ -134,7 +134,7 @@ class _Measuring:
         )
 
     def _tune(self, arms: Sequence[Arm]) -> None:
-        places = [(arm, rate, seed) for arm in arms for rate in self._task.rates for seed in self._task.tuning_seeds]
+        places = [(arm, rate, seed) for arm in arms for rate in self._rates(arm) for seed in self._task.tuning_seeds]
         asked = [self._asked(arm, seed, rate) for arm, rate, seed in places]
         found = dict(zip(places, self._run(asked), strict=True))
         for arm in arms:
@@ -144,11 +144,15 @@ class _Measuring:
 
     def _tuned(self, cells: Mapping[tuple[float, int], Cell]) -> Tuning:
         seeds = self._task.tuning_seeds
-        losses = {rate: fmean(self._validation_loss(cells[rate, it]) for it in seeds) for rate in self._task.rates}
+        rates = dict.fromkeys(rate for rate, _ in cells)
+        losses = {rate: fmean(self._validation_loss(cells[rate, it]) for it in seeds) for rate in rates}
         spent = [cell.figures.flops for cell in cells.values() if cell.figures is not None]
         known = [it for it in spent if it is not None]
         flops = sum(known) / len(seeds) if len(known) == len(spent) else None
         return Tuning(losses=losses, flops=flops, cells=cells)
+
+    def _rates(self, arm: Arm) -> Sequence[float]:
+        return self._task.rates if arm.tuned else self._task.rates[1:2]
 
     def _validation_loss(self, cell: Cell) -> float:
         loss = None if cell.figures is None else cell.figures.validation_loss
@@ -173,7 +177,6 @@ class _Measuring:
             recorded=self._recorded() if arm.anchored else None,
             prospects=self._prospects,
         )
-        rate = rate if arm.tuned else self._task.rates[1]
         request = self._request({**arm.settings(place), "seed": seed, "optimizer.lr": rate})
         told = arm.told(place)
         return request if told is None else evolve(request, trainer=arm.trainer, trainer_options=told)
