@@ -34,9 +34,9 @@ PROJECTS = {name: tomllib.loads((it / "pyproject.toml").read_text())["project"] 
 LINKED = ["torch", "hypothesis", "pytest-timeout"]
 
 QUICK = (
-    "tests/leyline",  # attrs, cattrs
+    "tests/leyline/test_structure.py",  # attrs, cattrs
     "tests/plugins/test_registry.py",  # pluggy, packaging
-    "tests/app/test_root.py",  # click
+    "tests/app/test_cli_config.py",  # click
     "tests/app/test_toml.py",  # tomlkit
     "tests/app/test_config_resolution.py",
     "tests/runs/test_event_lines.py",  # orjson
