@@ -316,15 +316,23 @@ def test_the_verdict_is_that_of_every_other_page(open_sink: Any, capsys: Any) ->
     assert shown.endswith(verdict_in_words(verdict(result())))
 
 
+def test_what_was_measured_of_no_host_is_no_row(open_sink: Any, capsys: Any) -> None:
+    hosts = {"grown": host(0.9, 438) | {"forward_flops": None, "test_accuracy": None, "test_loss": None}}
+    open_sink().emit([finished(result(hosts=hosts, difference=None))])
+    text = capsys.readouterr().out
+    assert "parameters" in text
+    assert not [word for word in ("forward pass", "test accuracy", "test loss") if word in text]
+
+
 def test_what_was_not_measured_is_a_dash(open_sink: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     sink = open_sink()
     seed = result()["seeds"][0] | {"ablation": None, "gain": None, "ended_epoch": None, "final_stage": "BLENDING"}
-    hosts = {"grown": host(0.9, 438) | {"forward_flops": None}}
+    hosts = {"grown": host(0.9, 438) | {"forward_flops": None}, "twin": host(0.8, 246)}
     sink.emit([epoch("grown", 0, 0.5, validation=None), finished(result(hosts=hosts, difference=None, seeds=[seed]))])
     text = capsys.readouterr().out
     assert "validation -" in text
-    assert re.search(r"forward pass +- *\n", text)
+    assert re.search(r"forward pass +\S+ \wFLOP +- *\n", text)
     assert re.search(r"from 3 +BLENDING \(live\) +- +- ", text)
 
 
