@@ -103,6 +103,15 @@ def test_every_feature_is_within_its_bounds_whatever_is_shown(observation):
             assert row.low <= value <= row.high
 
 
+@settings(max_examples=50, deadline=None)
+@given(observations, observations)
+def test_reading_a_source_once_gives_what_each_row_reads(first, second):
+    for shown in (first, second, first):
+        host, slots = SCHEMA.vector(shown)
+        assert host == [row.value(shown) for row in SCHEMA.host]
+        assert slots == [[row.value(signals) for row in SCHEMA.slot] for signals in shown.slots]
+
+
 def test_the_table_itself_is_sound():
     for rows in (SCHEMA.host, SCHEMA.slot):
         assert len({row.name for row in rows}) == len(rows)

@@ -27,7 +27,7 @@ from esper_core.api import (
 )
 from esper_policy_ppo.advantages import advantages, compared_by_head, explained_variance, normalised, v_trace
 from esper_policy_ppo.anomalies import ValueWatch, anomalies
-from esper_policy_ppo.choices import draw, entropy, masked_log_softmax
+from esper_policy_ppo.choices import draw, entropy, gumbel, masked_log_softmax
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.inputs import HEADS, Encoder, Inputs
 from esper_policy_ppo.moments import RunningMoments
@@ -41,7 +41,7 @@ from esper_policy_ppo.update import (
     divergence,
     evaluate,
     joint_log_ratio,
-    mean_entropy,
+    mean_entropies,
     policy_loss,
     update,
     value_loss,
@@ -302,8 +302,8 @@ def test_a_million_draws_with_one_choice_left_give_that_one(kind: torch.dtype) -
     only = torch.randint(choices, (draws,), generator=generator)
     mask = torch.nn.functional.one_hot(only, choices).bool()
     log_probs = masked_log_softmax(logits, mask)
-    assert torch.equal(draw(log_probs, torch.rand(draws, choices, generator=generator)), only)
-    assert torch.equal(draw(log_probs, torch.zeros(draws, choices)), only), "numbers at the edge"
+    assert torch.equal(draw(log_probs, gumbel(torch.rand(draws, choices, generator=generator))), only)
+    assert torch.equal(draw(log_probs, gumbel(torch.zeros(draws, choices))), only), "numbers at the edge"
     assert torch.equal(draw(log_probs, None), only)
     assert not entropy(log_probs).any()
     assert not log_probs.gather(-1, only[:, None]).any()
@@ -313,7 +313,8 @@ def test_a_million_draws_with_one_choice_left_give_that_one(kind: torch.dtype) -
 def test_draws_are_as_likely_as_they_should_be_and_never_impossible(kind: torch.dtype) -> None:
     mask = torch.tensor([True, False, True, True])
     log_probs = masked_log_softmax(torch.tensor([1.0, 50.0, 0.0, -1.0], dtype=kind), mask).expand(200_000, 4)
-    found = draw(log_probs, torch.rand(200_000, 4, generator=torch.Generator().manual_seed(3))).bincount(minlength=4)
+    noise = gumbel(torch.rand(200_000, 4, generator=torch.Generator().manual_seed(3)))
+    found = draw(log_probs, noise).bincount(minlength=4)
     torch.testing.assert_close(found / 200_000, log_probs[0].exp(), atol=4e-3, rtol=0.0)
     assert found[1] == 0
 
@@ -464,10 +465,11 @@ def targets_of(buffer: RolloutBuffer) -> Targets:
     return Targets(advantages=gains, returns=buffer.rewards, values=buffer.values)
 
 
-def updated(ppo: PPO, buffer: RolloutBuffer, targets: Targets | None = None) -> Any:
+def updated(ppo: PPO, buffer: RolloutBuffer, targets: Targets | None = None, floor: float = 0.0) -> Any:
     generator = torch.Generator().manual_seed(0)
     at = targets or targets_of(buffer)
-    return update(ppo.network, ppo.optimizer, buffer, at, ppo.config, entropy_weight=0.0, generator=generator)
+    given: dict[str, Any] = {"entropy_weight": 0.0, "entropy_floor": floor, "generator": generator}
+    return update(ppo.network, ppo.optimizer, buffer, at, ppo.config, **given)
 
 
 def optimizer_steps(ppo: PPO) -> int:
@@ -518,7 +520,7 @@ def test_heads_that_an_operation_does_not_use_take_no_part() -> None:
     assert not judged.mattered.any()
     gains = buffer.rewards[..., None]
     loss = policy_loss(judged, joint_log_ratio(judged, buffer.log_probs), gains, batch.valid, ppo.config)
-    assert loss.item() == mean_entropy(judged, batch.valid).item() == 0.0
+    assert loss.item() == mean_entropies(judged, batch.valid).abs().sum().item() == 0.0
 
 
 def test_a_head_that_is_seldom_used_learns_as_much_from_a_step_as_others() -> None:
@@ -537,6 +539,27 @@ def test_a_head_that_is_seldom_used_learns_as_much_from_a_step_as_others() -> No
     for head, count in enumerate(counts.tolist()):
         torch.testing.assert_close(gradient[..., head][used[..., head]], torch.full((count,), -1.0 / max(1, count)))
         assert not gradient[..., head][~used[..., head]].any()
+
+
+def test_the_operation_is_held_at_its_floor_of_entropy() -> None:
+    """Waiting gains in every step. Without a floor it becomes certain; with one it stays as uncertain as that."""
+    found: dict[float, float] = {}
+    for floor in (0.0, 0.5):
+        ppo = policy(wait_bias=0.0, learning_rate=3e-3, target_kl=None, clip_ratio=0.9)
+        buffer = buffer_of(ppo, round_of(ppo))
+        waits = torch.where(buffer.chosen[..., :1] == Op.WAIT, 1.0, -1.0).expand(-1, -1, len(HEADS))
+        for _ in range(10):
+            updated(ppo, buffer, evolve(targets_of(buffer), advantages=waits), floor)
+        with torch.no_grad():
+            batch = Minibatch.of(buffer, buffer.sequences(None))
+            found[floor] = float(mean_entropies(evaluate(ppo.network, buffer, batch), batch.valid)[0])
+    assert found[0.0] < 0.1
+    assert found[0.5] == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_floor_falls_to_nothing() -> None:
+    config = PPOConfig(rounds=10, entropy_floor=0.3)
+    assert [round(config.least_entropy(it), 12) for it in (0, 5, 10, 20)] == [0.3, 0.15, 0.0, 0.0]
 
 
 def test_the_whole_action_is_clipped() -> None:
@@ -661,6 +684,7 @@ CHANGED = {
     "value_clip": 1e-4,
     "entropy_coefficient": 0.2,
     "final_entropy_coefficient": 0.2,
+    "entropy_floor": 1.0,
 }
 
 
@@ -809,6 +833,22 @@ def test_options_without_meaning_are_refused(options: dict[str, float]) -> None:
         PPOConfig(**options)
 
 
+def test_what_a_host_showed_is_worked_out_once_while_its_observation_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    plain = Encoder._made
+    monkeypatch.setattr(Encoder, "_made", lambda self, it: made.append(it.host) or plain(self, it))  # type: ignore[func-returns-value]
+    encoder, shown = Encoder(CATALOGUE), situations(CATALOGUE, 3, 4, EPOCHS, 0)
+    first, again = encoder.inputs(shown), encoder.inputs(shown[::-1])
+    assert len(made) == 3
+    for it in fields(Inputs):
+        assert torch.equal(getattr(first, it.name), getattr(again, it.name).flip(0))
+    # Other masks are another row, and what nobody holds any more is let go.
+    assert encoder.inputs([only_waiting(shown[0])]).op.sum() == 1
+    assert len(made) == 4
+    del shown
+    assert not encoder._known
+
+
 def test_inputs_are_as_wide_as_the_table_says() -> None:
     encoder = Encoder(CATALOGUE)
     situation: Situation = situations(CATALOGUE, 2, 3, 9, 0)[1]
@@ -821,18 +861,31 @@ def test_inputs_are_as_wide_as_the_table_says() -> None:
 def test_entropy_and_divergence_of_each_head_are_means_over_the_steps_in_which_it_mattered() -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (5, 3, len(HEADS))
-    now, before, entropies = (torch.rand(shape, generator=generator) - 0.5 for _ in range(3))
-    mattered = torch.rand(shape, generator=generator) < 0.5
-    mattered[..., 2] = False  # no blueprint was chosen in the round
+    now, before = (torch.rand(shape, generator=generator) - 0.5 for _ in range(2))
+    used = torch.rand(shape, generator=generator) < 0.5
+    used[..., 2] = False  # no blueprint was chosen in the round
+    masks = [torch.rand(5, 3, count, generator=generator) < 0.6 for count in (4, 2, 6, 4)]
+    logits = [torch.randn(it.shape, generator=generator) for it in masks]
     valid = torch.rand(shape[:2], generator=generator) < 0.8
-    chosen, values = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape[:2])
-    judged = Judged(chosen=chosen, log_probs=now, entropies=entropies, mattered=mattered, values=values)
+    judged = Judged(
+        chosen=torch.zeros(shape, dtype=torch.int64),
+        log_probs=now,
+        used=used,
+        distributions=[masked_log_softmax(*it) for it in zip(logits, masks, strict=True)],
+        values=torch.zeros(shape[:2]),
+    )
     expected: dict[str, float] = {}
     for head, name in enumerate(HEADS):
-        steps = [(i, j, head) for i in range(5) for j in range(3) if valid[i, j] and mattered[i, j, head]]
+        places = [(i, j) for i in range(5) for j in range(3) if valid[i, j] and used[i, j, head]]
+        # Where nothing is possible everything counts as possible.
+        possible = {it: masks[head][it].nonzero()[:, 0].tolist() or [*range(masks[head].shape[-1])] for it in places}
+        steps = [it for it in places if len(possible[it]) > 1]
         if steps:
-            moved = [float(now[it] - before[it]) for it in steps]
-            expected[f"entropy of {name}"] = sum(float(entropies[it]) for it in steps) / len(steps)
+            moved = [float((now - before)[(*it, head)]) for it in steps]
+            weights = [[exp(float(logits[head][it][n])) for n in possible[it]] for it in steps]
+            shares = [[one / sum(them) for one in them] for them in weights]
+            spread = [-sum(p * log(p) for p in them) / log(len(them)) for them in shares]
+            expected[f"entropy of {name}"] = sum(spread) / len(steps)
             expected[f"kl of {name}"] = sum(exp(it) - 1.0 - it for it in moved) / len(steps)
     assert len(expected) == 6
     assert by_head(judged, before, valid) == pytest.approx(expected, rel=1e-5)

@@ -10,7 +10,7 @@ their gradient ratio), the one "active" seed (each slot has its own block), and 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from math import isfinite, log1p
 from typing import Any
 
@@ -22,6 +22,7 @@ from esper_core.leyline.observation import Observation
 from esper_core.leyline.records import plain
 from esper_core.leyline.stages import Blend, Stage
 from esper_core.leyline.structure import structure
+from esper_learning.reading import read, values_of
 
 #: Raised when the meaning of a row changes in a way that its text does not show.
 VERSION = 1
@@ -56,10 +57,15 @@ class Feature:
 
     def value(self, record: Any) -> float:
         """Read the feature off a record. Total, and within the bounds for any record."""
-        number = TRANSFORMS[self.transform](_read(record, self.source), self.parameter)
+        return self.of(read(record, self.source))
+
+    def of(self, held: Any) -> float:
+        """Return the feature of what its source holds."""
+        number = TRANSFORMS[self.transform](held, self.parameter)
         if number is None or not isfinite(number):
             return self.missing
-        return min(self.high, max(self.low, number))
+        number = number if number > self.low else self.low
+        return number if number < self.high else self.high
 
 
 def _names(given: Iterable[str]) -> tuple[str, ...]:
@@ -91,8 +97,12 @@ class ObservationSchema:
 
         Lengths: ``len(host)``, and ``len(slot)`` for each slot.
         """
-        host = [feature.value(observation) for feature in self.host]
-        return host, [[feature.value(signals) for feature in self.slot] for signals in observation.slots]
+        host, slot = self._readers
+        return host(observation), [slot(signals) for signals in observation.slots]
+
+    @cached_property
+    def _readers(self) -> tuple[Callable[[Any], list[float]], Callable[[Any], list[float]]]:
+        return values_of(self.host), values_of(self.slot)
 
     def record(self) -> dict[str, Any]:
         """Return the whole table as plain data: what a saved policy keeps, so that a difference can be named."""
@@ -133,23 +143,6 @@ def _row_differences(part: str, saved: Sequence[Feature], now: Sequence[Feature]
     return sorted(lines)
 
 
-def _read(record: Any, path: str) -> Any:
-    """Follow a path; None as soon as something on it is not there."""
-    for step in _steps(path):
-        if isinstance(step, int):
-            record = record[step] if -len(record) <= step < len(record) else None
-        else:
-            record = getattr(record, step)
-        if record is None:
-            return None
-    return record
-
-
-@cache
-def _steps(path: str) -> tuple[str | int, ...]:
-    return tuple(int(step) if step.lstrip("-").isdigit() else step for step in path.split("."))
-
-
 def _number(value: Any) -> float | None:
     if value is None:
         return None
@@ -162,8 +155,7 @@ def _number(value: Any) -> float | None:
 
 def _of_number(function: Callable[[float, Any], float]) -> Callable[[Any, Plain], float | None]:
     def transform(value: Any, parameter: Plain) -> float | None:
-        number = _number(value)
-        return None if number is None else function(number, parameter)
+        return None if (number := _number(value)) is None else function(number, parameter)
 
     return transform
 

@@ -23,19 +23,23 @@ def masked_log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     return torch.log_softmax(logits.float().masked_fill(~possible, -torch.inf), dim=-1)
 
 
-def draw(log_probs: Tensor, uniform: Tensor | None) -> Tensor:
+def gumbel(uniform: Tensor) -> Tensor:
+    """Return Gumbel noise, finite everywhere, of numbers in [0, 1).
+
+    What is not possible has a log-probability of -inf, and keeps it when noise is added.
+    """
+    return -torch.log(-torch.log(uniform.float().clamp(min=1e-20, max=1.0 - 1e-7)))
+
+
+def draw(log_probs: Tensor, noise: Tensor | None) -> Tensor:
     """Return one choice of each distribution, (...) of int64: never one whose probability is 0.
 
     Args:
         log_probs: (..., C), of `masked_log_softmax`.
-        uniform: (..., C) in [0, 1): the largest of the log-probabilities plus Gumbel noise is a draw from the
+        noise: (..., C), of `gumbel`: the largest of the log-probabilities plus the noise is a draw from the
             distribution (Gumbel, 1954). None: the most probable choice.
     """
-    if uniform is None:
-        return log_probs.argmax(-1)
-    # 0 would give the noise -inf, and an impossible choice could win among equals.
-    noise = -torch.log(-torch.log(uniform.float().clamp(min=1e-20, max=1.0 - 1e-7)))
-    return torch.where(log_probs == -torch.inf, -torch.inf, log_probs + noise).argmax(-1)
+    return (log_probs if noise is None else log_probs + noise).argmax(-1)
 
 
 def entropy(log_probs: Tensor) -> Tensor:

@@ -59,6 +59,8 @@ class PPOConfig:
         value_clip: how far an update may move a value, in standard deviations of the return; None: not limited.
         entropy_coefficient: weight of the entropy at first, each head's as a share of what was possible.
         final_entropy_coefficient: its weight after `rounds` rounds; in between it goes in a straight line.
+        entropy_floor: an update holds the entropy of the operation at this share of what was possible, or above it, at
+            first; it goes in a straight line to 0 after `rounds` rounds. 0: no floor.
     """
 
     rounds: int = _count(100)
@@ -83,10 +85,15 @@ class PPOConfig:
     value_clip: float | None = _limit(None)
     entropy_coefficient: float = _not_negative(0.05)
     final_entropy_coefficient: float = _not_negative(0.01)
+    entropy_floor: float = _share(0.0)
 
     def entropy_weight(self, updates: int) -> float:
         """Return the weight of the entropy after this many updates."""
         return self._between(self.entropy_coefficient, self.final_entropy_coefficient, updates)
+
+    def least_entropy(self, updates: int) -> float:
+        """Return the floor of the operation's entropy after this many updates, 0 to 1."""
+        return self._between(self.entropy_floor, 0.0, updates)
 
     def step_size(self, updates: int) -> float:
         """Return Adam's learning rate after this many updates."""

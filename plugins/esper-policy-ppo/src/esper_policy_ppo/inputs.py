@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import ref
 
+import numpy as np
 import torch
 from attrs import fields, frozen
 from torch import Tensor
 
-from esper_core.api import Action, ActionMasks, Blend, Catalogue, EsperError, Op, Situation
+from esper_core.api import Action, ActionMasks, Blend, Catalogue, EsperError, Observation, Op, Situation
 from esper_learning import ObservationSchema
 
 #: The heads in the order in which they are chosen; each one's choices depend on those before it.
@@ -41,7 +43,7 @@ class Inputs:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Inputs":
         """Return the same with each tensor put through a function."""
-        return Inputs(**{it.name: function(getattr(self, it.name)) for it in fields(Inputs)})
+        return Inputs(**{name: function(getattr(self, name)) for name in _NAMES})
 
     @staticmethod
     def empty(leading: Sequence[int], features: tuple[int, int], slots: int, blueprints: int) -> "Inputs":
@@ -58,6 +60,12 @@ class Inputs:
         )
 
 
+_NAMES = tuple(it.name for it in fields(Inputs))
+
+#: What is given of one host, by name, as numpy arrays.
+_Row = Mapping[str, Any]
+
+
 class Encoder:
     """Knows the catalogue's order and the observation's table.
 
@@ -67,6 +75,8 @@ class Encoder:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self._names = catalogue.names
+        self._known: dict[int, tuple[ref[Observation], ActionMasks, _Row]] = {}
         self.schema = ObservationSchema(catalogue.names)  # type: ignore[arg-type]  # mypy does not know converters
 
     @property
@@ -76,12 +86,15 @@ class Encoder:
 
     def inputs(self, situations: Sequence[Situation]) -> Inputs:
         """Return what the network is given of these hosts, (B, ...)."""
-        width = max((len(it.masks.slots) for it in situations), default=0)
-        made = Inputs.empty((len(situations),), self.features, max(1, width), len(self.catalogue))
+        rows = [self._row(it) for it in situations]
+        width = max((len(row["present"]) for row in rows), default=1)
+        made = Inputs.empty((len(rows),), self.features, width, len(self.catalogue))
         # Through numpy: tensors of a few numbers each would take most of the time of a decision.
-        arrays = {it.name: getattr(made, it.name).numpy() for it in fields(Inputs)}
-        for row, situation in enumerate(situations):
-            self._fill({name: array[row] for name, array in arrays.items()}, situation)
+        for name in _NAMES:
+            whole = getattr(made, name).numpy()
+            for index, row in enumerate(rows):
+                part = row[name]
+                whole[(index, *map(slice, part.shape))] = part
         return made
 
     def action(self, chosen: Sequence[int], masks: ActionMasks) -> Action:
@@ -92,7 +105,7 @@ class Encoder:
         slot = masks.slots[chosen[1]]
         if op is not Op.GERMINATE:
             return Action(op=op, slot=slot)
-        return Action(op=op, slot=slot, blueprint=self.catalogue.names[chosen[2]], blend=BLENDS[chosen[3]])
+        return Action(op=op, slot=slot, blueprint=self._names[chosen[2]], blend=BLENDS[chosen[3]])
 
     def chosen(self, action: Action, masks: ActionMasks) -> list[int]:
         """Return the four choices that make an action; 0 for a head that its operation does not use.
@@ -103,21 +116,37 @@ class Encoder:
         if not masks.allows(action):
             raise EsperError("E502", f"a recorded {action.op.name} was not possible where it was recorded")
         slot = 0 if action.slot is None else masks.slots.index(action.slot)
-        blueprint = 0 if action.blueprint is None else self.catalogue.names.index(action.blueprint)
+        blueprint = 0 if action.blueprint is None else self._names.index(action.blueprint)
         return [OPS.index(action.op), slot, blueprint, 0 if action.blend is None else BLENDS.index(action.blend)]
 
-    def _fill(self, into: Mapping[str, Any], situation: Situation) -> None:
+    def _row(self, situation: Situation) -> _Row:
+        """What is given of one host. An update is given what a decision was, so it is kept while its observation is."""
+        observation, masks, key = situation.observation, situation.masks, id(situation.observation)
+        if (known := self._known.get(key)) is not None and known[0]() is observation and known[1] is masks:
+            return known[2]
+        row = self._made(situation)
+        self._known[key] = (ref(observation, lambda _: self._known.pop(key, None)), masks, row)
+        return row
+
+    def _made(self, situation: Situation) -> _Row:
         masks = situation.masks
         names, count = masks.slots, len(masks.slots)
         host, slots = self.schema.vector(situation.observation)
-        possible = {op: masks.slots_for(op) if masks.blends or op is not Op.GERMINATE else frozenset() for op in OPS}
-        into["host"][:] = host
-        into["op"][:] = [op is Op.WAIT or bool(possible[op]) for op in OPS]
-        into["blend"][:] = [blend in masks.blends for blend in BLENDS]
-        if not count:
-            return
-        into["present"][:count] = True
-        into["slots"][:count] = slots
-        into["slot"][:, :count] = [[name in possible[op] for name in names] for op in OPS]
+        possible = [masks.slots_for(op) if masks.blends or op is not Op.GERMINATE else frozenset() for op in OPS]
+        op = [op is Op.WAIT or bool(some) for op, some in zip(OPS, possible, strict=True)]
+        blend = [blend in masks.blends for blend in BLENDS]
+        slot = [[name in some for name in names] for some in possible]
         fitting = [masks.blueprints_for(name) for name in names]
-        into["blueprint"][:count] = [[name in fit for name in self.catalogue.names] for fit in fitting]
+        blueprint = [[name in fit for name in self._names] for fit in fitting]
+        if not count:  # the network takes one slot at least; this one is not there
+            slots, slot, blueprint = [[0.0] * self.features[1]], [[False]] * len(OPS), [[False] * len(self._names)]
+        numbers = {"host": host, "slots": slots}
+        flags = {
+            "present": [bool(count)] * max(1, count),
+            "op": op,
+            "slot": slot,
+            "blueprint": blueprint,
+            "blend": blend,
+        }
+        made = {name: np.array(it, dtype=np.float32) for name, it in numbers.items()}
+        return made | {name: np.array(it, dtype=np.bool_) for name, it in flags.items()}

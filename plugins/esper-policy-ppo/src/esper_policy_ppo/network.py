@@ -1,6 +1,7 @@
 """The network: features -> normaliser -> MLP -> LSTM -> heads, one after the other, and a value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import sqrt
 
 import torch
@@ -28,16 +29,27 @@ class Judged:
     Attributes:
         chosen: (..., 4) of int64, a choice of each head.
         log_probs: (..., 4), of each; 0 for a head that the operation does not use.
-        entropies: (..., 4), of each head's distribution, as a share of the largest possible; 0 for an unused head.
-        mattered: (..., 4) of bool, the heads that were used and had a choice.
+        used: (..., 4) of bool, the heads that the operation uses.
+        distributions: of each head, (..., C) each, log-probabilities of its choices; -inf where one is not possible.
         values: (...), normalised.
     """
 
     chosen: Tensor
     log_probs: Tensor
-    entropies: Tensor
-    mattered: Tensor
+    used: Tensor
+    distributions: Sequence[Tensor]
     values: Tensor
+
+    @cached_property
+    def entropies(self) -> Tensor:
+        """(..., 4), of each head's distribution, as a share of the largest possible; 0 for an unused head."""
+        return torch.where(self.used, torch.stack([entropy(it) for it in self.distributions], dim=-1), 0.0)
+
+    @cached_property
+    def mattered(self) -> Tensor:
+        """(..., 4) of bool, the heads that were used and had a choice."""
+        choices = torch.stack([(it > -torch.inf).sum(-1) for it in self.distributions], dim=-1)
+        return self.used & (choices > 1)
 
 
 class Network(nn.Module):
@@ -123,14 +135,12 @@ class Network(nn.Module):
 
         chosen, used = torch.stack([op, slot, blueprint, blend], dim=-1), relevant(op)
         taken = torch.stack([_at(log_probs[head], chosen[..., head]) for head in range(len(HEADS))], dim=-1)
-        spread = torch.stack([entropy(it) for it in log_probs], dim=-1)
-        choices = torch.stack([(it > -torch.inf).sum(-1) for it in log_probs], dim=-1)
         return Judged(
             chosen=chosen,
             # `where` and no product: what an unused head would have given may be -inf.
             log_probs=torch.where(used, taken, 0.0),
-            entropies=torch.where(used, spread, 0.0),
-            mattered=used & (choices > 1),
+            used=used,
+            distributions=log_probs,
             values=self.value_head(features)[..., 0],
         )
 

@@ -23,7 +23,7 @@ from esper_core.api import (
 from esper_learning import possible_actions
 from esper_policy_ppo.advantages import advantages, compared_by_head, explained_variance, normalised
 from esper_policy_ppo.anomalies import ValueWatch, anomalies
-from esper_policy_ppo.choices import draw
+from esper_policy_ppo.choices import draw, gumbel
 from esper_policy_ppo.cloning import clone
 from esper_policy_ppo.config import PPOConfig
 from esper_policy_ppo.inputs import BLENDS, OPS, Encoder, Inputs
@@ -76,23 +76,23 @@ class PPO:
         """Return one possible action for each host, with what learning from it takes."""
         if not situations:
             return []
-        begins = [it.host not in self._hidden for it in situations]
-        new = self._new_memory()
-        before = torch.stack([self._hidden.get(it.host, new) for it in situations])
+        new = {it.host: self._new_memory() for it in situations if it.host not in self._hidden}
+        memories = self._hidden | new
+        before = torch.stack([memories[it.host] for it in situations])
         inputs = self.encoder.inputs(situations)
         features, encodings, (h, c) = self.network(inputs.map(lambda it: it[None]), (before[:, 0], before[:, 1]))
-        uniform = self._uniform(situations, inputs) if self.config.sample else None
+        noise = self._noise(situations, inputs) if self.config.sample else None
         judged = self.network.judge(
             features[0],
             encodings[0],
             inputs,
-            lambda head, log_probs: draw(log_probs, None if uniform is None else uniform[head]),
+            lambda head, log_probs: draw(log_probs, None if noise is None else noise[head]),
         )
         for it, state in zip(situations, torch.stack([h, c], dim=1), strict=True):
             self._hidden[it.host] = state
         values = self.network.denormalised(judged.values).tolist()
         return [
-            self._decision(it, judged, row, values[row], before[row].clone(), begins[row])
+            self._decision(it, judged, row, values[row], before[row].clone(), it.host in new)
             for row, it in enumerate(situations)
         ]
 
@@ -150,7 +150,8 @@ class PPO:
         entropy_weight = config.entropy_weight(self.updates)
         self.optimizer.param_groups[0]["lr"] = config.step_size(self.updates)
         order = torch.Generator().manual_seed(derive_seed(config.seed, "minibatches", self.updates))
-        count = update(network, self.optimizer, buffer, targets, config, entropy_weight=entropy_weight, generator=order)
+        pull = {"entropy_weight": entropy_weight, "entropy_floor": config.least_entropy(self.updates)}
+        count = update(network, self.optimizer, buffer, targets, config, **pull, generator=order)
         moved, distances = ratios(network, buffer, buffer.sequences(config.chunk_epochs))
         self.updates += 1
 
@@ -232,18 +233,19 @@ class PPO:
         """What it remembers of a host that it has not seen: the LSTM's two states, (2, hidden)."""
         return torch.stack(self.network.start(1), dim=1)[0]
 
-    def _uniform(self, situations: Sequence[Situation], inputs: Inputs) -> list[Tensor]:
-        """Numbers in [0, 1) for each head, (B, C); a host's own do not depend on how many slots others have."""
+    def _noise(self, situations: Sequence[Situation], inputs: Inputs) -> Sequence[Tensor]:
+        """Gumbel noise for each head, (B, C); a host's own does not depend on how many slots others have."""
         slots = inputs.present.shape[-1]
         widths = (len(OPS), slots, len(self.encoder.catalogue), len(BLENDS))
-        drawn = [torch.zeros(len(situations), width) for width in widths]
+        drawn = torch.zeros(len(situations), sum(widths))
         for row, it in enumerate(situations):
             place = (it.host, it.observation.host.epoch, self._attempts.get(it.host, 0))
             seed = derive_seed(self.config.seed, "ppo", self._round, *place)
             generator = torch.Generator().manual_seed(seed)
-            for head, width in enumerate((len(OPS), len(it.masks.slots), widths[2], widths[3])):
-                drawn[head][row, :width] = torch.rand(width, generator=generator)
-        return drawn
+            parts = drawn[row].split(widths)
+            for part, width in zip(parts, (len(OPS), len(it.masks.slots), *widths[2:]), strict=True):
+                part[:width] = torch.rand(width, generator=generator)
+        return gumbel(drawn).split(widths, dim=-1)
 
     def _decision(
         self, situation: Situation, judged: Judged, row: int, value: float, before: Tensor, begins: bool

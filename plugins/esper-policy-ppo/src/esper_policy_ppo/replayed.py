@@ -17,7 +17,7 @@ from esper_policy_ppo.update import (
     evaluate,
     joint_log_ratio,
     mean_by_head,
-    mean_entropy,
+    mean_entropies,
     optimizer_step,
 )
 
@@ -63,7 +63,7 @@ def learn_replayed(
         losses = {
             "policy loss": _policy_loss(judged, batch, corrected.targets, weight),
             "value loss": _value_loss(judged, batch, corrected.targets, weight),
-            "entropy": mean_entropy(judged, batch.valid),
+            "entropy": mean_entropies(judged, batch.valid).mean(),
         }
         loss = losses["policy loss"] + config.value_coefficient * losses["value loss"]
         loss = loss - config.entropy_weight(policy.updates) * losses["entropy"]

@@ -12,6 +12,10 @@ from esper_policy_ppo.inputs import HEADS
 from esper_policy_ppo.network import Judged, Network
 from esper_policy_ppo.rollout_buffer import Minibatch, RolloutBuffer, Span
 
+#: Weight of what the entropy of the operation lacks to its floor. It is large beside `entropy_coefficient`: where
+#: growing does not pay yet, every step in which a policy grew pushes it to wait.
+FLOOR_WEIGHT = 1.0
+
 #: The update stops where the mean divergence is above this many times `target_kl`.
 KL_TOLERANCE = 1.5
 
@@ -60,6 +64,7 @@ def update(
     config: PPOConfig,
     *,
     entropy_weight: float,
+    entropy_floor: float,
     generator: torch.Generator,
 ) -> UpdateCount:
     """Train the network on a round, sequence by sequence, in a new order in each pass.
@@ -71,6 +76,7 @@ def update(
         targets: what it is trained towards.
         config: hyper-parameters.
         entropy_weight: weight of the entropy in this update.
+        entropy_floor: of the operation, a share of what was possible; 0: none.
         generator: of the order.
     """
     spans, count = buffer.sequences(config.chunk_epochs), UpdateCount()
@@ -86,16 +92,19 @@ def update(
             ):
                 count.stopped = True
                 return count
+            entropies = mean_entropies(judged, batch.valid)
             losses = {
                 "policy loss": policy_loss(judged, log_ratio, batch.take(targets.advantages), batch.valid, config),
                 "value loss": value_loss(judged, batch, targets, config),
-                "entropy": mean_entropy(judged, batch.valid),
+                "entropy": entropies.mean(),
             }
             loss = (
                 losses["policy loss"]
                 + config.value_coefficient * losses["value loss"]
                 - entropy_weight * losses["entropy"]
             )
+            if entropy_floor:
+                loss = loss + FLOOR_WEIGHT * (entropy_floor - entropies[0]).clamp(min=0.0)
             optimizer_step(network, optimizer, loss, losses, config.max_gradient_norm, count)
     return count
 
@@ -146,9 +155,9 @@ def value_loss(judged: Judged, batch: Minibatch, targets: Targets, config: PPOCo
     return 0.5 * error[batch.valid].mean()
 
 
-def mean_entropy(judged: Judged, valid: Tensor) -> Tensor:
-    """Return the entropy as a share of what was possible, 0 to 1: a mean over steps for each head, then over heads."""
-    return mean_by_head(judged.entropies, judged.mattered & valid[..., None]).mean()
+def mean_entropies(judged: Judged, valid: Tensor) -> Tensor:
+    """Return the entropy of each head as a share of what was possible, (4,), 0 to 1: means over steps."""
+    return mean_by_head(judged.entropies, judged.mattered & valid[..., None])
 
 
 def divergence(log_ratio: Tensor, choosable: Tensor) -> float:
