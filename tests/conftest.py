@@ -76,7 +76,7 @@ class Esper:
 
     def __init__(self, site: Path, cwd: Path, bytecode: Path) -> None:
         self.cwd = cwd
-        dropped = ("ESPER_", "PYTHONDONTWRITEBYTECODE")
+        dropped = ("ESPER_", "PYTHONDONTWRITEBYTECODE", "COLUMNS")  # processes of pytest are given a width
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         self.environ |= {"PYTHONPATH": str(site), "PYTHONPYCACHEPREFIX": str(bytecode)}
 

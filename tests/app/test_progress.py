@@ -104,12 +104,13 @@ def test_a_run_in_a_terminal_shows_steps(tmp_path: Any, monkeypatch: pytest.Monk
         shown(sink, host, epoch, done, steps)
 
     monkeypatch.setattr(ConsoleSink, "progress", noted)
-    settings = [f"runs={tmp_path}", "epochs=2", "sinks.console.live=true"]
+    epochs = 8  # so many that on a busy machine too something is drawn of both
+    settings = [f"runs={tmp_path}", f"epochs={epochs}", "twin=epochs", "sinks.console.live=true"]
     done = CliRunner().invoke(cli, ["run", "digits", *(part for one in settings for part in ("--set", one))])
     assert done.exit_code == 0, done.output
     # The sink has a thread of its own: while it draws, only the newest step counts.
     steps = told[0][3]
-    order = [(name, epoch, n + 1, steps) for epoch in range(2) for name in ("twin", "grown") for n in range(steps)]
+    order = [(name, epoch, n + 1, steps) for epoch in range(epochs) for name in ("twin", "grown") for n in range(steps)]
     assert told == [step for step in order if step in told]
     assert {step[0] for step in told} == {"twin", "grown"}
     kinds = {json.loads(line)["kind"] for line in (tmp_path / "digits-1/events.jsonl").read_text().splitlines()}
