@@ -1,5 +1,6 @@
 """What the command tells the shell: one table, and each end of a run has its own code."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,12 +73,22 @@ def test_what_has_no_code_is_an_internal_fault_with_its_place_and_nothing_raw():
     assert "\x1b" not in done.output
 
 
-def test_a_reader_that_has_had_enough_is_no_fault():
+def test_a_reader_that_has_had_enough_is_no_fault(tmp_path):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "esper_app.cli", "config", "show", "digits"]
+    with os.fdopen(theirs, "w") as output:
+        done = subprocess.run(command, cwd=tmp_path, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_a_pipe_to_another_process_that_breaks_is_told():
     def fail():
         raise BrokenPipeError(32, "Broken pipe")
 
     root = RootGroup("esper")
     root.add_command(click.Command("fail", callback=fail))
     done = CliRunner().invoke(root, ["fail"])
-    assert done.exit_code == 1
-    assert "please report" not in done.output
+    assert done.exit_code == ExitCode.INTERNAL
+    assert "BrokenPipeError" in done.stderr

@@ -215,6 +215,19 @@ def test_the_forkserver_may_be_killed(opened):
     assert silent(reports) == [runner.report() for runner in alone(plans(2))]
 
 
+def test_a_process_that_begins_workers_and_dies_again_is_an_error_with_its_code(opened, monkeypatch):
+    executor = opened(plans(2), workers=2)
+
+    def died(pool, place):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(type(executor.pool), "_fork", died)
+    executor.pool._workers.clear()
+    with pytest.raises(EsperError, match="E541") as caught:
+        executor.pool.worker(0)
+    assert "has ended" in caught.value.why
+
+
 def test_a_builder_that_leaves_threads_is_not_preloaded(opened):
     executor = opened(plans(1), Threaded())
     assert not executor.pool.preloaded

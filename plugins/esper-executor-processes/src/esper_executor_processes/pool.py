@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, field
 
-from esper_core.api import HostBuilder, Plan
+from esper_core.api import EsperError, HostBuilder, Plan
 from esper_executor_processes.config import ProcessesConfig
 from esper_executor_processes.forkserver import send_descriptor
 from esper_executor_processes.launcher import cannot_begin, environment, forked_process
@@ -96,7 +96,10 @@ class WorkerPool:
                 self._workers[place] = self._fork(place)
             except (EOFError, OSError):
                 self._begin()
-                self._workers[place] = self._fork(place)
+                try:
+                    self._workers[place] = self._fork(place)
+                except (EOFError, OSError) as error:
+                    raise _has_ended(error) from error
         return self._workers[place]
 
     def lost(self, worker: Worker) -> str:
@@ -169,7 +172,7 @@ class WorkerPool:
             return int(self._answer())
         except (EOFError, OSError) as error:
             self._disconnect()
-            raise cannot_begin(f"the process that begins them has ended ({error or 'without a word'})") from error
+            raise _has_ended(error) from error
 
     def _disconnect(self) -> None:
         """Without its connection the process ends its workers and itself; it has a deadline."""
@@ -198,6 +201,10 @@ class WorkerPool:
         if not self._control.poll(LOADING):
             raise EOFError(f"it has not answered for {LOADING:g} s")
         return loads(self._control.recv_bytes())
+
+
+def _has_ended(error: Exception) -> EsperError:
+    return cannot_begin(f"the process that begins them has ended ({error or 'without a word'})")
 
 
 def _processors() -> int:

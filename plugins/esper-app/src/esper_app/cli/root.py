@@ -2,6 +2,8 @@
 
 import gc
 import os
+import sys
+from contextlib import suppress
 from errno import EPIPE
 from typing import Any
 
@@ -98,7 +100,7 @@ class RootGroup(OfferingGroup):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # whatever has no code is nobody's mistake but ours
-            if isinstance(error, OSError) and error.errno == EPIPE:
+            if isinstance(error, OSError) and error.errno == EPIPE and _nobody_reads():
                 raise  # who reads the output has had enough of it, which click knows how to say
             show_trace(error)
             echo(
@@ -106,6 +108,17 @@ class RootGroup(OfferingGroup):
                 err=True,
             )
             ctx.exit(ExitCode.INTERNAL)
+
+
+def _nobody_reads() -> bool:
+    """Say whether the reader of the output has gone. Pipes to other processes break too."""
+    import select
+
+    ends = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # there is no file behind it, or it was closed
+            ends.register(stream.fileno(), 0)
+    return bool(ends.poll(0))
 
 
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
