@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from math import exp, log, prod
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ from esper_policy_ppo.update import (
     divergence,
     evaluate,
     joint_log_ratio,
+    lacking_entropy,
     mean_entropies,
     policy_loss,
     update,
@@ -555,6 +557,16 @@ def test_the_operation_is_held_at_its_floor_of_entropy() -> None:
             found[floor] = float(mean_entropies(evaluate(ppo.network, buffer, batch), batch.valid)[0])
     assert found[0.0] < 0.1
     assert found[0.5] == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_floor_is_one_of_each_step_with_a_choice() -> None:
+    """What is certain in one step is not made up for by what is open in another one."""
+    spread = torch.tensor([0.1, 0.0, 0.0, 1.0, 0.0])[:, None, None].expand(-1, 1, len(HEADS))
+    mattered = torch.tensor([True, True, True, True, False])[:, None, None].expand(-1, 1, len(HEADS))
+    valid = torch.tensor([True, True, False, True, True])[:, None]
+    judged: Any = SimpleNamespace(entropies=spread, mattered=mattered)
+    assert float(lacking_entropy(judged, valid, 0.3)) == pytest.approx((0.2 + 0.3 + 0.0) / 3)
+    assert float(lacking_entropy(judged, torch.zeros_like(valid), 0.3)) == 0.0
 
 
 def test_the_floor_falls_to_nothing() -> None:

@@ -59,8 +59,8 @@ class PPOConfig:
         value_clip: how far an update may move a value, in standard deviations of the return; None: not limited.
         entropy_coefficient: weight of the entropy at first, each head's as a share of what was possible.
         final_entropy_coefficient: its weight after `rounds` rounds; in between it goes in a straight line.
-        entropy_floor: an update holds the entropy of the operation at this share of what was possible, or above it, at
-            first; it goes in a straight line to 0 after `rounds` rounds. 0: no floor.
+        entropy_floor: an update holds the entropy of the operation, in each step, at this share of what was possible
+            or above it, at first; it goes in a straight line to 0 after `rounds` rounds. 0: no floor.
     """
 
     rounds: int = _count(100)

@@ -76,7 +76,7 @@ def update(
         targets: what it is trained towards.
         config: hyper-parameters.
         entropy_weight: weight of the entropy in this update.
-        entropy_floor: of the operation, a share of what was possible; 0: none.
+        entropy_floor: of the operation in each step, a share of what was possible; 0: none.
         generator: of the order.
     """
     spans, count = buffer.sequences(config.chunk_epochs), UpdateCount()
@@ -104,9 +104,20 @@ def update(
                 - entropy_weight * losses["entropy"]
             )
             if entropy_floor:
-                loss = loss + FLOOR_WEIGHT * (entropy_floor - entropies[0]).clamp(min=0.0)
+                loss = loss + FLOOR_WEIGHT * lacking_entropy(judged, batch.valid, entropy_floor)
             optimizer_step(network, optimizer, loss, losses, config.max_gradient_norm, count)
     return count
+
+
+def lacking_entropy(judged: Judged, valid: Tensor, floor: float) -> Tensor:
+    """Return what the entropy of the operation lacks to a floor, the mean over the steps in which it had a choice.
+
+    It is asked of each step. Were it asked of their mean, a policy could be uncertain whether to germinate, and certain
+    to cull what it has germinated.
+    """
+    lacking = (floor - judged.entropies[..., 0]).clamp(min=0.0)
+    counts = judged.mattered[..., 0] & valid
+    return torch.where(counts, lacking, 0.0).sum() / counts.sum().clamp(min=1)
 
 
 def evaluate(network: Network, buffer: RolloutBuffer, batch: Minibatch) -> Judged:
