@@ -69,6 +69,13 @@ class TestErrors:
         assert done.exit_code == ExitCode.USAGE
         assert f"it is a setting: {said}\n" in done.stderr
 
+    def test_a_setting_that_is_written_as_an_argument_is_shown_as_it_is_set(self):
+        done = CliRunner().invoke(cli, ["run", "digits", "optimizer.lr=0.1"])
+        assert done.exit_code == ExitCode.USAGE
+        assert "with --set: --set optimizer.lr=0.1\n" in done.stderr
+        assert "--set" not in CliRunner().invoke(cli, ["run", "digits", "teacher"]).stderr
+        assert "--set" not in CliRunner().invoke(cli, ["show", "one", "lr=0.1"]).stderr
+
     @pytest.mark.parametrize("words", [["run", "digits", "--confg", "x"], ["show", "--seeds", "3"]])
     def test_an_option_that_is_no_setting_comes_with_the_nearest(self, words):
         done = CliRunner().invoke(cli, words)

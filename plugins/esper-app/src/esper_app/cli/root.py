@@ -93,7 +93,7 @@ class RootGroup(OfferingGroup):
         except KeyboardInterrupt:
             echo("interrupted", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
-        except click.NoSuchOption as error:
+        except click.UsageError as error:
             from esper_app.cli.setting_hint import as_setting
 
             raise as_setting(error) or error from None

@@ -1,18 +1,32 @@
-"""What is said where somebody writes a setting as an option: ``--epochs 5`` for ``--set epochs=5``."""
+"""What is said where somebody writes a setting as an option or argument: ``--epochs 5``, or ``epochs=5``."""
 
+import re
 from collections.abc import Iterator
 
 import click
 
 
-def as_setting(error: click.NoSuchOption) -> click.UsageError | None:
-    """Return the error that names the setting that an unknown option means; None where it means none.
+#: How click says that there are too many arguments.
+_EXTRA = re.compile(r"unexpected extra arguments? \(([\w.-]+)=(\S+)\)")
+
+
+def as_setting(error: click.UsageError) -> click.UsageError | None:
+    """Return the error that names the setting that an unknown option or argument means; None where it means none.
 
     Only commands that take ``--set`` have settings.
     """
     command = error.ctx.command if error.ctx is not None else None
     if command is None or not any("--set" in it.opts and it.name == "sets" for it in command.params):
         return None
+    if isinstance(error, click.NoSuchOption):
+        return _of_option(error)
+    if extra := _EXTRA.search(error.message):
+        text = f"Got an unexpected argument; settings are given with --set: --set {extra[1]}={extra[2]}"
+        return click.UsageError(text, ctx=error.ctx)
+    return None
+
+
+def _of_option(error: click.NoSuchOption) -> click.UsageError | None:
     name = error.option_name.lstrip("-").replace("-", "_")
     keys = [*_keys()]
     found = [key for key in keys if key == name] or [key for key in keys if key.rpartition(".")[2] == name]
