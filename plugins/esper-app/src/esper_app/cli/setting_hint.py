@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import click
 
-
 #: How click says that there are too many arguments.
 _EXTRA = re.compile(r"unexpected extra arguments? \(([\w.-]+)=(\S+)\)")
 
