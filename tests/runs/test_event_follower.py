@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from esper_runs.event_follower import EventFollower
@@ -158,6 +158,7 @@ NOISE = st.sampled_from([b"nonsense\n", b"\n", b"{}\n", line(1)[:9], line(2)[:-1
 PIECES = st.lists(st.one_of(st.integers(0, 6).map(line), NOISE), max_size=12)
 
 
+@example([line(0), line(2), line(2)[:-1], line(0)], 300, 3)  # a line that goes on had a number that was given out
 @settings(max_examples=100, deadline=None)
 @given(pieces=PIECES, most=st.integers(40, 300), seen=st.integers(0, 12))
 def test_what_is_told_is_what_is_read_at_once(tmp_path_factory, pieces, most, seen):

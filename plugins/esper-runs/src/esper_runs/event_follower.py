@@ -109,7 +109,9 @@ class EventFollower:
             file.seek(self._at)
             data = file.read(most)
             if self._unended and data[:1] not in (b"", b"\n"):
-                # What was taken for a whole line was none: without it the rest means something else.
+                # What was taken for a whole line was none: without it the rest means something else, and its number
+                # was not given out again.
+                self._backs.clear()
                 self._begin()
                 restarted = True
                 file.seek(0)
