@@ -72,7 +72,6 @@ CHANGED: Mapping[str, Mapping[str, Any]] = {
     "ppo, no entropy floor": {"entropy_floor": 0.0},
     "ppo, gae_lambda 0.95": {"gae_lambda": 0.95},
 }
-
 Row = dict[str, Any]
 
 

@@ -126,27 +126,9 @@ class PPO:
             return {}
         config, network = self.config, self.network
         buffer = RolloutBuffer.of(trajectories, self.encoder, config.hidden)
+        valid = buffer.valid
         self.value_what_was_cut_short(buffer, trajectories)
-        found = advantages(
-            buffer.rewards,
-            buffer.values,
-            buffer.ends,
-            buffer.final_values,
-            gamma=buffer.gamma,
-            gae_lambda=config.gae_lambda,
-        )
-        returns, valid = found + buffer.values, buffer.valid
-        explained = explained_variance(buffer.values[valid], returns[valid])
-
-        # Values keep their meaning while the moments of returns move.
-        network.take_in_returns(returns[valid])
-        least = config.least_advantage_deviation * float(network.return_moments.deviation())
-        judged = normalised(found, buffer.choosable, least)
-        targets = Targets(
-            advantages=compared_by_head(judged, buffer.chosen[..., 0], buffer.choosable),
-            returns=network.normalised_returns(returns),
-            values=network.normalised_returns(buffer.values),
-        )
+        targets, explained = self._targets(buffer)
         entropy_weight = config.entropy_weight(self.updates)
         self.optimizer.param_groups[0]["lr"] = config.step_size(self.updates)
         order = torch.Generator().manual_seed(derive_seed(config.seed, "minibatches", self.updates))
@@ -177,6 +159,29 @@ class PPO:
             **anomalies(moved, count.skipped, self._watch.observe(explained)),
         }
         return {name: value for name, value in figures.items() if value == value and abs(value) != float("inf")}
+
+    def _targets(self, buffer: RolloutBuffer) -> tuple[Targets, float | None]:
+        """Take in a round's returns; return what it trains the network towards, and what its values explained of them."""
+        found = advantages(
+            buffer.rewards,
+            buffer.values,
+            buffer.ends,
+            buffer.final_values,
+            gamma=buffer.gamma,
+            gae_lambda=self.config.gae_lambda,
+        )
+        returns, valid = found + buffer.values, buffer.valid
+        explained = explained_variance(buffer.values[valid], returns[valid])
+
+        # Values keep their meaning while the moments of returns move.
+        self.network.take_in_returns(returns[valid])
+        least = self.config.least_advantage_deviation * float(self.network.return_moments.deviation())
+        judged = normalised(found, buffer.choosable, least)
+        return Targets(
+            advantages=compared_by_head(judged, buffer.chosen[..., 0], buffer.choosable),
+            returns=self.network.normalised_returns(returns),
+            values=self.network.normalised_returns(buffer.values),
+        ), explained
 
     def learn_replayed(
         self, trajectories: Sequence[Trajectory], weights: Sequence[float]
