@@ -161,7 +161,7 @@ class PPO:
         return {name: value for name, value in figures.items() if value == value and abs(value) != float("inf")}
 
     def _targets(self, buffer: RolloutBuffer) -> tuple[Targets, float | None]:
-        """Take in a round's returns; return what it trains the network towards, and what its values explained of them."""
+        """Take in a round's returns; return what it trains towards, and the share that its values explained."""
         found = advantages(
             buffer.rewards,
             buffer.values,
