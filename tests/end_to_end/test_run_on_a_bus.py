@@ -30,6 +30,8 @@ from esper_leyline_proto.state import SystemStatePacket
 from esper_leyline_proto.telemetry import TelemetryBatch
 from esper_messaging.bus_sink import BusSink
 from esper_messaging.reading import Reader, joined
+from esper_messaging.run_messages import RunMessages
+from esper_messaging.telemetry_sink import TelemetrySink
 from esper_oona.api import Draft, Publisher, Replays, Signer, keyring, state_directory
 
 TIMES = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds"}
@@ -260,39 +262,45 @@ def test_a_training_reports_trajectories_after_each_round(tmp_path, monkeypatch)
 
 
 class Outage:
-    """A server of Redis that is killed after the first state packet of an epoch, and started again later."""
+    """A server of Redis that is killed after a run's second epoch, and started again after its twelfth.
 
-    def __init__(self, folder):
+    The run waits there until it has noticed, so that it does not matter how quick it is.
+    """
+
+    def __init__(self, folder, monkeypatch):
         folder.mkdir()
         self.server = RedisServer(folder)
         self.server.start()
+        self.noticed = threading.Event()
+        report, notice = RunMessages.host_reports, TelemetrySink.notice
 
-    def strike(self, run):
-        """Kill the server when the log of the run has its second epoch, and start it when the run has noticed."""
-        self.wait_for(run, '"epoch_completed"', 4)
-        self.server.kill()
-        self.wait_for(run, "degraded", 1)
-        self.server.start()
+        def host_reports(messages, reports, *more):
+            report(messages, reports, *more)
+            self.after([it.epoch for it in reports])
 
-    def wait_for(self, run, what, times):
-        deadline = time.monotonic() + 200
-        while time.monotonic() < deadline:
-            log = run / "events.jsonl"
-            if log.exists() and log.read_text().count(what) >= times:
-                return
-            time.sleep(0.05)
+        def told(sink, message):
+            notice(sink, message)
+            if "degraded" in message:
+                self.noticed.set()
+
+        monkeypatch.setattr(RunMessages, "host_reports", host_reports)
+        monkeypatch.setattr(TelemetrySink, "notice", told)
+
+    def after(self, epochs):
+        if epochs == [2]:
+            self.server.kill()
+        elif epochs == [12]:
+            assert self.noticed.wait(200)
+            self.server.start()
 
 
 @pytest.mark.slow
 def test_a_server_that_is_killed_on_the_way_costs_nothing_that_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("ESPER_STATE", str(tmp_path / "state"))
     settings = [*SETTINGS, "epochs=30", "twin=epochs"]
-    outage = Outage(tmp_path / "redis")
+    outage = Outage(tmp_path / "redis", monkeypatch)
     try:
-        thread = threading.Thread(target=outage.strike, args=(tmp_path / "on" / "digits-1",))
-        thread.start()
         output = invoke("--set", f"runs={tmp_path}/on", "--bus", outage.server.url, settings=settings)
-        thread.join()
         invoke("--set", f"runs={tmp_path}/off", settings=settings)
         run, other = tmp_path / "on" / "digits-1", tmp_path / "off" / "digits-1"
         assert (run / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
