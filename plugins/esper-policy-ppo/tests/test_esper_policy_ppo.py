@@ -276,6 +276,29 @@ def test_the_learning_rate_goes_from_the_first_to_the_last() -> None:
     assert ppo.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
 
 
+def test_a_policy_that_is_trained_further_begins_anew_with_what_changes_over_rounds() -> None:
+    def rates(ppo: PPO, rounds: range) -> list[float]:
+        return [ppo.learn(round_of(ppo, number))["learning rate"] for number in rounds]
+
+    def saved(ppo: PPO) -> PPO:
+        again = policy(rounds=2, learning_rate=4e-3, final_learning_rate=1e-3)
+        again.restore(ppo.state())
+        return again
+
+    first = policy(rounds=2, learning_rate=4e-3, final_learning_rate=1e-3)
+    assert rates(first, range(3)) == pytest.approx([4e-3, 2.5e-3, 1e-3])
+    further = saved(first)
+    assert rates(further, range(1)) == pytest.approx([4e-3])
+    # What goes on after a stop, and what learns without hosts of its own, goes on where it was.
+    on = saved(further)
+    on.reset(Round(number=0, hosts=(), epochs=4))
+    assert rates(on, range(1, 3)) == pytest.approx([2.5e-3, 1e-3])
+    old = further.state()
+    old.record.pop("begun")
+    further.restore(old)
+    assert rates(further, range(1, 2)) == pytest.approx([1e-3])
+
+
 def test_what_was_cut_short_is_valued_by_its_final_observation_and_what_is_over_by_nothing() -> None:
     ppo = policy()
     made = round_of(ppo)

@@ -66,6 +66,8 @@ FIRST = "optimizer/0/exp_avg"
         (without("network/lstm.bias_hh_l0"), "network/lstm.bias_hh_l0"),
         (value("updates", -1), "updates"),
         (value("updates", True), "updates"),
+        (value("begun", -1), "begun"),
+        (value("begun", 1), "begun"),
         (value("round", "2"), "round"),
         (value("round", 1 << 62), "round"),
         (value("attempts", {"h": 0.5}), "attempts/h"),

@@ -33,7 +33,8 @@ class PPOConfig:
     """Hyper-parameters of `ppo`.
 
     Attributes:
-        rounds: how many rounds it wants to learn from.
+        rounds: how many rounds it wants to learn from. A saved policy that is trained further begins anew with what
+            changes over them.
         seed: of its first weights, of what it draws, and of the order of its minibatches.
         sample: draw actions from the policy; otherwise the most probable operation, then slot, and so on.
         hidden: width of the network and of its LSTM.
@@ -87,17 +88,17 @@ class PPOConfig:
     final_entropy_coefficient: float = _not_negative(0.01)
     entropy_floor: float = _share(0.0)
 
-    def entropy_weight(self, updates: int) -> float:
-        """Return the weight of the entropy after this many updates."""
-        return self._between(self.entropy_coefficient, self.final_entropy_coefficient, updates)
+    def entropy_weight(self, rounds: int) -> float:
+        """Return the weight of the entropy after this many rounds."""
+        return self._between(self.entropy_coefficient, self.final_entropy_coefficient, rounds)
 
-    def least_entropy(self, updates: int) -> float:
-        """Return the floor of the operation's entropy after this many updates, 0 to 1."""
-        return self._between(self.entropy_floor, 0.0, updates)
+    def least_entropy(self, rounds: int) -> float:
+        """Return the floor of the operation's entropy after this many rounds, 0 to 1."""
+        return self._between(self.entropy_floor, 0.0, rounds)
 
-    def step_size(self, updates: int) -> float:
-        """Return Adam's learning rate after this many updates."""
-        return self._between(self.learning_rate, self.final_learning_rate, updates)
+    def step_size(self, rounds: int) -> float:
+        """Return Adam's learning rate after this many rounds."""
+        return self._between(self.learning_rate, self.final_learning_rate, rounds)
 
-    def _between(self, first: float, last: float, updates: int) -> float:
-        return first + min(1.0, updates / self.rounds) * (last - first)
+    def _between(self, first: float, last: float, rounds: int) -> float:
+        return first + min(1.0, rounds / self.rounds) * (last - first)

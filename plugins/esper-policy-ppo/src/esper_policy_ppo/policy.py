@@ -55,13 +55,21 @@ class PPO:
             self.network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, foreach=False
         )
         self.updates = 0
+        self._begun = 0
         self._watch = ValueWatch()
         self._round = 0
         self._hidden: dict[str, Tensor] = {}
         self._attempts: dict[str, int] = {}
 
+    @property
+    def learned_rounds(self) -> int:
+        """How many rounds it has learned from in this training; before it may have had another one."""
+        return self.updates - self._begun
+
     def reset(self, begun: Round) -> None:
-        """Begin a round: every host is new."""
+        """Begin a round: every host is new. The first round of hosts begins what changes over `PPOConfig.rounds`."""
+        if begun.number == 0 and begun.hosts:
+            self._begun = self.updates
         self._round = begun.number
         self._hidden = {}
         self._attempts = dict.fromkeys(begun.hosts, 0)
@@ -124,15 +132,15 @@ class PPO:
         """
         if not any(it.steps for it in trajectories):
             return {}
-        config, network = self.config, self.network
+        config, network, learned = self.config, self.network, self.learned_rounds
         buffer = RolloutBuffer.of(trajectories, self.encoder, config.hidden)
         valid = buffer.valid
         self.value_what_was_cut_short(buffer, trajectories)
         targets, explained = self._targets(buffer)
-        entropy_weight = config.entropy_weight(self.updates)
-        self.optimizer.param_groups[0]["lr"] = config.step_size(self.updates)
+        entropy_weight = config.entropy_weight(learned)
+        self.optimizer.param_groups[0]["lr"] = config.step_size(learned)
         order = torch.Generator().manual_seed(derive_seed(config.seed, "minibatches", self.updates))
-        pull = {"entropy_weight": entropy_weight, "entropy_floor": config.least_entropy(self.updates)}
+        pull = {"entropy_weight": entropy_weight, "entropy_floor": config.least_entropy(learned)}
         count = update(network, self.optimizer, buffer, targets, config, **pull, generator=order)
         moved, distances = ratios(network, buffer, buffer.sequences(config.chunk_epochs))
         self.updates += 1
@@ -154,7 +162,7 @@ class PPO:
             "ratio deviation": float(moved.std(correction=0)),
             "clipped share": float(((moved - 1.0).abs() > config.clip_ratio).float().mean()),
             "entropy weight": entropy_weight,
-            "learning rate": config.step_size(self.updates - 1),
+            "learning rate": config.step_size(learned),
             **({} if explained is None else {"explained variance": explained}),
             **anomalies(moved, count.skipped, self._watch.observe(explained)),
         }
@@ -210,6 +218,7 @@ class PPO:
             "schema_hash": self.encoder.schema.hash,
             "widths": [self.config.hidden, self.config.slot_encoding],
             "updates": self.updates,
+            "begun": self._begun,
             "value_watch": [self._watch.bad, self._watch.collapsed],
             "round": self._round,
             "attempts": dict(self._attempts),
@@ -232,6 +241,7 @@ class PPO:
         }
         record = state.record
         self.updates, self._round, self._attempts = record["updates"], record["round"], dict(record["attempts"])
+        self._begun = record.get("begun", 0)
         self._watch = ValueWatch(*record["value_watch"])
 
     def _new_memory(self) -> Tensor:

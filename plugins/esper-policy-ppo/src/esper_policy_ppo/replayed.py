@@ -66,7 +66,7 @@ def learn_replayed(
             "entropy": mean_entropies(judged, batch.valid).mean(),
         }
         loss = losses["policy loss"] + config.value_coefficient * losses["value loss"]
-        loss = loss - config.entropy_weight(policy.updates) * losses["entropy"]
+        loss = loss - config.entropy_weight(policy.learned_rounds) * losses["entropy"]
         optimizer_step(network, policy.optimizer, loss, losses, config.max_gradient_norm, count)
     moved = corrected.log_ratios[buffer.valid].exp()
     figures = {
