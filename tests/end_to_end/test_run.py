@@ -255,7 +255,7 @@ def test_ctrl_c_stops_at_the_end_of_the_epoch_with_a_readable_run(tmp_path):
         "--set",
         f"runs={tmp_path}",
         "--set",
-        "epochs=400",
+        "epochs=100000",  # so many that it is under way when it is told to end
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -270,6 +270,6 @@ def test_ctrl_c_stops_at_the_end_of_the_epoch_with_a_readable_run(tmp_path):
     run = tmp_path / "digits-1"
     result = json.loads((run / "result.json").read_text())
     assert result["outcome"] == "interrupted"
-    assert 2 <= result["hosts"]["grown"]["epochs"] < 400
+    assert 2 <= result["hosts"]["grown"]["epochs"] < 100000
     assert events(run)[-1]["kind"] == "run_finished"
     assert load_file(run / "weights.safetensors")

@@ -7,13 +7,14 @@ them an epoch takes a minute.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import evolve, field, frozen
 from click.testing import CliRunner
+from torch.nn.modules.module import _global_forward_hooks
 
 from esper_alerts.alerts import ALERTS
 from esper_alerts.engine import AlertEngine, AlertState
@@ -158,11 +159,14 @@ def _event(line: Mapping[str, Any]) -> Event:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Return the runs."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Return the runs; what a seed does to all modules of this process ends with them."""
     folder = tmp_path_factory.mktemp("drills")
     (folder / "drill.py").write_text(PLUGIN)
-    return Runs(folder=folder)
+    before = {*_global_forward_hooks}
+    yield Runs(folder=folder)
+    for it in _global_forward_hooks.keys() - before:
+        del _global_forward_hooks[it]
 
 
 class Watch:
