@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import tomllib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from keyword import iskeyword
 
 import pytest
@@ -168,17 +168,23 @@ def test_a_link_to_nowhere_is_left_alone(new, tmp_path):
     assert "error[E181]" in new("sink", "foo").output
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """No file may grow beyond 600 bytes, like a disk that is full after some small files."""
+    """No file may grow beyond 600 bytes, like a disk that is full after some small files.
+
+    No fixture, which would still be there when pytest writes how the test has ended.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_nothing_behind(new, tmp_path, small_disk):
-    done = new("sink", "foo")
+def test_a_full_disk_leaves_nothing_behind(new, tmp_path):
+    with small_disk():
+        done = new("sink", "foo")
     assert "error[E181]" in done.output
     assert "File too large" in done.output
     assert folders(tmp_path) == []

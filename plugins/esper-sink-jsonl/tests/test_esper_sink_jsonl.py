@@ -3,6 +3,7 @@ import math
 import os
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,21 +166,27 @@ def test_a_run_without_directory_needs_a_path() -> None:
     assert "sinks.jsonl.path" in (caught.value.fix or "")
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may grow beyond 600 bytes: the kernel writes what fits and then refuses, like a full disk."""
+    """No file may grow beyond 600 bytes: the kernel writes what fits and then refuses, like a full disk.
+
+    No fixture, which would still be there when pytest writes how the test has ended.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_costs_the_batch_but_never_tears_a_line(opened: Any, tmp_path: Path, small_disk: None) -> None:
+def test_a_full_disk_costs_the_batch_but_never_tears_a_line(opened: Any, tmp_path: Path) -> None:
     sink = opened()
-    sink.emit([event(0)])
-    with pytest.raises(OSError, match="File too large"):
-        sink.emit([event(1, message="x" * 200), event(2, message="x" * 400)])
-    sink.emit([event(3)])
+    with small_disk():
+        sink.emit([event(0)])
+        with pytest.raises(OSError, match="File too large"):
+            sink.emit([event(1, message="x" * 200), event(2, message="x" * 400)])
+        sink.emit([event(3)])
     assert [line["sequence"] for line in read(tmp_path / "events.jsonl")] == [0, 3]
 
 

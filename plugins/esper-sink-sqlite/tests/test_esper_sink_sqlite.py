@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -205,21 +205,27 @@ def test_a_locked_file_costs_the_batch_and_soon_gives_up(opened: Any, file: Path
     assert rows(file) == [(1,)]
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may grow beyond 100 kB: the kernel writes what fits and then refuses, like a full disk."""
+    """No file may grow beyond 100 kB: the kernel writes what fits and then refuses, like a full disk.
+
+    No fixture, which would still be there when pytest writes how the test has ended.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_costs_the_batch_and_never_the_file(opened: Any, file: Path, small_disk: None) -> None:
+def test_a_full_disk_costs_the_batch_and_never_the_file(opened: Any, file: Path) -> None:
     sink = opened()
-    sink.emit([event(0)])
-    with pytest.raises(sqlite3.OperationalError):
-        sink.emit([event(number, message=os.urandom(500).hex()) for number in range(1, 200)])
-    sink.emit([event(200)])
+    with small_disk():
+        sink.emit([event(0)])
+        with pytest.raises(sqlite3.OperationalError):
+            sink.emit([event(number, message=os.urandom(500).hex()) for number in range(1, 200)])
+        sink.emit([event(200)])
     assert rows(file) == [(0,), (200,)]
     assert sound(file)
 
