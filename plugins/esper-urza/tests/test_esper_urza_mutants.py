@@ -1,5 +1,7 @@
 """Stores that break one promise each; the conformance suite finds every one."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -85,13 +87,24 @@ class AlwaysSaysYes(Local):
 
 
 class ReplacesInTwoSteps(Local):
-    """Another thread sees the new content with the old manifest."""
+    """Another thread sees the new content with the old manifest: there is time for it to look."""
+
+    reads, turn = 0, threading.Lock()
+
+    def get(self, digest):
+        found = super().get(digest)
+        self.reads += 1
+        return found
 
     def put(self, digest, kept):
-        before = super().get(digest)
-        if before:
-            super().put(digest, Kept(before.manifest, kept.content))
-        return super().put(digest, kept)
+        with self.turn:
+            if before := super().get(digest):
+                super().put(digest, Kept(before.manifest, kept.content))
+                # The second look from now on has begun after that.
+                enough, end = self.reads + 2, time.monotonic() + 60
+                while self.reads < enough and time.monotonic() < end:
+                    time.sleep(0.001)
+            return super().put(digest, kept)
 
 
 class Repairs(Local):
