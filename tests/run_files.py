@@ -162,10 +162,10 @@ class RunFiles:
     def write(
         self, manifest: dict[str, Any] | None = None, result: dict[str, Any] | None = None, tail: str = ""
     ) -> Path:
-        """Write what has happened; `tail` is put behind the last event as it is."""
+        """Write what has happened, as a run does: a log grows. `tail` is put behind the last event as it is."""
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "manifest.json").write_text(json.dumps(manifest or self.manifest()))
-        (self.path / "events.jsonl").write_text("".join(f"{to_json(event)}\n" for event in self.events) + tail)
+        _put(self.path / "manifest.json", json.dumps(manifest or self.manifest()))
+        _put(self.path / "events.jsonl", "".join(f"{to_json(event)}\n" for event in self.events) + tail)
         if result is not None:
             (self.path / "result.json").write_text(json.dumps(result))
         return self.path
@@ -228,6 +228,16 @@ class RunFiles:
         if 3 <= epoch <= 5:
             found["b"] = (verdict(GateLevel.G2, False, f"update_ratio {epoch} > 1", update_ratio=float(epoch)),)
         return found
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file so that who looks meanwhile sees nothing that never was: what is there is not written again."""
+    before = path.read_text() if path.exists() else ""
+    if before and text.startswith(before):
+        with path.open("a") as file:
+            file.write(text[len(before) :])
+    else:
+        path.write_text(text)
 
 
 _G2 = verdict(

@@ -1,6 +1,7 @@
 """`esper watch` over a run that is going on, is killed, and is resumed; and in a terminal of its own."""
 
 import importlib.util
+import json
 import os
 import pty
 import re
@@ -28,14 +29,20 @@ pytestmark = pytest.mark.slow
 
 EPOCHS = 30
 
+#: A run waits behind its middle until it was looked at and killed, and near its end until it was seen to go on.
+HELD = Path(__file__).parents[1] / "held.py"
+LOOKED, RESUMED = "looked", "resumed"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that was killed in its middle and resumed, and what was shown of it at each step."""
     place = tmp_path_factory.mktemp("live")
     path = place / "runs" / "live"
-    esper = [sys.executable, "-m", "esper_app.cli", "run"]
-    options = {"cwd": place, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    esper = [sys.executable, "-m", "esper_app.cli", "run", "--plugin-path", str(HELD)]
+    held = {EPOCHS // 2: str(place / LOOKED), EPOCHS - 3: str(place / RESUMED)}
+    environ = os.environ | {"ESPER_TEST_HELD": json.dumps(held)}
+    options = {"cwd": place, "env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     # There must be a checkpoint when it is killed.
     sets = [
         "--set",
@@ -59,6 +66,7 @@ def run(tmp_path_factory):
         seen.append(("running", lines(app)[0]))
         first.send_signal(signal.SIGKILL)
         first.wait()
+        (place / LOOKED).touch()
         await settled(app, pilot)
         killed = shown(app.states[0])
         agree(killed, read_run_record(RunDirectory(path)))
@@ -67,6 +75,8 @@ def run(tmp_path_factory):
         while again.poll() is None:
             await settled(app, pilot)
             seen.append(("resumed", shown(app.states[0]).epochs_done))
+            if EPOCHS // 2 + 1 < shown(app.states[0]).epochs_done < EPOCHS:
+                (place / RESUMED).touch()
         assert again.returncode == 0, again.stderr.read()
         await settled(app, pilot)
         seen.append(("over", text(app)))
@@ -92,7 +102,7 @@ def test_a_live_run_is_followed_through_a_kill_and_a_resume(run):
         assert "unfinished" in line
     assert "left" in running
     resumed = [epochs for name, epochs in seen if name == "resumed"]
-    assert any(EPOCHS // 3 < epochs < EPOCHS for epochs in resumed)
+    assert any(EPOCHS // 2 + 1 < epochs < EPOCHS for epochs in resumed)
     assert f"completed epoch {EPOCHS}/{EPOCHS}" in dict(seen)["over"]
 
 

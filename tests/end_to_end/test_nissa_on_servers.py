@@ -89,16 +89,20 @@ def test_every_event_is_stored_once_though_the_bus_is_killed(tmp_path, monkeypat
             wanted = sorted((run.name, number) for run in RUNS for number in range(12))
             until(lambda: documents(client) == wanted)
             address = json.loads((folder / ADDRESS).read_text())["url"]
-            with urllib.request.urlopen(f"{address}/alerts") as answer:
-                alerts = json.loads(answer.read())["alerts"]
             # Only the run that was stopped has the alert, whatever the other one says.
-            assert {it["run"] for it in alerts if it["name"] == "EsperGovernorStopped"} == {"a-1"}
+            assert until(lambda: _stopped(address)) == {"a-1"}
         finally:
             stop.set()
             thread.join(PATIENCE)
             bus.close()
             server.kill()
     assert not thread.is_alive()
+
+
+def _stopped(address):
+    with urllib.request.urlopen(f"{address}/alerts") as answer:
+        alerts = json.loads(answer.read())["alerts"]
+    return {it["run"] for it in alerts if it["name"] == "EsperGovernorStopped"}
 
 
 def _published(publisher, drafts):

@@ -153,9 +153,19 @@ def test_from_blueprint_to_export(local, bus, state, tmp_path):
     esper("export", second, "--format", "safetensors")
 
 
-def test_a_compilation_that_fails(local, state, tmp_path):
+#: What Python runs first: a process that compiles takes its time, on a quick machine too.
+SLOW = """
+import sys, time
+if any("compile_process" in word for word in sys.orig_argv):
+    time.sleep(60)
+"""
+
+
+def test_a_compilation_that_fails(local, state, tmp_path, monkeypatch):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "sitecustomize.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
     bus = f"sqlite:{tmp_path}/bus.sqlite"
-    # No process that compiles is through in a second.
     with working(bus, "--timeout", "1"):
         path = run(tmp_path / "1", "--store", "local:", "--bus", bus, settings=PATIENT)
     assert told(path)

@@ -1,10 +1,17 @@
 """A training loop of somebody's own that grows a network, and records it."""
 
+import sys
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
 from esper_core import grow
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from held import wait_behind
 
 EPOCHS = 12
 SINKS = [
@@ -42,7 +49,7 @@ with grow(
     sinks=SINKS,
     run_directory="runs/mine",
 ) as handle:
-    for _ in range(EPOCHS):
+    for epoch in range(EPOCHS):
         total = 0.0
         for batch, wanted in training:
             loss = mse_loss(handle.model(batch), wanted)
@@ -52,3 +59,4 @@ with grow(
             optimizer.step()
             total += loss.item() / len(training)
         handle.epoch_end(validation, mse_loss, train_loss=total)
+        wait_behind(epoch)

@@ -39,9 +39,16 @@ prometheus.http = false
 prometheus.textfile = "metrics.prom"
 """
 
+#: Trainings wait behind these epochs until the page has said that they go on, and then how they do.
+SEEN = {1: "seen-1", 3: "seen-2"}
+
 #: How the trainings are begun, the name of their run, and what its host is called.
 TRAININGS = {
-    "esper run": (["-m", "esper_app.cli", "run", "digits", "--config", "run.toml"], "watched", "grown"),
+    "esper run": (
+        ["-m", "esper_app.cli", "run", "digits", "--config", "run.toml", "--plugin-path", str(HERE.parent / "held.py")],
+        "watched",
+        "grown",
+    ),
     "grow": ([str(HERE / "own_loop.py")], "mine", "model"),
 }
 
@@ -119,6 +126,7 @@ def told(others: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.T
     store, elasticsearch, collector, requests = others
     shutil.copy(store, folder / "runs" / programs.MLFLOW)
     environ = programs.environment(folder, elasticsearch, collector)
+    environ["ESPER_TEST_HELD"] = json.dumps({epoch: str(folder / name) for epoch, name in SEEN.items()})
     with (
         server.serving(folder / "runs") as (_, port),
         browser.browser(folder / "profile", network=True) as page,
@@ -129,7 +137,7 @@ def told(others: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.T
             [sys.executable, *command], cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            seen = _watch(page, process)
+            seen = _watch(page, process, folder)
         finally:
             process.kill()
             process.wait()
@@ -142,13 +150,19 @@ def told(others: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.T
         yield Told(folder / "runs" / name, host, seen, figures.page_figures(page, name), page.complaints)
 
 
-def _watch(page: Any, process: subprocess.Popen[bytes]) -> list[str]:
-    """Note what the page says of the run, which it shows as soon as there is one, until the run is over."""
+def _watch(page: Any, process: subprocess.Popen[bytes], folder: Path) -> list[str]:
+    """Note what the page says of the run, which it shows as soon as there is one, until the run is over.
+
+    The run waits until it was seen to be under way, and until more of it was seen.
+    """
     seen: list[str] = []
     while process.poll() is None:
         said = page.evaluate("document.querySelector('.run small')?.textContent")
         if said and said not in seen[-1:]:
             seen.append(said)
+            under_way = [it for it in seen if it.startswith("unfinished")]
+            for name in [*SEEN.values()][: len(under_way)]:
+                (folder / name).touch()
     return seen
 
 

@@ -229,6 +229,7 @@ class TestProcesses:
         killed = subprocess.Popen([sys.executable, script, str(FILE)])
         while not ((tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith(".")):
             assert killed.poll() is None
+            threading.Event().wait(0.02)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         # Its process does not outlive it.

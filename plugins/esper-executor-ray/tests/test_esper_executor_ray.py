@@ -33,13 +33,19 @@ from esper_testing.tiny_host import TinyHost, tiny_plan
 EPOCHS, HOSTS = 5, 3
 
 
-class Slow(TinyHost):
-    """Takes a second for an epoch, and leaves a file when it begins it."""
+#: What is there once a node has been removed.
+REMOVED = "removed"
+
+
+class Held(TinyHost):
+    """Leaves a file when it begins an epoch, which goes on once a node has been removed."""
 
     def epoch(self, reference=None):
         if (folder := self._plan.config.get("begins")) and self._epoch == 2:
             open(f"{folder}/{self._plan.name}", "w").close()
-            time.sleep(1.0)
+            deadline = time.monotonic() + 240
+            while not os.path.exists(f"{folder}/{REMOVED}") and time.monotonic() < deadline:
+                time.sleep(0.02)
         return super().epoch(reference)
 
 
@@ -70,6 +76,13 @@ def alone(plans):
             runner.apply(asked)
             runner.epoch(None)
     return runners
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def options(**more):
@@ -113,13 +126,17 @@ def test_a_run_in_actors_is_bit_for_bit_that_of_one_process(cluster, tmp_path, m
 @pytest.mark.slow
 def test_a_killed_actor_and_a_node_that_is_removed_in_an_epoch_change_nothing_but_are_said(cluster, tmp_path):
     plans = [tiny_plan(f"host{index}", index, begins=str(tmp_path)) for index in range(HOSTS)]
-    executor = RayExecutor(RayConfig(capture_every=2), Slow)
+    executor = RayExecutor(RayConfig(capture_every=2), Held)
     removing = None
 
-    def remove():
+    def remove(pids):
+        """Remove a node once all have begun, and let those go on that are not on it."""
         while len([*tmp_path.iterdir()]) < HOSTS:
             time.sleep(0.02)
         cluster.remove_node(cluster.extra, allow_graceful=False)
+        while any(map(alive, pids)):
+            time.sleep(0.02)
+        (tmp_path / REMOVED).touch()
 
     def homes():
         return {place: executor.actors.worker(place).node for place in range(HOSTS)}
@@ -133,8 +150,9 @@ def test_a_killed_actor_and_a_node_that_is_removed_in_an_epoch_change_nothing_bu
                 on_the_head = next(place for place, node in homes().items() if node != cluster.extra.node_id)
                 os.kill(executor.actors.pids()[on_the_head], signal.SIGKILL)
             if epoch == 2:
-                assert cluster.extra.node_id in homes().values()
-                (removing := threading.Thread(target=remove)).start()
+                pids = [executor.actors.pids()[it] for it, node in homes().items() if node == cluster.extra.node_id]
+                assert pids
+                (removing := threading.Thread(target=remove, args=(pids,), daemon=True)).start()
             reports = executor.epoch([None] * HOSTS)
             notices.append([notice for report in reports for notice in report.notices])
         assert cluster.extra.node_id not in homes().values()

@@ -25,6 +25,9 @@ from esper_testing.tiny_host import TinyHost, tiny_plan
 
 BIN = Path(sys.executable).parent
 EPOCHS = 10
+
+#: A job waits behind an epoch until it was killed, so that on a quick machine too it is not over by then.
+HELD = Path(__file__).parents[3] / "tests" / "held.py"
 OPTIONS = {"epochs": EPOCHS, "twin": "none", "checkpoints.every": 1, "sinks.names": '["jsonl"]'}
 
 
@@ -34,7 +37,8 @@ def options(**more):
 
 def begin(folder, processes, *command):
     words = [BIN / "torchrun", "--standalone", "--nproc-per-node", str(processes), "-m", "esper_app", *command]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    held = json.dumps({EPOCHS - 3: str(folder / "killed")})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ESPER_TEST_HELD": held}
     return subprocess.Popen(
         words, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -47,9 +51,11 @@ def killed(folder, job, rank):
         assert job.poll() is None, job.communicate()
         assert time.monotonic() < deadline, "the job does not come to its third epoch"
         time.sleep(0.02)
+    assert job.poll() is None
     for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split():
         if f"\0RANK={rank}\0" in Path(f"/proc/{pid}/environ").read_text():
             os.kill(int(pid), signal.SIGKILL)
+    (folder / "killed").touch()
     return job.communicate(timeout=240)[0]
 
 
@@ -59,16 +65,19 @@ def events(folder, name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # three processes that each import torch, on a machine that may be busy
 def test_two_processes_train_the_run_of_one_also_behind_a_kill(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, ["run", "digits", *options(name="alone", **{"executor.name": "serial"})])
     assert done.exit_code == 0, done.output
     shares = {"executor.name": "torchrun", "executor.parallel": "data"}
-    said = killed(tmp_path, job := begin(tmp_path, 2, "run", "digits", *options(name="ours", **shares)), rank=1)
+    words = ("run", "digits", "--plugin-path", HELD, *options(name="ours", **shares))
+    said = killed(tmp_path, job := begin(tmp_path, 2, *words), rank=1)
     assert job.returncode != 0
     assert "rank      : 1 (local_rank: 1)" in said
     assert "Signal 9 (SIGKILL)" in said
-    job = begin(tmp_path, 1, "run", "--resume", "ours")  # another number of processes changes nothing
+    # Another number of processes changes nothing.
+    job = begin(tmp_path, 1, "run", "--resume", "ours", "--plugin-path", HELD)
     said, _ = job.communicate(timeout=240)
     assert job.returncode == 0, said
 

@@ -2,9 +2,9 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +17,7 @@ from esper_sink_alerts.notification import fingerprint
 from esper_sink_prometheus.alertmanager import alertmanager_file
 from esper_sink_prometheus.rules import rules_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: The run is over when somebody has seen how it ended.
 PLUGIN = """
@@ -31,7 +31,7 @@ ESPER_API = "2.0"
 
 @hookimpl
 def esper_run_finish(result):
-    for _ in range(1200):
+    for _ in range(2400):
         if Path("seen").exists():
             return
         Event().wait(0.1)
@@ -43,7 +43,7 @@ rule_files: [rules.yml]
 alerting:
   alertmanagers:
     - static_configs:
-        - targets: ["127.0.0.1:$port"]
+        - targets: ["$address"]
 scrape_configs:
   - job_name: esper
     file_sd_configs:
@@ -83,15 +83,20 @@ class Receiver:
         bodies = [body for where, body in self.bodies if where == path]
         return {it["labels"]["alertname"]: it for body in bodies for it in body["alerts"] if it["status"] == status}
 
-    def wait(self, found: Callable[[], Any], what: str, seconds: float = 120) -> None:
+    def wait(self, found: Callable[[], Any], what: str, seconds: float = 240) -> None:
         with self.changed:
             assert self.changed.wait_for(found, seconds), f"not within {seconds:g} s: {what}; {self.bodies}"
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+def address_in(log: Path) -> str:
+    """Where a server of Prometheus's family listens, as soon as it says so; it has taken a port that was free."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        for line in log.read_text().splitlines():
+            if 'msg="Listening on"' in line:
+                return line.partition("address=")[2]
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())
 
 
 def amtool(amtool_program: str, folder: Path) -> str:
@@ -112,14 +117,13 @@ def seen(
 ) -> Iterator[tuple[Path, Receiver]]:
     """The run's folder, and what was posted: by Alertmanager and by Esper itself."""
     folder = tmp_path_factory.mktemp("alertmanager")
-    receiver, port = Receiver(), free_port()
+    receiver = Receiver()
     configuration = alertmanager_file(receiver.address("/alertmanager"))
     for usual, fast in FAST:
         assert usual in configuration
         configuration = configuration.replace(usual, fast)
     (folder / "alertmanager.yml").write_text(configuration)
     (folder / "rules.yml").write_text(rules_file())
-    (folder / "prometheus.yml").write_text(SERVER.replace("$port", str(port)))
     (folder / "drill.py").write_text(PLUGIN)
     run = "esper_app.cli run digits --plugin-path drill.py --set epochs=6 --set name=diverged --set optimizer.lr=1e30"
     webhook = f'sinks.alerts.webhook="{receiver.address("/esper")}"'
@@ -129,7 +133,7 @@ def seen(
             alertmanager_program,
             "--config.file=alertmanager.yml",
             "--storage.path=am",
-            f"--web.listen-address=127.0.0.1:{port}",
+            "--web.listen-address=127.0.0.1:0",
             "--cluster.listen-address=",
         ],
         [
@@ -146,10 +150,12 @@ def seen(
         for number, command in enumerate(commands):
             with (folder / f"{number}.log").open("wb") as log:
                 processes.append(subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log))
+            if number == 0:
+                (folder / "prometheus.yml").write_text(SERVER.replace("$address", address_in(folder / "0.log")))
         receiver.wait(lambda: receiver.alerts("/alertmanager", "firing").keys() >= ALERTS, "the alerts fire")
         (folder / "seen").touch()
         receiver.wait(lambda: receiver.alerts("/alertmanager", "resolved").keys() >= ALERTS, "the alerts clear")
-        processes[2].wait(60)
+        assert processes[2].wait(240) == 6, (folder / "2.log").read_text()  # it went wrong
         yield folder, receiver
     finally:
         (folder / "seen").touch()

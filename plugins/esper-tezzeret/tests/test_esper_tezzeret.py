@@ -242,7 +242,8 @@ class TestQueue:
         assert (job.id, job.state, job.attempts, job.artifact) == (id, "made", 1, "d" * 64)
         assert queue.unfinished() == 0
 
-    def test_a_job_that_fails_lets_others_go_first(self, queue):
+    def test_a_job_that_fails_lets_others_go_first(self, queue, monkeypatch):
+        monkeypatch.setattr("esper_tezzeret.queue.DELAY_SECONDS", 600.0)
         queue.submit([order(), order(shape=(4, 9, 9))])
         first = queue.take()
         assert queue.fail(first, EsperError("E626", "x", why="it broke"), hopeless=False) == "waiting"

@@ -103,8 +103,8 @@ class Run:
             self.supervisor.step()
             threading.Event().wait(0.01)
 
-    def until_states(self, **wanted):
-        self.until(lambda: all(self[name].state == state for name, state in wanted.items()))
+    def until_states(self, *, seconds=0.25, **wanted):
+        self.until(lambda: all(self[name].state == state for name, state in wanted.items()), seconds=seconds)
 
 
 def member(name, service=None, *requires, **table):
@@ -220,7 +220,7 @@ class TestRestarts:
         for _ in range(3):
             run.until_states(good="ready")
             os.kill(run["good"].pid, signal.SIGKILL)
-            run.until_states(good="backing-off")
+            run.until_states(good="backing-off", seconds=0.0)  # a process may take a while to be gone
         assert run["good"]._pause == 8.0
         run.until_states(good="ready")
         run.until(lambda: run.now - run["good"].since > 61)
@@ -281,7 +281,7 @@ class TestEmergencies:
         run.until_states(after="ready")
         run.until(lambda: run["training"].run_names)
         run.emergencies.hear(signal_of(EmergencyLevel.CONSERVATIVE, run="digits-1"))
-        run.until_states(after="paused", training="ready")
+        run.until_states(after="paused", training="ready", seconds=0.0)  # a process may take a while to end
         began = run.now
         run.until_states(after="ready")
         assert 29 <= run.now - began <= 60

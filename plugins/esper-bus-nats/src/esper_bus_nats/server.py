@@ -62,7 +62,7 @@ class NatsServer:
         self.command = [server_program(), "--config", str(file), "--log", str(self._log)]
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, seconds: float = 20.0) -> None:
+    def start(self, *, seconds: float = 60.0) -> None:
         """Start it, and wait until it answers.
 
         Raises:

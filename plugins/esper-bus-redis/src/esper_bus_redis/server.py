@@ -63,7 +63,7 @@ class RedisServer:
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, seconds: float = 20.0) -> None:
+    def start(self, *, seconds: float = 60.0) -> None:
         """Start it, and wait until it answers.
 
         Raises:
