@@ -89,6 +89,20 @@ def test_marked_processes_are_found_whatever_their_group(left):
     assert not [*left_behind("mine")] or begun.wait(60) == -9
 
 
+def test_a_process_that_ends_while_it_is_looked_at_is_left_out(monkeypatch):
+    class Goes:
+        pid = 2**22 + 1
+
+        def environ(self):
+            return {MARK: "mine"}
+
+        def status(self):
+            raise psutil.NoSuchProcess(self.pid)
+
+    monkeypatch.setattr(psutil, "process_iter", lambda: [Goes()])
+    assert end_left_behind("mine") == 0
+
+
 def test_the_log_gives_the_newest_lines_of_one_service(tmp_path):
     log = ServiceLog(folder_of(tmp_path))
     for number in range(5):
