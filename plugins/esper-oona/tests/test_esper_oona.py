@@ -323,7 +323,27 @@ class TestReplays:
         it.clock.now += LIFETIMES[COMMAND] + 100.0
         it.publish("b", type=COMMAND)
         it.subscriber(replays=replays).poll()
-        assert replays._connection.execute("SELECT COUNT(*) FROM accepted").fetchone() == (1,)
+        assert replays._file.rows("SELECT COUNT(*) FROM accepted") == [(1,)]
+
+    def test_what_cannot_be_remembered_is_not_handled_and_comes_again(self, it, tmp_path):
+        replays = Replays(tmp_path / "replays")
+        subscriber = it.subscriber(replays=replays, lease_seconds=0.01)
+        it.publish("a")
+        replays._file.connection.execute("PRAGMA query_only = ON")  # as on a full disk
+        with pytest.raises(EsperError, match="E611"):
+            subscriber.poll()
+        assert it.handled == []
+        replays._file.connection.execute("PRAGMA query_only = OFF")
+        while not subscriber.poll():
+            pass
+        assert (it.handled, it.reasons()) == (["a"], [])
+
+    @pytest.mark.parametrize("spoil", [lambda it: it.write_text("no database " * 99), lambda it: it.mkdir()])
+    def test_a_file_that_cannot_be_used_is_named(self, tmp_path, spoil):
+        spoil(tmp_path / "replays")
+        with pytest.raises(EsperError, match="E611") as refused:
+            Replays(tmp_path / "replays")
+        assert refused.value.where == str(tmp_path / "replays")
 
 
 class TestFailures:

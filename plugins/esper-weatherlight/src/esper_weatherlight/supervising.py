@@ -66,7 +66,12 @@ def supervise(
         server = status_server(machine.settings.http, supervisor.status)
         try:
             link = BusLink(
-                lambda: open_bus(supervisor.bus, registry), supervisor.bus, state, emergencies, supervisor.status
+                lambda: open_bus(supervisor.bus, registry),
+                supervisor.bus,
+                state,
+                emergencies,
+                supervisor.status,
+                lambda what: log.happened(OURS, what),
             )
             voice.say = link.emergency
             write_record(folder, evolve(record, url=server.url, drain_seconds=machine.settings.drain_seconds))
