@@ -1,6 +1,7 @@
 """`esper status`, `esper down` and `esper services` where nothing is up, and what command lines stand for."""
 
 import json
+import subprocess
 import tomllib
 
 import pytest
@@ -11,7 +12,10 @@ from esper_app_up.command import status_lines
 from esper_app_up.machine import machine_data
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.loader import load_plugins
+from esper_weatherlight.log import ServiceLog
 from esper_weatherlight.machine import read_machine
+from esper_weatherlight.processes import MARK
+from esper_weatherlight.state import folder_of
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +38,38 @@ class TestWhereNothingIsUp:
         assert not (tmp_path / "state").exists()
 
     def test_the_log_is_empty_and_makes_nothing(self, esper, tmp_path):
-        assert (esper("services", "log").exit_code, esper("services", "log").output) == (0, "")
+        told = esper("services", "log")
+        assert (told.exit_code, told.output) == (0, "nothing has been logged; begin with: esper up\n")
+        assert esper("services", "log", "--json").output == ""
         assert not (tmp_path / "state").exists()
 
-    def test_a_service_cannot_be_started_again(self, esper):
+    def test_a_service_cannot_be_started_again_and_nothing_is_made(self, esper, tmp_path):
         refused = esper("services", "again", "digits")
         assert refused.exit_code == 1
         assert "E642" in refused.output
+        assert not (tmp_path / "state").exists()
+
+
+class TestAfterASupervisor:
+    def test_a_service_that_the_log_does_not_know_is_told_with_the_nearest(self, esper, tmp_path):
+        log = ServiceLog(folder_of(tmp_path / "state"))
+        log.said("nissa", "here")
+        log.close()
+        assert esper("services", "log", "nisa").output == 'the log has nothing of "nisa"; did you mean "nissa"?\n'
+
+    def test_what_a_dead_one_has_left_is_told(self, esper, tmp_path):
+        record = {"pid": 2**22 + 1, "began": 1.0, "mark": "left-by-a-dead-one", "url": "", "drain_seconds": 1.0}
+        (folder_of(tmp_path / "state") / "supervisor.json").write_text(json.dumps(record))
+        assert esper("status").output == "no services are supervised; begin with: esper up\n"
+        left = subprocess.Popen(["sleep", "1000"], env={MARK: "left-by-a-dead-one", "PATH": "/usr/bin:/bin"})
+        try:
+            told = esper("status")
+            assert told.exit_code == 1
+            assert "1 processes that it had started go on alone" in told.output
+            assert esper("down").output.startswith("the supervisor was dead already; 1 processes")
+        finally:
+            left.kill()
+            left.wait()
 
 
 class TestWrongWords:
@@ -68,6 +97,22 @@ class TestWrongWords:
         assert "services.second" in refused.output
         assert not touched.exists()
         assert esper("status").exit_code == 1
+
+
+class TestNothingToDo:
+    @pytest.mark.parametrize("content", ["", "# nothing\n", "[http]\nport = 0\n"])
+    def test_a_file_without_services_is_refused(self, esper, tmp_path, content):
+        (tmp_path / "machine.toml").write_text(content)
+        refused = esper("up", "--config", "machine.toml")
+        assert refused.exit_code == 2
+        assert "there are no services" in refused.output
+        assert "machine.toml" in refused.output
+
+    def test_to_end_with_the_runs_needs_a_run(self, esper, tmp_path):
+        (tmp_path / "machine.toml").write_text('[services.one]\nservice = "command"\ncommand = ["true"]\n')
+        refused = esper("up", "--config", "machine.toml", "--until-done")
+        assert refused.exit_code == 2
+        assert "--run TASK" in refused.output
 
 
 class TestFiles:

@@ -8,17 +8,24 @@ import psutil
 import pytest
 
 from esper_core.leyline.errors import EsperError
+from esper_core.plugins.loader import load_plugins
+from esper_weatherlight import log as log_module
 from esper_weatherlight.log import ServiceLog
+from esper_weatherlight.machine import Machine, MachineSettings, read_machine
 from esper_weatherlight.processes import MARK, end_left_behind, left_behind
 from esper_weatherlight.state import (
     ask_again,
     find_supervisor,
     folder_of,
     last_log_lines,
+    left_running,
+    logged_services,
     stop_supervisor,
     supervising_alone,
     supervisor_status,
 )
+from esper_weatherlight.supervising import supervise
+from esper_weatherlight.supervisor import Supervisor
 
 
 @pytest.fixture
@@ -59,7 +66,9 @@ def test_what_a_dead_one_has_left_is_ended_before_the_next_begins(tmp_path, left
     record(folder_of(tmp_path), mark="dead-one")
     assert find_supervisor(tmp_path) is None
     assert supervisor_status(tmp_path) is None
+    assert left_running(tmp_path) == 1
     with supervising_alone(tmp_path) as now:
+        assert left_running(tmp_path) == 0
         assert mine.wait(60) in (-9, 0)  # 0: who has killed it has reaped it as well
         assert other.poll() is None
         assert now.mark != "dead-one"
@@ -110,5 +119,41 @@ def test_the_log_gives_the_newest_lines_of_one_service(tmp_path):
         log.happened("two", "ready")
     log.said("one", "half of a sign: \udcff")
     log.close()
+    assert logged_services(tmp_path) == ["one", "two"]
     assert [it["text"] for it in last_log_lines(tmp_path, 3, "one")][:2] == ["line 3", "line 4"]
     assert len(last_log_lines(tmp_path, 100)) == 11
+
+
+def test_lines_that_are_in_a_predecessor_of_the_log_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_module, "_BYTES", 1000)
+    log = ServiceLog(folder_of(tmp_path))
+    for number in range(30):
+        log.said("quiet" if number == 5 else "loud", f"line {number}")
+    log.close()
+    assert (folder_of(tmp_path) / "log.jsonl.2").exists()
+    assert [it["text"] for it in last_log_lines(tmp_path, 30)] == [f"line {number}" for number in range(30)]
+    assert [it["text"] for it in last_log_lines(tmp_path, 2, "quiet")] == ["line 5"]
+
+
+@pytest.mark.parametrize("taken", ["weatherlight", "weatherlight/lock", "weatherlight/log.jsonl", "services"])
+def test_a_state_directory_that_cannot_be_used_is_named(tmp_path, monkeypatch, taken):
+    monkeypatch.setenv("ESPER_STATE", str(tmp_path))
+    place = tmp_path / taken
+    place.parent.mkdir(exist_ok=True)
+    place.mkdir() if "/" in taken else place.write_text("")
+    registry = load_plugins().registry
+    machine = read_machine({"services": {"one": {"service": "command", "command": ["true"]}}}, registry)
+    with pytest.raises(EsperError, match="E612") as refused:
+        supervise(machine, registry, tmp_path)
+    assert str(place) in refused.value.where
+
+
+def test_an_error_that_ends_the_supervisor_is_in_its_log(tmp_path, monkeypatch):
+    def fails(_):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setenv("ESPER_STATE", str(tmp_path))
+    monkeypatch.setattr(Supervisor, "step", fails)
+    with pytest.raises(RuntimeError):
+        supervise(Machine(settings=MachineSettings(bus="memory:"), members=()), load_plugins().registry, tmp_path)
+    assert last_log_lines(tmp_path, 1)[0]["text"] == "ended by an error: RuntimeError: out of luck"

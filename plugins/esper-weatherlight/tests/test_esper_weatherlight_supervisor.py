@@ -261,6 +261,18 @@ class TestRestarts:
         assert run.supervisor.over
         assert run["once"].restarts == 0
 
+    def test_a_run_that_waits_for_what_has_failed_is_over(self, begin):
+        wrong = Python("raise SystemExit(2)", ready=False)
+        run = begin(member("wrong", wrong), member("between", None, "wrong"), ending(member("run", None, "between")))
+        assert not run.supervisor.over
+        run.until_states(wrong="failed")
+        assert run.states()["run"] == "waiting"
+        assert run.supervisor.over
+        wrong.program, wrong.is_ready = FOR_EVER, True
+        run.supervisor.again("wrong")
+        run.until_states(run="ready")
+        assert not run.supervisor.over
+
 
 class TestEmergencies:
     def test_a_failed_service_pauses_what_depends_on_it_until_it_is_started_again(self, begin):

@@ -49,7 +49,7 @@ def up(
     What ends is started again, after a pause that grows; a run goes on from its newest checkpoint. At the end all are
     asked to stop, and killed where the time that they have for it is not enough. Exit code 1 if a service has failed.
     """
-    from esper_app_up.machine import machine_data
+    from esper_app_up.machine import machine_data, refuse_idle
     from esper_oona.api import state_directory
 
     where = state_directory(state).absolute()
@@ -67,6 +67,7 @@ def up(
     plugins = load_selected(PluginOptions())
     data = machine_data(file, plugins, bus=bus, tasks=tasks, http=http)
     machine = read_machine(data, plugins.registry, source=None if file is None else str(file))
+    refuse_idle(machine, file, until_done=until_done)
     left = supervise(machine, plugins.registry, where, show=echo, until_done=until_done)
     context.exit(1 if left["health"] == "critical" else 0)
 
@@ -90,11 +91,14 @@ def status(context: click.Context, as_json: bool, state: Path | None) -> None:
     """Show how the services are, and the newest emergencies. Exit code 1 if one has failed, or none is supervised."""
     from esper_oona.api import state_path
     from esper_runs.printing import echo, echo_json
-    from esper_weatherlight.api import NOTHING, supervisor_status
+    from esper_weatherlight.api import NOTHING, left_running, supervisor_status
 
-    found = supervisor_status(state_path(state).absolute())
+    where = state_path(state).absolute()
+    found = supervisor_status(where)
     if as_json:
         echo_json(found if found is not None else {"mode": "down", "services": []})
+    elif found is None and (left := left_running(where)):
+        echo(f"the supervisor has died, and {left} processes that it had started go on alone: esper up, or esper down")
     elif found is None:
         echo(NOTHING)
     else:

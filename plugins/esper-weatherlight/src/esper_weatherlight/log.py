@@ -14,7 +14,10 @@ OURS = "weatherlight"
 
 FILE = "log.jsonl"
 
-_BYTES, _KEPT = 10_000_000, 3
+#: So many predecessors of the file are kept: ``log.jsonl.1`` is the newest of them.
+KEPT = 3
+
+_BYTES = 10_000_000
 
 
 class ServiceLog:
@@ -26,7 +29,7 @@ class ServiceLog:
     """
 
     def __init__(self, folder: Path, show: Callable[[str], None] | None = None) -> None:
-        self._handler = RotatingFileHandler(folder / FILE, maxBytes=_BYTES, backupCount=_KEPT, encoding="utf-8")
+        self._handler = RotatingFileHandler(folder / FILE, maxBytes=_BYTES, backupCount=KEPT, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(message)s"))
         self._show = show
         self._lock = threading.Lock()

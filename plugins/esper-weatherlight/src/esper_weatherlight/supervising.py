@@ -11,15 +11,16 @@ from typing import Any
 
 from attrs import evolve
 
+from esper_core.leyline.errors import summary
 from esper_core.plugins.registry import Registry
 from esper_messaging.addresses import bus_section
 from esper_oona.api import open_bus
 from esper_weatherlight.bus_link import BusLink
 from esper_weatherlight.emergencies import Emergencies
 from esper_weatherlight.http import status_server
-from esper_weatherlight.log import OURS, ServiceLog
+from esper_weatherlight.log import FILE, OURS, ServiceLog
 from esper_weatherlight.machine import Machine
-from esper_weatherlight.state import asked_again, folder_of, supervising_alone, write_record
+from esper_weatherlight.state import asked_again, folder_of, supervising_alone, usable, write_record
 from esper_weatherlight.supervisor import Mode, Supervisor
 
 #: Seconds between two steps.
@@ -78,6 +79,10 @@ def supervise(
             log.happened(OURS, f"up: {server.url}", pid=record.pid)
             before = _loop(supervisor, folder, until_done, link.last_words)
             link.close()
+        except BaseException as error:
+            # In the background, nobody sees what it says.
+            log.happened(OURS, f"ended by an error: {summary(error)}")
+            raise
         finally:
             supervisor.close()
             server.close()
@@ -122,7 +127,8 @@ def _told_to_end() -> Iterator[list[str]]:
 
 @contextmanager
 def _log(folder: Path, show: Callable[[str], None] | None) -> Iterator[ServiceLog]:
-    log = ServiceLog(folder, show)
+    with usable(folder / FILE):
+        log = ServiceLog(folder, show)
     try:
         yield log
     finally:
