@@ -61,7 +61,9 @@ class Setting:
     def publish(self, *payloads, type=REPORT, **more):
         return self.publisher.publish([Draft(type=type, payload=it.encode(), **more) for it in payloads])
 
-    def subscriber(self, handle=None, *, stream=Stream.NORMAL, replays=None, group="g", signer=None, **how):
+    def subscriber(
+        self, handle=None, *, stream=Stream.NORMAL, replays=None, group="g", signer=None, types=MessageType, **how
+    ):
         def note(envelope):
             if handle:
                 handle(envelope)
@@ -72,7 +74,7 @@ class Setting:
             stream,
             group,
             "c",
-            dict.fromkeys(MessageType, note),
+            dict.fromkeys(types, note),
             signer=signer or self.signer,
             replays=replays or Replays(None),
             subscription=Subscription(first_delay_seconds=0.0, **how),
@@ -259,6 +261,16 @@ class TestSecurity:
         it.clock.now += LIFETIMES[COMMAND] + 31.0
         it.subscriber().poll()
         assert (it.handled, it.reasons()) == ([], ["refused: stale"])
+
+    def test_what_the_group_does_not_read_is_left_however_old_it_is_but_not_if_it_is_forged(self, it):
+        it.publish("old", type=COMMAND)
+        it.clock.now += LIFETIMES[COMMAND] + 31.0
+        it.publish("new")
+        it.bus.publish("normal", [Outgoing("another-key", it.bus.tail("normal", 2)[0][1].body)])
+        subscriber = it.subscriber(types=[REPORT])
+        subscriber.poll()
+        assert (it.handled, it.reasons()) == (["new"], ["refused: forged"])
+        assert subscriber.metrics.value("skipped") == 1
 
     @pytest.mark.parametrize(("ahead", "refused"), [(29.0, []), (31.0, ["refused: from-the-future"])])
     def test_clocks_that_are_ahead(self, it, ahead, refused):
