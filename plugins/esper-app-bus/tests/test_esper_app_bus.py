@@ -64,8 +64,25 @@ class TestCommands:
         assert run("tail", url, "nromal", "--json") == ""
 
     def test_an_empty_bus_has_no_other_streams_to_name(self, tmp_path):
-        said = 'there are no messages in the stream "normal"\n'
-        assert run("tail", f"sqlite:{tmp_path}/other.sqlite", "normal") == said
+        other = f"sqlite:{tmp_path}/other.sqlite"
+        sqlite_bus(SqliteConfig(url=other)).close()
+        assert run("tail", other, "normal") == 'there are no messages in the stream "normal"\n'
+        assert run("ls", other).splitlines()[0] == "nothing has been published yet"
+
+    @pytest.mark.parametrize(
+        "words", [("ls",), ("tail", "normal"), ("dead",), ("requeue", "--all"), ("trim", "normal", "--keep", "1")]
+    )
+    def test_who_looks_makes_no_bus(self, tmp_path, monkeypatch, words):
+        monkeypatch.setenv("ESPER_STATE", str(tmp_path / "state"))
+        for url in ("sqlite:", f"sqlite:{tmp_path}/other.sqlite"):
+            refused = CliRunner().invoke(bus, [words[0], url, *words[1:]])
+            assert refused.exception.code == "E611"
+            assert "there is no bus yet" in str(refused.exception)
+        assert not (tmp_path / "state").exists()
+        assert not (tmp_path / "other.sqlite").exists()
+
+    def test_a_bus_of_one_process_has_nothing_to_look_at(self):
+        assert CliRunner().invoke(bus, ["ls", "memory:"]).exception.code == "E614"
 
     def test_dead_letters_are_shown_and_requeued_once(self, url, opened):
         assert "ValueError: no" in run("dead", url)
@@ -82,11 +99,16 @@ class TestCommands:
         assert "name letters" in run("requeue", url, "1", "--all", code=2)
         assert len(opened.dead(9)) == 1
 
+    def test_trim_says_why_nothing_is_dropped(self, url, opened):
+        assert 'did you mean "normal"' in run("trim", url, "nromal", "--keep", "0")
+        opened.leave("normal", "simic")
+        assert "no group reads the stream" in run("trim", url, "normal", "--keep", "0")
+
     def test_trim_drops_what_is_finished_only_and_more_after_the_group_has_left(self, url, opened):
         assert run("trim", url, "normal", "--keep", "0") == "dropped: 1\n"
         opened.join("normal", "urza")
         assert "did you mean" in run("leave", url, "normal", "simik", code=2)
-        run("leave", url, "normal", "simic")
+        assert run("leave", url, "normal", "simic") == 'the group "simic" has left the stream "normal"\n'
         opened.acknowledge(opened.receive("normal", "urza", "c", **HOW))
         assert run("trim", url, "normal", "--keep", "0") == "dropped: 1\n"
 

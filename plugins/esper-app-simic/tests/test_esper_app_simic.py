@@ -255,6 +255,10 @@ class TestFromABus:
         assert "2 messages were refused: unknown-key" in told
         assert f"esper bus dead {url}" in told
 
+    def test_a_bus_that_no_run_can_reach_is_refused(self, state):
+        assert "E614" in invoke("simic", "run", "--bus", "memory:", "--once", code=2)
+        assert "E614" in invoke("policy", "receive", "--bus", "memory:", code=2)
+
     def test_a_report_of_another_key_is_named(self, state, url):
         told = invoke("simic", "run", "--bus", url, "--once")
         assert "simic: 1 messages were refused: unknown-key" in told

@@ -154,6 +154,14 @@ def test_an_error_that_ends_the_supervisor_is_in_its_log(tmp_path, monkeypatch):
 
     monkeypatch.setenv("ESPER_STATE", str(tmp_path))
     monkeypatch.setattr(Supervisor, "step", fails)
+    machine = Machine(settings=MachineSettings(bus=f"sqlite:{tmp_path}/bus.sqlite"), members=())
     with pytest.raises(RuntimeError):
-        supervise(Machine(settings=MachineSettings(bus="memory:"), members=()), load_plugins().registry, tmp_path)
+        supervise(machine, load_plugins().registry, tmp_path)
     assert last_log_lines(tmp_path, 1)[0]["text"] == "ended by an error: RuntimeError: out of luck"
+
+
+def test_a_bus_that_services_cannot_see_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESPER_STATE", str(tmp_path))
+    machine = Machine(settings=MachineSettings(bus="memory:"), members=())
+    with pytest.raises(EsperError, match="E614"):
+        supervise(machine, load_plugins().registry, tmp_path)

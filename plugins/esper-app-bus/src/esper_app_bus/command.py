@@ -34,9 +34,9 @@ def bus(state: Path | None) -> None:
 def _opened(url: str, options: PluginOptions) -> "Bus":
     # Imported here: `--help` needs none of it.
     from esper_app.api import load_selected
-    from esper_oona.api import open_bus
+    from esper_oona.api import open_shared_bus
 
-    return open_bus(url, load_selected(options).registry)
+    return open_shared_bus(url, load_selected(options).registry, make=False)
 
 
 def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -65,6 +65,8 @@ def ls(url: str, as_json: bool, plugin_options: PluginOptions) -> None:
     rows = [(it.stream, it.group or "(nobody)", f"{it.waiting}", f"{it.pending}") for it in backlogs]
     if rows:
         _print(("STREAM", "GROUP", "WAITING", "PENDING"), rows, (2, 3))
+    else:
+        echo("nothing has been published yet")
     echo(f"messages survive: {survives}")
 
 
@@ -180,6 +182,8 @@ def requeue(url: str, letters: tuple[str, ...], all_of_them: bool, plugin_option
 @plugin_options
 def leave(url: str, stream: str, group: str, plugin_options: PluginOptions) -> None:
     """Remove GROUP from STREAM, with all that it has not handled; it no longer keeps messages from being trimmed."""
+    from esper_runs.printing import echo
+
     opened = _opened(url, plugin_options)
     known = [it.group for it in opened.backlogs() if it.stream == stream and it.group]
     if group not in known:
@@ -189,6 +193,7 @@ def leave(url: str, stream: str, group: str, plugin_options: PluginOptions) -> N
         raise click.BadParameter(f'"{stream}" has no group "{group}"; {did_you_mean(group, known)}')
     opened.leave(stream, group)
     opened.close()
+    echo(f'the group "{group}" has left the stream "{stream}"')
 
 
 @bus.command(short_help="Drop messages that every group has finished.")
@@ -197,12 +202,19 @@ def leave(url: str, stream: str, group: str, plugin_options: PluginOptions) -> N
 @click.option("--keep", type=click.IntRange(min=0), required=True, help="How many of the newest messages to keep.")
 @plugin_options
 def trim(url: str, stream: str, keep: int, plugin_options: PluginOptions) -> None:
-    """Drop the oldest messages of STREAM, but none that a group has not finished."""
+    """Drop the oldest messages of STREAM, but none that a group has not finished, and none that no group reads."""
     from esper_runs.printing import echo
 
     opened = _opened(url, plugin_options)
-    echo(f"dropped: {opened.trim(stream, keep=keep)}")
+    dropped, backlogs = opened.trim(stream, keep=keep), opened.backlogs()
     opened.close()
+    groups = [it.group for it in backlogs if it.stream == stream]
+    if not groups:
+        _say_that_there_are_none(stream, sorted({it.stream for it in backlogs}))
+    elif groups == [""]:
+        echo(f'dropped: 0; no group reads the stream "{stream}", so all of it is kept for the first one')
+    else:
+        echo(f"dropped: {dropped}")
 
 
 @bus.command(short_help="Sign with a new key from now on.")

@@ -11,7 +11,7 @@ from esper_app_simic.fitting import fits
 from esper_core.api import EsperError, ExitCode
 from esper_leyline_proto.learning import PolicyUpdate
 from esper_messaging.reading import Reader
-from esper_oona.api import Draft, Publisher, Replays, Signer, keyring, open_bus, state_directory
+from esper_oona.api import Draft, Publisher, Replays, Signer, keyring, open_shared_bus, state_directory
 from esper_runs.printing import echo
 from esper_simic.api import PolicyStore, RefusedPolicyError, UpdateIntake
 
@@ -33,7 +33,7 @@ def receive_all(url: str, plugin_options: PluginOptions, *, promote: bool) -> in
     """
     plugins, state = load_selected(plugin_options), state_directory()
     keys = keyring(state)
-    bus, signer, store = open_bus(url, plugins.registry), Signer(keys), PolicyStore(state, keys)
+    bus, signer, store = open_shared_bus(url, plugins.registry), Signer(keys), PolicyStore(state, keys)
     replays = Replays(state / "replays.sqlite")
     drafts: list[Draft] = []
     refused: list[RefusedPolicyError] = []

@@ -137,12 +137,12 @@ def serve(url: str, settings: "Settings", plugin_options: PluginOptions, *, once
     from esper_app.api import load_selected
     from esper_app_simic.service import Simic
     from esper_core.api import ExitCode
-    from esper_oona.api import keyring, open_bus, state_directory
+    from esper_oona.api import keyring, open_shared_bus, state_directory
     from esper_runs.printing import echo
 
     plugins = load_selected(plugin_options)
     state = state_directory()
-    bus = open_bus(url, plugins.registry)
+    bus = open_shared_bus(url, plugins.registry)
     address = url.partition("?")[0]
     service = Simic(bus, address, state, keyring(state), plugins, settings, lambda line: echo(f"simic: {line}"))
     before = {it: signal.signal(it, lambda *_: service.stop()) for it in (signal.SIGTERM, signal.SIGINT)}

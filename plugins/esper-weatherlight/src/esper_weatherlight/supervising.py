@@ -14,7 +14,7 @@ from attrs import evolve
 from esper_core.leyline.errors import summary
 from esper_core.plugins.registry import Registry
 from esper_messaging.addresses import bus_section
-from esper_oona.api import open_bus
+from esper_oona.api import open_bus, require_shared
 from esper_weatherlight.bus_link import BusLink
 from esper_weatherlight.emergencies import Emergencies
 from esper_weatherlight.http import status_server
@@ -49,7 +49,8 @@ def supervise(
 
     Raises:
         EsperError: E641 if the state directory has a supervisor; E202 if it cannot listen; E204 and what else keeps the
-            bus from being known; what a service says of its options; E612 for what is wrong with the state directory.
+            bus from being known, E614 if it is of one process alone; what a service says of its options; E612 for what
+            is wrong with the state directory.
     """
     state = state.absolute()
     # What opens a bus reads it there.
@@ -63,6 +64,7 @@ def supervise(
         )
         # It knows the address, and keeps no password in sight.
         bus_section(supervisor.bus, registry)
+        require_shared(supervisor.bus, registry)
         supervisor.check()
         server = status_server(machine.settings.http, supervisor.status)
         try:
