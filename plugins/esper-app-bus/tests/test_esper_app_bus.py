@@ -7,9 +7,11 @@ from attrs import evolve
 from click.testing import CliRunner
 
 from esper_app_bus.command import bus
+from esper_app_bus.decoded import send
 from esper_app_bus.torture.judge import History, by_message, judge
 from esper_app_bus.torture.notes import Note
 from esper_bus_sqlite.bus import SqliteConfig, sqlite_bus
+from esper_messaging.outbox import Outbox
 from esper_oona.api import DeadLetter, Draft, Keyring, MessageType, Publisher, Signer, keyring
 
 HOW = {"limit": 10, "lease_seconds": 600.0, "attempts": 3}
@@ -83,6 +85,14 @@ class TestCommands:
 
     def test_a_bus_of_one_process_has_nothing_to_look_at(self):
         assert CliRunner().invoke(bus, ["ls", "memory:"]).exception.code == "E614"
+
+    def test_what_is_kept_for_another_spelling_of_the_address_is_told(self, url, tmp_path, monkeypatch):
+        monkeypatch.setenv("ESPER_STATE", str(tmp_path))
+        outbox = Outbox(tmp_path, "sqlite:elsewhere", "run")
+        outbox.keep([Draft(type=MessageType.FIELD_REPORT, payload=b"1", id="kept")])
+        outbox.close()
+        told = CliRunner().invoke(send, [url]).output
+        assert told.startswith("sent: 0\n1 messages are kept for other addresses")
 
     def test_dead_letters_are_shown_and_requeued_once(self, url, opened):
         assert "ValueError: no" in run("dead", url)
