@@ -3,15 +3,17 @@
 import json
 import subprocess
 import tomllib
+from io import StringIO
 
 import pytest
 from click.testing import CliRunner
 
 from esper_app.cli.root import cli
-from esper_app_up.command import status_lines
+from esper_app_up.command import status_page
 from esper_app_up.machine import machine_data
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.loader import load_plugins
+from esper_runs.terminal import Terminal
 from esper_weatherlight.log import ServiceLog
 from esper_weatherlight.machine import read_machine
 from esper_weatherlight.processes import MARK
@@ -149,21 +151,42 @@ class TestCommandLines:
             machine_data(None, plugins, http=http)
 
 
+def drawn(width, *services):
+    out = StringIO()
+    terminal = Terminal(out, width)
+    signal = {"at": "2026-11-29T10:00:00Z", "level": "HALT", "run": "digits-1", "reason": "spent"}
+    found = {
+        "mode": "up",
+        "up_seconds": 61.0,
+        "health": "good",
+        "bus": "sqlite:",
+        "services": services,
+        "emergencies": {"count": 1, "newest": [signal]},
+    }
+    terminal.print(*status_page(found, terminal))
+    return out.getvalue().splitlines()
+
+
+SERVICE = {
+    "name": "digits",
+    "state": "ready",
+    "for_seconds": 3725.0,
+    "restarts": 2,
+    "health": "healthy",
+    "reason": "",
+    "summary": "http://127.0.0.1:33739: 240 messages, 1 runs, 4 alerts",
+}
+
+
 def test_status_is_a_table_with_the_newest_emergencies():
-    service = {"name": "digits", "state": "ready", "for_seconds": 3725.0, "restarts": 2, "health": "good"}
-    told = status_lines(
-        {
-            "mode": "up",
-            "up_seconds": 61.0,
-            "health": "good",
-            "bus": "sqlite:",
-            "services": [{**service, "reason": "", "summary": "epoch 3"}],
-            "emergencies": {
-                "count": 1,
-                "newest": [{"at": "2026-11-29T10:00:00Z", "level": "HALT", "run": "digits-1", "reason": "spent"}],
-            },
-        }
-    )
+    told = drawn(120, SERVICE)
     assert told[0] == "up for 1m01s, good; bus: sqlite:"
-    assert all(it in told[1] for it in ("digits", "1h02m", "epoch 3"))
-    assert told[2:] == ["emergencies: 1", "  2026-11-29T10:00:00  HALT          digits-1: spent"]
+    assert all(it in told[3] for it in ("digits", "1h02m", "240 messages, 1 runs, 4 alerts"))
+    assert told[4:] == ["emergencies: 1", "  2026-11-29T10:00:00  HALT          digits-1: spent"]
+
+
+def test_status_fits_a_narrow_terminal():
+    told = drawn(60, SERVICE, {**SERVICE, "name": "forge", "state": "backing-off"})
+    assert max(map(len, told)) <= 60
+    assert all(it in "\n".join(told) for it in ("backing-off", "messages", "healthy"))
+    assert "FOR" not in told[1]

@@ -1,6 +1,7 @@
 """``esper bus``: look at a bus, hand dead letters out again, and try what it promises."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,11 +40,14 @@ def _opened(url: str, options: PluginOptions) -> "Bus":
     return open_shared_bus(url, load_selected(options).registry, make=False)
 
 
-def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    from esper_runs.printing import echo
-    from esper_runs.tables import table
+def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], right: str = "", spare: str = "") -> None:
+    """Draw a table; `right` and `spare` name columns, as `esper_runs.tables.Column` has them."""
+    from esper_runs.tables import Column, Table
+    from esper_runs.terminal import Terminal
 
-    echo(table(titles, rows, right))
+    columns = (Column(it, right=it in right.split(), spare=it in spare.split(), prose=it == "REASON") for it in titles)
+    terminal = Terminal(sys.stdout)
+    terminal.print(terminal.table(Table(columns=tuple(columns), rows=tuple(map(tuple, rows)))))
 
 
 @bus.command(short_help="Show what is not finished, by stream and group.")
@@ -64,7 +68,7 @@ def ls(url: str, as_json: bool, plugin_options: PluginOptions) -> None:
         return
     rows = [(it.stream, it.group or "(nobody)", f"{it.waiting}", f"{it.pending}") for it in backlogs]
     if rows:
-        _print(("STREAM", "GROUP", "WAITING", "PENDING"), rows, (2, 3))
+        _print(("STREAM", "GROUP", "WAITING", "PENDING"), rows, right="WAITING PENDING")
     else:
         echo("nothing has been published yet")
     echo(f"messages survive: {survives}")
@@ -89,7 +93,12 @@ def tail(url: str, stream: str, count: int, as_records: bool, as_json: bool, plu
         _print_decoded(found, as_json=as_json)
     else:
         rows = [(str(at), it.key, *_content(it.body)) for at, it in found]
-        _print(("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"), rows, (0, 5))
+        _print(
+            ("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"),
+            rows,
+            right="POSITION BYTES",
+            spare="PRODUCER BYTES KEY",
+        )
 
 
 def _say_that_there_are_none(stream: str, streams: Sequence[str]) -> None:
@@ -150,7 +159,12 @@ def dead(url: str, count: int, plugin_options: PluginOptions) -> None:
         for it in letters
     ]
     if rows:
-        _print(("LETTER", "AT (UTC)", "STREAM", "GROUP", "TYPE", "ATTEMPTS", "REASON"), rows, (5,))
+        _print(
+            ("LETTER", "AT (UTC)", "STREAM", "GROUP", "TYPE", "ATTEMPTS", "REASON"),
+            rows,
+            right="ATTEMPTS",
+            spare="GROUP TYPE ATTEMPTS",
+        )
     else:
         echo("there are no dead letters")
 

@@ -1,11 +1,17 @@
 """``esper up``, ``esper down`` and ``esper status``: services on this machine."""
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from esper_runs.terminal import Terminal
 
 #: What stands in the environment of those that `--detach` has started.
 _DETACHED = "ESPER_UP_DETACHED"
@@ -91,6 +97,7 @@ def status(context: click.Context, as_json: bool, state: Path | None) -> None:
     """Show how the services are, and the newest emergencies. Exit code 1 if one has failed, or none is supervised."""
     from esper_oona.api import state_path
     from esper_runs.printing import echo, echo_json
+    from esper_runs.terminal import Terminal
     from esper_weatherlight.api import NOTHING, left_running, supervisor_status
 
     where = state_path(state).absolute()
@@ -102,23 +109,24 @@ def status(context: click.Context, as_json: bool, state: Path | None) -> None:
     elif found is None:
         echo(NOTHING)
     else:
-        for line in status_lines(found):
-            echo(line)
+        terminal = Terminal(sys.stdout)
+        terminal.print(*status_page(found, terminal))
     context.exit(0 if found is not None and found["health"] != "critical" else 1)
 
 
-def status_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return what `Supervisor.status` says, for people. Raises EsperError E642 if it is no such thing."""
-    from esper_runs.tables import table
+def status_page(found: Mapping[str, Any], terminal: "Terminal") -> "Iterator[RenderableType]":
+    """Yield what `Supervisor.status` says, drawn for a terminal. Raises EsperError E642 if it is no such thing."""
     from esper_weatherlight.api import machine_view
 
     view = machine_view(found)
-    titles = tuple(it.title for it in view.services.columns)
-    right = tuple(index for index, it in enumerate(view.services.columns) if it.right)
-    rows = list(view.services.texts)
+    yield terminal.paragraph(view.headline)
+    if view.services.rows:
+        yield terminal.table(view.services)
     first, *signals = view.emergencies or ("",)
-    shown = [table(titles, rows, right)] if rows else []
-    return [view.headline, *shown, *([first] if first else []), *(f"  {it}" for it in signals)]
+    if first:
+        yield terminal.paragraph(first)
+    for it in signals:
+        yield terminal.paragraph(it, lead="  ")
 
 
 def _option(name: str, value: Any) -> list[str]:
