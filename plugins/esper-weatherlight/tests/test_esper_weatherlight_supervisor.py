@@ -21,7 +21,7 @@ from esper_core.plugins.loader import load_plugins
 from esper_leyline_proto.commands import EmergencyLevel, EmergencySignal
 from esper_weatherlight.bus_link import telemetry
 from esper_weatherlight.emergencies import Emergencies
-from esper_weatherlight.http import status_server
+from esper_weatherlight.http import HttpServer, status_server
 from esper_weatherlight.kinds import ServiceSpec
 from esper_weatherlight.log import ServiceLog
 from esper_weatherlight.machine import Http, Machine, MachineSettings, Member, Restarts, ServiceTable
@@ -379,6 +379,16 @@ class TestWhatIsTold:
         assert 'esper_service_state{service="one",state="ready"} 1.0' in lines
         assert 'esper_service_state{service="bad",state="failed"} 1.0' in lines
         assert 'esper_service_health{service="bad"} 4.0' in lines
+
+    @pytest.mark.parametrize(("address", "host"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]")])
+    def test_it_answers_at_addresses_of_both_kinds(self, address, host):
+        server = HttpServer(Http(address=address), lambda path: (200, "text/plain", path.encode()))
+        try:
+            assert server.url.startswith(f"http://{host}:")
+            with urllib.request.urlopen(f"{server.url}/here") as answer:
+                assert answer.read() == b"/here"
+        finally:
+            server.close()
 
     def test_a_process_that_goes_while_another_thread_asks_is_none(self, begin):
         class Goes(Unit):
