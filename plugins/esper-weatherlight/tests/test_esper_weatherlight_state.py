@@ -135,6 +135,21 @@ def test_lines_that_are_in_a_predecessor_of_the_log_are_found(tmp_path, monkeypa
     assert [it["text"] for it in last_log_lines(tmp_path, 2, "quiet")] == ["line 5"]
 
 
+def test_a_log_that_cannot_be_written_is_told_once_and_ends_nothing(tmp_path, capfd):
+    shown = []
+    (folder_of(tmp_path) / "log.jsonl").symlink_to("/dev/full")  # every write fails as on a full disk
+    log = ServiceLog(folder_of(tmp_path), shown.append)
+    log.said("one", "here")
+    log.said("one", "still here")
+    log.close()
+    assert [line.split(maxsplit=1)[1] for line in shown] == [
+        "one | here",
+        "weatherlight * the log cannot be written: [Errno 28] No space left on device",
+        "one | still here",
+    ]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("taken", ["weatherlight", "weatherlight/lock", "weatherlight/log.jsonl", "services"])
 def test_a_state_directory_that_cannot_be_used_is_named(tmp_path, monkeypatch, taken):
     monkeypatch.setenv("ESPER_STATE", str(tmp_path))
