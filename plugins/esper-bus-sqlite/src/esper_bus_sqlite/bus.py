@@ -6,7 +6,9 @@ from typing import Literal
 from attrs import field, frozen, validators
 
 from esper_bus_sqlite.log import MessageLog
-from esper_oona.api import Bus, Survival, state_directory
+from esper_oona.api import Bus, Survival, state_directory, state_path
+
+_OF_THE_STATE = "sqlite:"
 
 #: What each level costs: the setting of `PRAGMA synchronous`. In WAL mode, NORMAL writes every transaction to the
 #: operating system, and FULL waits until it is on the disk.
@@ -35,8 +37,13 @@ def sqlite_bus(config: SqliteConfig) -> Bus:
     Raises:
         EsperError: E611 if the file cannot be used, E612 if there is no state directory.
     """
-    path = config.url.removeprefix("sqlite:")
     survives, synchronous = _LEVELS[config.survives]
-    return MessageLog(
-        Path(path) if path else state_directory() / "bus.sqlite", survives=survives, synchronous=synchronous
-    )
+    if config.url == _OF_THE_STATE:
+        state_directory()
+    return MessageLog(bus_file(config), survives=survives, synchronous=synchronous)
+
+
+def bus_file(config: SqliteConfig) -> Path:
+    """Return the file in which the bus is, or would be; nothing is made."""
+    path = config.url.removeprefix("sqlite:")
+    return Path(path) if path else state_path() / "bus.sqlite"
