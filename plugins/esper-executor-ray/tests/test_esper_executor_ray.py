@@ -18,13 +18,14 @@ from attrs import evolve
 from click.testing import CliRunner
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
+from ray.exceptions import ObjectLostError
 from safetensors.torch import load_file
 
 from esper_app.cli.root import cli
 from esper_app.execution.waiting import waits_told
 from esper_core.api import Action, EsperError, HostRunner
 from esper_executor_ray import executor as executors
-from esper_executor_ray.actors import Actors
+from esper_executor_ray.actors import Actors, Line
 from esper_executor_ray.config import RayConfig
 from esper_executor_ray.executor import RayExecutor
 from esper_testing import ExecutorSuite
@@ -182,3 +183,14 @@ def test_no_cluster_is_joined_that_nobody_has_named(named, environment, expected
     with pytest.raises(AskedError, match=f"^{expected}$"):
         executor.open([tiny_plan("host", 0)])
     assert not executor.waits_for
+
+
+def test_an_answer_that_was_lost_with_its_node_is_the_end_of_its_actor(monkeypatch):
+    def lost(_):
+        raise ObjectLostError("00", None, "")
+
+    monkeypatch.setattr(ray, "get", lost)
+    line = Line(actor=None, question="asked")
+    with pytest.raises(EOFError):
+        line.recv_bytes()
+    assert line.ended
