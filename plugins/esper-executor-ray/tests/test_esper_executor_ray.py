@@ -34,13 +34,14 @@ from esper_testing.tiny_host import TinyHost, tiny_plan
 EPOCHS, HOSTS = 5, 3
 
 
-class Slow(TinyHost):
-    """Takes a second for an epoch, and leaves a file when it begins it."""
+class Doomed(TinyHost):
+    """On one node it never comes to the end of an epoch, and leaves a file when it begins it."""
 
     def epoch(self, reference=None):
-        if (folder := self._plan.config.get("begins")) and self._epoch == 2:
-            open(f"{folder}/{self._plan.name}", "w").close()
-            time.sleep(1.0)
+        config = self._plan.config
+        if self._epoch == 2 and ray.get_runtime_context().get_node_id() == config["node"]:
+            open(f"{config['begins']}/{self._plan.name}", "w").close()
+            time.sleep(600)
         return super().epoch(reference)
 
 
@@ -113,12 +114,13 @@ def test_a_run_in_actors_is_bit_for_bit_that_of_one_process(cluster, tmp_path, m
 
 @pytest.mark.slow
 def test_a_killed_actor_and_a_node_that_is_removed_in_an_epoch_change_nothing_but_are_said(cluster, tmp_path):
-    plans = [tiny_plan(f"host{index}", index, begins=str(tmp_path)) for index in range(HOSTS)]
-    executor = RayExecutor(RayConfig(capture_every=2), Slow)
+    doom = {"begins": str(tmp_path), "node": cluster.extra.node_id}
+    plans = [tiny_plan(f"host{index}", index, **doom) for index in range(HOSTS)]
+    executor = RayExecutor(RayConfig(capture_every=2), Doomed)
     removing = None
 
     def remove():
-        while len([*tmp_path.iterdir()]) < HOSTS:
+        while not [*tmp_path.iterdir()]:
             time.sleep(0.02)
         cluster.remove_node(cluster.extra, allow_graceful=False)
 

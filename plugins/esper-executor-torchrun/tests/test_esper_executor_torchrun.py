@@ -174,10 +174,11 @@ class Slow(TinyHost):
 
 def test_a_process_that_does_not_answer_is_lost_by_name(alone_in_a_job):
     job = Job.here()
-    ranks = Alone(job, Slow, timeout_seconds=0.2)
-    executor = TorchrunExecutor(TorchrunConfig(timeout_seconds=0.2), Slow, ranks)
+    ranks = Alone(job, Slow, timeout_seconds=60)
+    executor = TorchrunExecutor(TorchrunConfig(), Slow, ranks)
     try:
         executor.open([tiny_plan("host", 0, takes=1.5)])
+        ranks.timeout_seconds = 0.2  # no sooner: it may take longer to make the host
         with pytest.raises(EsperError, match="has not answered for") as caught:
             executor.epoch([None])
         assert caught.value.code == "E652"
