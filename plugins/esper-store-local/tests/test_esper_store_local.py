@@ -1,7 +1,9 @@
 """The store in a folder: what somebody or something does to its files, and who may use it at once."""
 
+import errno
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -254,6 +256,33 @@ def test_what_a_dead_process_left_is_collected(folder, store, made):
     left.write_bytes(b"half")
     store.collect()
     assert (left.exists(), signed_store(store).find(made) is not None) == (False, True)
+
+
+def test_what_could_not_be_written_leaves_nothing(folder, store, made, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = sorted((folder / "objects").rglob("*"))
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        with refused_as("E621") as caught:
+            store.put(digest_of("a"), kept("a"))
+    assert "No space left" in caught.value.why
+    assert [it for it in (folder / "objects").rglob("*") if it.is_file()] == [it for it in before if it.is_file()]
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_a_store_that_was_removed_under_a_process_is_begun_anew(folder, journal):
+    store, other = opened(folder, journal=journal), opened(folder, journal=journal)
+    first, second, third = (digest_of(name) for name in "abc")
+    store.put(first, kept("a"))
+    shutil.rmtree(folder)
+    assert store.get(first) is None
+    store.put(second, kept("b"))
+    assert other.get(second) == store.get(second) == kept("b")
+    shutil.rmtree(folder)
+    other.put(third, kept("c"))
+    assert [it.digest for it in store.entries()] == [third]
 
 
 WRITER = """

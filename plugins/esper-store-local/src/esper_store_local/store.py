@@ -99,7 +99,7 @@ class LocalStore:
         if size > self._max_bytes:
             why = f"it has {size:,} bytes, and the store at most {self._max_bytes:,}"
             fix = "raise max_bytes in the address of the store"
-            raise EsperError("E621", "an artifact is too large for the store", where=digest[:12], why=why, fix=fix)
+            raise EsperError("E646", "an artifact is too large for the store", where=digest[:12], why=why, fix=fix)
         sha256 = hashlib.sha256(kept.content).hexdigest()
         with self._made().transaction() as sql:
             now = self._clock()
@@ -179,7 +179,12 @@ class LocalStore:
     def _existing(self) -> Catalogue | None:
         """Return the catalogue; None if nothing was ever saved here, and nothing is made then."""
         with self._opening:
-            if self._opened is None and os.path.lexists(path := self._folder / _CATALOGUE):
+            path = self._folder / _CATALOGUE
+            if self._opened is not None and not self._opened.is_at(path):
+                # Somebody removed the store: what is kept in the file that is gone, nobody else would find.
+                self._opened.forget()
+                self._opened = None
+            if self._opened is None and os.path.lexists(path):
                 self._opened = Catalogue(path, self._journal)
             return self._opened
 
@@ -225,11 +230,16 @@ class LocalStore:
         refuse_links(self._folder, path.parent)
         new = path.with_name(f".{secrets.token_hex(8)}")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, path)
+        except BaseException:
+            # Half of it would take room where there is none.
+            new.unlink(missing_ok=True)
+            raise
 
     def _unlink(self, names: Iterable[str]) -> None:
         """Remove files, under the lock for writing, unless a row names them."""
