@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections import Counter
 from math import nan
 from pathlib import Path
