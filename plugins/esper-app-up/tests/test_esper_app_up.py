@@ -104,15 +104,18 @@ class TestCommandLines:
             machine_data(None, plugins, http=http)
 
 
-def test_status_is_a_table_with_the_newest_emergencies():
+@pytest.mark.parametrize("columns", [60, 120])
+def test_status_is_a_table_with_the_newest_emergencies(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
     service = {"name": "digits", "state": "ready", "for_seconds": 3725.0, "restarts": 2, "health": "good"}
+    summary = "epoch 3, and much more that nobody can say in a few words, because there is so much of it in this place"
     told = status_lines(
         {
             "mode": "up",
             "up_seconds": 61.0,
             "health": "good",
             "bus": "sqlite:",
-            "services": [{**service, "reason": "", "summary": "epoch 3"}],
+            "services": [{**service, "reason": "", "summary": summary}],
             "emergencies": {
                 "count": 1,
                 "newest": [{"at": "2026-11-29T10:00:00Z", "level": "HALT", "run": "digits-1", "reason": "spent"}],
@@ -120,5 +123,7 @@ def test_status_is_a_table_with_the_newest_emergencies():
         }
     )
     assert told[0] == "up for 1m01s, good; bus: sqlite:"
-    assert all(it in told[1] for it in ("digits", "1h02m", "epoch 3"))
+    assert max(map(len, told[1].splitlines())) <= columns
+    words = " ".join(told[1].split())
+    assert all(it in words for it in ("digits", "1h02m", "epoch 3", "much more"))
     assert told[2:] == ["emergencies: 1", "  2026-11-29T10:00:00  HALT          digits-1: spent"]

@@ -104,16 +104,13 @@ def status(context: click.Context, as_json: bool, state: Path | None) -> None:
 
 
 def status_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return what `Supervisor.status` says, for people. Raises EsperError E642 if it is no such thing."""
-    from esper_runs.tables import table
+    """Return what `Supervisor.status` says, as wide as the terminal. Raises EsperError E642 if it is no such thing."""
+    from esper_runs.terminal import fitted
     from esper_weatherlight.api import machine_view
 
     view = machine_view(found)
-    titles = tuple(it.title for it in view.services.columns)
-    right = tuple(index for index, it in enumerate(view.services.columns) if it.right)
-    rows = list(view.services.texts)
     first, *signals = view.emergencies or ("",)
-    shown = [table(titles, rows, right)] if rows else []
+    shown = [fitted(view.services)] if view.services.rows else []
     return [view.headline, *shown, *([first] if first else []), *(f"  {it}" for it in signals)]
 
 

@@ -5,8 +5,10 @@ An output that cannot show a character gets a stand-in before anything is laid o
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from io import StringIO
 from shutil import get_terminal_size
 from typing import IO, TextIO, cast
 
@@ -197,6 +199,15 @@ class _Paragraph:
         for number, line in enumerate(self._text.divide(breaks)):
             line.rstrip()
             yield Text(" " * self._indent if number else self._lead) + line
+
+
+def fitted(table: Table) -> str:
+    """Return a table as text without styles, as wide as the standard output allows."""
+    output = Terminal(sys.stdout)
+    text = StringIO()
+    terminal = Terminal(text, output.width if output.bounded else None)
+    terminal.print(terminal.table(table))
+    return text.getvalue().rstrip("\n")
 
 
 def _one_line_each(table: Table) -> bool:

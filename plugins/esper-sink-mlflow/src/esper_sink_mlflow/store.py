@@ -116,10 +116,10 @@ def quiet() -> Iterator[None]:
 def _make_database(path: Path) -> None:
     """Make MLflow's tables under another name first: nobody finds a half made file, and the first to be ready wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(path)
     if path.exists():
         _refuse_others(path)
         return
-    _remove_left_over(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}")
     try:
         unfinished.touch(exist_ok=False)
