@@ -16,7 +16,7 @@ import pytest
 
 from esper_core.api import EsperError
 from esper_store_local.mounts import network_file_system
-from esper_store_local.store import LocalStore
+from esper_store_local.store import LocalConfig, LocalStore
 from esper_urza.testing.store_subject import digest_of, inputs, kept, signed_store
 
 DAY = 86_400.0
@@ -92,6 +92,11 @@ def flips(folder, store, made, count):
         put(victims)
     assert signed.find(made) is not None
     return refused
+
+
+def test_another_address_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"'url' must be local:PATH, such as local:artifacts, .*: 's3:x'"):
+        LocalConfig(url="s3:x")
 
 
 def test_a_changed_byte_is_refused(folder, store, made):

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 from esper_core.api import EsperError
 from esper_oona.api import state_path
@@ -29,6 +30,12 @@ _TRIES = 5
 _CATALOGUE = "catalogue.sqlite"
 
 
+def check_address(_: Any, attribute: "Attribute[str]", value: str) -> None:
+    """Check that an address is one of this store. Raises ValueError."""
+    if not value.startswith("local:"):
+        raise ValueError(f"'{attribute.name}' must be local:PATH, such as local:artifacts, or local: alone: {value!r}")
+
+
 @frozen(kw_only=True)
 class LocalConfig:
     """Options of `local`.
@@ -40,7 +47,7 @@ class LocalConfig:
         journal: ``wal`` for a folder on a disk of this machine; ``delete`` for one that several machines share.
     """
 
-    url: str = field(default="local:", validator=validators.matches_re("local:.*"))
+    url: str = field(default="local:", validator=check_address)
     max_bytes: int = field(default=2 << 30, validator=validators.gt(0))
     ttl_days: float = field(
         default=90.0, converter=float, validator=validators.gt(0), metadata={"esper_unseen": "time"}
