@@ -5,10 +5,8 @@ An output that cannot show a character gets a stand-in before anything is laid o
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from io import StringIO
 from shutil import get_terminal_size
 from typing import IO, TextIO, cast
 
