@@ -100,7 +100,7 @@ def main(blueprints=BLUEPRINTS):
     text, uncached = continued(loaded, prompt), continued(loaded, prompt, use_cache=False)
     print("\n" + repr(bytes(text[0].tolist()).decode(errors="replace")))
     added = sum(p.numel() for p in plain.parameters()) / own - 1
-    print(f"{own} parameters, and {added:.0%} were added; decoding uses its cache: {loaded.config.use_cache}")
+    print(f"{own} parameters, and {100 * added:.0f} % were added; decoding uses its cache: {loaded.config.use_cache}")
     return Run(growth=growth, model=model, before=before, added=added, loaded=loaded, text=text, uncached=uncached)
 
 

@@ -112,7 +112,7 @@ def main():
         ours, theirs = plain.eval()(images), run.model.eval()(images)
     difference, accuracy = float((ours - theirs).abs().max()), float((ours.argmax(1) == targets).float().mean())
     print(f"\nresumed network equals the first one: {same}; the exported one differs by {difference:.1e}")
-    print(f"test accuracy {accuracy:.1%} with {sum(p.numel() for p in plain.parameters())} parameters")
+    print(f"test accuracy {100 * accuracy:.1f} % with {sum(p.numel() for p in plain.parameters())} parameters")
     return Run(run=run, resumed=resumed, plain=plain, same=same, difference=difference, accuracy=accuracy)
 
 

@@ -64,7 +64,7 @@ class GateTracker:
         result = self.ask(level, evidence)
         if level is GateLevel.G5 and evidence.at_its_bound:
             # A fossil is not bounded: it would be another network than the one that was measured.
-            why = f"its update was bounded on {evidence.bounded:.1%} of the activations"
+            why = f"its update was bounded on {100 * (evidence.bounded or 0):.1f} % of the activations"
             result = evolve(result, passed=False, reason=why)
         before = self.streaks.get(evidence.slot)
         streak = before.passes if before is not None and before.stage is evidence.stage else 0

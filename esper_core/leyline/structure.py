@@ -158,7 +158,8 @@ def _join(path: str, name: str) -> str:
 
 
 def _message(error: Exception) -> str:
-    return str(error.args[0]) if error.args else type(error).__name__
+    told = str(error.args[0]) if error.args else type(error).__name__
+    return re.sub(r"(.*) not in literal typing\.Literal\[(.*)\]", r"expected one of \2, got \1", told)
 
 
 def _explain(path: str, cause: Exception, source: str | Source | None) -> EsperError:

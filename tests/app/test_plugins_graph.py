@@ -73,6 +73,16 @@ def test_as_text(esper):
     assert "offers digits" in shown
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_it_fits_the_terminal_and_leaves_no_reason_out(esper, install, columns):
+    install("acme-bad", code="1 / 0\n")
+    shown = esper("plugins", "graph", "digits", environ={"COLUMNS": str(columns)}).stdout
+    assert max(map(len, shown.splitlines())) <= columns
+    words = " ".join(shown.split())
+    for expected in ("host.name:", "acme-bad", "broken", "executor-serial", "offers serial", "offers digits"):
+        assert expected in words
+
+
 def test_what_cannot_run_is_an_error(esper):
     done = esper("plugins", "graph", "digits", "--no-plugin", "host-cnn")
     assert done.returncode == 2

@@ -3,12 +3,14 @@
 import http.client
 import importlib.util
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from esper_app_dashboard.services import Services, state_of_services
-from esper_app_up.command import status_lines
+from esper_app_up.command import status_page
+from esper_runs.terminal import Terminal
 
 _SPEC = importlib.util.spec_from_file_location("esper_test_server", Path(__file__).parents[1] / "dashboard_server.py")
 server = importlib.util.module_from_spec(_SPEC)
@@ -42,9 +44,12 @@ def said(services):
 
 def test_the_dashboard_and_esper_status_say_the_same(state, present):
     shown = said(Services(state))
-    headline, table, *signals = status_lines(present)
+    terminal = Terminal(out := StringIO(), 500)
+    terminal.print(*status_page(present, terminal))
+    headline, titles, _, *rest = out.getvalue().splitlines()
+    rows, signals = rest[: len(present["services"])], rest[len(present["services"]) :]
     assert headline in shown
-    cells = [it for line in table.splitlines() for it in line.replace("  ", "\0").split("\0") if it.strip()]
+    cells = [it for line in [titles, *rows] for it in line.replace("  ", "\0").split("\0") if it.strip()]
     for cell in map(str.strip, cells):
         assert any(cell in it for it in shown), cell
     assert [it.strip() for it in signals] == [it for it in shown if it in {line.strip() for line in signals}]

@@ -151,6 +151,24 @@ def test_nothing_is_looked_at_while_nobody_looks(files, monkeypatch):
         assert not dashboard.streams._somebody.is_set()
 
 
+def test_a_look_that_fails_is_not_the_last_one(files, monkeypatch):
+    version, looks = Board.version, []
+
+    def sometimes(self, runs=()):
+        looks.append(runs)
+        if len(looks) == 3:
+            raise RuntimeError("the disk hiccups")
+        return version(self, runs)
+
+    monkeypatch.setattr(Board, "version", sometimes)
+    with serving(files.path.parent) as (_, port), closing(Listener(port)) as listener:
+        listener.next()
+        until(lambda: len(looks) > 3)
+        files.epoch(10, {})
+        files.write()
+        assert listener.next()[0] == "runs"
+
+
 def test_a_port_in_use_is_an_error_with_a_way_out():
     with closing(listen("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -52,6 +52,9 @@ def test_it_is_whole_at_every_width(report, page):
             page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
             # Wide tables scroll in themselves; the page does not.
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            # What goes on at the right of a table is hinted at by a shade that the table's end covers.
+            shade = page.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundAttachment")
+            assert shade == "local, scroll"
             sizes = page.evaluate(
                 "[...document.querySelectorAll('svg text')].map(it => it.getBoundingClientRect())"
                 ".filter(box => box.height).map(box => box.height)"

@@ -48,6 +48,24 @@ def test_the_newest_run_comes_first_with_what_came_of_it(three, esper_runs):
     assert told.startswith("a-2 digits heuristic 7 interrupted 10/10 90.0 % 80.0 % +10.0 points 1,030 2023-11-02 00:00")
 
 
+@pytest.mark.parametrize(("columns", "left_out"), [(80, "POLICY"), (100, "PARAMETERS"), (125, "SIZE")])
+def test_a_narrow_list_leaves_out_what_matters_least(three, make_run, esper_runs, monkeypatch, columns, left_out):
+    files = make_run("b-1")
+    result = files.result()
+    one, twin = result["hosts"]["grown"], result["hosts"]["twin"]
+    result["hosts"] = {f"grown-{it}": one for it in (1, 2)} | {f"twin-{it}": twin for it in (1, 2)}
+    result |= {"twins": {f"grown-{it}": f"twin-{it}" for it in (1, 2)}}
+    result |= {"differences": {f"grown-{it}": result["difference"] for it in (1, 2)}}
+    files.write(result=result)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = esper_runs()
+    header, *rows = shown.splitlines()
+    assert max(map(len, [header, *rows])) <= columns
+    assert {"HOSTS", "GROWN", "DIFFERENCE"} <= {*header.split()}
+    assert left_out not in header
+    assert "Of several hosts the figures are means" in shown
+
+
 def test_no_runs_are_no_error(esper_runs):
     assert esper_runs() == "no runs in runs\n"
     assert json.loads(esper_runs("--json")) == []

@@ -102,8 +102,8 @@ def measure_capture(assembly: Assembly, builder: RunHostBuilder, epochs: int) ->
         state = dumps(host.capture())
         trained.append(between - began)
         captured.append(process_time() - between)
-    share = median(captured) / median(trained)
-    print(f"a captured state: {len(state) / 1024:.0f} KiB, {1000 * median(captured):.1f} ms, {share:.1%} of an epoch")
+    share = 100 * median(captured) / median(trained)
+    print(f"a captured state: {len(state) / 1024:.0f} KiB, {1000 * median(captured):.1f} ms, {share:.1f} % of an epoch")
 
 
 def measure_memory_of_hosts(assembly: Assembly, builder: RunHostBuilder) -> None:

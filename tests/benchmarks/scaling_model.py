@@ -223,7 +223,7 @@ def table(figures: Figures, workers: int) -> str:
         used = min(workers, hosts)
         it = simulate(figures, hosts, used, epochs=max(2, 20_000 // hosts))
         lines.append(
-            f"| {hosts:,} | {used:,} | {it.seconds:.2f} s | {it.waiting:.0%} | {it.coordinating:.0%} "
+            f"| {hosts:,} | {used:,} | {it.seconds:.2f} s | {100 * it.waiting:.0f} % | {100 * it.coordinating:.0f} % "
             f"| {it.events:,.0f} | {it.messages:,.0f} | {it.saved:.2f} MB/s | {it.bottleneck} |"
         )
     return "\n".join(lines)
@@ -236,8 +236,8 @@ def measure(figures: Figures, folder: Path, workers: int) -> bool:
         expected = simulate(figures, hosts, min(workers, hosts)).typical
         found = statistics.median(lasting(run(hosts, folder, workers)))
         off = found / expected - 1
-        near &= abs(off) <= WITHIN
-        print(f"{hosts} hosts in {workers} workers: {found:.3f} s an epoch, {expected:.3f} s predicted ({off:+.0%})")
+        near, wrong = near and abs(off) <= WITHIN, 100 * off
+        print(f"{hosts} hosts in {workers} workers: {found:.3f} s an epoch, {expected:.3f} s expected ({wrong:+.0f} %)")
     return near
 
 

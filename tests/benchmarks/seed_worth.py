@@ -279,7 +279,7 @@ def row(name: str, losses: Iterable[float], accuracies: Iterable[float], first: 
     cells = [
         name,
         f"{statistics.mean(losses):.4f}",
-        f"{statistics.mean(accuracies):.2%}",
+        f"{100 * statistics.mean(accuracies):.2f} %",
         f"{statistics.mean(against):+.4f} ± {spread:.4f}",
         f"{better}/{len(against)}",
         " ".join(f"{loss:.4f}" for loss in losses),

@@ -209,6 +209,10 @@ class TestPlaces:
         assert card.read_text() == "# My other network\n"
         assert not (tmp_path / "digits-1.safetensors").exists()
 
+    def test_a_network_does_not_bear_the_name_of_its_card(self, finished, tmp_path):
+        done = self.export(finished[0], "--output", tmp_path / "MODEL_CARD.md")
+        assert (done.exit_code, "E513" in done.stderr, [*tmp_path.iterdir()]) == (2, True, [])
+
     def test_ones_own_card_is(self, finished, tmp_path):
         assert self.export(finished[0], "--output", tmp_path).exit_code == 0
         assert self.export(finished[0], "--output", tmp_path / "again.safetensors").exit_code == 0

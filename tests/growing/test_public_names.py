@@ -32,7 +32,7 @@ def test_dir_shows_grow_before_it_is_loaded():
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "told"), [(0.75, "training loss 0.5 accuracy 75.0%"), (float("nan"), "training loss 0.5")]
+    ("accuracy", "told"), [(0.75, "training loss 0.5 accuracy 75.0 %"), (float("nan"), "training loss 0.5")]
 )
 def test_an_outcome_is_printed_in_a_line(accuracy, told):
     nothing = EpochMetrics(loss=float("nan"), accuracy=float("nan"), samples=0)

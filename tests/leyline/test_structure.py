@@ -88,7 +88,7 @@ def test_a_fitting_value_is_taken(data: dict[str, Any], expected: Any) -> None:
         ({"size": "huge"}, "part.size", "expected one of small, large, got 'huge'"),
         ({"size": 1}, "part.size", "expected one of small, large, got 1"),
         ({"colour": "RED"}, "part.colour", "expected one of red, blue, got 'RED'"),
-        ({"mode": "c"}, "part.mode", "'a', 'b'"),
+        ({"mode": "c"}, "part.mode", "expected one of 'a', 'b', got c"),
         ({"names": "xy"}, "part.names", "expected a list, got 'xy'"),
         ({"names": ["x", 1]}, "part.names[1]", "expected text, got 1"),
         ({"pair": [1, 2, 3]}, "part.pair", "Too many"),

@@ -1,4 +1,7 @@
-"""Every `esper` command that a document shows can be typed: the command is there, with these options and choices."""
+"""Every `esper` command that a document shows can be typed, and those of the guides that take seconds are run.
+
+Those of the README and of the page about training, whose output is compared as well, have tests of their own.
+"""
 
 import re
 import shlex
@@ -8,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from attrs import frozen
+from click.testing import CliRunner
 
 from esper_app.cli.lazy import OfferedCommand
 from esper_app.cli.root import cli
@@ -17,6 +21,41 @@ from esper_app.configuration.config import RunConfig
 _ENDS = {"&&", "||", "|", ";", "&", ">", "2>", ">>"}
 #: What stands for something else.
 _STANDS = re.compile(r"\.\.\.|…|^\[|\]$|^[A-Z][A-Z_|]*$")
+
+#: Run in a test of their own.
+ELSEWHERE = {"training.md": "test_training_guide.py", "tutorial.md": "test_tutorial.py"}
+#: How commands begin, in which guide, that are only parsed, and why.
+ONLY_PARSED = {
+    ("alerts.md", "prometheus alertmanager"): "says where a webhook is, which nobody has",
+    ("artifacts.md", "forge work"): "goes on until it is interrupted, and needs a server",
+    ("artifacts.md", "run digits --store local: --bus redis:"): "needs a server",
+    ("bus.md", "bus torture"): "takes minutes",
+    ("catalogue.md", "catalogue bench"): "measures for minutes",
+    ("catalogue.md", "catalogue approve NAME"): "NAME stands for a blueprint",
+    ("comparing.md", "compare"): "takes minutes",
+    ("conformance.md", "plugins check"): "is about a plugin that the reader has made",
+    ("dashboard.md", "dashboard"): "goes on until it is interrupted",
+    ("growing-pays.md", "bench growth"): "takes hours",
+    ("plugins.md", ""): "completion is the shell's",
+    ("report.md", "report study/"): "needs a study of minutes",
+    ("services.md", "up"): "goes on until it is interrupted",
+    ("services.md", "status"): "needs services",
+    ("services.md", "services log"): "needs services",
+    ("services.md", "services again"): "needs services",
+    ("services.md", "services unit"): "writes into the user's folder of systemd",
+    ("services.md", "services compose"): "IMAGE and the configuration are the reader's",
+    ("services.md", "down"): "needs services",
+    ("simic.md", "simic run"): "goes on until it is interrupted",
+    ("simic.md", "train digits --policy champion --follow"): "takes hours",
+    ("watch.md", "watch"): "needs a terminal",
+}
+#: What a guide takes for granted.
+BEFORE = {"report.md": ["run digits", "run digits"]}
+#: Trainings are cut short by these settings: by a smaller budget where they have one.
+SHORT = {
+    "run": {"epochs": "4", "twin": "epochs", "flops": "1e8"},
+    "train": {"epochs": "4"},
+}
 _SECTIONS = {it.name for it in RunConfig.__attrs_attrs__}
 
 
@@ -89,6 +128,59 @@ def check(words: tuple[str, ...]) -> None:
     for setting in given.get("sets") or ():
         if not _STANDS.search(setting) and setting.split("=")[0].split(".")[0] not in _SECTIONS:
             raise ValueError(f"no setting begins like {setting}")
+
+
+def shortened(words: tuple[str, ...]) -> list[str]:
+    """Return a command with its training cut short; a budget is made smaller, and keeps its twin."""
+    found = [*words]
+    budget = any(it.startswith("flops=") for it in words)
+    for name, value in SHORT.get(words[0] if words else "", {}).items():
+        if name != ("twin" if budget else "flops"):
+            found += ["--set", f"{name}={value}"]
+    return [
+        re.sub("^5$", "1", it) if before == "--rounds" else it for before, it in zip(["", *found], found, strict=False)
+    ]
+
+
+def only_parsed(guide: str, words: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return what says that a command is not run, None if it is run."""
+    line = " ".join(words)
+    for name, begin in ONLY_PARSED:
+        if name == guide and (line.startswith(begin) if begin else not line):
+            return name, begin
+    return None
+
+
+def guides(root: Path) -> dict[str, list[Shown]]:
+    """Return the commands of each guide that shows some, in their order."""
+    found: dict[str, list[Shown]] = {}
+    for it in shown(root):
+        folder, _, name = it.place.partition(":")[0].rpartition("/")
+        if folder == "docs" and name not in ELSEWHERE:
+            found.setdefault(name, []).append(it)
+    return found
+
+
+GUIDES = guides(Path(__file__).parents[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_commands_of_a_guide_do_what_they_should_in_order(guide, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ESPER_STATE", "ESPER_STORE", "ESPER_BUS"):
+        monkeypatch.delenv(name, raising=False)
+    before = [Shown(guide, tuple(line.split())) for line in BEFORE.get(guide, ())]
+    for it in [*before, *GUIDES[guide]]:
+        if only_parsed(guide, it.words) is None:
+            done = CliRunner().invoke(cli, shortened(it.words))
+            assert done.exit_code == 0, f"{it.place}: esper {' '.join(it.words)}: {done.output[-2000:]}"
+
+
+def test_what_is_only_parsed_is_there_and_little() -> None:
+    told = [only_parsed(name, it.words) for name, found in GUIDES.items() for it in found]
+    assert {*ONLY_PARSED} == {*told} - {None}, "one of them is shown no longer"
+    assert told.count(None) > len(told) / 2
 
 
 def test_every_command_that_is_shown_can_be_typed(root: Path) -> None:

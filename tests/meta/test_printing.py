@@ -26,3 +26,13 @@ def test_commands_print_through_one_place(root):
 def test_the_rule_finds_what_it_looks_for(tmp_path):
     (path := tmp_path / "a.py").write_text("import click\nclick.echo('a')\nprint('b')\ntraceback.print_exc()\n")
     assert len([*printing(path)]) == 3
+
+
+#: Records that no user writes.
+RECORDS = ("esper_urza/manifest.py",)
+
+
+def test_options_are_refused_in_words(root):
+    sources = [it for it in root.glob("plugins/*/src/**/*.py") if not it.as_posix().endswith(RECORDS)]
+    found = [path.as_posix() for path in sources if "matches_re" in path.read_text()]
+    assert not found, f"`matches_re` shows a user a regular expression; say what is allowed, with an example: {found}"

@@ -33,6 +33,9 @@ PROJECTS = {name: tomllib.loads((it / "pyproject.toml").read_text())["project"] 
 #: What is linked from this environment: torch, and what only tests use.
 LINKED = ["torch", "hypothesis", "pytest-timeout"]
 
+#: What else needs torch does not bring another one.
+WITHOUT_TORCH = "torch; python_version < '3'"
+
 QUICK = (
     "tests/leyline/test_structure.py",  # attrs, cattrs
     "tests/plugins/test_registry.py",  # pluggy, packaging
@@ -65,19 +68,20 @@ def libraries(names, *, extras=False):
     return sorted(found, key=str)
 
 
-def run(*command, cwd):
+def run(*command, cwd, seconds=500):
     """Run a command that must succeed, in the environment of a user's shell, and return its output."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("ESPER_", "PYTHON", "VIRTUAL"))}
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=environ, capture_output=True, text=True, timeout=500)
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=environ, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
 
 @frozen
 class Lowest:
-    """An environment with `esper-standard`, as it stands in this repository, and libraries as old as they may be."""
+    """An environment with distributions as they stand in this repository, and libraries as old as they may be."""
 
     folder: Path
+    wanted: tuple[str, ...] = ("esper-standard",)
 
     @property
     def python(self):
@@ -89,10 +93,12 @@ class Lowest:
         return found
 
     def create(self):
-        uv, names = (sys.executable, "-m", "uv"), ours("esper-standard")
+        uv, names = (sys.executable, "-m", "uv"), ours(*self.wanted)
         run(*uv, "venv", "--quiet", "--python", sys.executable, "venv", cwd=self.folder)
         install = (*uv, "pip", "install", "--quiet", "--python", self.python)
-        run(*install, "--resolution", "lowest-direct", *libraries(names), cwd=self.folder)
+        (without := self.folder / "without.txt").write_text(WITHOUT_TORCH)
+        lowest = ("--resolution", "lowest-direct", "--override", without)
+        run(*install, *lowest, *libraries(names), cwd=self.folder)
         for name in declared(LINKED) - self.versions().keys():
             for entry in entries(name):
                 if not (link := self.packages / entry.name).exists():
@@ -135,7 +141,7 @@ def test_quick_tests_pass(lowest):
 def test_the_lowest_versions_of_all_distributions_fit_together(tmp_path):
     requirements, without = tmp_path / "requirements.txt", tmp_path / "without.txt"
     requirements.write_text("\n".join(map(str, libraries(PROJECTS, extras=True))))
-    without.write_text("torch; python_version < '3'")
+    without.write_text(WITHOUT_TORCH)
     compile_them = ("pip", "compile", "--quiet", "--resolution", "lowest-direct", "--python", sys.executable)
     output = run(sys.executable, "-m", "uv", *compile_them, "--override", without, requirements, cwd=tmp_path)
     assert "click==" in output

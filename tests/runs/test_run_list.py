@@ -8,6 +8,7 @@ import pytest
 from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_runs import run_list
+from esper_runs.run_figures import hosts_in_words, means_in_words
 from esper_runs.run_list import DAMAGED, last_of, list_runs, locate_run, summary
 
 
@@ -19,6 +20,7 @@ def test_a_finished_run_is_summed_up(make_run):
     assert (found.accuracy, found.twin_accuracy) == (0.9, 0.8)
     assert found.difference == pytest.approx(0.1)
     assert found.started == 1_700_000_000
+    assert (hosts_in_words(found), means_in_words(found)) == ("1", "")
 
 
 def test_the_log_of_a_finished_run_is_not_read(make_run, monkeypatch):
@@ -34,6 +36,28 @@ def test_twins_with_numbers_are_no_grown_hosts(make_run):
     result["hosts"] = {name: result["hosts"][name[:-2]] for name in ("grown-1", "twin-1")}
     found = summary(files.write(result=result))
     assert (found.accuracy, found.parameters) == (0.9, 1030)
+
+
+def test_of_several_hosts_there_are_means_over_those_that_were_measured(make_run):
+    files = make_run()
+    result = files.result()
+    one, twin = result["hosts"]["grown"], result["hosts"]["twin"]
+    result["hosts"] = {f"grown-{it}": dict(one) for it in (1, 2, 3)} | {f"twin-{it}": dict(twin) for it in (1, 2, 3)}
+    result["twins"] = {f"grown-{it}": f"twin-{it}" for it in (1, 2, 3)}
+    result["differences"] = {f"grown-{it}": dict(result["difference"]) for it in (1, 2, 3)}
+    result["hosts"]["grown-2"] |= {"test_accuracy": 0.8, "parameters": 2030}
+    result["differences"]["grown-2"]["test_accuracy"] = 0.0
+    found = summary(files.write(result=result))
+    assert (found.hosts, found.measured, hosts_in_words(found)) == (3, 3, "3")
+    assert means_in_words(found) == "mean of 3 hosts"
+    assert found.accuracy == pytest.approx(0.8667, abs=1e-4)
+    assert (found.twin_accuracy, found.difference) == (pytest.approx(0.8), pytest.approx(0.2 / 3))
+    assert found.parameters == 1363
+    # One that diverged has no share in a mean, and its twin has none either.
+    result["hosts"]["grown-3"]["test_accuracy"] = "NaN"
+    found = summary(files.write(result=result))
+    assert (hosts_in_words(found), means_in_words(found)) == ("2 of 3", "mean of 2 of 3 hosts")
+    assert (found.accuracy, found.difference) == (pytest.approx(0.85), pytest.approx(0.05))
 
 
 def test_without_a_twin_there_is_no_difference(make_run):

@@ -257,7 +257,7 @@ MUTANTS = {
         (subject(CountsClassesFromOne), "classes or tokens outside of 0 to 2"),
         (subject(HasOneAxisOfNumbers), r"the train split: targets of shape \(20,\)"),
     ],
-    "task-splits-disjoint": [(subject(TestsOnTrainingData), "10.0% of the test samples also occur in the train split")],
+    "task-splits-disjoint": [(subject(TestsOnTrainingData), "10.0 % of the test samples also occur in the train")],
     "task-repeatable": [
         (subject(ShufflesAnew), "loaded again, the train split is another one"),
         (subject(SeedsGlobally), "loading changed torch's global generator"),

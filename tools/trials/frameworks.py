@@ -93,8 +93,8 @@ def _quantised_export() -> str:
             apart = float((small(x) - plain(x)).abs().max() / plain(x).abs().max())
     left = sum(isinstance(part, nn.Linear) for part in small.modules())
     if left or apart > 0.1:
-        raise Wrong(f"{left} layers are as before, outputs differ by {apart:.0%}")
-    return f"1 seed kept; all layers are quantised, outputs differ by {apart:.1%}"
+        raise Wrong(f"{left} layers are as before, outputs differ by {100 * apart:.0f} %")
+    return f"1 seed kept; all layers are quantised, outputs differ by {100 * apart:.1f} %"
 
 
 def _data_parallel() -> str:

@@ -1,7 +1,7 @@
 """What a policy that learned on the table is worth on real networks that it was never trained on.
 
     python on_digits.py pretrain FOLDER [--steps 102400] [--seed 100]
-    esper train digits --policy FOLDER --rounds 12 --hosts 4 --set ...          (printed by `pretrain`)
+    esper train digits --policy FOLDER --rounds 100 --hosts 32 --set ...        (printed by `pretrain`)
     python on_digits.py run FILE.jsonl --policy FOLDER [--finetuned FOLDER] [--seeds 11-16] [--hosts WIDTHS ...]
         [--only POLICY ...]
     python on_digits.py report FILE.jsonl
@@ -53,9 +53,12 @@ HOSTS: Mapping[str, tuple[int, ...]] = {"4, 4, 4": (4, 4, 4), "4, 6, 4, 6, 4": (
 #: How the networks are trained, and rewarded: as those of the table.
 SETTINGS = (*RECIPE, "rewards.preset=simplified", "sinks.names=[]", "checkpoints.every=0", "twin=epochs")
 
-#: What fine-tuning goes on with is what pretraining has ended with.
-FINE_TUNING = tuple(
-    f"policy.{name}={PPO_OPTIONS[f'final_{name}']}" for name in ("learning_rate", "entropy_coefficient")
+#: Fine-tuning opens the operation once more, half as wide as pretraining, and goes on with smaller steps.
+FINE_TUNING = (
+    "policy.learning_rate=0.0003",
+    "policy.final_learning_rate=0.00005",
+    "policy.entropy_coefficient=0.01",
+    "policy.entropy_floor=0.15",
 )
 
 #: The table's best schedule under the preset `simplified`.
@@ -94,7 +97,7 @@ def pretrain(folder: Path, steps: int, seed: int) -> None:
     print(json.dumps(results))
     print(save_policy(folder, "best", card, policy.state()))
     print(
-        f"esper train digits --policy {folder} --rounds 12 --hosts 4 --set seed=100 --set '{widths}'"
+        f"esper train digits --policy {folder} --rounds 100 --hosts 32 --set seed=1000 --set '{widths}'"
         " --set rewards.preset=simplified --set twin=none " + " ".join(f"--set {it}" for it in (*FINE_TUNING, *RECIPE))
     )
 

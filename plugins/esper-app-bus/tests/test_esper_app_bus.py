@@ -7,9 +7,11 @@ from attrs import evolve
 from click.testing import CliRunner
 
 from esper_app_bus.command import bus
+from esper_app_bus.decoded import send
 from esper_app_bus.torture.judge import History, by_message, judge
 from esper_app_bus.torture.notes import Note
 from esper_bus_sqlite.bus import SqliteConfig, sqlite_bus
+from esper_messaging.outbox import Outbox
 from esper_oona.api import DeadLetter, Draft, Keyring, MessageType, Publisher, Signer, keyring
 
 HOW = {"limit": 10, "lease_seconds": 600.0, "attempts": 3}
@@ -43,7 +45,7 @@ def run(*args, code=0):
 @pytest.mark.usefixtures("opened")
 class TestCommands:
     def test_ls(self, url):
-        assert run("ls", url).split() == [
+        assert [it for it in run("ls", url).split() if {*it} != {"─"}] == [
             *("STREAM", "GROUP", "WAITING", "PENDING", "normal", "simic", "0", "1"),
             *("messages", "survive:", "server"),
         ]
@@ -53,9 +55,17 @@ class TestCommands:
 
     def test_tail(self, url):
         lines = run("tail", url, "normal", "-n", "1").splitlines()
-        assert len(lines) == 2
-        assert lines[1].split()[:3] == ["2", "k", "field-report"]
-        assert lines[1].split()[-3:] == ["me", "5", "two"]
+        assert len(lines) == 3
+        assert lines[2].split()[:3] == ["2", "k", "field-report"]
+        assert lines[2].split()[-3:] == ["me", "5", "two"]
+
+    @pytest.mark.parametrize("words", [("ls",), ("tail", "normal"), ("dead",)])
+    def test_a_narrow_terminal_has_room(self, url, opened, monkeypatch, words):
+        monkeypatch.setenv("COLUMNS", "60")
+        (*_, last) = opened.receive("normal", "nissa", "c", **HOW)
+        opened.bury(last, "ValueError: a long reason that says all that was wrong with this message and its fields")
+        told = run(words[0], url, *words[1:])
+        assert max(map(len, told.splitlines())) <= 60
 
     @pytest.mark.parametrize("how", [(), ("--decoded",)])
     def test_a_stream_without_messages_is_said_to_have_none(self, url, how):
@@ -64,8 +74,33 @@ class TestCommands:
         assert run("tail", url, "nromal", "--json") == ""
 
     def test_an_empty_bus_has_no_other_streams_to_name(self, tmp_path):
-        said = 'there are no messages in the stream "normal"\n'
-        assert run("tail", f"sqlite:{tmp_path}/other.sqlite", "normal") == said
+        other = f"sqlite:{tmp_path}/other.sqlite"
+        sqlite_bus(SqliteConfig(url=other)).close()
+        assert run("tail", other, "normal") == 'there are no messages in the stream "normal"\n'
+        assert run("ls", other).splitlines()[0] == "nothing has been published yet"
+
+    @pytest.mark.parametrize(
+        "words", [("ls",), ("tail", "normal"), ("dead",), ("requeue", "--all"), ("trim", "normal", "--keep", "1")]
+    )
+    def test_who_looks_makes_no_bus(self, tmp_path, monkeypatch, words):
+        monkeypatch.setenv("ESPER_STATE", str(tmp_path / "state"))
+        for url in ("sqlite:", f"sqlite:{tmp_path}/other.sqlite"):
+            refused = CliRunner().invoke(bus, [words[0], url, *words[1:]])
+            assert refused.exception.code == "E611"
+            assert "there is no bus yet" in str(refused.exception)
+        assert not (tmp_path / "state").exists()
+        assert not (tmp_path / "other.sqlite").exists()
+
+    def test_a_bus_of_one_process_has_nothing_to_look_at(self):
+        assert CliRunner().invoke(bus, ["ls", "memory:"]).exception.code == "E614"
+
+    def test_what_is_kept_for_another_spelling_of_the_address_is_told(self, url, tmp_path, monkeypatch):
+        monkeypatch.setenv("ESPER_STATE", str(tmp_path))
+        outbox = Outbox(tmp_path, "sqlite:elsewhere", "run")
+        outbox.keep([Draft(type=MessageType.FIELD_REPORT, payload=b"1", id="kept")])
+        outbox.close()
+        told = CliRunner().invoke(send, [url]).output
+        assert told.startswith("sent: 0\n1 messages are kept for other addresses")
 
     def test_dead_letters_are_shown_and_requeued_once(self, url, opened):
         assert "ValueError: no" in run("dead", url)
@@ -82,11 +117,16 @@ class TestCommands:
         assert "name letters" in run("requeue", url, "1", "--all", code=2)
         assert len(opened.dead(9)) == 1
 
+    def test_trim_says_why_nothing_is_dropped(self, url, opened):
+        assert 'did you mean "normal"' in run("trim", url, "nromal", "--keep", "0")
+        opened.leave("normal", "simic")
+        assert "no group reads the stream" in run("trim", url, "normal", "--keep", "0")
+
     def test_trim_drops_what_is_finished_only_and_more_after_the_group_has_left(self, url, opened):
         assert run("trim", url, "normal", "--keep", "0") == "dropped: 1\n"
         opened.join("normal", "urza")
         assert "did you mean" in run("leave", url, "normal", "simik", code=2)
-        run("leave", url, "normal", "simic")
+        assert run("leave", url, "normal", "simic") == 'the group "simic" has left the stream "normal"\n'
         opened.acknowledge(opened.receive("normal", "urza", "c", **HOW))
         assert run("trim", url, "normal", "--keep", "0") == "dropped: 1\n"
 

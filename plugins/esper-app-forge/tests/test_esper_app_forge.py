@@ -1,6 +1,7 @@
 """`esper forge`: what hangs is killed, what fails is quarantined, and others are made all the same."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -99,17 +100,20 @@ def pids(tmp_path):
 class Instead:
     """A workshop that answers at once."""
 
-    def __init__(self, fail=()):
-        self.fail, self.made = fail, []
+    def __init__(self, fail=(), sizes=None):
+        self.fail, self.made, self.sizes, self.interrupt = fail, [], sizes or {}, False
 
     def make(self, order, compiler, *, beat):
         from esper_tezzeret.api import Product
 
         name = order.blueprint.partition("/")[2]
+        if self.interrupt:
+            self.interrupt = False
+            raise KeyboardInterrupt
         self.made.append(name)
         if name in self.fail:
             raise EsperError("E626", "not compiled", why=f"{name} is poisoned")
-        return Product(content=b"artifact", facts={"compile_ms": 1.0})
+        return Product(content=b"artifact"[: self.sizes.get(name)], facts={"compile_ms": 1.0})
 
 
 class TestForge:
@@ -180,6 +184,25 @@ class TestForge:
         (outcome,) = made.run()
         assert (outcome.state, outcome.attempt) == ("made", 1)
 
+    def test_what_is_too_large_for_the_store_keeps_nothing_from_being_done(self, queue, registry):
+        small = open_store("local:?max_bytes=4", registry)
+        made = Forge(queue, small, registry, Instead(sizes={"mix": 4}))
+        made.submit([order("depends"), order("mix")])
+        outcomes = {it.order.blueprint[19:]: it for it in made.run()}
+        assert {name: it.state for name, it in outcomes.items()} == {"depends": "quarantined", "mix": "made"}
+        assert (outcomes["depends"].error.code, outcomes["depends"].attempt) == ("E646", 1)
+        small.store.close()
+
+    def test_a_forge_that_is_interrupted_leaves_its_job_at_once(self, queue, store, registry):
+        shop = Instead()
+        made = Forge(queue, store, registry, shop)
+        made.submit([order("mix")])
+        shop.interrupt = True
+        with pytest.raises(KeyboardInterrupt):
+            made.step()
+        assert [it.state for it in queue.statuses()] == ["waiting"]
+        assert made.step().state == "made"
+
     def test_code_that_changes_meanwhile_is_not_what_was_compiled(self, queue, store, registry, monkeypatch):
         digests = iter("abcdefgh")
         monkeypatch.setattr("esper_tezzeret.inputs.code_digest", lambda _: next(digests) * 64)
@@ -226,14 +249,16 @@ class TestProcesses:
         script = tmp_path / "forge.py"
         script.write_text(SCRIPT)
         queue.submit([order("hangs-once"), order("mix")])
-        killed = subprocess.Popen([sys.executable, script, str(FILE)])
+        (temporary := tmp_path / "temporary").mkdir()
+        killed = subprocess.Popen([sys.executable, script, str(FILE)], env={**os.environ, "TMPDIR": str(temporary)})
         while not ((tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith(".")):
             assert killed.poll() is None
             threading.Event().wait(0.02)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
-        # Its process does not outlive it.
+        # Its process does not outlive it, and neither does what that had begun to write.
         assert gone(pids(tmp_path))
+        assert [*temporary.iterdir()] == []
         assert {it.state for it in queue.statuses()} == {"begun", "waiting"}
         made = {it.order.blueprint[19:]: it for it in Forge(queue, store, registry, workshop()).run()}
         assert {name: it.state for name, it in made.items()} == {"hangs-once": "made", "mix": "made"}
@@ -310,7 +335,22 @@ class TestCommands:
         assert not (tmp_path / "none").exists()
 
     def test_there_may_be_no_jobs(self):
-        assert run("run") == ""
+        assert run("run") == "no job waits; --blueprint names what is to be compiled\n"
+
+    def test_jobs_that_somebody_lets_be_tried_again_meanwhile_are_not_counted(self, queue, state, monkeypatch):
+        queue.submit([order("depends")])
+        queue.fail(queue.take(), EsperError("E626", "x", why="it broke"), hopeless=True)
+        queue.submit([order("mix")])
+
+        class Retrying(Instead):
+            def make(self, order, compiler, *, beat):
+                queue.retry()
+                return super().make(order, compiler, beat=beat)
+
+        monkeypatch.setattr("esper_tezzeret.api.Workshop", lambda **_: Retrying())
+        output = run("run", "--plugin-path", str(FILE))
+        assert output.count("made by eager") == 2
+        assert "quarantined" not in output
 
     @pytest.mark.parametrize(
         ("args", "said"),

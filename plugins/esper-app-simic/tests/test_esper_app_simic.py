@@ -15,10 +15,13 @@ from esper_app.configuration.policy_card import FORMAT, PolicyCard
 from esper_app_simic.fitting import fits
 from esper_app_simic.held_out import discounted
 from esper_app_simic.learning import learn
+from esper_bus_sqlite.bus import SqliteConfig, sqlite_bus
 from esper_core.api import Catalogue, Ended, EsperError, Round
 from esper_core.assembling.seed_factories import seed_factory
-from esper_leyline_proto.learning import FieldReportPacket
-from esper_oona.api import Keyring
+from esper_leyline_proto.conversion import to_bytes
+from esper_leyline_proto.envelope import MessageType
+from esper_leyline_proto.learning import FieldReportPacket, PolicyValidation
+from esper_oona.api import Draft, Keyring, Publisher, Signer
 from esper_simic.api import (
     PackedPolicy,
     Refusal,
@@ -28,6 +31,7 @@ from esper_simic.api import (
     make_update,
     report_facts,
     sign,
+    update_draft,
 )
 from esper_testing.situations import host_names, situations
 from esper_testing.steps import GAMMA, trajectory
@@ -35,6 +39,7 @@ from esper_testing.steps import GAMMA, trajectory
 BLUEPRINTS = ("conv-light", "depthwise")
 EPOCHS, HOSTS = 6, 3
 KEYS = Keyring({"k": b"x" * 32})
+PASSED = PolicyValidation(passed=True, validated_at=datetime.now(UTC), trajectories=8, mean_reward=1.0)
 OPTIONS = {"hidden": 16, "slot_encoding": 8, "wait_bias": 0.0}
 
 
@@ -225,3 +230,56 @@ class TestCommands:
         card.write_text(card.read_text().replace('"digits"', '"spiral"'))
         output = invoke("run", "digits", "--policy", "champion", code=1)
         assert "is refused: damaged" in output
+
+
+class TestFromABus:
+    """What another state directory has signed is refused by name, and what cannot be kept is told."""
+
+    @pytest.fixture
+    def url(self, tmp_path_factory, place):
+        """A bus with a policy and a report, signed by `KEYS`."""
+        url = f"sqlite:{tmp_path_factory.mktemp('bus')}/bus.sqlite"
+        bus = sqlite_bus(SqliteConfig(url=url))
+        validated = evolve(place.update, parent="ppo-0-00000000", validation=PASSED)
+        update = sign(validated, KEYS)
+        data = place.packed.packed
+        parts = [data[: len(data) // 2], data[len(data) // 2 :]]
+        updates = [evolve(update, payload=it, part=at, parts=2) for at, it in enumerate(parts)]
+        report = Draft(type=MessageType.FIELD_REPORT, payload=to_bytes(place.packets[0]))
+        Publisher(bus, Signer(KEYS)).publish([*map(update_draft, updates), report])
+        bus.close()
+        return url
+
+    def test_a_policy_of_another_key_is_named_and_is_no_success(self, state, url):
+        told = invoke("policy", "receive", "--bus", url, code=1)
+        assert "2 messages were refused: unknown-key" in told
+        assert f"esper bus dead {url}" in told
+
+    def test_a_bus_that_no_run_can_reach_is_refused(self, state):
+        assert "E614" in invoke("simic", "run", "--bus", "memory:", "--once", code=2)
+        assert "E614" in invoke("policy", "receive", "--bus", "memory:", code=2)
+
+    def test_a_report_of_another_key_is_named(self, state, url):
+        told = invoke("simic", "run", "--bus", url, "--once")
+        assert "simic: 1 messages were refused: unknown-key" in told
+        assert told.count("refused") == 1
+
+    def test_a_policy_in_parts_is_told_once_also_where_it_is_known(self, state, url, place, monkeypatch):
+        monkeypatch.setenv("ESPER_KEYS", f"{KEYS.signing[0]}:{KEYS.signing[1].hex()}")
+        for _ in range(2):
+            assert invoke("policy", "receive", "--bus", url) == f"added: {place.update.version}\n"
+            bus = sqlite_bus(SqliteConfig(url=url))
+            for group in {it.group for it in bus.backlogs() if it.stream == "policy"}:
+                bus.leave("policy", group)
+            bus.close()
+            (state / "replays.sqlite").unlink()
+
+    def test_a_store_that_cannot_be_written_is_an_error_and_the_policy_comes_again(self, state, url, monkeypatch):
+        monkeypatch.setenv("ESPER_KEYS", f"{KEYS.signing[0]}:{KEYS.signing[1].hex()}")
+        invoke("policy", "ls")
+        (state / "policies" / "parts").write_text("")
+        assert "E635" in invoke("policy", "receive", "--bus", url, code=1)
+        bus = sqlite_bus(SqliteConfig(url=url))
+        (left,) = [it.depth for it in bus.backlogs() if it.stream == "policy"]
+        assert (left, bus.dead(10)) == (2, [])
+        bus.close()

@@ -1,17 +1,23 @@
 """`esper status`, `esper down` and `esper services` where nothing is up, and what command lines stand for."""
 
 import json
+import subprocess
 import tomllib
+from io import StringIO
 
 import pytest
 from click.testing import CliRunner
 
 from esper_app.cli.root import cli
-from esper_app_up.command import status_lines
+from esper_app_up.command import status_page
 from esper_app_up.machine import machine_data
 from esper_core.leyline.errors import EsperError
 from esper_core.plugins.loader import load_plugins
+from esper_runs.terminal import Terminal
+from esper_weatherlight.log import ServiceLog
 from esper_weatherlight.machine import read_machine
+from esper_weatherlight.processes import MARK
+from esper_weatherlight.state import folder_of
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +40,38 @@ class TestWhereNothingIsUp:
         assert not (tmp_path / "state").exists()
 
     def test_the_log_is_empty_and_makes_nothing(self, esper, tmp_path):
-        assert (esper("services", "log").exit_code, esper("services", "log").output) == (0, "")
+        told = esper("services", "log")
+        assert (told.exit_code, told.output) == (0, "nothing has been logged; begin with: esper up\n")
+        assert esper("services", "log", "--json").output == ""
         assert not (tmp_path / "state").exists()
 
-    def test_a_service_cannot_be_started_again(self, esper):
+    def test_a_service_cannot_be_started_again_and_nothing_is_made(self, esper, tmp_path):
         refused = esper("services", "again", "digits")
         assert refused.exit_code == 1
         assert "E642" in refused.output
+        assert not (tmp_path / "state").exists()
+
+
+class TestAfterASupervisor:
+    def test_a_service_that_the_log_does_not_know_is_told_with_the_nearest(self, esper, tmp_path):
+        log = ServiceLog(folder_of(tmp_path / "state"))
+        log.said("nissa", "here")
+        log.close()
+        assert esper("services", "log", "nisa").output == 'the log has nothing of "nisa"; did you mean "nissa"?\n'
+
+    def test_what_a_dead_one_has_left_is_told(self, esper, tmp_path):
+        record = {"pid": 2**22 + 1, "began": 1.0, "mark": "left-by-a-dead-one", "url": "", "drain_seconds": 1.0}
+        (folder_of(tmp_path / "state") / "supervisor.json").write_text(json.dumps(record))
+        assert esper("status").output == "no services are supervised; begin with: esper up\n"
+        left = subprocess.Popen(["sleep", "1000"], env={MARK: "left-by-a-dead-one", "PATH": "/usr/bin:/bin"})
+        try:
+            told = esper("status")
+            assert told.exit_code == 1
+            assert "1 processes that it had started go on alone" in told.output
+            assert esper("down").output.startswith("the supervisor was dead already; 1 processes")
+        finally:
+            left.kill()
+            left.wait()
 
 
 class TestWrongWords:
@@ -68,6 +99,22 @@ class TestWrongWords:
         assert "services.second" in refused.output
         assert not touched.exists()
         assert esper("status").exit_code == 1
+
+
+class TestNothingToDo:
+    @pytest.mark.parametrize("content", ["", "# nothing\n", "[http]\nport = 0\n"])
+    def test_a_file_without_services_is_refused(self, esper, tmp_path, content):
+        (tmp_path / "machine.toml").write_text(content)
+        refused = esper("up", "--config", "machine.toml")
+        assert refused.exit_code == 2
+        assert "there are no services" in refused.output
+        assert "machine.toml" in refused.output
+
+    def test_to_end_with_the_runs_needs_a_run(self, esper, tmp_path):
+        (tmp_path / "machine.toml").write_text('[services.one]\nservice = "command"\ncommand = ["true"]\n')
+        refused = esper("up", "--config", "machine.toml", "--until-done")
+        assert refused.exit_code == 2
+        assert "--run TASK" in refused.output
 
 
 class TestFiles:
@@ -104,21 +151,42 @@ class TestCommandLines:
             machine_data(None, plugins, http=http)
 
 
+def drawn(width, *services):
+    out = StringIO()
+    terminal = Terminal(out, width)
+    signal = {"at": "2026-11-29T10:00:00Z", "level": "HALT", "run": "digits-1", "reason": "spent"}
+    found = {
+        "mode": "up",
+        "up_seconds": 61.0,
+        "health": "good",
+        "bus": "sqlite:",
+        "services": services,
+        "emergencies": {"count": 1, "newest": [signal]},
+    }
+    terminal.print(*status_page(found, terminal))
+    return out.getvalue().splitlines()
+
+
+SERVICE = {
+    "name": "digits",
+    "state": "ready",
+    "for_seconds": 3725.0,
+    "restarts": 2,
+    "health": "healthy",
+    "reason": "",
+    "summary": "http://127.0.0.1:33739: 240 messages, 1 runs, 4 alerts",
+}
+
+
 def test_status_is_a_table_with_the_newest_emergencies():
-    service = {"name": "digits", "state": "ready", "for_seconds": 3725.0, "restarts": 2, "health": "good"}
-    told = status_lines(
-        {
-            "mode": "up",
-            "up_seconds": 61.0,
-            "health": "good",
-            "bus": "sqlite:",
-            "services": [{**service, "reason": "", "summary": "epoch 3"}],
-            "emergencies": {
-                "count": 1,
-                "newest": [{"at": "2026-11-29T10:00:00Z", "level": "HALT", "run": "digits-1", "reason": "spent"}],
-            },
-        }
-    )
+    told = drawn(120, SERVICE)
     assert told[0] == "up for 1m01s, good; bus: sqlite:"
-    assert all(it in told[1] for it in ("digits", "1h02m", "epoch 3"))
-    assert told[2:] == ["emergencies: 1", "  2026-11-29T10:00:00  HALT          digits-1: spent"]
+    assert all(it in told[3] for it in ("digits", "1h02m", "240 messages, 1 runs, 4 alerts"))
+    assert told[4:] == ["emergencies: 1", "  2026-11-29T10:00:00  HALT          digits-1: spent"]
+
+
+def test_status_fits_a_narrow_terminal():
+    told = drawn(60, SERVICE, {**SERVICE, "name": "forge", "state": "backing-off"})
+    assert max(map(len, told)) <= 60
+    assert all(it in "\n".join(told) for it in ("backing-off", "messages", "healthy"))
+    assert "FOR" not in told[1]

@@ -1,5 +1,6 @@
 """Named adapters on one network, beside PEFT's: the same numbers, files that both read, and ranks under a budget."""
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -191,17 +192,89 @@ def test_a_shared_weight_is_not_changed_behind_the_other_layers_back() -> None:
     assert torch.equal(model.layers[0].weight, net().layers[0].weight)
 
 
-@pytest.mark.parametrize("wrong", ["missing", "damaged", "dora", "other"])
+def test_a_layer_whose_path_is_the_end_of_another_ones_is_loaded_alone(tmp_path: Path) -> None:
+    with_two(steps=1).save("a", tmp_path)
+    model = net()
+    model.block = nn.ModuleDict({"conv": nn.Conv2d(4, 4, 3, groups=2)})
+    adapters = LoraAdapters(model)
+    adapters.load("a", tmp_path)
+    assert adapters.ranks("a") == {"conv": 2, "layers.0": 2, "layers.1": 2}
+
+
+def test_patterns_of_a_configuration_are_read_as_peft_reads_them(tmp_path: Path) -> None:
+    with_two(steps=1).save("a", tmp_path)
+    told(tmp_path, lora_alpha=2, alpha_pattern={r"layers\.\d+": 6, "onv": 8})
+    adapters = LoraAdapters(net())
+    adapters.load("a", tmp_path)
+    assert {path: it.scale for path, it in adapters.updates("a").items()} == {
+        "conv": 1.0,
+        "layers.0": 3.0,
+        "layers.1": 3.0,
+    }
+
+
+def test_the_same_name_twice_counts_once() -> None:
+    adapters = with_two()
+    adapters.activate("a")
+    once = adapters.model(images())
+    adapters.activate("a", "a")
+    assert torch.equal(adapters.model(images()), once)
+    torch.testing.assert_close(adapters.export("a", "a")(images()), once, **TOLERANCE)
+    adapters.merge("a", "a")
+    torch.testing.assert_close(adapters.model(images()), once, **TOLERANCE)
+
+
+def test_an_adapter_that_was_half_written_over_another_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters, replace = with_two(steps=1), Path.replace
+    adapters.save("a", tmp_path)
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == "adapter_config.json":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        adapters.save("b", tmp_path)
+    with pytest.raises(EsperError) as error:
+        adapters.load("c", tmp_path)
+    assert error.value.code == "E648"
+
+
+def told(folder: Path, **changes: object) -> None:
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_dora": True},
+        {"init_lora_weights": "pissa"},
+        {"lora_dropout": "much"},
+        {"lora_dropout": 1.0},
+        {"alpha_pattern": ["conv"]},
+        {"alpha_pattern": {"(": 4}},
+    ],
+)
+def test_a_configuration_that_is_not_understood_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    adapters = with_two(steps=1)
+    adapters.save("a", tmp_path)
+    told(tmp_path, **changes)
+    with pytest.raises(EsperError) as error:
+        adapters.load("c", tmp_path)
+    assert error.value.code == "E648"
+    assert adapters.names == ("a", "b")
+
+
+@pytest.mark.parametrize("wrong", ["missing", "damaged", "other"])
 def test_files_that_are_not_understood_are_refused(tmp_path: Path, wrong: str) -> None:
     adapters, other = with_two(steps=1), LoraAdapters(nn.Sequential(nn.Linear(3, 4)))
     adapters.save("a", tmp_path)
-    config = tmp_path / "adapter_config.json"
     if wrong == "missing":
         (tmp_path / "adapter_model.safetensors").unlink()
     elif wrong == "damaged":
         (tmp_path / "adapter_model.safetensors").write_bytes(b"\x10\0\0\0")
-    elif wrong == "dora":
-        config.write_text(config.read_text().replace("{", '{"use_dora": true,', 1))
     with pytest.raises(EsperError) as error:
         (other if wrong == "other" else adapters).load("c", tmp_path)
     assert error.value.code == "E648"

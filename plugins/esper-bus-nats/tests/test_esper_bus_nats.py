@@ -54,6 +54,17 @@ class TestAddresses:
         assert raised.value.code == "E202"
         assert "secret" not in str(raised.value).replace("secret_file", "")
 
+    @pytest.mark.parametrize(
+        "url",
+        ["nats:", "nats:x", "nats://", "nats://host:port", "nats://host:0", "nats://u:secret@[::1", "http://host"],
+    )
+    def test_an_address_that_names_no_server_is_refused_in_words(self, url):
+        with pytest.raises(
+            ValueError, match=r"'url' must be nats://HOST:PORT, .* such as nats://localhost:4222"
+        ) as raised:
+            NatsConfig(url=url)
+        assert "secret" not in str(raised.value)
+
     def test_secrets_come_from_the_environment_or_a_file(self, tmp_path):
         file = tmp_path / "token"
         file.touch(mode=0o600)

@@ -38,6 +38,13 @@ def test_an_address_holds_no_password(url):
     assert "secret@" not in str(raised.value)
 
 
+@pytest.mark.parametrize("url", ["redis:", "redis://host:abc", "redis://[::1"])
+def test_an_address_that_names_no_server_comes_with_the_fix(url):
+    with pytest.raises(EsperError, match="such as redis://localhost:6379/0") as raised:
+        RedisBus(RedisConfig(url=url))
+    assert raised.value.code == "E202"
+
+
 @pytest.mark.slow
 class TestAServer:
     @pytest.fixture

@@ -52,6 +52,11 @@ def test_options_that_do_not_fit_are_named(registry, tmp_path, options, code, sa
     assert raised.value.code == code
 
 
+def test_another_address_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"'url' must be sqlite:PATH, such as sqlite:bus\.db, .*: 'memory:'"):
+        SqliteConfig(url="memory:")
+
+
 def test_what_is_no_such_file_is_said(tmp_path):
     (tmp_path / "text").write_text("a text, and no database\n" * 100)
     for path in (tmp_path / "text", tmp_path / "none" / "bus"):

@@ -174,7 +174,7 @@ def test_a_class_that_is_not_there_has_no_accuracy_and_one_that_is_left_behind_i
     found = examined(view(Blind(), targets=torch.arange(40) % 2))
     assert [one.accuracy for one in found.classes] == [1.0, 0.0, None]
     assert "a class is left behind" in found.flags
-    assert "worst class 1 at 0%" in found.narrative
+    assert "worst class 1 at 0 %" in found.narrative
 
 
 def test_where_there_is_no_accuracy_there_is_none() -> None:

@@ -18,13 +18,14 @@ from attrs import evolve
 from click.testing import CliRunner
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
+from ray.exceptions import ObjectLostError
 from safetensors.torch import load_file
 
 from esper_app.cli.root import cli
 from esper_app.execution.waiting import waits_told
 from esper_core.api import Action, EsperError, HostRunner
 from esper_executor_ray import executor as executors
-from esper_executor_ray.actors import Actors
+from esper_executor_ray.actors import Actors, Line
 from esper_executor_ray.config import RayConfig
 from esper_executor_ray.executor import RayExecutor
 from esper_testing import ExecutorSuite
@@ -33,19 +34,14 @@ from esper_testing.tiny_host import TinyHost, tiny_plan
 EPOCHS, HOSTS = 5, 3
 
 
-#: What is there once a node has been removed.
-REMOVED = "removed"
-
-
-class Held(TinyHost):
-    """Leaves a file when it begins an epoch, which goes on once a node has been removed."""
+class Doomed(TinyHost):
+    """On one node it never comes to the end of an epoch, and leaves a file when it begins it."""
 
     def epoch(self, reference=None):
-        if (folder := self._plan.config.get("begins")) and self._epoch == 2:
-            open(f"{folder}/{self._plan.name}", "w").close()
-            deadline = time.monotonic() + 240
-            while not os.path.exists(f"{folder}/{REMOVED}") and time.monotonic() < deadline:
-                time.sleep(0.02)
+        config = self._plan.config
+        if self._epoch == 2 and ray.get_runtime_context().get_node_id() == config["node"]:
+            open(f"{config['begins']}/{self._plan.name}", "w").close()
+            time.sleep(600)
         return super().epoch(reference)
 
 
@@ -76,13 +72,6 @@ def alone(plans):
             runner.apply(asked)
             runner.epoch(None)
     return runners
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def options(**more):
@@ -125,18 +114,15 @@ def test_a_run_in_actors_is_bit_for_bit_that_of_one_process(cluster, tmp_path, m
 
 @pytest.mark.slow
 def test_a_killed_actor_and_a_node_that_is_removed_in_an_epoch_change_nothing_but_are_said(cluster, tmp_path):
-    plans = [tiny_plan(f"host{index}", index, begins=str(tmp_path)) for index in range(HOSTS)]
-    executor = RayExecutor(RayConfig(capture_every=2), Held)
+    doom = {"begins": str(tmp_path), "node": cluster.extra.node_id}
+    plans = [tiny_plan(f"host{index}", index, **doom) for index in range(HOSTS)]
+    executor = RayExecutor(RayConfig(capture_every=2), Doomed)
     removing = None
 
-    def remove(pids):
-        """Remove a node once all have begun, and let those go on that are not on it."""
-        while len([*tmp_path.iterdir()]) < HOSTS:
+    def remove():
+        while not [*tmp_path.iterdir()]:
             time.sleep(0.02)
         cluster.remove_node(cluster.extra, allow_graceful=False)
-        while any(map(alive, pids)):
-            time.sleep(0.02)
-        (tmp_path / REMOVED).touch()
 
     def homes():
         return {place: executor.actors.worker(place).node for place in range(HOSTS)}
@@ -150,9 +136,8 @@ def test_a_killed_actor_and_a_node_that_is_removed_in_an_epoch_change_nothing_bu
                 on_the_head = next(place for place, node in homes().items() if node != cluster.extra.node_id)
                 os.kill(executor.actors.pids()[on_the_head], signal.SIGKILL)
             if epoch == 2:
-                pids = [executor.actors.pids()[it] for it, node in homes().items() if node == cluster.extra.node_id]
-                assert pids
-                (removing := threading.Thread(target=remove, args=(pids,), daemon=True)).start()
+                assert cluster.extra.node_id in homes().values()
+                (removing := threading.Thread(target=remove)).start()
             reports = executor.epoch([None] * HOSTS)
             notices.append([notice for report in reports for notice in report.notices])
         assert cluster.extra.node_id not in homes().values()
@@ -200,3 +185,14 @@ def test_no_cluster_is_joined_that_nobody_has_named(named, environment, expected
     with pytest.raises(AskedError, match=f"^{expected}$"):
         executor.open([tiny_plan("host", 0)])
     assert not executor.waits_for
+
+
+def test_an_answer_that_was_lost_with_its_node_is_the_end_of_its_actor(monkeypatch):
+    def lost(_):
+        raise ObjectLostError("00", None, "")
+
+    monkeypatch.setattr(ray, "get", lost)
+    line = Line(actor=None, question="asked")
+    with pytest.raises(EOFError):
+        line.recv_bytes()
+    assert line.ended

@@ -4,10 +4,13 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from multiprocessing.connection import Client
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,12 +22,14 @@ from safetensors.torch import load_file
 
 from esper_app.cli.root import cli
 from esper_core.api import EsperError
+from esper_executor_processes.messages import dumps
+from esper_executor_processes.remote_executor import RemoteExecutor
 from esper_executor_torchrun.config import TorchrunConfig
 from esper_executor_torchrun.executor import TorchrunExecutor
 from esper_executor_torchrun.job import Job
 from esper_executor_torchrun.meeting import made_in_shares
 from esper_executor_torchrun.rank import myself
-from esper_executor_torchrun.ranks import Ranks
+from esper_executor_torchrun.ranks import Ranks, _come
 from esper_executor_torchrun.stragglers import Stragglers
 from esper_testing.tiny_host import TinyHost, tiny_plan
 
@@ -204,7 +209,7 @@ def test_a_slow_process_is_named_once(alone_in_a_job):
         executor._ranks.name = names.__getitem__
         told = []
         for _ in range(4):
-            reports = executor.reports()
+            reports = RemoteExecutor.epoch(executor, [None] * 3)
             for place, (host, seconds) in enumerate(zip(executor._hosts, (1.0, 5.0, 1.1), strict=True)):
                 host.place, host.seconds = place, seconds
             told.append([it.notices for it in executor._with_stragglers([evolve(it, notices=()) for it in reports])])
@@ -215,6 +220,51 @@ def test_a_slow_process_is_named_once(alone_in_a_job):
         assert told[2:] == [[(), (), ()], [(), (), ()]]
     finally:
         executor.close()
+
+
+def test_nobody_is_slow_beside_a_host_that_trains_no_more(alone_in_a_job):
+    executor = TorchrunExecutor(TorchrunConfig(), TinyHost, Alone(Job.here(), TinyHost, timeout_seconds=60))
+    try:
+        executor.open([tiny_plan(f"host{index}", index) for index in range(2)])
+        for _ in range(4):
+            reports = RemoteExecutor.epoch(executor, [None] * 2)
+            for place, (host, seconds) in enumerate(zip(executor._hosts, (9.0, 0.0), strict=True)):
+                host.place, host.seconds = place, seconds
+            reports[1] = evolve(reports[1], evidence=None)
+            assert [it.notices for it in executor._with_stragglers(reports)] == [(), ()]
+            for host in executor._hosts:
+                host.place = 0
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.0\r\n\r\n", b"\x00\x00\x00\x04oops"])
+def test_a_stranger_does_not_end_a_job_that_waits_for_its_processes(alone_in_a_job, monkeypatch, said):
+    told = {}
+    monkeypatch.setattr("esper_executor_torchrun.ranks.store", lambda _: SimpleNamespace(set=told.__setitem__))
+    job = evolve(Job.here(), size=2)
+    key = f"{job.name}/address"
+
+    def come():
+        while key not in told:
+            threading.Event().wait(0.01)
+        host, port, secret = told[key].split()
+        with socket.create_connection((host, int(port))) as stranger, suppress(ConnectionError):
+            stranger.sendall(said)
+            stranger.shutdown(socket.SHUT_WR)
+            while stranger.recv(1024):
+                pass
+        came.append(Client((host, int(port)), authkey=bytes.fromhex(secret)))
+        came[0].send_bytes(dumps(myself(1)))
+
+    came = []
+    thread = threading.Thread(target=come)
+    thread.start()
+    try:
+        assert {*_come(job, 60.0)} == {1}
+    finally:
+        thread.join()
+        came[0].close()
 
 
 def test_one_that_shares_batches_is_named_by_its_own_time(alone_in_a_job, monkeypatch):

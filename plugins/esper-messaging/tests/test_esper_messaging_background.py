@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from esper_bus_memory.bus import MemoryConfig, memory_bus
-from esper_core.api import EsperError
+from esper_core.api import EsperError, plain
 from esper_leyline_proto.commands import EmergencyLevel, EmergencySignal
 from esper_messaging.background import BackgroundPublisher
 from esper_messaging.delivery import WHEN_AWAY, BusChange, BusState, WhenAway
@@ -26,6 +26,7 @@ from esper_oona.api import (
     Stream,
     WhenFull,
 )
+from esper_runs.bus_text import bus_lines
 
 SIGNER = Signer(Keyring({"k": b"x" * 32}))
 RUN = RunIdentity(name="digits-1", id="r")
@@ -202,8 +203,8 @@ def test_what_is_kept_can_be_sent_by_hand(house):
     with pytest.raises(EsperError, match="E611"):
         send_kept(house.bus, ADDRESS, house.state, SIGNER)
     house.bus.away = False
-    assert send_kept(house.bus, "another:", house.state, SIGNER) == (0, 0)
-    assert send_kept(house.bus, ADDRESS, house.state, SIGNER) == (1, 0)
+    assert send_kept(house.bus, "another:", house.state, SIGNER) == (0, 0, 1)
+    assert send_kept(house.bus, ADDRESS, house.state, SIGNER) == (1, 0, 0)
     assert house.handled() == ["r-e1"]
 
 
@@ -265,6 +266,18 @@ def test_a_full_stream_drops_what_is_counted_and_leaves_the_rest_in_the_outbox(h
     assert counts.kept == 1
     assert counts.dropped == {"system-state": 1}
     assert counts.state is BusState.CONNECTED
+
+
+def test_an_outbox_that_cannot_be_read_is_told_and_ends_nothing(house, monkeypatch):
+    def fails(_):
+        raise EsperError("E611", "the file of a bus cannot be used", why="disk I/O error")
+
+    monkeypatch.setattr(Outbox, "depth", fails)
+    publisher = house.publisher()
+    publisher.put(*telemetry())
+    counts = publisher.close(60.0)
+    assert (counts.kept, counts.sent) == (None, {"telemetry": 1})
+    assert "cannot be read" in bus_lines({"bus": {"name": "memory", **plain(counts)}})[-1]
 
 
 def test_nothing_is_taken_after_closing(house):

@@ -86,6 +86,14 @@ class TestAnswers:
         assert prefetcher.wait(request_id).prewarm_p50_ms == 1.0
         assert prefetcher.dropped([request_id]) == []
 
+    def test_it_is_found_among_many_for_others_that_came_later(self, bus, prefetcher):
+        prefetcher.dropped([prefetcher.ask(ORDER, 60.0)])
+        request_id = prefetcher.ask(ORDER, 60.0)
+        publish(bus, ready(request_id))
+        for _ in range(150):
+            publish(bus, ready("somebody-else"))
+        assert prefetcher.poll(request_id).request_id == request_id
+
     def test_an_error_is_the_reason(self, bus, prefetcher):
         request_id = prefetcher.ask(ORDER, 60.0)
         publish(bus, refused(request_id))

@@ -16,7 +16,7 @@ from esper_core.api import EsperError
 from esper_modules.prefetching import Prefetcher
 from esper_modules.worker import PrefetchWorker
 from esper_oona.api import Signer, keyring, open_bus, state_directory
-from esper_tezzeret.api import Forge, ForgeQueue, Limits, make
+from esper_tezzeret.api import Forge, ForgeQueue, Limits, Order, make
 from esper_urza.api import open_store
 
 SETTINGS = {"epochs": 3, "policy.fit_accuracy": 1.0, "seed": 3, "twin": "none", "checkpoints.every": 0}
@@ -24,6 +24,7 @@ STORE = {"store": {"name": "local", "url": "local:"}}
 TIMES = {"time", "monotonic", "run", "seconds", "train_seconds", "measure_seconds", "sequence"}
 TIMES |= {"waited_seconds", "lookup_seconds", "load_seconds", "prewarm_p50_ms", "prewarm_p95_ms"}
 LAX = Limits(slower_at_most=1e9, steps=3)
+ORDER = Order(blueprint="esper-blueprint-conv-light/conv-light", layout="NCHW", shape=(4, 5, 6), compilers=("eager",))
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,27 @@ class TestPrefetched:
         assert "no answer in time" in fallback["reason"]
         assert fallback["waited_seconds"] >= 0.2
         assert_same(path, local)
+
+
+def test_what_went_into_another_store_is_made_again(plugins, tmp_path, state):
+    url = f"sqlite:{tmp_path}/bus.sqlite"
+    worker, bus = worker_of(plugins, url, state), open_bus(url, plugins.registry)
+    prefetcher = Prefetcher(lambda: bus, Signer(keyring(state)), name="run")
+    request_id = prefetcher.ask(ORDER, 250.0)
+    other = open_store(f"local:{tmp_path}/other", plugins.registry)
+    queue = ForgeQueue(state, "another")
+    queue.submit([ORDER])
+    # The other forge has the job before the worker hears of it, and finishes it meanwhile.
+    taken = queue.take()
+    worker.step()
+    queue.finish(taken, "made", "d" * 64)
+    answer = None
+    while answer is None:
+        worker.step()
+        answer = prefetcher.poll(request_id)
+    assert open_store("local:", plugins.registry).read(answer.artifact_ref) is not None
+    for it in (queue, bus, other.store):
+        it.close()
 
 
 NOT_WAITING = {"epochs": 8, "prefetch.wait": False, "prefetch.timeout_seconds": 250.0, "name": "free"}

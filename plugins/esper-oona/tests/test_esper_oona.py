@@ -61,7 +61,9 @@ class Setting:
     def publish(self, *payloads, type=REPORT, **more):
         return self.publisher.publish([Draft(type=type, payload=it.encode(), **more) for it in payloads])
 
-    def subscriber(self, handle=None, *, stream=Stream.NORMAL, replays=None, group="g", signer=None, **how):
+    def subscriber(
+        self, handle=None, *, stream=Stream.NORMAL, replays=None, group="g", signer=None, types=MessageType, **how
+    ):
         def note(envelope):
             if handle:
                 handle(envelope)
@@ -72,7 +74,7 @@ class Setting:
             stream,
             group,
             "c",
-            dict.fromkeys(MessageType, note),
+            dict.fromkeys(types, note),
             signer=signer or self.signer,
             replays=replays or Replays(None),
             subscription=Subscription(first_delay_seconds=0.0, **how),
@@ -260,6 +262,16 @@ class TestSecurity:
         it.subscriber().poll()
         assert (it.handled, it.reasons()) == ([], ["refused: stale"])
 
+    def test_what_the_group_does_not_read_is_left_however_old_it_is_but_not_if_it_is_forged(self, it):
+        it.publish("old", type=COMMAND)
+        it.clock.now += LIFETIMES[COMMAND] + 31.0
+        it.publish("new")
+        it.bus.publish("normal", [Outgoing("another-key", it.bus.tail("normal", 2)[0][1].body)])
+        subscriber = it.subscriber(types=[REPORT])
+        subscriber.poll()
+        assert (it.handled, it.reasons()) == (["new"], ["refused: forged"])
+        assert subscriber.metrics.value("skipped") == 1
+
     @pytest.mark.parametrize(("ahead", "refused"), [(29.0, []), (31.0, ["refused: from-the-future"])])
     def test_clocks_that_are_ahead(self, it, ahead, refused):
         it.clock.now += ahead
@@ -323,7 +335,27 @@ class TestReplays:
         it.clock.now += LIFETIMES[COMMAND] + 100.0
         it.publish("b", type=COMMAND)
         it.subscriber(replays=replays).poll()
-        assert replays._connection.execute("SELECT COUNT(*) FROM accepted").fetchone() == (1,)
+        assert replays._file.rows("SELECT COUNT(*) FROM accepted") == [(1,)]
+
+    def test_what_cannot_be_remembered_is_not_handled_and_comes_again(self, it, tmp_path):
+        replays = Replays(tmp_path / "replays")
+        subscriber = it.subscriber(replays=replays, lease_seconds=0.01)
+        it.publish("a")
+        replays._file.connection.execute("PRAGMA query_only = ON")  # as on a full disk
+        with pytest.raises(EsperError, match="E611"):
+            subscriber.poll()
+        assert it.handled == []
+        replays._file.connection.execute("PRAGMA query_only = OFF")
+        while not subscriber.poll():
+            pass
+        assert (it.handled, it.reasons()) == (["a"], [])
+
+    @pytest.mark.parametrize("spoil", [lambda it: it.write_text("no database " * 99), lambda it: it.mkdir()])
+    def test_a_file_that_cannot_be_used_is_named(self, tmp_path, spoil):
+        spoil(tmp_path / "replays")
+        with pytest.raises(EsperError, match="E611") as refused:
+            Replays(tmp_path / "replays")
+        assert refused.value.where == str(tmp_path / "replays")
 
 
 class TestFailures:

@@ -214,7 +214,7 @@ def test_a_trial_is_one_seed_in_the_deepest_slot():
 @pytest.mark.parametrize(
     ("seen", "options", "why"),
     [
-        ({"epoch": 1}, {}, "nothing is tried before 10%"),
+        ({"epoch": 1}, {}, "nothing is tried before 10 %"),
         ({"epoch": 20}, {}, "too late for a trial"),
         ({"epoch": 0}, {"trial_from": 0.0}, "nothing is tried before"),
         ({"twin_validation_loss": None}, {}, "no twin of equal epochs"),

@@ -301,7 +301,7 @@ def test_nothing_is_germinated_on_what_is_not_known(missing):
 
 
 def test_nothing_is_germinated_in_the_first_epochs_or_late():
-    for epoch, words in ((1, "before 5%"), (20, "too late"), (39, "too late")):
+    for epoch, words in ((1, "before 5 %"), (20, "too late"), (39, "too late")):
         action = decide(host(epoch, train=0.1, validation=0.1), slot("a"))
         assert action.op is Op.WAIT
         assert words in action.reason

@@ -294,7 +294,7 @@ def test_a_policy_that_is_trained_further_begins_anew_with_what_changes_over_rou
     on.reset(Round(number=0, hosts=(), epochs=4))
     assert rates(on, range(1, 3)) == pytest.approx([2.5e-3, 1e-3])
     old = further.state()
-    old.record.pop("begun")
+    old.record.pop("learned_rounds")
     further.restore(old)
     assert rates(further, range(1, 2)) == pytest.approx([1e-3])
 

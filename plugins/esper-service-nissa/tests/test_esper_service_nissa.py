@@ -18,6 +18,7 @@ from esper_leyline_proto.envelope import Envelope, MessagePriority, MessageType
 from esper_leyline_proto.telemetry import HealthStatus, MetricPoint, SystemHealth, TelemetryBatch, TelemetryPacket
 from esper_messaging.drafts import RunIdentity, telemetry_drafts
 from esper_oona.api import Draft, Publisher, Signer, keyring, open_bus
+from esper_service_nissa import observatory
 from esper_service_nissa.config import NissaConfig
 from esper_service_nissa.ledger import Ledger
 from esper_service_nissa.messages import MESSAGES
@@ -160,6 +161,23 @@ class TestMetrics:
         notices = next(it for it in observed.lines() if it.startswith("esper_events_total") and "notice" in it)
         assert notices.endswith(" 4.0")
         assert 'esper_nissa_events_missing_total{run="a-1"} 4.0' in observed.lines()
+
+    def test_runs_that_were_killed_are_not_watched_for_ever_and_their_series_go(self, observed, monkeypatch):
+        monkeypatch.setattr(observatory, "_WATCHED", 2)
+        monkeypatch.setattr(observatory, "_FINISHED", 1)
+        runs = [RunIdentity(name=f"r-{it}", id=f"id{it}") for it in range(5)]
+        for run in runs[:3]:
+            observed.hear(run, started(run), governor(run, 2, "stopped", 5.0), event(run, 3, after=30.0))
+            observed.hear(runs[0], event(runs[0], 4 + int(run.name[-1]), after=40.0))
+        # The one that was silent for longest went, and with it that its alert fires and that an event was missing.
+        assert observed.firing() == {("r-0", STOPPED[1]), ("r-2", STOPPED[1])}
+        assert not [line for line in observed.lines() if 'run="r-1"' in line]
+        assert [line for line in observed.lines() if line.startswith('esper_nissa_events_missing_total{run="r-2"}')]
+        for run in runs[3:]:
+            observed.hear(run, started(run), event(run, 1, EventKind.RUN_FINISHED, after=5.0))
+        observed.hear(A, started(A))
+        assert not [line for line in observed.lines() if 'run="r-3"' in line]
+        assert [line for line in observed.lines() if 'run="r-4"' in line]
 
 
 class Sink:

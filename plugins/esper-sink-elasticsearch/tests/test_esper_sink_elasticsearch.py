@@ -181,8 +181,10 @@ def test_a_server_that_is_not_there_or_refuses_is_an_error_before_training(
     for url, why in (
         (None, "ESPER_ES_URL"),
         (address, "Connection"),
-        ("localhost", "http"),
+        ("localhost", 'cannot use "localhost"'),
+        ("http://[::1", "cannot use"),
         ("http://u:secret@localhost:1", "password"),
+        ("http://u:secret@[::1", "password"),
     ):
         with pytest.raises(EsperError, match=why) as caught:
             opened(url=url)
@@ -191,6 +193,12 @@ def test_a_server_that_is_not_there_or_refuses_is_an_error_before_training(
     faults.missing = "/_index_template/.*"
     with pytest.raises(EsperError, match="not allowed"):
         opened()
+
+
+@pytest.mark.parametrize("index", ["Esper", "-esper", "", "a b", "e" * 201])
+def test_an_index_that_the_server_would_refuse_is_refused_in_words(index: str) -> None:
+    with pytest.raises(ValueError, match=r"'index' must be at most 200 lower-case letters, .* such as esper-events"):
+        ElasticsearchConfig(index=index)
 
 
 def test_the_environment_names_the_server_and_the_key(

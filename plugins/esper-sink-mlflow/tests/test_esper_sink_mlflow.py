@@ -15,7 +15,7 @@ import pytest
 from esper_core.api import EsperError, Event, EventKind
 from esper_sink_mlflow.config import MlflowConfig
 from esper_sink_mlflow.sink import POINTER, MlflowSink
-from esper_sink_mlflow.store import MlflowClient, open_store
+from esper_sink_mlflow.store import MlflowClient, _remove_left_over, open_store
 
 pytestmark = pytest.mark.slow
 
@@ -185,3 +185,13 @@ _AUTOMATION = {"CI", "PYTEST_CURRENT_TEST", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_
 def test_a_dead_server_is_given_up_before_the_sink_is() -> None:
     timeout, retries = (int(os.environ[f"MLFLOW_HTTP_REQUEST_{name}"]) for name in ("TIMEOUT", "MAX_RETRIES"))
     assert timeout * (1 + retries) < 30
+
+
+def test_what_a_process_that_was_killed_has_left_is_removed_after_an_hour(tmp_path: Path) -> None:
+    old, new, other = (tmp_path / name for name in (".mlflow.db.7-abc", ".mlflow.db.8-abc", ".mlflow.yaml"))
+    for it in (old, new, other):
+        it.touch()
+    for it in (old, other):
+        os.utime(it, (1e9, 1e9))
+    _remove_left_over(tmp_path / "mlflow.db")
+    assert {it.name for it in tmp_path.iterdir()} == {new.name, other.name}

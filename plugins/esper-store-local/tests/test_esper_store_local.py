@@ -1,7 +1,9 @@
 """The store in a folder: what somebody or something does to its files, and who may use it at once."""
 
+import errno
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 
 from esper_core.api import EsperError
 from esper_store_local.mounts import network_file_system
-from esper_store_local.store import LocalStore
+from esper_store_local.store import LocalConfig, LocalStore
 from esper_urza.testing.store_subject import digest_of, inputs, kept, signed_store
 
 DAY = 86_400.0
@@ -90,6 +92,11 @@ def flips(folder, store, made, count):
         put(victims)
     assert signed.find(made) is not None
     return refused
+
+
+def test_another_address_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"'url' must be local:PATH, such as local:artifacts, .*: 's3:x'"):
+        LocalConfig(url="s3:x")
 
 
 def test_a_changed_byte_is_refused(folder, store, made):
@@ -254,6 +261,33 @@ def test_what_a_dead_process_left_is_collected(folder, store, made):
     left.write_bytes(b"half")
     store.collect()
     assert (left.exists(), signed_store(store).find(made) is not None) == (False, True)
+
+
+def test_what_could_not_be_written_leaves_nothing(folder, store, made, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = sorted((folder / "objects").rglob("*"))
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        with refused_as("E621") as caught:
+            store.put(digest_of("a"), kept("a"))
+    assert "No space left" in caught.value.why
+    assert [it for it in (folder / "objects").rglob("*") if it.is_file()] == [it for it in before if it.is_file()]
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_a_store_that_was_removed_under_a_process_is_begun_anew(folder, journal):
+    store, other = opened(folder, journal=journal), opened(folder, journal=journal)
+    first, second, third = (digest_of(name) for name in "abc")
+    store.put(first, kept("a"))
+    shutil.rmtree(folder)
+    assert store.get(first) is None
+    store.put(second, kept("b"))
+    assert other.get(second) == store.get(second) == kept("b")
+    shutil.rmtree(folder)
+    other.put(third, kept("c"))
+    assert [it.digest for it in store.entries()] == [third]
 
 
 WRITER = """

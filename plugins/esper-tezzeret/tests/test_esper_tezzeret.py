@@ -1,9 +1,12 @@
 """What is demanded of an artifact, what it is made from, processes that are killed, and the jobs."""
 
+import errno
+import os
 import sys
 import threading
 import time
 from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 
 import attrs
@@ -13,6 +16,7 @@ from torch import nn
 
 from esper_app.api import PluginOptions, load_plugins, load_selected
 from esper_core.api import EsperError
+from esper_core.plugins.records import Origin, Registered
 from esper_core.specs import BlueprintSpec, Layout
 from esper_tezzeret.api import (
     ATTEMPTS,
@@ -123,6 +127,27 @@ class TestInputs:
             digests.append(code_digest(registry.get(BlueprintSpec.kind, "hangs")))
         assert digests[0] != digests[1]
 
+    def test_what_is_no_file_is_no_code(self, monkeypatch, tmp_path):
+        (tmp_path / "package").mkdir()
+        (tmp_path / "package" / "__init__.py").write_text("")
+        (tmp_path / "package" / "module.py").write_text(PLUGIN)
+        monkeypatch.syspath_prepend(tmp_path)
+        spec = BlueprintSpec(name="b", summary="One.", factory="package.module:B", layouts=("NCHW",))
+        blueprint = Registered(spec, Origin(plugin="b", module="package.module"))
+        before = code_digest(blueprint)
+        # What an editor leaves beside a file that is being edited.
+        (tmp_path / "package" / ".#module.py").symlink_to("user@machine.1234:5678")
+        (tmp_path / "package" / "folder.py").mkdir()
+        assert code_digest(blueprint) == before
+
+    def test_code_that_cannot_be_read_is_a_reason(self, registry, monkeypatch):
+        def replaced(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+        monkeypatch.setattr(Path, "read_bytes", replaced)
+        code, why = refusal(lambda: code_digest(registry.get(BlueprintSpec.kind, "conv-light")))
+        assert (code, "its code cannot be read: No such file" in why) == ("E626", True)
+
     def test_a_blueprint_that_needs_a_host_is_refused(self, registry):
         found = {it.spec.name: it for it in registry[BlueprintSpec.kind]}
         name = next(it for it, found in found.items() if "site-module" in found.spec.capabilities)
@@ -224,6 +249,11 @@ class TestProcesses:
             run_in_group([sys.executable, "-c", CHILDREN, str(tmp_path), "600"], tmp_path, 250.0, beat=beat)
         assert gone(pids(tmp_path))
 
+    def test_what_it_makes_for_a_time_lies_in_its_folder(self, tmp_path):
+        code = "import sys, tempfile; print(tempfile.mkdtemp(), file=sys.stderr)"
+        ended = run_in_group([sys.executable, "-c", code], tmp_path, 250.0)
+        assert Path(ended.errors).parent == tmp_path
+
 
 class TestQueue:
     @pytest.fixture
@@ -280,6 +310,21 @@ class TestQueue:
         queue.submit([order()])
         queue.give_back(queue.take())
         assert queue.take().delivery.attempt == 1
+
+    @pytest.mark.parametrize("way", ["fail", "give_back"])
+    def test_what_another_forge_has_is_left_to_it(self, tmp_path, way):
+        one, other = (ForgeQueue(tmp_path, name, lease_seconds=0.0) for name in ("one", "other"))
+        one.submit([order()])
+        taken = one.take()
+        other.finish(other.take(), "made", "d" * 64)
+        if way == "fail":
+            assert one.fail(taken, EsperError("E626", "x", why="it broke"), hopeless=False) == "waiting"
+        else:
+            one.give_back(taken)
+        (job,) = one.statuses()
+        assert (job.state, job.error, one.take()) == ("made", "", None)
+        one.close()
+        other.close()
 
     def test_the_lease_of_another_is_not_renewed(self, tmp_path):
         one, other = (ForgeQueue(tmp_path, name, lease_seconds=0.0) for name in ("one", "other"))

@@ -1,6 +1,7 @@
 """``esper bus``: look at a bus, hand dead letters out again, and try what it promises."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,16 +35,19 @@ def bus(state: Path | None) -> None:
 def _opened(url: str, options: PluginOptions) -> "Bus":
     # Imported here: `--help` needs none of it.
     from esper_app.api import load_selected
-    from esper_oona.api import open_bus
+    from esper_oona.api import open_shared_bus
 
-    return open_bus(url, load_selected(options).registry)
+    return open_shared_bus(url, load_selected(options).registry, make=False)
 
 
-def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    from esper_runs.printing import echo
-    from esper_runs.tables import table
+def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], right: str = "", spare: str = "") -> None:
+    """Draw a table; `right` and `spare` name columns, as `esper_runs.tables.Column` has them."""
+    from esper_runs.tables import Column, Table
+    from esper_runs.terminal import Terminal
 
-    echo(table(titles, rows, right))
+    columns = (Column(it, right=it in right.split(), spare=it in spare.split(), prose=it == "REASON") for it in titles)
+    terminal = Terminal(sys.stdout)
+    terminal.print(terminal.table(Table(columns=tuple(columns), rows=tuple(map(tuple, rows)))))
 
 
 @bus.command(short_help="Show what is not finished, by stream and group.")
@@ -64,7 +68,9 @@ def ls(url: str, as_json: bool, plugin_options: PluginOptions) -> None:
         return
     rows = [(it.stream, it.group or "(nobody)", f"{it.waiting}", f"{it.pending}") for it in backlogs]
     if rows:
-        _print(("STREAM", "GROUP", "WAITING", "PENDING"), rows, (2, 3))
+        _print(("STREAM", "GROUP", "WAITING", "PENDING"), rows, right="WAITING PENDING")
+    else:
+        echo("nothing has been published yet")
     echo(f"messages survive: {survives}")
 
 
@@ -87,7 +93,12 @@ def tail(url: str, stream: str, count: int, as_records: bool, as_json: bool, plu
         _print_decoded(found, as_json=as_json)
     else:
         rows = [(str(at), it.key, *_content(it.body)) for at, it in found]
-        _print(("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"), rows, (0, 5))
+        _print(
+            ("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"),
+            rows,
+            right="POSITION BYTES",
+            spare="PRODUCER BYTES KEY",
+        )
 
 
 def _say_that_there_are_none(stream: str, streams: Sequence[str]) -> None:
@@ -148,7 +159,12 @@ def dead(url: str, count: int, plugin_options: PluginOptions) -> None:
         for it in letters
     ]
     if rows:
-        _print(("LETTER", "AT (UTC)", "STREAM", "GROUP", "TYPE", "ATTEMPTS", "REASON"), rows, (5,))
+        _print(
+            ("LETTER", "AT (UTC)", "STREAM", "GROUP", "TYPE", "ATTEMPTS", "REASON"),
+            rows,
+            right="ATTEMPTS",
+            spare="GROUP TYPE ATTEMPTS",
+        )
     else:
         echo("there are no dead letters")
 
@@ -180,6 +196,8 @@ def requeue(url: str, letters: tuple[str, ...], all_of_them: bool, plugin_option
 @plugin_options
 def leave(url: str, stream: str, group: str, plugin_options: PluginOptions) -> None:
     """Remove GROUP from STREAM, with all that it has not handled; it no longer keeps messages from being trimmed."""
+    from esper_runs.printing import echo
+
     opened = _opened(url, plugin_options)
     known = [it.group for it in opened.backlogs() if it.stream == stream and it.group]
     if group not in known:
@@ -189,6 +207,7 @@ def leave(url: str, stream: str, group: str, plugin_options: PluginOptions) -> N
         raise click.BadParameter(f'"{stream}" has no group "{group}"; {did_you_mean(group, known)}')
     opened.leave(stream, group)
     opened.close()
+    echo(f'the group "{group}" has left the stream "{stream}"')
 
 
 @bus.command(short_help="Drop messages that every group has finished.")
@@ -197,12 +216,19 @@ def leave(url: str, stream: str, group: str, plugin_options: PluginOptions) -> N
 @click.option("--keep", type=click.IntRange(min=0), required=True, help="How many of the newest messages to keep.")
 @plugin_options
 def trim(url: str, stream: str, keep: int, plugin_options: PluginOptions) -> None:
-    """Drop the oldest messages of STREAM, but none that a group has not finished."""
+    """Drop the oldest messages of STREAM, but none that a group has not finished, and none that no group reads."""
     from esper_runs.printing import echo
 
     opened = _opened(url, plugin_options)
-    echo(f"dropped: {opened.trim(stream, keep=keep)}")
+    dropped, backlogs = opened.trim(stream, keep=keep), opened.backlogs()
     opened.close()
+    groups = [it.group for it in backlogs if it.stream == stream]
+    if not groups:
+        _say_that_there_are_none(stream, sorted({it.stream for it in backlogs}))
+    elif groups == [""]:
+        echo(f'dropped: 0; no group reads the stream "{stream}", so all of it is kept for the first one')
+    else:
+        echo(f"dropped: {dropped}")
 
 
 @bus.command(short_help="Sign with a new key from now on.")

@@ -41,8 +41,10 @@ def send(url: str, plugin_options: PluginOptions) -> None:
 
     state = state_directory()
     bus = open_bus(url, load_selected(plugin_options).registry)
-    sent, left = send_kept(bus, url.partition("?")[0], state, Signer(keyring(state)))
+    sent, left, elsewhere = send_kept(bus, url.partition("?")[0], state, Signer(keyring(state)))
     bus.close()
     echo(f"sent: {sent}")
+    if elsewhere and not sent:
+        echo(f"{elsewhere} messages are kept for other addresses; give this one as it was given to the run")
     if left:
         raise click.ClickException(f"{left} messages are still kept: another sender has them, or their stream is full")

@@ -36,7 +36,7 @@ HANG = "hang"
 #: Seconds after which the output of a process that was killed is left alone: what left its group may hold it open.
 _LEFT_SECONDS = 5.0
 
-#: Seconds that a process may take to load the plugins, before its first probe.
+#: Seconds that a process may take to load the plugins, before its first probe; as many as a probe, if that is more.
 LOADING_SECONDS = 120.0
 
 
@@ -76,10 +76,10 @@ def _findings(question: Mapping[str, Any], timeout: float) -> Iterator[Finding]:
     running = ""
     with TemporaryDirectory() as folder, _Process(question, Path(folder) / "errors") as process:
         while waiting:
-            line = process.line(timeout if running else LOADING_SECONDS)
+            line = process.line(timeout if running else max(timeout, LOADING_SECONDS))
             if isinstance(line, _Silent):
                 if not running:
-                    raise _not_loaded(question["blueprint"], line.why)
+                    raise _not_loaded(question["blueprint"], line)
                 hazard = HANG if line.timed_out else waiting[running]
                 seen = f"it did not end within {timeout:g} s" if line.timed_out else line.why
                 del waiting[running]
@@ -94,8 +94,9 @@ def _findings(question: Mapping[str, Any], timeout: float) -> Iterator[Finding]:
                 yield Finding(hazard=waiting.pop(running), check=running, outcome=outcome, seen=seen)
 
 
-def _not_loaded(blueprint: str, why: str) -> EsperError:
-    return EsperError("E530", f"{blueprint} cannot be probed", why=why, fix="esper plugins check shows what is wrong")
+def _not_loaded(blueprint: str, silent: "_Silent") -> EsperError:
+    fix = "raise --timeout" if silent.timed_out else "esper plugins check shows what is wrong"
+    return EsperError("E530", f"{blueprint} cannot be probed", why=silent.why, fix=fix)
 
 
 class _Silent:

@@ -20,7 +20,7 @@ from esper_runs.log_follower import LogFollower
 from esper_runs.printing import printable
 from esper_runs.reading import is_own_folder, reading
 from esper_runs.run_directory import EVENTS, MANIFEST, RESULT, RunDirectory
-from esper_runs.run_figures import figures_in_words
+from esper_runs.run_figures import figures_in_words, means_in_words
 from esper_runs.run_list import RunSummary, last_of, run_paths, summary
 from esper_runs.run_record import read_run_record
 
@@ -163,6 +163,7 @@ def _row(run: RunSummary) -> dict[str, Any]:
         "grown": grown,
         "twin": twin,
         "difference": difference,
+        "means": means_in_words(run),
     }
     return {"id": _digest(run.directory), "last": run.last, **{key: printable(it) for key, it in shown.items()}}
 

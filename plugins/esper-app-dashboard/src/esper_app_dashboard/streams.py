@@ -47,7 +47,10 @@ class Streams:
         while True:
             await self._somebody.wait()
             wanted = [*self._wanted]
-            version = await self._reader.call(partial(self._board.version, wanted))
+            try:
+                version = await self._reader.call(partial(self._board.version, wanted))
+            except Exception:  # whoever fetches the list is told; here nobody would ever be told of anything again
+                version = self._version
             if version != self._version:
                 self._version = version
                 self._wake()

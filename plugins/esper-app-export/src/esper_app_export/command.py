@@ -60,7 +60,7 @@ def export(
         one_of_several = host if network_folder(directory, host) else None
         signed = signature(manifest, one_of_several)
     path = destination(directory, Format(form), output, one_of_several)
-    _refuse_another_card(path.with_name(MODEL_CARD), signed)
+    _refuse_another_card(path.with_name(MODEL_CARD), signed, path)
     plugins = load_run_plugins(directory, plugin_options)
     exported = export_run(directory, plugins, Format(form), path, live=live, host=host)
     facts = CardFacts(
@@ -84,7 +84,10 @@ def _files_beside(path: Path, form: Format) -> dict[Format, str]:
     return {other: found.name for other, found in paths.items() if found.is_file()}
 
 
-def _refuse_another_card(path: Path, signed: str) -> None:
+def _refuse_another_card(path: Path, signed: str, exported: Path) -> None:
+    if path == exported:
+        fix = "give the file another name with --output"
+        raise EsperError("E513", f'"{path}" is the name of the model card beside the exported file', fix=fix)
     if path.is_file() and signed not in path.read_text(encoding="utf-8", errors="replace"):
         raise EsperError(
             "E513",

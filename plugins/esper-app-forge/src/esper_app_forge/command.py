@@ -135,13 +135,14 @@ def run(
     plugins = load_selected(plugin_options)
     store = open_store(url, plugins.registry)
     workshop = Workshop(command=COMMAND, plugins=plugin_options.as_data(), timeout=timeout)
-    failed = 0
     try:
         with _queue() as queue, speaking(bus, plugins) as (saved, attempted):
             made = Forge(queue, store, plugins.registry, workshop, saved=saved)
             before = _quarantined(queue)
             wanted = {"causal": causal, "dtype": dtype, "options": options}
             made.submit([it for name in names for it in _orders(name, plugins, shapes, preset, wanted)])
+            if not (wait or queue.unfinished()):
+                echo("no job waits; --blueprint names what is to be compiled")
             for outcome in made.run(_set_by_signals() if wait else None):
                 echo(outcome_line(outcome))
                 attempted(outcome)
@@ -149,7 +150,7 @@ def run(
     finally:
         store.store.close()
     if failed:
-        echo(f"quarantined: {failed}. esper forge status says why; esper forge retry tries them again")
+        echo(f"quarantined: {len(failed)}. esper forge status says why; esper forge retry tries them again")
     context.exit(1 if failed else 0)
 
 
@@ -170,8 +171,9 @@ def _set_by_signals() -> "threading.Event":
     return stop
 
 
-def _quarantined(queue: "ForgeQueue") -> int:
-    return sum(it.state == "quarantined" for it in queue.statuses())
+def _quarantined(queue: "ForgeQueue") -> "set[tuple[str, float | None]]":
+    """Return the jobs in quarantine, and since when they are: meanwhile somebody may let others be tried again."""
+    return {(it.id, it.at) for it in queue.statuses() if it.state == "quarantined"}
 
 
 def _orders(

@@ -38,7 +38,7 @@ def work(bus_url: str, url: str, timeout: float, plugin_options: PluginOptions) 
     from esper_app_forge.compile_process import COMMAND
     from esper_app_forge.publishing import speaking
     from esper_modules.api import LEASE_SECONDS, PrefetchWorker
-    from esper_oona.api import Signer, keyring, open_bus, state_directory
+    from esper_oona.api import Signer, keyring, open_shared_bus, state_directory
     from esper_runs.printing import echo
     from esper_tezzeret.api import Forge, ForgeQueue, Outcome, Workshop
     from esper_urza.api import open_store
@@ -48,7 +48,7 @@ def work(bus_url: str, url: str, timeout: float, plugin_options: PluginOptions) 
     signer = Signer(keyring(Path(state)))
     name = f"forge-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     store = open_store(url, plugins.registry)
-    bus = open_bus(bus_url, plugins.registry)
+    bus = open_shared_bus(bus_url, plugins.registry)
     queue = ForgeQueue(state, name, lease_seconds=LEASE_SECONDS)
     workshop = Workshop(command=COMMAND, plugins=plugin_options.as_data(), timeout=timeout)
     stop = threading.Event()

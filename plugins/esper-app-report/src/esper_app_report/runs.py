@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
 from time import time
 
@@ -13,7 +14,7 @@ from esper_runs.formatting import MISSING, size, whole
 from esper_runs.printing import echo, echo_json
 from esper_runs.result import UNFINISHED, RunEnd
 from esper_runs.run_directory import RUNS
-from esper_runs.run_figures import figures_in_words
+from esper_runs.run_figures import figures_in_words, hosts_in_words
 from esper_runs.run_list import DAMAGED, RunSummary, list_runs
 from esper_runs.tables import Column, Table
 
@@ -21,12 +22,19 @@ _OUTCOMES = [*(end.value for end in RunEnd), UNFINISHED, DAMAGED]
 _COLUMNS = (
     Column("RUN"),
     Column("TASK"),
-    Column("POLICY"),
+    Column("POLICY", spare=True),
     Column("SEED", right=True, spare=True),
     Column("OUTCOME"),
-    *(Column(title, right=True) for title in ("EPOCHS", "GROWN", "TWIN", "DIFFERENCE", "PARAMETERS")),
-    Column("STARTED"),
+    Column("HOSTS", right=True),
+    *(Column(title, right=True) for title in ("EPOCHS", "GROWN", "TWIN", "DIFFERENCE")),
+    Column("PARAMETERS", right=True, spare=True),
+    Column("STARTED", spare=True),
     Column("SIZE", right=True, spare=True),
+)
+
+_MEANS = (
+    "Of several hosts the figures are means; HOSTS says over how many of them, where not all were measured. "
+    "`esper show RUN` has each host."
 )
 
 _directory = click.option(
@@ -43,7 +51,10 @@ _directory = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
 @click.pass_context
 def runs(ctx: click.Context, directory: Path | None, as_json: bool) -> None:
-    """List runs, the newest first; figures are accuracies on the test split, or losses in nats where there is none."""
+    """List runs, the newest first; figures are accuracies on the test split, or losses in nats where there is none.
+
+    Of several hosts they are means.
+    """
     ctx.obj = directory or Path(RUNS)
     if ctx.invoked_subcommand is not None:
         if as_json:
@@ -130,7 +141,12 @@ def _print(found: Sequence[RunSummary]) -> None:
     from esper_runs.terminal import Terminal
 
     terminal = Terminal(sys.stdout)
-    terminal.print(terminal.table(Table(columns=_COLUMNS, rows=tuple(_row(run) for run in found))))
+    several = any((run.hosts or 1) > 1 for run in found)
+    kept = [several or column.title != "HOSTS" for column in _COLUMNS]
+    rows = tuple(tuple(compress(_row(run), kept)) for run in found)
+    terminal.print(terminal.table(Table(columns=tuple(compress(_COLUMNS, kept)), rows=rows)))
+    if several:
+        terminal.print("", terminal.paragraph(_MEANS))
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
@@ -141,6 +157,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         run.policy or MISSING,
         MISSING if run.seed is None else str(run.seed),
         run.outcome,
+        hosts_in_words(run),
         f"{whole(run.epochs)}/{whole(run.planned_epochs)}",
         *figures_in_words(run),
         whole(run.parameters),

@@ -1,6 +1,7 @@
 """``esper policy``: the versions of policies, and which of them runs begin with."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,15 +50,19 @@ def _store() -> "Iterator[PolicyStore]":
 def ls(as_json: bool) -> None:
     """Show all versions, oldest first: their parents, how they did, and which one is the champion."""
     from esper_runs.printing import echo, echo_json
-    from esper_runs.tables import table
+    from esper_runs.tables import Column, Table
+    from esper_runs.terminal import Terminal
 
     with _store() as store:
         found = store.versions()
     if as_json:
         echo_json([_as_data(it) for it in found])
     elif found:
+        added = "ADDED (UTC)"
         rows = [(it.version, it.parent or "", _time(it.added_at), _returns(it), it.state) for it in found]
-        echo(table(("VERSION", "PARENT", "ADDED (UTC)", "RETURN (PARENT'S)", "STATE"), rows))
+        columns = [Column(it, spare=it == added) for it in ("VERSION", "PARENT", added, "RETURN (PARENT'S)", "STATE")]
+        terminal = Terminal(sys.stdout)
+        terminal.print(terminal.table(Table(columns=tuple(columns), rows=tuple(rows))))
     else:
         echo("there are no policies; add one: esper policy add runs/NAME/policy")
 

@@ -107,6 +107,7 @@ class Simic:
         self._stop = threading.Event()
         self._fits = fits(plugins)
         self._champion: tuple[str, PolicyFacts] | None = None
+        self._refused: dict[str, int] = {}
         self.policies, self.reports = PolicyStore(state, keys), ReplayStore(state)
         consumer = f"{GROUP}-{os.getpid()}-{uuid4().hex[:8]}"
         signer = Signer(keys)
@@ -168,6 +169,14 @@ class Simic:
             if error.code != "E611":
                 raise
             return 0
+        finally:
+            self._say_what_is_refused()
+
+    def _say_what_is_refused(self) -> None:
+        for reason, count in (found := self._reader.refused).items():
+            if new := count - self._refused.get(reason, 0):
+                self._say(f"{new} messages were refused: {reason}; esper bus dead shows them")
+        self._refused = found
 
     def _learn(self, champion: str, facts: PolicyFacts) -> str:
         window, newest = self.reports.window(champion, facts, self._settings.most)

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,12 +138,12 @@ def serve(url: str, settings: "Settings", plugin_options: PluginOptions, *, once
     from esper_app.api import load_selected
     from esper_app_simic.service import Simic
     from esper_core.api import ExitCode
-    from esper_oona.api import keyring, open_bus, state_directory
+    from esper_oona.api import keyring, open_shared_bus, state_directory
     from esper_runs.printing import echo
 
     plugins = load_selected(plugin_options)
     state = state_directory()
-    bus = open_bus(url, plugins.registry)
+    bus = open_shared_bus(url, plugins.registry)
     address = url.partition("?")[0]
     service = Simic(bus, address, state, keyring(state), plugins, settings, lambda line: echo(f"simic: {line}"))
     before = {it: signal.signal(it, lambda *_: service.stop()) for it in (signal.SIGTERM, signal.SIGINT)}
@@ -167,7 +168,8 @@ def serve(url: str, settings: "Settings", plugin_options: PluginOptions, *, once
 def status(as_json: bool) -> None:
     """Show how many reports there are, which are not learned from and why, and what came of learning."""
     from esper_runs.printing import echo, echo_json
-    from esper_runs.tables import table
+    from esper_runs.tables import Column, Table
+    from esper_runs.terminal import Terminal
 
     found = _status()
     if as_json:
@@ -179,7 +181,10 @@ def status(as_json: bool) -> None:
         for it in found["reports"]
     ]
     if rows:
-        echo(table(("VERSION", "REPORTS", "STEPS", "MEAN REWARD", "NOT LEARNED FROM"), rows, (1, 2, 3)))
+        numbers = [Column(it, right=True, spare=it == "STEPS") for it in ("REPORTS", "STEPS", "MEAN REWARD")]
+        columns = (Column("VERSION"), *numbers, Column("NOT LEARNED FROM"))
+        terminal = Terminal(sys.stdout)
+        terminal.print(terminal.table(Table(columns=columns, rows=tuple(rows))))
     for it in found["refused"]:
         echo(f"refused: {it['count']} reports, {it['reason']}, the last one {it['last_id']}")
     for it in found["attempts"]:

@@ -1,11 +1,17 @@
 """``esper up``, ``esper down`` and ``esper status``: services on this machine."""
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from esper_runs.terminal import Terminal
 
 #: What stands in the environment of those that `--detach` has started.
 _DETACHED = "ESPER_UP_DETACHED"
@@ -49,7 +55,7 @@ def up(
     What ends is started again, after a pause that grows; a run goes on from its newest checkpoint. At the end all are
     asked to stop, and killed where the time that they have for it is not enough. Exit code 1 if a service has failed.
     """
-    from esper_app_up.machine import machine_data
+    from esper_app_up.machine import machine_data, refuse_idle
     from esper_oona.api import state_directory
 
     where = state_directory(state).absolute()
@@ -67,6 +73,7 @@ def up(
     plugins = load_selected(PluginOptions())
     data = machine_data(file, plugins, bus=bus, tasks=tasks, http=http)
     machine = read_machine(data, plugins.registry, source=None if file is None else str(file))
+    refuse_idle(machine, file, until_done=until_done)
     left = supervise(machine, plugins.registry, where, show=echo, until_done=until_done)
     context.exit(1 if left["health"] == "critical" else 0)
 
@@ -90,31 +97,36 @@ def status(context: click.Context, as_json: bool, state: Path | None) -> None:
     """Show how the services are, and the newest emergencies. Exit code 1 if one has failed, or none is supervised."""
     from esper_oona.api import state_path
     from esper_runs.printing import echo, echo_json
-    from esper_weatherlight.api import NOTHING, supervisor_status
+    from esper_runs.terminal import Terminal
+    from esper_weatherlight.api import NOTHING, left_running, supervisor_status
 
-    found = supervisor_status(state_path(state).absolute())
+    where = state_path(state).absolute()
+    found = supervisor_status(where)
     if as_json:
         echo_json(found if found is not None else {"mode": "down", "services": []})
+    elif found is None and (left := left_running(where)):
+        echo(f"the supervisor has died, and {left} processes that it had started go on alone: esper up, or esper down")
     elif found is None:
         echo(NOTHING)
     else:
-        for line in status_lines(found):
-            echo(line)
+        terminal = Terminal(sys.stdout)
+        terminal.print(*status_page(found, terminal))
     context.exit(0 if found is not None and found["health"] != "critical" else 1)
 
 
-def status_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return what `Supervisor.status` says, for people. Raises EsperError E642 if it is no such thing."""
-    from esper_runs.tables import table
+def status_page(found: Mapping[str, Any], terminal: "Terminal") -> "Iterator[RenderableType]":
+    """Yield what `Supervisor.status` says, drawn for a terminal. Raises EsperError E642 if it is no such thing."""
     from esper_weatherlight.api import machine_view
 
     view = machine_view(found)
-    titles = tuple(it.title for it in view.services.columns)
-    right = tuple(index for index, it in enumerate(view.services.columns) if it.right)
-    rows = list(view.services.texts)
+    yield terminal.paragraph(view.headline)
+    if view.services.rows:
+        yield terminal.table(view.services)
     first, *signals = view.emergencies or ("",)
-    shown = [table(titles, rows, right)] if rows else []
-    return [view.headline, *shown, *([first] if first else []), *(f"  {it}" for it in signals)]
+    if first:
+        yield terminal.paragraph(first)
+    for it in signals:
+        yield terminal.paragraph(it, lead="  ")
 
 
 def _option(name: str, value: Any) -> list[str]:

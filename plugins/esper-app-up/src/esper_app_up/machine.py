@@ -7,7 +7,7 @@ from typing import Any
 from esper_app.api import PluginSet
 from esper_core.api import EsperError
 from esper_core.specs import TaskSpec
-from esper_weatherlight.api import ServiceSpec, machine_file
+from esper_weatherlight.api import Machine, ServiceSpec, machine_file
 
 #: What a machine without a file has, as far as it is installed.
 USUAL = ("nissa", "forge")
@@ -56,6 +56,16 @@ def machine_data(
         name = task if tasks.index(task) == number else f"{task}-{number + 1}"
         _add(services, name, {"service": "run", "task": task, "once": False}, "--run")
     return data
+
+
+def refuse_idle(machine: Machine, file: Path | None, *, until_done: bool) -> None:
+    """Raise EsperError E202 for a machine that would do nothing, or that is to end and never would."""
+    where = None if file is None else str(file)
+    if not machine.members:
+        raise EsperError("E202", "there are no services", where=where, fix="name one: [services.nissa], or --run TASK")
+    if until_done and not any(it.spec.ends for it in machine.members):
+        what = "no service is a run, so it would never end"
+        raise EsperError("E202", what, where="--until-done", fix="add one with --run TASK, or leave it out")
 
 
 def _add(services: dict[str, Any], name: str, table: dict[str, Any], where: str) -> None:

@@ -14,6 +14,8 @@ _output = click.option(
     help="The file, which is replaced. Without it, the content is printed.",
 )
 
+_NO_LOG = "nothing has been logged; begin with: esper up"
+
 
 @click.group(short_help="Files for services, their log, and starting one again.")
 def services() -> None:
@@ -36,13 +38,18 @@ def init(output: Path | None) -> None:
 @state_option
 def log(service: str | None, count: int, as_json: bool, state: Path | None) -> None:
     """Show the newest lines that SERVICE has printed, and what became of it; of all services without it."""
-    from esper_core.api import to_json
+    from esper_core.api import did_you_mean, to_json
     from esper_oona.api import state_path
     from esper_runs.printing import echo
-    from esper_weatherlight.api import last_log_lines
+    from esper_weatherlight.api import last_log_lines, logged_services
 
-    for entry in last_log_lines(state_path(state).absolute(), count, service):
+    where = state_path(state).absolute()
+    found = last_log_lines(where, count, service)
+    for entry in found:
         echo(to_json(entry) if as_json else _line(entry))
+    if not (found or as_json):
+        known = logged_services(where)
+        echo(f'the log has nothing of "{service}"; {did_you_mean(str(service), known)}' if known else _NO_LOG)
 
 
 def _line(entry: Mapping[str, Any]) -> str:
@@ -55,11 +62,11 @@ def _line(entry: Mapping[str, Any]) -> str:
 @state_option
 def again(service: str, state: Path | None) -> None:
     """Start SERVICE again with a full budget of restarts, and what is paused because of it."""
-    from esper_oona.api import state_directory
+    from esper_oona.api import state_path
     from esper_runs.printing import echo
     from esper_weatherlight.api import ask_again
 
-    ask_again(state_directory(state).absolute(), service)
+    ask_again(state_path(state).absolute(), service)
     echo(f"{service} is started again; see: esper status")
 
 

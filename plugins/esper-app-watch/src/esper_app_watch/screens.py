@@ -13,8 +13,9 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from esper_runs.formatting import MISSING, percent, whole
+from esper_runs.formatting import MISSING, whole
 from esper_runs.printing import printable
+from esper_runs.run_figures import figures_in_words, means_in_words
 from esper_runs.run_list import RunSummary, list_runs
 from esper_runs.tables import Column, Table, plain_text
 
@@ -100,7 +101,8 @@ class RunList(ModalScreen[str | None]):
 
 
 def _lines(runs: list[RunSummary]) -> list[Text]:
-    columns = (Column("run"), Column("outcome"), *(Column(title, right=True) for title in ("epochs", "grown", "began")))
+    titles = ("run", "outcome", "epochs", "grown", "", "began")
+    columns = tuple(Column(title, right=title in ("epochs", "grown", "began")) for title in titles)
     rows = tuple(tuple(" ".join(printable(cell).split()) for cell in _cells(run)) for run in runs)
     _, *lines = plain_text(Table(columns=columns, rows=rows)).split("\n")
     return [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
@@ -108,4 +110,5 @@ def _lines(runs: list[RunSummary]) -> list[Text]:
 
 def _cells(run: RunSummary) -> tuple[str, ...]:
     began = f"{datetime.fromtimestamp(run.started, UTC):%Y-%m-%d}" if run.started else MISSING
-    return (run.name, run.outcome, f"{whole(run.epochs)}/{whole(run.planned_epochs)}", percent(run.accuracy), began)
+    epochs, (grown, *_) = f"{whole(run.epochs)}/{whole(run.planned_epochs)}", figures_in_words(run)
+    return (run.name, run.outcome, epochs, grown, means_in_words(run), began)

@@ -17,4 +17,5 @@ def esper_buses() -> Iterable[BusSpec]:
         factory="esper_bus_memory.bus:memory_bus",
         config="esper_bus_memory.bus:MemoryConfig",
         schemes=("memory",),
+        shared=False,
     )

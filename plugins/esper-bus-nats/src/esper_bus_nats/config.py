@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 from esper_core.api import EsperError
 from esper_oona.api import Survival, secret
@@ -16,6 +16,19 @@ from esper_oona.api import Survival, secret
 TOKEN, PASSWORD = "ESPER_NATS_TOKEN", "ESPER_NATS_PASSWORD"
 
 SURVIVE = {"process": Survival.PROCESS, "server": Survival.SERVER, "power": Survival.POWER}
+
+
+def check_server(_: Any, attribute: "Attribute[str]", value: str) -> None:
+    """Check that an address names a server. Raises ValueError, which does not repeat what may hold a secret."""
+    try:
+        address = urlsplit(value)
+        known = address.scheme in ("nats", "tls") and address.hostname and address.port != 0
+    except ValueError:  # a port that is no number, or too large, or half an address of IPv6
+        known = False
+    if not known:
+        raise ValueError(
+            f"'{attribute.name}' must be nats://HOST:PORT, or tls://HOST:PORT with TLS, such as nats://localhost:4222"
+        )
 
 
 @frozen(kw_only=True)
@@ -34,7 +47,7 @@ class NatsConfig:
         timeout_seconds: how long one call may take.
     """
 
-    url: str = field(default="nats://localhost:4222", validator=validators.matches_re("(nats|tls)://.+"))
+    url: str = field(default="nats://localhost:4222", validator=check_server)
     survives: Literal["process", "server", "power"] = field(
         default="server", validator=validators.in_(SURVIVE), metadata={"esper_unseen": "durability"}
     )

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import redis
@@ -62,7 +61,7 @@ class RedisBus:
     def __init__(self, config: RedisConfig) -> None:
         self._edge = NetworkEdge("the bus's server", _FAILURES)
         url = config.url.replace("redis+unix:", "unix:", 1)
-        if ":" in urlsplit(url).netloc.rpartition("@")[0]:
+        if ":" in url.partition("//")[2].partition("/")[0].rpartition("@")[0]:
             fix = f"put it into {PASSWORD}, or into a file for `?secret_file=PATH`"
             raise EsperError("E202", "an address is no place for a password: everybody can read it", fix=fix)
         try:
@@ -74,7 +73,8 @@ class RedisBus:
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError as error:
-            raise EsperError("E202", "the address of a bus cannot be understood", why=str(error)) from error
+            fix = "redis://HOST:PORT/DATABASE, such as redis://localhost:6379/0"
+            raise EsperError("E202", "the address of a bus cannot be understood", why=str(error), fix=fix) from error
         self._scripts = {name: self._redis.register_script(_script(name)) for name in _SCRIPTS}
         self.survives = promised(self._settings())
         require(_SURVIVE[config.survives], self.survives)

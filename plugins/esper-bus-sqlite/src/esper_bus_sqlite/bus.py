@@ -1,16 +1,24 @@
 """Opening the bus at an address `sqlite:PATH`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 from esper_bus_sqlite.log import MessageLog
-from esper_oona.api import Bus, Survival, state_directory
+from esper_oona.api import Bus, Survival, state_directory, state_path
+
+_OF_THE_STATE = "sqlite:"
 
 #: What each level costs: the setting of `PRAGMA synchronous`. In WAL mode, NORMAL writes every transaction to the
 #: operating system, and FULL waits until it is on the disk.
 _LEVELS = {"server": (Survival.SERVER, "NORMAL"), "power": (Survival.POWER, "FULL")}
+
+
+def check_address(_: Any, attribute: "Attribute[str]", value: str) -> None:
+    """Check that an address is one of this bus. Raises ValueError."""
+    if not value.startswith("sqlite:"):
+        raise ValueError(f"'{attribute.name}' must be sqlite:PATH, such as sqlite:bus.db, or sqlite: alone: {value!r}")
 
 
 @frozen(kw_only=True)
@@ -23,7 +31,7 @@ class SqliteConfig:
             use the file, or ``power``, also a loss of power, which costs a write to the disk for every transaction.
     """
 
-    url: str = field(default="sqlite:", validator=validators.matches_re("sqlite:.*"))
+    url: str = field(default="sqlite:", validator=check_address)
     survives: Literal["server", "power"] = field(
         default="server", validator=validators.in_(_LEVELS), metadata={"esper_unseen": "durability"}
     )
@@ -35,8 +43,13 @@ def sqlite_bus(config: SqliteConfig) -> Bus:
     Raises:
         EsperError: E611 if the file cannot be used, E612 if there is no state directory.
     """
-    path = config.url.removeprefix("sqlite:")
     survives, synchronous = _LEVELS[config.survives]
-    return MessageLog(
-        Path(path) if path else state_directory() / "bus.sqlite", survives=survives, synchronous=synchronous
-    )
+    if config.url == _OF_THE_STATE:
+        state_directory()
+    return MessageLog(bus_file(config), survives=survives, synchronous=synchronous)
+
+
+def bus_file(config: SqliteConfig) -> Path:
+    """Return the file in which the bus is, or would be; nothing is made."""
+    path = config.url.removeprefix("sqlite:")
+    return Path(path) if path else state_path() / "bus.sqlite"

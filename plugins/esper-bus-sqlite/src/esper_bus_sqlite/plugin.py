@@ -17,4 +17,5 @@ def esper_buses() -> Iterable[BusSpec]:
         factory="esper_bus_sqlite.bus:sqlite_bus",
         config="esper_bus_sqlite.bus:SqliteConfig",
         schemes=("sqlite",),
+        place="esper_bus_sqlite.bus:bus_file",
     )

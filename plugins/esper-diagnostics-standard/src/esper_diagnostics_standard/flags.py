@@ -42,12 +42,13 @@ def narrative(found: Diagnosis) -> str:
 
 
 def _phrases(found: Diagnosis) -> Iterator[str]:
-    accuracy = "" if found.accuracy is None else f", accuracy {found.accuracy:.1%}"
+    accuracy = "" if found.accuracy is None else f", accuracy {100 * found.accuracy:.1f} %"
     yield f"loss {found.loss:.3f}{accuracy}"
     if found.gradients is None:
         yield "nothing is trained"
     else:
-        yield f"gradient norm {found.gradients.norm:.2g}, {found.gradients.vanishing:.0%} of the gradients vanished"
+        vanished = 100 * found.gradients.vanishing
+        yield f"gradient norm {found.gradients.norm:.2g}, {vanished:.0f} % of the gradients vanished"
     if found.units:
         yield f"{found.dead_units} of {found.units} units dead"
     if found.sharpness is not None:
@@ -55,4 +56,4 @@ def _phrases(found: Diagnosis) -> Iterator[str]:
     known = [one for one in found.classes if one.accuracy is not None]
     if known:
         worst = min(known, key=lambda one: (one.accuracy, one.index))
-        yield f"worst class {worst.index} at {worst.accuracy:.0%}"
+        yield f"worst class {worst.index} at {100 * worst.accuracy:.0f} %"

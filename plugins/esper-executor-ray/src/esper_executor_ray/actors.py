@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from attrs import define, field
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError
 
 from esper_core.api import EsperError, HostBuilder, Plan
 from esper_executor_ray.actor import HostActor
@@ -37,10 +37,10 @@ class Line:
         self.question = self.actor.answer.remote(request)
 
     def recv_bytes(self) -> bytes:
-        """Return the answer. Raises EOFError if the actor has ended."""
+        """Return the answer. Raises EOFError if the actor has ended, or its answer is lost."""
         try:
             answer: bytes = ray.get(self.question)
-        except RayActorError as error:  # killed, or with its node
+        except (RayActorError, ObjectLostError) as error:  # killed, or with its node, where a large answer lies
             self.ended = " ".join(str(error).split())[:_WORDS]
             raise EOFError(self.ended) from error
         return answer

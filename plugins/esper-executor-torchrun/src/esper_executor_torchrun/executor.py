@@ -59,7 +59,9 @@ class TorchrunExecutor(RemoteExecutor):
 
     def _with_stragglers(self, reports: list[HostReport]) -> list[HostReport]:
         """Say in the reports of a slow process's first host that it is slow."""
-        slow = self._stragglers.named((host.place, host.seconds) for host in self._hosts)
+        # Without evidence nothing was trained: beside a host that has failed, or is through, all others would be slow.
+        trained = [it for it, report in zip(self._hosts, reports, strict=True) if report.evidence is not None]
+        slow = self._stragglers.named((host.place, host.seconds) for host in trained)
         told = list(reports)
         for index, host in enumerate(self._hosts):
             if words := slow.pop(host.place, ""):

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from itertools import count
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener, wait
 from time import monotonic
 from typing import Any
@@ -201,5 +202,7 @@ def _come(job: Job, timeout_seconds: float) -> dict[int, tuple[Rank, Connection]
                     why=f"rank {', '.join(map(str, missing))} has not come within {timeout_seconds:g} s",
                     fix="look at what it wrote; start all processes with: torchrun ... -m esper_app",
                 ) from None
+            except (AuthenticationError, EOFError, OSError):
+                continue  # a stranger, such as what looks for open ports, or a process that has ended meanwhile
             found[rank.number] = rank, connection
     return found

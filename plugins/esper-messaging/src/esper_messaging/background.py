@@ -125,7 +125,7 @@ class BackgroundPublisher:
                 state=self._state,
                 sent=dict(sorted(self._sent.items())),
                 dropped=dict(sorted(self._dropped.items())),
-                kept=0 if self._closed else self._outbox.depth(),
+                kept=0 if self._closed else self._outbox.known_depth(),
                 outages=self._outages,
                 last_error=self._last_error,
             )

@@ -71,7 +71,8 @@ class Counts:
         state: how the bus is.
         sent: those that the bus has confirmed.
         dropped: those that are lost.
-        kept: messages in the outbox for this bus, other publishers' included; they are sent later.
+        kept: messages in the outbox for this bus, other publishers' included; they are sent later. None: the outbox
+            cannot be read.
         outages: how often the bus did not answer any more.
         last_error: what went wrong last.
     """
@@ -79,7 +80,7 @@ class Counts:
     state: BusState = BusState.CONNECTED
     sent: Mapping[str, int] = field(factory=dict)
     dropped: Mapping[str, int] = field(factory=dict)
-    kept: int = 0
+    kept: int | None = 0
     outages: int = 0
     last_error: str | None = None
 

@@ -80,6 +80,17 @@ class Outbox:
         """Return how many messages there are."""
         return max((it.depth for it in self._log.backlogs() if it.stream == self._stream), default=0)
 
+    def known_depth(self) -> int | None:
+        """Return how many messages there are; None if the file cannot be read."""
+        try:
+            return self.depth()
+        except EsperError:
+            return None
+
+    def elsewhere(self) -> int:
+        """Return how many messages there are for other addresses."""
+        return sum(it.depth for it in self._log.backlogs() if it.stream != self._stream)
+
     def close(self) -> None:
         """Close the file."""
         self._log.close()

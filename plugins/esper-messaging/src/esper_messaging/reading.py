@@ -14,7 +14,7 @@ from esper_leyline_proto.envelope import Envelope, MessageType
 from esper_leyline_proto.learning import FieldReportPacket
 from esper_leyline_proto.messages import RECORDS, content
 from esper_messaging.delivery import type_name
-from esper_oona.api import ROUTES, Bus, Replays, Signer, Stream, Subscriber, Subscription
+from esper_oona.api import ROUTES, Bus, Refusal, Replays, Signer, Stream, Subscriber, Subscription
 
 #: Takes a record, and the envelope that it came in.
 Handle = Callable[[Any, Envelope], None]
@@ -76,6 +76,14 @@ class Reader:
             )
             for stream in streams_of(by_type)
         }
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many messages were refused so far, by reason. Replays are left out: a run that goes on makes some."""
+        reasons = [it for it in Refusal if it is not Refusal.REPLAYED]
+        every = [it.metrics for it in self.subscribers.values()]
+        counts = {str(reason): sum(it.value(f"refused.{reason}") for it in every) for reason in reasons}
+        return {reason: count for reason, count in counts.items() if count}
 
     def poll(self) -> int:
         """Take one batch from each stream, emergencies first; return how many messages there were.

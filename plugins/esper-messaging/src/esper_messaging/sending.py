@@ -44,8 +44,11 @@ def send_batch(outbox: Outbox, publisher: Publisher) -> tuple[list[MessageType],
     return [it.draft.type for it in sent], len(taken) - len(sent)
 
 
-def send_kept(bus: Bus, address: str, state: Path, signer: Signer) -> tuple[int, int]:
-    """Send what is kept for a bus. Return how many messages were sent, and how many are left.
+def send_kept(bus: Bus, address: str, state: Path, signer: Signer) -> tuple[int, int, int]:
+    """Send what is kept for a bus.
+
+    Returns:
+        How many messages were sent, how many are left, and how many are kept for other addresses.
 
     Args:
         bus: the open bus.
@@ -64,6 +67,6 @@ def send_kept(bus: Bus, address: str, state: Path, signer: Signer) -> tuple[int,
             sent, full = send_batch(outbox, publisher)
             count += len(sent)
             if full or not sent:
-                return count, outbox.depth()
+                return count, outbox.depth(), outbox.elsewhere()
     finally:
         outbox.close()

@@ -24,7 +24,7 @@ from esper_tezzeret.orders import Order
 #: Streams with answers. They are read without a group: a run that is killed leaves none behind that fills them.
 _ANSWERS = (Stream.KERNEL_READY, Stream.KERNEL_ERRORS)
 
-#: So many of the newest answers are looked at each time, and so long is waited between two looks.
+#: So many of the newest answers are looked at first, and so long is waited between two looks.
 _LOOK, _PAUSE_SECONDS = 100, 0.05
 
 #: Where a request was not answered in time, the next ones wait so long at most, until there is an answer again.
@@ -134,10 +134,13 @@ class Prefetcher:
         return self._bus
 
     def _look(self) -> None:
-        """Take the answers that are new."""
+        """Take the answers that are new: all of them, however many came while nobody looked."""
         for stream in _ANSWERS:
-            for position, message in self._opened().tail(stream, _LOOK):
-                if position > self._positions[stream]:
+            seen, count = self._positions[stream], _LOOK
+            while len(found := self._opened().tail(stream, count)) == count and found[0][0] > seen + 1:
+                count *= 4
+            for position, message in found:
+                if position > seen:
                     self._positions[stream] = position
                     self._take(message.body)
 

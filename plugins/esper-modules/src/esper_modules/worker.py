@@ -139,16 +139,24 @@ class PrefetchWorker:
         if order is None or self._settled(request, order, self._states()):
             return
         self._waiting.add(request)
-        if self._states().get(order.id) not in ("waiting", "begun"):
+        self._submit(order, self._states())
+
+    def _submit(self, order: Order, states: Mapping[str, str]) -> None:
+        if states.get(order.id) not in ("waiting", "begun"):
             self._queue.submit([order])
 
     def _answer_waiting(self) -> None:
         states: Mapping[str, Any] | None = None
+        submitted: set[str] = set()
         for request in self._waiting:
             states = self._states() if states is None else states
             order = None if self._expired(request) else self._order(request)
             if order is None or self._settled(request, order, states):
                 self._waiting.remove(request)
+            elif order.id not in submitted:
+                # Its job was done, by a forge with another store, or the store has lost it since.
+                submitted.add(order.id)
+                self._submit(order, states)
         self._looked_at = time.monotonic()
 
     def _order(self, request: KernelPrefetchRequest) -> Order | None:

@@ -1,6 +1,7 @@
 """Addresses of components: `sqlite:PATH`, `redis://HOST`, and whatever the installed plugins offer."""
 
 import tomllib
+from pkgutil import resolve_name
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -30,6 +31,40 @@ def open_bus(address: str, registry: Registry) -> Bus:
     return bus
 
 
+def open_shared_bus(address: str, registry: Registry, *, make: bool = True) -> Bus:
+    """Open a bus that other processes use as well.
+
+    Args:
+        address, registry: as for `open_bus`.
+        make: make the file of an embedded bus where it is not there.
+
+    Raises:
+        EsperError: what `open_bus` raises; E614 if no other process can see what is on the bus, E611 if it is not there
+            and is not to be made.
+    """
+    require_shared(address, registry)
+    found = find_bus(address, registry)
+    place = getattr(found.spec, "place", None)
+    if place is not None and not make:
+        config = build_config(found, address_options(address), path="", source=_source(address))
+        file = (resolve_name(place) if isinstance(place, str) else place)(config)
+        if not file.exists():
+            fix = "what publishes makes it, such as: esper run TASK --bus sqlite:"
+            raise EsperError("E611", "there is no bus yet", where=str(file), fix=fix)
+    return open_bus(address, registry)
+
+
+def require_shared(address: str, registry: Registry) -> None:
+    """Refuse a bus of one process alone.
+
+    Raises:
+        EsperError: E614 if no other process can see what is on the bus, E204 if no plugin has such an address.
+    """
+    if not getattr(find_bus(address, registry).spec, "shared", True):
+        what = f'the bus at "{address.partition(":")[0]}:" is of one process alone, and no other sees what is on it'
+        raise EsperError("E614", what, fix="sqlite: is for the processes of one machine")
+
+
 def find_bus(address: str, registry: Registry) -> Registered:
     """Return the component that an address leads to; its descriptor is a `BusSpec`.
 
@@ -55,8 +90,12 @@ def open_component(address: str, registry: Registry, spec: type[ComponentSpec], 
     found = find_component(address, registry, spec, hint=hint)
     if found.spec.config is None:
         raise EsperError("E160", f"{found.title} has no options, and so no `url`")
-    source = f"the address {address.partition(':')[0]}:"
-    return resolve(found)(build_config(found, address_options(address), path="", source=source))
+    return resolve(found)(build_config(found, address_options(address), path="", source=_source(address)))
+
+
+def _source(address: str) -> str:
+    """How errors name an address, the rest of which may hold a password."""
+    return f"the address {address.partition(':')[0]}:"
 
 
 def address_options(address: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The kind of component `bus`."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen, validators
 
@@ -32,6 +32,9 @@ class BusSpec(ComponentSpec):
         server: makes a server of one's own that keeps what survives its death in a folder, a `BusServer`, which
             `esper bus torture` may kill: ``server(folder)``. Made again on the same folder it has the same address as
             long as nobody else listens there. None for a bus without a server.
+        place: returns the file in which an embedded bus is, ``place(config)``, so that who only looks makes none. None
+            for a bus in no file.
+        shared: other processes see what is on it. One that is not is refused where messages are for others.
     """
 
     kind = "bus"
@@ -40,6 +43,10 @@ class BusSpec(ComponentSpec):
     server: "ImportString | Callable[[Path], BusServer] | None" = field(
         default=None, validator=validators.optional(check_reference)
     )
+    place: "ImportString | Callable[[Any], Path] | None" = field(
+        default=None, validator=validators.optional(check_reference)
+    )
+    shared: bool = True
 
 
 class BusHooks:

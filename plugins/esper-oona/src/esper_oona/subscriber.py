@@ -134,8 +134,10 @@ class Subscriber:
                 envelope = evolve(envelope, attempt=delivery.attempt - 1)
             refusal = self._signer.refusal(envelope, now)
             # The bus's key is not signed, and decides the order.
-            refusal = refusal or (Refusal.FORGED if envelope.key != delivery.key else None)
-            if refusal is None:
+            if refusal in (None, Refusal.STALE) and envelope.key != delivery.key:
+                refusal = Refusal.FORGED
+            # What nobody here would have read cannot have come too late.
+            if refusal is None or (refusal is Refusal.STALE and envelope.type not in self._handlers):
                 genuine.append((delivery, envelope))
             else:
                 self._refuse(delivery, refusal)

@@ -108,10 +108,11 @@ class _View:
         culled = sum(len(slot.state.culled_blueprints) for slot in self.slots)
         if culled >= config.trials:
             return _wait(f"growing was tried and given up: {culled} seeds were culled")
+        over = f"{100 * progress:.0f} % of the run is over"
         if progress < config.trial_from or self.host.epoch < 1:
-            return _wait(f"{progress:.0%} of the run is over, nothing is tried before {config.trial_from:.0%}")
+            return _wait(f"{over}, nothing is tried before {100 * config.trial_from:.0f} %")
         if progress >= config.trial_until:
-            return _wait(f"{progress:.0%} of the run is over, too late for a trial (after {config.trial_until:.0%})")
+            return _wait(f"{over}, too late for a trial (after {100 * config.trial_until:.0f} %)")
         if self.host.twin_validation_loss is None:
             return _wait("there is no twin of equal epochs, so it could not be seen what growing gains")
         if self.host.compute is None or self.host.compute.training is None:

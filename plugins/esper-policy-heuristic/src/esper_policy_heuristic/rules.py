@@ -80,7 +80,7 @@ def wait_for_the_first_epochs(view: HostView) -> Action | None:
     begin = view.config.germinate_from
     if view.progress >= begin:
         return None
-    return _wait(f"{view.progress:.0%} of the run is over, nothing is germinated before {begin:.0%}")
+    return _wait(f"{100 * view.progress:.0f} % of the run is over, nothing is germinated before {100 * begin:.0f} %")
 
 
 def wait_in_the_late_phase(view: HostView) -> Action | None:
@@ -88,7 +88,7 @@ def wait_in_the_late_phase(view: HostView) -> Action | None:
     end = max(view.config.germinate_until, view.config.plateau_until)
     if view.progress < end:
         return None
-    return _wait(f"{view.progress:.0%} of the run is over, too late for a seed (after {end:.0%})")
+    return _wait(f"{100 * view.progress:.0f} % of the run is over, too late for a seed (after {100 * end:.0f} %)")
 
 
 def wait_for_measurements(view: HostView) -> Action | None:
@@ -111,9 +111,8 @@ def wait_where_the_host_fits(view: HostView) -> Action | None:
     fit, bar = view.fit, view.fit_bar
     if fit is None or fit.train < bar:
         return None
-    return _wait(
-        f"the host does not underfit: training {fit.measure} {fit.train:.3f} at {view.progress:.0%}, bar {bar:.3f}"
-    )
+    at = f"{100 * view.progress:.0f} %"
+    return _wait(f"the host does not underfit: training {fit.measure} {fit.train:.3f} at {at}, bar {bar:.3f}")
 
 
 def wait_where_the_host_overfits(view: HostView) -> Action | None:
@@ -140,7 +139,7 @@ def germinate_on_a_plateau(view: HostView) -> Action | None:
 
 def wait_for_a_plateau(view: HostView) -> Action:
     """After the early part of the run only a plateau makes a germination worth while."""
-    return _wait(f"after {view.config.germinate_until:.0%} of the run only a plateau calls for a seed")
+    return _wait(f"after {100 * view.config.germinate_until:.0f} % of the run only a plateau calls for a seed")
 
 
 RULES: tuple[Rule, ...] = (

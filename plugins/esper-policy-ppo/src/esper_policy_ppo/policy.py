@@ -31,7 +31,7 @@ from esper_policy_ppo.network import Judged, build_network
 from esper_policy_ppo.replayed import learn_replayed
 from esper_policy_ppo.rollout_buffer import RolloutBuffer
 from esper_policy_ppo.saving import packed_optimizer, refuse_another, refuse_damaged, restore_optimizer
-from esper_policy_ppo.update import Targets, ratios, update
+from esper_policy_ppo.update import Targets, movement, ratios, update
 
 
 class PPO:
@@ -55,21 +55,16 @@ class PPO:
             self.network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, foreach=False
         )
         self.updates = 0
-        self._begun = 0
+        self.learned_rounds = 0  # in this training; before it may have had another one
         self._watch = ValueWatch()
         self._round = 0
         self._hidden: dict[str, Tensor] = {}
         self._attempts: dict[str, int] = {}
 
-    @property
-    def learned_rounds(self) -> int:
-        """How many rounds it has learned from in this training; before it may have had another one."""
-        return self.updates - self._begun
-
     def reset(self, begun: Round) -> None:
         """Begin a round: every host is new. The first round of hosts begins what changes over `PPOConfig.rounds`."""
         if begun.number == 0 and begun.hosts:
-            self._begun = self.updates
+            self.learned_rounds = 0
         self._round = begun.number
         self._hidden = {}
         self._attempts = dict.fromkeys(begun.hosts, 0)
@@ -143,7 +138,7 @@ class PPO:
         pull = {"entropy_weight": entropy_weight, "entropy_floor": config.least_entropy(learned)}
         count = update(network, self.optimizer, buffer, targets, config, **pull, generator=order)
         moved, distances = ratios(network, buffer, buffer.sequences(config.chunk_epochs))
-        self.updates += 1
+        self.updates, self.learned_rounds = self.updates + 1, learned + 1
 
         # Only now: within the rollout and the update observations were normalised alike.
         network.host_moments.update(buffer.inputs.host[valid])
@@ -157,10 +152,7 @@ class PPO:
             "skipped minibatches": float(count.skipped),
             "stopped at target kl": float(count.stopped),
             **distances,
-            "largest ratio": float(moved.max()),
-            "smallest ratio": float(moved.min()),
-            "ratio deviation": float(moved.std(correction=0)),
-            "clipped share": float(((moved - 1.0).abs() > config.clip_ratio).float().mean()),
+            **movement(moved, config.clip_ratio),
             "entropy weight": entropy_weight,
             "learning rate": config.step_size(learned),
             **({} if explained is None else {"explained variance": explained}),
@@ -218,7 +210,7 @@ class PPO:
             "schema_hash": self.encoder.schema.hash,
             "widths": [self.config.hidden, self.config.slot_encoding],
             "updates": self.updates,
-            "begun": self._begun,
+            "learned_rounds": self.learned_rounds,
             "value_watch": [self._watch.bad, self._watch.collapsed],
             "round": self._round,
             "attempts": dict(self._attempts),
@@ -241,7 +233,7 @@ class PPO:
         }
         record = state.record
         self.updates, self._round, self._attempts = record["updates"], record["round"], dict(record["attempts"])
-        self._begun = record.get("begun", 0)
+        self.learned_rounds = record.get("learned_rounds", self.updates)
         self._watch = ValueWatch(*record["value_watch"])
 
     def _new_memory(self) -> Tensor:

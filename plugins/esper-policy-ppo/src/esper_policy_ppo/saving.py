@@ -107,14 +107,14 @@ def _unfit_values(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         counts["value_watch"] = watch[0]
     else:
         yield "value_watch", "it is not a number and whether the value has collapsed"
-    begun = record.get("begun", 0)  # older states have none
-    counts["begun"] = begun
+    learned = record.get("learned_rounds", 0)  # older states have none
+    counts["learned_rounds"] = learned
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < _MOST:
             yield name, "it counts nothing"
             return
-    if begun > record["updates"]:
-        yield "begun", "it is more than there were updates"
+    if learned > record["updates"]:
+        yield "learned_rounds", "they are more than there were updates"
 
 
 def _kind(tensor: Tensor) -> str:

@@ -194,6 +194,16 @@ def ratios(network: Network, buffer: RolloutBuffer, spans: Sequence[Span]) -> tu
     return log_ratio[batch.valid].exp(), {"kl": kl, **by_head(judged, before, batch.valid)}
 
 
+def movement(moved: Tensor, clip_ratio: float) -> dict[str, float]:
+    """Return how far ratios, (n,), are from 1, and the share of them that is beyond the clip ratio."""
+    return {
+        "largest ratio": float(moved.max()),
+        "smallest ratio": float(moved.min()),
+        "ratio deviation": float(moved.std(correction=0)),
+        "clipped share": float(((moved - 1.0).abs() > clip_ratio).float().mean()),
+    }
+
+
 def by_head(judged: Judged, old_log_probs: Tensor, valid: Tensor) -> dict[str, float]:
     """Return the entropy, as a share of what was possible, and the divergence of each head that mattered anywhere.
 

@@ -16,6 +16,8 @@ def bus_lines(result: Mapping[str, Any]) -> list[str]:
     if bus["outages"]:
         times = "once" if bus["outages"] == 1 else f"{bus['outages']} times"
         lines.append(f"bus: it stopped answering {times}")
+    if bus["kept"] is None:
+        lines.append("bus: what is kept for it cannot be read; look at outbox.sqlite in the state directory")
     if bus["kept"]:
         lines.append(
             f"bus: {bus['kept']:,} messages are kept in the outbox; `esper bus send` or the next run sends them"

@@ -1,9 +1,10 @@
 """The runs in a directory: found by name, and summed up for a list."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import EventKind
 from esper_runs.formatting import as_number
 from esper_runs.reading import parse_json, parse_members, parse_object, read_regular, refuse_links, refuse_other_kinds
-from esper_runs.result import TWIN, UNFINISHED, is_twin
+from esper_runs.result import TWIN, UNFINISHED, is_twin, pair_results
 from esper_runs.run_directory import EVENTS, LAST, MANIFEST, RESULT, RUNS, RunDirectory, find_run, read_last
 
 #: The outcome of a directory whose manifest or result cannot be read.
@@ -33,10 +34,12 @@ class RunSummary:
         task, policy, seed: what ran.
         outcome: ``completed``, ``interrupted``, ``stopped``, ``unfinished`` or ``damaged``.
         epochs, planned_epochs: completed and planned ones.
-        accuracy, twin_accuracy: on the test split, 0 to 1, where there is one grown host.
+        hosts: how many networks grow.
+        accuracy, twin_accuracy: on the test split, 0 to 1; of several hosts, the means over those that were measured.
         difference: the former minus the latter.
         loss, twin_loss, loss_difference: likewise, in nats.
-        parameters: of the grown network.
+        measured: over how many hosts the accuracies are means, or the losses where there are none.
+        parameters: of the grown network; of several, their mean.
         started: when it began, in seconds since 1970.
         written: when something was last written to it.
         bytes: size of its files.
@@ -51,12 +54,14 @@ class RunSummary:
     seed: int | None = None
     epochs: int | None = None
     planned_epochs: int | None = None
+    hosts: int | None = None
     accuracy: float | None = None
     twin_accuracy: float | None = None
     difference: float | None = None
     loss: float | None = None
     twin_loss: float | None = None
     loss_difference: float | None = None
+    measured: int | None = None
     parameters: int | None = None
     started: float | None = None
     written: float
@@ -137,6 +142,7 @@ def _planned(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "policy": config["policy"]["name"],
         "seed": manifest["seed"],
         "planned_epochs": config["epochs"],
+        "hosts": config.get("hosts", 1),
         "started": datetime.fromisoformat(manifest["started"]).timestamp(),
     }
 
@@ -144,15 +150,36 @@ def _planned(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _reached(result: Mapping[str, Any] | None, epochs: int | None) -> dict[str, Any]:
     if result is None:
         return {"outcome": UNFINISHED, "epochs": epochs}
-    grown = [host for name, host in result["hosts"].items() if not is_twin(name)]
+    pairs = pair_results(result)
+    grown = [pair["hosts"][name] for name, pair in pairs.items()]
     reached: dict[str, Any] = {"outcome": result["outcome"], "epochs": max(host["epochs"] for host in grown)}
-    if len(grown) == 1:
-        twin, difference = result["hosts"].get(TWIN, {}), result.get("difference") or {}
-        for name, key in (("accuracy", "test_accuracy"), ("loss", "test_loss")):
-            reached |= {name: as_number(grown[0].get(key)), f"twin_{name}": as_number(twin.get(key))}
-        reached |= {"parameters": grown[0]["parameters"], "difference": as_number(difference.get("test_accuracy"))}
-        reached |= {"loss_difference": as_number(difference.get("test_loss"))}
-    return reached
+    reached |= {"hosts": len(grown), "parameters": round(sum(host["parameters"] for host in grown) / len(grown))}
+    of_loss, *losses = _measured(pairs, "test_loss")
+    of_accuracy, *accuracies = _measured(pairs, "test_accuracy")
+    reached |= zip(("loss", "twin_loss", "loss_difference"), losses, strict=True)
+    reached |= zip(("accuracy", "twin_accuracy", "difference"), accuracies, strict=True)
+    return reached | {"measured": of_accuracy or of_loss}
+
+
+def _measured(pairs: Mapping[str, Mapping[str, Any]], key: str) -> tuple[int, float | None, float | None, float | None]:
+    """How many grown hosts have a figure, its mean, that of their twins and that of the differences.
+
+    Of several hosts, those whose figure is not finite have none.
+    """
+    found = []
+    for name, pair in pairs.items():
+        places = (pair["hosts"][name], pair["hosts"].get(TWIN, {}), pair.get("difference") or {})
+        figures = [as_number(place.get(key)) for place in places]
+        if figures[0] is not None and (len(pairs) == 1 or isfinite(figures[0])):
+            found.append(figures)
+    grown, twins, differences = zip(*found, strict=True) if found else ((), (), ())
+    return len(found), _mean(grown), _mean(twins), _mean(differences)
+
+
+def _mean(figures: Sequence[float | None]) -> float | None:
+    """The mean; None where there is nothing, or one is missing."""
+    known = [it for it in figures if it is not None]
+    return sum(known) / len(known) if known and len(known) == len(figures) else None
 
 
 def _progress(log: Path) -> tuple[int | None, bool]:

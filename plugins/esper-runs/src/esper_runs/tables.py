@@ -14,7 +14,7 @@ class Column:
         title: its header.
         right: its cells are aligned to the right.
         prose: its cells hold sentences, which may take several lines.
-        spare: it is left out where a screen is too narrow for the whole table.
+        spare: it is left out where a screen is too narrow, the rightmost spare column first.
     """
 
     title: str
@@ -43,11 +43,14 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell | str, ...], ...]
 
-    def without_spare_columns(self) -> "Table":
-        """Return the table without the columns that are spare."""
-        kept = [not column.spare for column in self.columns]
-        rows = tuple(tuple(compress(row, kept)) for row in self.rows)
-        return Table(columns=tuple(compress(self.columns, kept)), rows=rows)
+    def narrower(self) -> Iterator["Table"]:
+        """Yield the table without its last spare column, without its last two, and so on until none is spare."""
+        kept = [True] * len(self.columns)
+        for index in reversed(range(len(self.columns))):
+            if self.columns[index].spare:
+                kept[index] = False
+                rows = tuple(tuple(compress(row, kept)) for row in self.rows)
+                yield Table(columns=tuple(compress(self.columns, kept)), rows=rows)
 
     @property
     def texts(self) -> tuple[tuple[str, ...], ...]:

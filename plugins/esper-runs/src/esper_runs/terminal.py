@@ -135,7 +135,7 @@ class Terminal:
     def table(self, table: Table) -> RenderableType:
         """Return a table; where even its most important columns do not fit, each row is a paragraph that names them."""
         table = self._showable(table)
-        fitting = next((it for it in (table, table.without_spare_columns()) if self._fits(it)), None)
+        fitting = next((it for it in (table, *table.narrower()) if self._fits(it)), None)
         if fitting is None:
             return Group(*(self._record(table.columns, row) for row in table.rows))
         widths = fitting.column_widths(cell_len)

@@ -62,7 +62,7 @@ def nissa(
 
     from esper_app.api import load_selected
     from esper_core.api import EsperError
-    from esper_oona.api import open_bus, state_directory
+    from esper_oona.api import open_shared_bus, state_directory
     from esper_runs.printing import echo
     from esper_service_nissa.config import NissaConfig
     from esper_service_nissa.running import run_nissa
@@ -84,7 +84,7 @@ def nissa(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    bus = open_bus(url, plugins.registry)
+    bus = open_shared_bus(url, plugins.registry)
     try:
         figures = run_nissa(bus, config, plugins, where, folder or where / "nissa", stop)
     finally:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -26,8 +26,11 @@ from esper_service_nissa.messages import run_events, run_id
 #: Seconds for which an event may be on its way: where nothing arrives, that is how late alerts are evaluated.
 GRACE = 30.0
 
-#: Runs that are over and are still shown, and series of what packets say in figures.
-_FINISHED, _FIGURES = 20, 2_000
+#: Runs that are over and are still shown, runs that are not and are still watched, and series of what packets say in
+#: figures. A run that was killed is never over: those that have been silent for longest are forgotten.
+_FINISHED, _WATCHED, _FIGURES = 20, 100, 2_000
+
+M = TypeVar("M", Counter, Gauge)
 
 
 @define(eq=False)
@@ -59,6 +62,8 @@ class Observatory:
         self._runs: dict[str, _Watched] = {}
         self._sources: dict[tuple[str, str], HealthStatus] = {}
         self._figures: set[tuple[str, ...]] = set()
+        # What there is of each run by its name, to be forgotten with it.
+        self._of_runs: dict[str, set[tuple[Counter | Gauge, tuple[str, ...]]]] = {}
         self.registry.register(SeriesCollector(self._series))
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
@@ -88,13 +93,13 @@ class Observatory:
                 if events := run_events(record):
                     self._events(run_id(envelope), events)
             elif isinstance(record, SystemStatePacket):
-                self._states.labels(safe_name(record.run), safe_name(record.host)).inc()
+                self._of(record.run, self._states, safe_name(record.host)).inc()
             elif isinstance(record, AdaptationCommand):
                 allowed = "unknown" if record.verdict is None else "yes" if record.verdict.allowed else "no"
-                self._commands.labels(safe_name(record.run), record.action.op.name.lower(), allowed).inc()
+                self._of(record.run, self._commands, record.action.op.name.lower(), allowed).inc()
             elif isinstance(record, FieldReportPacket):
                 for seed in record.seeds:
-                    self._reports.labels(safe_name(record.run), str(seed.final_stage)).inc()
+                    self._of(record.run, self._reports, str(seed.final_stage)).inc()
             elif isinstance(record, EmergencySignal):
                 self._emergencies.labels(record.level.name.lower(), safe_name(record.origin)).inc()
 
@@ -144,8 +149,8 @@ class Observatory:
         new = [it for it in events if it.sequence >= run.next]
         if not new:
             return
-        if missing := new[0].sequence - run.next:
-            self._missing.labels(safe_name(run.name)).inc(missing)
+        if (missing := new[-1].sequence + 1 - run.next - len(new)) > 0:
+            self._of(run.name, self._missing).inc(missing)
         run.next = new[-1].sequence + 1
         run.over = any(it.kind == EventKind.RUN_FINISHED for it in new)
         self._changed(id, run, run.live.take(new))
@@ -160,16 +165,31 @@ class Observatory:
             for name, labels, since, value in self._ledger.firing(id):
                 live.engine.restore(name, labels, since, value)
             self._runs[id] = _Watched(str(manifest.get("name")), live, next=first.sequence)
-            over = [name for name, it in self._runs.items() if it.over]
-            for name in over[: max(0, len(over) - _FINISHED)]:
-                del self._runs[name]
+            for over, most in ((True, _FINISHED), (False, _WATCHED)):
+                found = [other for other, it in self._runs.items() if it.over is over]
+                for other in found[: max(0, len(found) - most)]:
+                    self._forget(other)
+        # The one that was heard last comes last.
+        self._runs[id] = self._runs.pop(id)
         return self._runs[id]
+
+    def _of(self, run: str, metric: M, *more: str) -> M:
+        """Return the series of a run in a metric whose first label is the run."""
+        name = safe_name(run)
+        self._of_runs.setdefault(name, set()).add((metric, (name, *more)))
+        return metric.labels(name, *more)
+
+    def _forget(self, id: str) -> None:
+        name = self._runs.pop(id).name
+        if all(it.name != name for it in self._runs.values()):
+            for metric, labels in self._of_runs.pop(safe_name(name), ()):
+                metric.remove(*labels)
 
     def _changed(self, id: str, run: _Watched, changes: Sequence[object]) -> None:
         if changes:
             firing = [*run.live.engine.firing()]
             self._ledger.set_firing(id, firing)
-            self._firing.labels(safe_name(run.name)).set(len(firing))
+            self._of(run.name, self._firing).set(len(firing))
 
     def _series(self) -> list[Series]:
         with self._lock:

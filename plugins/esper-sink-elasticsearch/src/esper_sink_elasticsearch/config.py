@@ -1,6 +1,18 @@
 """Options of the sink `elasticsearch`."""
 
-from attrs import field, frozen, validators
+import re
+from typing import Any
+
+from attrs import Attribute, field, frozen, validators
+
+
+def check_index(_: Any, attribute: "Attribute[str]", value: str) -> None:
+    """Check that Elasticsearch takes the name of an index. Raises ValueError."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,199}", value):
+        raise ValueError(
+            f"'{attribute.name}' must be at most 200 lower-case letters, digits and . _ -, the first a letter or a "
+            f"digit, such as esper-events: {value!r}"
+        )
 
 
 @frozen(kw_only=True)
@@ -16,6 +28,6 @@ class ElasticsearchConfig:
     """
 
     url: str | None = None
-    index: str = field(default="esper-events", validator=validators.matches_re(r"[a-z0-9][a-z0-9_.-]{0,199}"))
+    index: str = field(default="esper-events", validator=check_index)
     request_timeout: float = field(default=5.0, validator=[validators.gt(0), validators.le(10)])
     patience: float = field(default=15.0, validator=[validators.ge(0), validators.le(15)])

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from esper_core.api import EsperError, Event, to_json
 from esper_sink_elasticsearch.bulk import Bulk, Entry, in_words
@@ -38,7 +37,7 @@ class ElasticsearchSink:
         self._documents = Documents(manifest)
         config = self._config
         # The address may hold a password when the environment names it.
-        shown = f"{urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
+        shown = _shown(url)
         try:
             client = connect(url, os.environ.get(API_KEY), config.request_timeout)
         except (ValueError, TypeError) as error:
@@ -84,7 +83,7 @@ class ElasticsearchSink:
                 what = 'the sink "elasticsearch" has no server'
                 raise EsperError("E504", what, fix=f"set sinks.elasticsearch.url, or {URL} in the environment")
             return url
-        if urlsplit(self._config.url).password is not None:
+        if ":" in self._config.url.rpartition("@")[0].partition("//")[2]:
             what = "the address of Elasticsearch holds a password, which would be written into the run's manifest"
             raise EsperError("E504", what, fix=f"set {URL} or {API_KEY} in the environment")
         return self._config.url
@@ -113,3 +112,9 @@ class ElasticsearchSink:
     def _refused(self, shown: str, why: str) -> EsperError:
         what = f'the sink "elasticsearch" cannot use "{shown}"'
         return EsperError("E504", what, why=why, fix="set sinks.elasticsearch.url to a server that answers")
+
+
+def _shown(url: str) -> str:
+    """Return an address without what may be secret in it: the user, and all behind the host."""
+    scheme, divided, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if divided else url.rpartition("@")[2]

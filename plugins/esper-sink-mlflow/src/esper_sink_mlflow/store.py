@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,6 +61,7 @@ __all__ = [
 
 _SQLITE = "sqlite:///"
 _PATIENCE = 5.0
+_LEFT_OVER_SECONDS = 3600.0
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -114,6 +116,7 @@ def quiet() -> Iterator[None]:
 def _make_database(path: Path) -> None:
     """Make MLflow's tables under another name first: nobody finds a half made file, and the first to be ready wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(path)
     if path.exists():
         _refuse_others(path)
         return
@@ -125,6 +128,14 @@ def _make_database(path: Path) -> None:
             os.link(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what a process that ended before it was ready left beside the store; none takes an hour."""
+    for left in path.parent.glob(f".{path.name}.*-*"):
+        with suppress(OSError):
+            if time() - left.lstat().st_mtime > _LEFT_OVER_SECONDS:
+                left.unlink()
 
 
 def _refuse_others(path: Path) -> None:

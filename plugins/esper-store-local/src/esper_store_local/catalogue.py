@@ -1,5 +1,6 @@
 """The catalogue of a folder: one row for each artifact, in SQLite."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -48,6 +49,19 @@ class Catalogue(SharedFile):
         synchronous = "NORMAL" if journal == "wal" else "FULL"
         made = partial(unusable, path=path)
         super().__init__(path, made, [_SCHEMA], version=_VERSION, journal=journal, synchronous=synchronous)
+        with self._reported():
+            self._file = path.lstat()
+
+    def is_at(self, path: Path) -> bool:
+        """Say whether the file is the one at a path: it may have been removed, and another one made."""
+        try:
+            return os.path.samestat(self._file, path.lstat())
+        except OSError:
+            return False
+
+    def forget(self) -> None:
+        """Close a file that was removed; there is nowhere to write down what was used."""
+        super().close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

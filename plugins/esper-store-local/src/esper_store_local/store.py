@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 from esper_core.api import EsperError
 from esper_oona.api import state_path
@@ -29,6 +30,12 @@ _TRIES = 5
 _CATALOGUE = "catalogue.sqlite"
 
 
+def check_address(_: Any, attribute: "Attribute[str]", value: str) -> None:
+    """Check that an address is one of this store. Raises ValueError."""
+    if not value.startswith("local:"):
+        raise ValueError(f"'{attribute.name}' must be local:PATH, such as local:artifacts, or local: alone: {value!r}")
+
+
 @frozen(kw_only=True)
 class LocalConfig:
     """Options of `local`.
@@ -40,7 +47,7 @@ class LocalConfig:
         journal: ``wal`` for a folder on a disk of this machine; ``delete`` for one that several machines share.
     """
 
-    url: str = field(default="local:", validator=validators.matches_re("local:.*"))
+    url: str = field(default="local:", validator=check_address)
     max_bytes: int = field(default=2 << 30, validator=validators.gt(0))
     ttl_days: float = field(
         default=90.0, converter=float, validator=validators.gt(0), metadata={"esper_unseen": "time"}
@@ -99,7 +106,7 @@ class LocalStore:
         if size > self._max_bytes:
             why = f"it has {size:,} bytes, and the store at most {self._max_bytes:,}"
             fix = "raise max_bytes in the address of the store"
-            raise EsperError("E621", "an artifact is too large for the store", where=digest[:12], why=why, fix=fix)
+            raise EsperError("E646", "an artifact is too large for the store", where=digest[:12], why=why, fix=fix)
         sha256 = hashlib.sha256(kept.content).hexdigest()
         with self._made().transaction() as sql:
             now = self._clock()
@@ -179,7 +186,12 @@ class LocalStore:
     def _existing(self) -> Catalogue | None:
         """Return the catalogue; None if nothing was ever saved here, and nothing is made then."""
         with self._opening:
-            if self._opened is None and os.path.lexists(path := self._folder / _CATALOGUE):
+            path = self._folder / _CATALOGUE
+            if self._opened is not None and not self._opened.is_at(path):
+                # Somebody removed the store: what is kept in the file that is gone, nobody else would find.
+                self._opened.forget()
+                self._opened = None
+            if self._opened is None and os.path.lexists(path):
                 self._opened = Catalogue(path, self._journal)
             return self._opened
 
@@ -225,11 +237,16 @@ class LocalStore:
         refuse_links(self._folder, path.parent)
         new = path.with_name(f".{secrets.token_hex(8)}")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, path)
+        except BaseException:
+            # Half of it would take room where there is none.
+            new.unlink(missing_ok=True)
+            raise
 
     def _unlink(self, names: Iterable[str]) -> None:
         """Remove files, under the lock for writing, unless a row names them."""

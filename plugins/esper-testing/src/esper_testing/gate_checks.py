@@ -201,8 +201,9 @@ def useless_seed(subject: GateSubject) -> None:
     gate, draw = subject.build(), Random(0)
     rate = sum(_passes_an_episode(gate, subject.good, draw) for _ in range(EPISODES)) / EPISODES
     if rate > subject.false_pass_limit:
+        limit = 100 * subject.false_pass_limit
         raise CheckFailure(
-            f"a seed without effect passes in {rate:.0%} of the episodes, over {subject.false_pass_limit:.0%}",
+            f"a seed without effect passes in {100 * rate:.0f} % of the episodes, over {limit:.0f} %",
             cause="a threshold on the mean alone, or one look's confidence for many looks",
             fix="test the lower confidence bound of `contribution`, and raise consecutive_passes",
         )

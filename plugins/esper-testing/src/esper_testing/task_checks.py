@@ -79,7 +79,7 @@ def splits_disjoint(subject: TaskSubject) -> None:
         share = sum(sample in known for sample in seen[name]) / len(seen[name])
         if share > subject.overlap_limit:
             raise CheckFailure(
-                f"{share:.1%} of the {name} samples also occur in the {other} split",
+                f"{100 * share:.1f} % of the {name} samples also occur in the {other} split",
                 cause="splits that are drawn one by one, or sequences that overlap",
                 fix="shuffle the indices once and cut them, and cut text into documents before sequences",
             )

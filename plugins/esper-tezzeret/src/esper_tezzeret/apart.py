@@ -81,7 +81,7 @@ def answer(folder: Path, load: Callable[[Mapping[str, Any]], Registry]) -> None:
         load: makes a registry of `Workshop.plugins`.
     """
     question = json.loads((folder / _QUESTION).read_text())
-    serve(question["timeout"])
+    serve(question["timeout"], folder)
     torch.set_num_threads(1)
     try:
         order = structure(Order, question["order"], path="order")

@@ -120,6 +120,10 @@ class Forge:
             return self._attempt(taken)
         except _LostError:
             return None
+        except KeyboardInterrupt:
+            # Nobody is to wait for the lease of a forge that was asked to end.
+            self._queue.give_back(taken)
+            raise
 
     def look_up(self, order: Order) -> tuple[ArtifactInputs, Artifact | None]:
         """Return what the artifact of an order is made from, and the artifact if the store has it and it is sound.

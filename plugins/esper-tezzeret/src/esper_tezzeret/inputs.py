@@ -75,7 +75,7 @@ def code_digest(registered: Registered) -> str:
     """Return the SHA-256 over the Python files of the packages in which a component and its plugin stand.
 
     Raises:
-        EsperError: E625 if none is found.
+        EsperError: E625 if none is found, E626 if one cannot be read, such as one that an editor just replaces.
     """
     spec, origin = registered.spec, registered.origin
     modules = (origin.module, _module(spec.factory), _module(spec.config))
@@ -87,7 +87,11 @@ def code_digest(registered: Registered) -> str:
         raise EsperError("E625", f"{registered.title} cannot be compiled", why="its code is not found", fix=fix)
     digest = hashlib.sha256()
     for name, path in files:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            why = f"its code cannot be read: {error.strerror}: {path}"
+            raise EsperError("E626", f"{registered.title} was not compiled", why=why) from error
         digest.update(f"{name}\n{len(content)}\n".encode() + content)
     return digest.hexdigest()
 
@@ -113,7 +117,11 @@ def _files(top: str, plugin: str | None) -> Iterator[tuple[str, Path]]:
         yield from ((path.name, path) for path in found_files)
     elif found.submodule_search_locations:
         for folder in map(Path, found.submodule_search_locations):
-            yield from ((f"{top}/{path.relative_to(folder).as_posix()}", path) for path in folder.rglob("*.py"))
+            yield from (
+                (f"{top}/{path.relative_to(folder).as_posix()}", path)
+                for path in folder.rglob("*.py")
+                if path.is_file()
+            )
     elif found.has_location and found.origin is not None:
         yield Path(found.origin).name, Path(found.origin)
 

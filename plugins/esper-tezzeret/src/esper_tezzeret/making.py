@@ -82,7 +82,7 @@ def not_made(order: Order, why: str) -> EsperError:
 
 def not_loaded(why: str) -> EsperError:
     """Return the error that says why a compiler cannot load an artifact."""
-    fix = "remove it: esper store verify --remove; it is made again at its next use"
+    fix = "name another store, or remove the folder of this one: what it had is made again at its next use"
     return EsperError("E628", "an artifact cannot be loaded", why=why, fix=fix)
 
 

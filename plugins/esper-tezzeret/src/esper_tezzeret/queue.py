@@ -124,6 +124,9 @@ class ForgeQueue:
             hopeless: another attempt would fail as well.
         """
         why = f"{error.code}: {error.why or error.what}"
+        if not self.renew(taken):
+            # Another forge has it: what becomes of it is for that one to say.
+            return "waiting"
         if hopeless or taken.delivery.attempt >= ATTEMPTS:
             self._log.bury(taken.delivery, why)
             return "quarantined"
@@ -132,7 +135,9 @@ class ForgeQueue:
         return "waiting"
 
     def give_back(self, taken: Taken) -> None:
-        """Leave a job to the next forge, as if it had not been begun."""
+        """Leave a job to the next forge, as if it had not been begun; one that another forge has is left to that."""
+        if not self.renew(taken):
+            return
         self._note(taken.delivery.position, "waiting", taken.delivery.attempt - 1)
         self._log.retry(taken.delivery, delay_seconds=0.0, counts=False)
 

@@ -64,7 +64,7 @@ class SignedStore:
             facts: what was measured when it was made: plain data, every number finite.
 
         Raises:
-            EsperError: E621 if the store does not answer, or the artifact is larger than the store may be.
+            EsperError: E621 if the store does not answer, E646 if the artifact is larger than the store may be.
         """
         begun = time.monotonic()
         manifest = manifest_of(inputs, content, made_at=time.time(), facts=facts or {})

@@ -47,7 +47,7 @@ class Store(Protocol):
         """Keep an artifact, all of it or nothing, in place of an earlier one of the digest.
 
         To make room, those whose use is longest ago are removed, never the one that is put. Return the digests of what
-        was removed. Raises `EsperError` E621 if it is larger than the store may be.
+        was removed. Raises `EsperError` E646 if it is larger than the store may be.
         """
 
     def get(self, digest: str) -> Kept | None:

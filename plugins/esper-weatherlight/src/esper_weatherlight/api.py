@@ -22,6 +22,8 @@ from esper_weatherlight.state import (
     ask_again,
     find_supervisor,
     last_log_lines,
+    left_running,
+    logged_services,
     stop_supervisor,
     supervisor_status,
 )
@@ -51,6 +53,8 @@ __all__ = [
     "esper_command",
     "find_supervisor",
     "last_log_lines",
+    "left_running",
+    "logged_services",
     "machine_file",
     "machine_view",
     "read_machine",

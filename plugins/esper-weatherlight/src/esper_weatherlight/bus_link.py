@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from esper_leyline_proto.telemetry import (
     TelemetryPacket,
 )
 from esper_messaging.background import BackgroundPublisher
+from esper_messaging.delivery import BusChange
 from esper_messaging.outbox import Outbox
 from esper_messaging.reading import Reader
 from esper_oona.api import Bus, Draft, Replays, Signer, keyring
@@ -44,6 +45,7 @@ class BusLink:
         state: the state directory.
         emergencies: is told what was heard.
         status: how everything is, as `Supervisor.status`.
+        say: is told what becomes of the bus, and why no emergencies are heard, in threads of the link's.
 
     Raises:
         EsperError: E612 if there are no keys.
@@ -56,13 +58,14 @@ class BusLink:
         state: Path,
         emergencies: Emergencies,
         status: Callable[[], Mapping[str, Any]],
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._open_bus, self._state = open_bus, state
+        self._open_bus, self._state, self._say = open_bus, state, say
         self._emergencies, self._status = emergencies, status
         self._signer = Signer(keyring(state))
         self._id = uuid4().hex
         outbox = Outbox(state, address.partition("?")[0], f"{OURS}-{self._id[:8]}")
-        self._publisher = BackgroundPublisher(open_bus, self._signer, outbox, name=OURS)
+        self._publisher = BackgroundPublisher(open_bus, self._signer, outbox, name=OURS, changed=self._changed)
         self._stop = threading.Event()
         for work in (self._listen, self._report):
             threading.Thread(target=work, name=f"weatherlight{work.__name__}", daemon=True).start()
@@ -91,7 +94,7 @@ class BusLink:
         """Say how everything is for the last time, while the bus is still there, and hear nothing more."""
         if not self._stop.is_set():
             self._stop.set()
-            self._say()
+            self._tell_all()
 
     def close(self) -> None:
         """Send what is left; what cannot be sent now is kept."""
@@ -100,27 +103,35 @@ class BusLink:
 
     def _listen(self) -> None:
         """Read emergency signals; a bus that does not answer, or cannot be opened, is asked again."""
+        told = ""
         while not self._stop.is_set():
-            with suppress(EsperError):
-                bus = self._open_bus()
+            with suppress(EsperError), closing(self._open_bus()) as bus:
                 try:
-                    self._reader(bus).run(self._stop)
-                finally:
-                    bus.close()
+                    with closing(Replays(self._state / "replays.sqlite")) as replays:
+                        self._reader(bus, replays).run(self._stop)
+                except EsperError as error:
+                    if (why := f"no emergencies are heard: {error.what}: {error.why}") != told:
+                        self._say(why)
+                        told = why
             self._stop.wait(ASK_AGAIN)
 
-    def _reader(self, bus: Bus) -> Reader:
+    def _reader(self, bus: Bus, replays: Replays) -> Reader:
         def heard(signal: Any, _: Envelope) -> None:
             self._emergencies.hear(signal)
 
-        replays = Replays(self._state / "replays.sqlite")
         return Reader(bus, OURS, f"{OURS}-{self._id}", {EmergencySignal: heard}, signer=self._signer, replays=replays)
+
+    def _changed(self, change: BusChange, why: str) -> None:
+        if change is BusChange.AWAY:
+            self._say(f"the bus does not answer: {why.splitlines()[0]}")
+        elif change is BusChange.BACK:
+            self._say("the bus answers again")
 
     def _report(self) -> None:
         while not self._stop.wait(TELEMETRY_EVERY):
-            self._say()
+            self._tell_all()
 
-    def _say(self) -> None:
+    def _tell_all(self) -> None:
         packet = telemetry(self._status(), f"{OURS}-{self._id}-{uuid4().hex}")
         draft = Draft(type=MessageType.TELEMETRY, payload=to_bytes(TelemetryBatch(packets=(packet,))), key=OURS)
         self._publisher.put(MessageType.TELEMETRY, lambda: [draft])

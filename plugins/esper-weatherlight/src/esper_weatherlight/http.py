@@ -1,6 +1,7 @@
 """The supervisor over HTTP: how it is, for people, probes and Prometheus. There is nothing to change here."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,7 +56,7 @@ class HttpServer:
                 """Say nothing."""
 
         try:
-            self._server = ThreadingHTTPServer((http.address, http.port), Handler)
+            self._server = _server_of(http.address)((http.address, http.port), Handler)
         except (OSError, OverflowError) as error:
             what = f"{http.address}:{http.port} cannot be listened on"
             why = getattr(error, "strerror", None) or str(error)
@@ -64,14 +65,22 @@ class HttpServer:
         self._thread = threading.Thread(target=self._server.serve_forever, name="esper-http", daemon=True)
         self._thread.start()
         # Who listens everywhere is asked here.
-        host = "127.0.0.1" if http.address in ("", "0.0.0.0") else http.address
-        self.url = f"http://{host}:{self._server.server_port}"
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.address, http.address)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.server_port}"
 
     def close(self) -> None:
         """Answer nobody any more."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+def _server_of(address: str) -> type[ThreadingHTTPServer]:
+    return _Server6 if ":" in address else ThreadingHTTPServer
 
 
 def status_server(http: Http, status: Status) -> HttpServer:

@@ -80,11 +80,20 @@ class ProcessGroup:
 
 
 def left_behind(mark: str) -> Iterator[psutil.Process]:
-    """Yield the processes with this mark in their environment, whatever their parents and groups are by now."""
+    """Yield the processes with this mark in their environment, whatever their parents and groups are by now.
+
+    One that has ended, and that nobody has reaped, is none.
+    """
     for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                yield process
+        if process.pid != os.getpid() and _is_marked(process, mark):
+            yield process
+
+
+def _is_marked(process: psutil.Process, mark: str) -> bool:
+    # It may end between two questions.
+    with suppress(psutil.Error, OSError):
+        return bool(process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def end_left_behind(mark: str) -> int:
@@ -92,7 +101,7 @@ def end_left_behind(mark: str) -> int:
     found: set[int] = set()
     end = monotonic() + _GONE
     # Once more, as long as some are found: one may have started another meanwhile.
-    while processes := [it for it in left_behind(mark) if it.status() != psutil.STATUS_ZOMBIE]:
+    while processes := [*left_behind(mark)]:
         if monotonic() > end:
             raise EsperError("E642", "processes of an earlier supervisor do not end", why=f"process {processes[0].pid}")
         for it in processes:

@@ -49,10 +49,10 @@ def machine_view(found: Mapping[str, Any]) -> MachineView:
     columns = (
         Column("SERVICE"),
         Column("STATE"),
-        Column("FOR", right=True),
-        Column("RESTARTS", right=True),
+        Column("FOR", right=True, spare=True),
+        Column("RESTARTS", right=True, spare=True),
         Column("HEALTH"),
-        Column("LAST EMERGENCY"),
+        Column("LAST EMERGENCY", spare=True),
         Column("", prose=True),
     )
     return MachineView(

@@ -7,6 +7,7 @@ import signal
 import threading
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,8 @@ from esper_core.leyline.errors import EsperError
 from esper_runs.reading import parse_object, read_regular
 from esper_runs.run_directory import write_atomically
 from esper_weatherlight.log import FILE as LOG
-from esper_weatherlight.processes import end_left_behind
+from esper_weatherlight.log import KEPT
+from esper_weatherlight.processes import end_left_behind, left_behind
 
 _RECORD, _LOCK, _AGAIN = "supervisor.json", "lock", "again"
 
@@ -64,12 +66,24 @@ def folder_path(state: Path) -> Path:
 
 def folder_of(state: Path) -> Path:
     """Return the supervisor's folder in a state directory, which is made if need be. Raises EsperError E612."""
-    folder = folder_path(state)
-    try:
-        (folder / _AGAIN).mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise EsperError("E612", "the state directory cannot be used", where=str(folder), why=error.strerror) from error
+    return made_folder(folder_path(state) / _AGAIN).parent
+
+
+def made_folder(folder: Path) -> Path:
+    """Return a folder of the state directory, which is made if need be, for its owner only. Raises EsperError E612."""
+    with usable(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def usable(place: Path) -> Iterator[None]:
+    """Do something to a place in the state directory. Raises EsperError E612 for what the operating system refuses."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise EsperError("E612", "the state directory cannot be used", where=str(place), why=why) from error
 
 
 @contextmanager
@@ -79,7 +93,7 @@ def supervising_alone(state: Path) -> Iterator[SupervisorRecord]:
     The operating system lets go of the lock when the process ends, however that happens.
 
     Raises:
-        EsperError: E641 if another supervisor lives.
+        EsperError: E641 if another supervisor lives, E612 if the state directory cannot be used.
     """
     folder = folder_of(state)
     lock = FileLock(folder / _LOCK, timeout=0)
@@ -95,6 +109,9 @@ def supervising_alone(state: Path) -> Iterator[SupervisorRecord]:
             why=f"{why} holds it",
             fix="look at it with `esper status`, end it with `esper down`, or give another --state",
         ) from error
+    except OSError:
+        with usable(folder / _LOCK):
+            raise
     try:
         before = _read(folder)
         if before is not None:
@@ -112,8 +129,9 @@ def supervising_alone(state: Path) -> Iterator[SupervisorRecord]:
 
 
 def write_record(folder: Path, record: SupervisorRecord) -> None:
-    """Let others find a supervisor."""
-    write_atomically(folder / _RECORD, json.dumps(asdict(record)).encode())
+    """Let others find a supervisor. Raises EsperError E612."""
+    with usable(folder):
+        write_atomically(folder / _RECORD, json.dumps(asdict(record)).encode())
 
 
 def _read(folder: Path) -> SupervisorRecord | None:
@@ -134,6 +152,12 @@ def find_supervisor(state: Path) -> SupervisorRecord | None:
     """Return the supervisor of a state directory that lives; None if none does."""
     found = _read(folder_path(state))
     return found if found is not None and found.lives() else None
+
+
+def left_running(state: Path) -> int:
+    """Return how many processes go on that a supervisor of a state directory has started which is dead by now."""
+    found = _read(folder_path(state))
+    return 0 if found is None or found.lives() else sum(1 for _ in left_behind(found.mark))
 
 
 def supervisor_status(state: Path) -> dict[str, Any] | None:
@@ -204,20 +228,30 @@ def ask_again(state: Path, service: str) -> None:
 
 
 def asked_again(folder: Path) -> list[str]:
-    """Return the services that were asked for with `ask_again`, once each."""
-    found = [it for it in (folder / _AGAIN).iterdir() if not it.name.startswith(".")]
-    for it in found:
-        it.unlink(missing_ok=True)
+    """Return the services that were asked for with `ask_again`, once each. Raises EsperError E612."""
+    with usable(folder):
+        found = [it for it in (folder / _AGAIN).iterdir() if not it.name.startswith(".")]
+        for it in found:
+            it.unlink(missing_ok=True)
     return [it.name for it in found]
 
 
 def last_log_lines(state: Path, count: int, service: str | None = None) -> list[Mapping[str, Any]]:
     """Return the newest entries of the log, of all services or of one, oldest first."""
-    found: list[Mapping[str, Any]] = []
-    with suppress(FileNotFoundError), (folder_path(state) / LOG).open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with suppress(ValueError):
-                entry = parse_object(line)
-                if service is None or entry.get("service") == service:
-                    found.append(entry)
-    return found[-count:]
+    return [*deque(_log_entries(state, service), maxlen=count)]
+
+
+def logged_services(state: Path) -> list[str]:
+    """Return the services that the log has something of, in alphabetical order."""
+    return sorted({str(it.get("service")) for it in _log_entries(state, None)})
+
+
+def _log_entries(state: Path, service: str | None) -> Iterator[Mapping[str, Any]]:
+    """Yield the entries of the log and of its predecessors, oldest first; the newest of those has the lowest number."""
+    for name in [*(f"{LOG}.{number}" for number in range(KEPT, 0, -1)), LOG]:
+        with suppress(FileNotFoundError), (folder_path(state) / name).open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                with suppress(ValueError):
+                    entry = parse_object(line)
+                    if service is None or entry.get("service") == service:
+                        yield entry

@@ -11,15 +11,16 @@ from typing import Any
 
 from attrs import evolve
 
+from esper_core.leyline.errors import summary
 from esper_core.plugins.registry import Registry
 from esper_messaging.addresses import bus_section
-from esper_oona.api import open_bus
+from esper_oona.api import open_bus, require_shared
 from esper_weatherlight.bus_link import BusLink
 from esper_weatherlight.emergencies import Emergencies
 from esper_weatherlight.http import status_server
-from esper_weatherlight.log import OURS, ServiceLog
+from esper_weatherlight.log import FILE, OURS, ServiceLog
 from esper_weatherlight.machine import Machine
-from esper_weatherlight.state import asked_again, folder_of, supervising_alone, write_record
+from esper_weatherlight.state import asked_again, folder_of, supervising_alone, usable, write_record
 from esper_weatherlight.supervisor import Mode, Supervisor
 
 #: Seconds between two steps.
@@ -48,7 +49,8 @@ def supervise(
 
     Raises:
         EsperError: E641 if the state directory has a supervisor; E202 if it cannot listen; E204 and what else keeps the
-            bus from being known; what a service says of its options; E612 for what is wrong with the state directory.
+            bus from being known, E614 if it is of one process alone; what a service says of its options; E612 for what
+            is wrong with the state directory.
     """
     state = state.absolute()
     # What opens a bus reads it there.
@@ -62,17 +64,27 @@ def supervise(
         )
         # It knows the address, and keeps no password in sight.
         bus_section(supervisor.bus, registry)
+        require_shared(supervisor.bus, registry)
         supervisor.check()
         server = status_server(machine.settings.http, supervisor.status)
         try:
             link = BusLink(
-                lambda: open_bus(supervisor.bus, registry), supervisor.bus, state, emergencies, supervisor.status
+                lambda: open_bus(supervisor.bus, registry),
+                supervisor.bus,
+                state,
+                emergencies,
+                supervisor.status,
+                lambda what: log.happened(OURS, what),
             )
             voice.say = link.emergency
             write_record(folder, evolve(record, url=server.url, drain_seconds=machine.settings.drain_seconds))
             log.happened(OURS, f"up: {server.url}", pid=record.pid)
             before = _loop(supervisor, folder, until_done, link.last_words)
             link.close()
+        except BaseException as error:
+            # In the background, nobody sees what it says.
+            log.happened(OURS, f"ended by an error: {summary(error)}")
+            raise
         finally:
             supervisor.close()
             server.close()
@@ -117,7 +129,8 @@ def _told_to_end() -> Iterator[list[str]]:
 
 @contextmanager
 def _log(folder: Path, show: Callable[[str], None] | None) -> Iterator[ServiceLog]:
-    log = ServiceLog(folder, show)
+    with usable(folder / FILE):
+        log = ServiceLog(folder, show)
     try:
         yield log
     finally:

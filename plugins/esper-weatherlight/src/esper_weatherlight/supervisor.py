@@ -16,6 +16,7 @@ from esper_weatherlight.emergencies import Emergencies
 from esper_weatherlight.log import OURS, ServiceLog
 from esper_weatherlight.machine import Machine, Member
 from esper_weatherlight.service import Place
+from esper_weatherlight.state import made_folder
 from esper_weatherlight.states import State
 from esper_weatherlight.unit import Unit
 
@@ -62,6 +63,9 @@ class Supervisor:
         bus: the address of the machine's bus.
         units: its services, each behind those that it requires.
         mode: what it is at.
+
+    Raises:
+        EsperError: E612 if there is no folder for a service.
     """
 
     def __init__(
@@ -126,9 +130,12 @@ class Supervisor:
 
     @property
     def over(self) -> bool:
-        """All services that come to an end by themselves have come to it; a machine without one is never over."""
+        """All services that come to an end by themselves have come to it; a machine without one is never over.
+
+        One that waits for a service that has failed would wait for ever.
+        """
         ending = [it for it in self.units if it.member.spec.ends]
-        return bool(ending) and all(it.state in (State.DONE, State.FAILED) for it in ending)
+        return bool(ending) and all(it.state in (State.DONE, State.FAILED) or self._waits_in_vain(it) for it in ending)
 
     @property
     def health(self) -> HealthStatus:
@@ -168,6 +175,10 @@ class Supervisor:
         pause = self._emergencies.pause_of(self._all_required(unit))
         return None if pause is None else f"{pause.sender}: {pause.reason}"
 
+    def _waits_in_vain(self, unit: Unit) -> bool:
+        failed = any(self._by_name[name].state is State.FAILED for name in self._all_required(unit))
+        return failed and not unit.runs
+
     def _all_required(self, unit: Unit) -> frozenset[str]:
         """Whatever it requires, and what that requires."""
         found: set[str] = set()
@@ -200,8 +211,7 @@ class Supervisor:
 
 
 def _place(member: Member, state: Path, registry: Registry) -> Place:
-    folder = state / "services" / member.name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = made_folder(state / "services" / member.name)
     return Place(name=member.name, state=state, folder=folder, bus="", registry=registry)
 
 

@@ -79,7 +79,9 @@ class Unit:
     @property
     def pid(self) -> int | None:
         """The leader of its group; None without a process."""
-        return None if self._process is None else self._process.leader
+        # Other threads ask as well, while the process comes and goes.
+        process = self._process
+        return None if process is None else process.leader
 
     def step(self, now: float, *, may_start: bool, paused: str | None) -> None:
         """Do what is due.
@@ -115,7 +117,11 @@ class Unit:
             return
         self._deadline = now + seconds
         self._move(State.STOPPING, now, reason)
-        self.member.service.stop(self.place, self._process.leader)
+        try:
+            self.member.service.stop(self.place, self._process.leader)
+        except Exception as error:  # of a plugin: it was not asked, so its deadline is all that is left
+            self._log.happened(self.name, f"it cannot be asked to end: {summary(error)}")
+            self._deadline = now
 
     def kill(self, now: float) -> None:
         """Kill its processes, if it has some."""

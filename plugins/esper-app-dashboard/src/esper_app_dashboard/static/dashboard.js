@@ -214,7 +214,7 @@ function fillRow(row, run) {
   row.element.className = run.outcome;
   const about = made("span", "about");
   about.append(made("span", "outcome", run.outcome), ", " + run.epochs + " epochs, " + [run.task, run.policy].filter(Boolean).join(", "));
-  const figures = made("span", "about", run.grown === "-" ? "" : "grown " + run.grown + (run.twin === "-" ? "" : ", twin " + run.twin + " (" + run.difference + ")"));
+  const figures = made("span", "about", run.grown === "-" ? "" : "grown " + run.grown + (run.twin === "-" ? "" : ", twin " + run.twin + " (" + run.difference + ")") + (run.means && ", " + run.means));
   row.label.replaceChildren(row.box, made("span", "name", run.name + (run.last ? " (last)" : "")), about, figures);
 }
 function filter() {

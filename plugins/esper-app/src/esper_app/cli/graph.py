@@ -1,6 +1,7 @@
 """``esper plugins graph``: what a run would use, and why."""
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -16,7 +17,10 @@ from esper_core.leyline.specs import BlueprintSpec, TaskSpec
 from esper_core.plugins.plugin_set import PluginSet
 from esper_core.plugins.records import PluginRecord, Registered, Status
 from esper_runs.printing import echo
-from esper_runs.tables import table
+from esper_runs.tables import Column, Table
+
+_COMPONENTS = (Column("KIND"), Column("COMPONENT"), Column("PLUGIN", spare=True), Column("BECAUSE", prose=True))
+_PLUGINS = (Column("PLUGIN"), Column("ROLES"), Column("BECAUSE", prose=True))
 
 
 @click.command(short_help="Show what a run would use, and why.")
@@ -35,12 +39,19 @@ def graph(task: str | None, as_json: bool, config_options: ConfigOptions, plugin
     if as_json:
         echo(json.dumps({"task": resolved.task.name, "components": components, "plugins": plugins}, indent=2))
         return
-    rows = [(c["kind"], c["name"], c["plugin"], c["because"]) for c in components]
-    echo(table(("KIND", "COMPONENT", "PLUGIN", "BECAUSE"), rows))
-    echo(
-        "\n"
-        + table(("PLUGIN", "ROLES", "BECAUSE"), [(p["name"], ", ".join(p["roles"]), p["because"]) for p in plugins])
+    _print(
+        Table(columns=_COMPONENTS, rows=tuple((c["kind"], c["name"], c["plugin"], c["because"]) for c in components)),
+        Table(columns=_PLUGINS, rows=tuple((p["name"], ", ".join(p["roles"]), p["because"]) for p in plugins)),
     )
+
+
+def _print(*tables: Table) -> None:
+    # Imported here, because rich is slow to load.
+    from esper_runs.terminal import Terminal
+
+    terminal = Terminal(sys.stdout)
+    for number, table in enumerate(tables):
+        terminal.print(*[""] * bool(number), terminal.table(table))
 
 
 def _component(registered: Registered, resolved: Resolved) -> dict[str, Any]:

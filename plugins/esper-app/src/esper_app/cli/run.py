@@ -92,7 +92,7 @@ def run(
     echo(f"run: {finished.directory.path}")
     if check_plugins:
         told = finished.result["plugin_checks"]
-        echo(f"plugins: looked at {told['calls']} times, nothing wrong; {told['share']:.1%} of the run's time")
+        echo(f"plugins: looked at {told['calls']} times, nothing wrong; {100 * told['share']:.1f} % of the run's time")
         sampled = f"{told['passed_over']} calls closely (--check-level full looks at each); " * bool(
             told["passed_over"]
         )

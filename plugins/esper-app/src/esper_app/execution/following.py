@@ -156,7 +156,7 @@ class Following:
             return
         self.former, self.version = self.version, version
         what = f"the policy {version} takes the place of {self.former} from the next round on; it would have done the "
-        what += f"same in {agreement:.0%} of the last round's steps"
+        what += f"same in {100 * agreement:.0f} % of the last round's steps"
         self._tell(emit, what, change="swapped", before=self.former, agreement=agreement)
 
     def _shadow(self, version: str, saved: SavedPolicy, trajectories: Sequence[Trajectory]) -> float:

@@ -28,6 +28,7 @@ from esper_app.execution.run_modules import repeat_arrivals
 from esper_app.execution.run_parts import RunParts, restoring
 from esper_app.execution.saver import Saver, writing
 from esper_app.execution.watch import Watch
+from esper_app.execution.withdrawing import withdrawn_unless_begun
 from esper_app.exit_codes import exit_code_of
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.events import Event, EventKind
@@ -35,6 +36,7 @@ from esper_core.plugins.plugin_set import PluginSet
 from esper_core.simic.loop import Outcome, run_round
 from esper_runs.result import RunEnd, answers_asked, run_result
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
+from esper_runs.run_list import last_of
 
 
 @frozen(kw_only=True)
@@ -87,12 +89,14 @@ def execute(
         refuse_following(assembly)
         policy, saved = first_policy(assembly)
         parts = RunParts.of(assembly, plugins, policy=policy, first_event=0, strict=strict, watch=watch)
+        before = last_of(Path(config.runs))
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
         with exclusive(directory):
-            manifest = begun_manifest(assembly, plugins, directory, command, saved)
-            directory.write_json(MANIFEST, manifest)
-            directory.write_text(CONFIG, config_toml(resolved))
-            parts.context.run_start(manifest)
+            with withdrawn_unless_begun(directory, before):
+                manifest = begun_manifest(assembly, plugins, directory, command, saved)
+                directory.write_json(MANIFEST, manifest)
+                directory.write_text(CONFIG, config_toml(resolved))
+                parts.context.run_start(manifest)
             if (said := budget_in_words(assembly)) is not None:
                 parts.context.emit(Event(kind=EventKind.NOTICE, data={"message": said}))
             return _run(parts, directory, first=0)

@@ -23,6 +23,7 @@ from esper_app.execution.run_lock import exclusive
 from esper_app.execution.run_parts import restoring
 from esper_app.execution.saver import Saver, writing
 from esper_app.execution.staging import Stage, TeachablePolicy, at_the_end, learned, refuse_idle_training, rollouts_of
+from esper_app.execution.withdrawing import withdrawn_unless_begun
 from esper_core.leyline.events import Event, EventKind
 from esper_core.leyline.learning import PolicyState, Trajectory
 from esper_core.leyline.protocols import Sink
@@ -36,6 +37,7 @@ from esper_nissa.hub import Hub
 from esper_nissa.queue_limits import QueueLimits
 from esper_runs.result import RunEnd, answers_asked, run_result
 from esper_runs.run_directory import CONFIG, MANIFEST, RESULT, RunDirectory, create_run_directory
+from esper_runs.run_list import last_of
 
 #: The name under which what displays a training is among the sinks.
 DISPLAY = "display"
@@ -68,14 +70,16 @@ def train(
         if config.policy.follow:
             followed_version(assembly)
         policy, saved = first_policy(assembly)
+        before = last_of(Path(config.runs))
         directory = create_run_directory(Path(config.runs), config.name, config.task.name)
         with exclusive(directory):
-            training = Training.of(assembly, plugins, policy, directory, strict=strict, display=display)
-            manifest = begun_manifest(assembly, plugins, directory, command, saved)
-            manifest[TRAINING] = {"rounds": policy.rounds, "hosts": config.hosts}
-            directory.write_json(MANIFEST, manifest)
-            directory.write_text(CONFIG, config_toml(resolved))
-            training.context.run_start(manifest)
+            with withdrawn_unless_begun(directory, before):
+                training = Training.of(assembly, plugins, policy, directory, strict=strict, display=display)
+                manifest = begun_manifest(assembly, plugins, directory, command, saved)
+                manifest[TRAINING] = {"rounds": policy.rounds, "hosts": config.hosts}
+                directory.write_json(MANIFEST, manifest)
+                directory.write_text(CONFIG, config_toml(resolved))
+                training.context.run_start(manifest)
             return training.run()
 
 

@@ -1,6 +1,7 @@
 """Adapters as files, in PEFT's format: ``adapter_config.json`` and ``adapter_model.safetensors``."""
 
 import json
+import re
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from esper_core.api import EsperError
@@ -30,6 +31,8 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "target_parameters": (None, []),
     "use_qalora": (False, None),
     "alora_invocation_tokens": (None,),
+    # Others begin with another weight of the layer itself, which the file does not hold.
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
 
 
@@ -59,17 +62,22 @@ def write_adapter(folder: Path, adapter: AdapterFile) -> None:
         "peft_type": "LORA",
         "r": max(ranks.values()),
         "lora_alpha": max(ranks.values()),
-        "rank_pattern": {f"^{path}": rank for path, rank in ranks.items()},
-        "alpha_pattern": {f"^{path}": alpha for path, alpha in alphas.items()},
+        "rank_pattern": {f"^{re.escape(path)}": rank for path, rank in ranks.items()},
+        "alpha_pattern": {f"^{re.escape(path)}": alpha for path, alpha in alphas.items()},
         "target_modules": sorted(ranks),
         "lora_dropout": adapter.dropout,
         "bias": "none",
         "inference_mode": True,
     }
+    files = {TENSORS: save(tensors, metadata={"format": "pt"}), CONFIG: f"{json.dumps(config, indent=2)}\n".encode()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for name, content in files.items():
+            (folder / f"{name}.new").write_bytes(content)
+        # Who is killed in between leaves an adapter without a configuration, not one with that of another.
+        (folder / CONFIG).unlink(missing_ok=True)
+        for name in files:
+            (folder / f"{name}.new").replace(folder / name)
     except OSError as error:
         why = error.strerror or str(error)
         raise EsperError("E501", f'"{folder}" cannot be written', why=why, fix="choose another place") from error
@@ -98,7 +106,10 @@ def read_adapter(folder: Path) -> AdapterFile:
         layers[path] = row["lora_A"], row["lora_B"].flatten(1), _scale(folder, config, path, len(row["lora_A"]))
     if not layers:
         raise _unreadable(folder, "it has no tensors")
-    return AdapterFile(layers=layers, dropout=float(config.get("lora_dropout") or 0.0))
+    dropout = config.get("lora_dropout") or 0.0
+    if not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
+        raise _unreadable(folder, f"lora_dropout is {dropout!r}")
+    return AdapterFile(layers=layers, dropout=float(dropout))
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -113,16 +124,19 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _scale(folder: Path, config: Mapping[str, Any], path: str, rank: int) -> float:
-    alpha = _of_path(config.get("alpha_pattern") or {}, path, config.get("lora_alpha"))
+    try:
+        alpha = _of_path(config.get("alpha_pattern") or {}, path, config.get("lora_alpha"))
+    except (AttributeError, TypeError, re.error) as error:
+        raise _unreadable(folder, f"its alpha_pattern is not understood: {error}") from error
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not isfinite(alpha):
         raise _unreadable(folder, f"lora_alpha is {alpha!r}")
     return float(alpha / rank**0.5 if config.get("use_rslora") else alpha / rank)
 
 
 def _of_path(pattern: Mapping[str, Any], path: str, otherwise: Any) -> Any:
-    """Return what a pattern says of a path, as PEFT reads it: its keys are ends of paths, or whole ones after a ^."""
+    """Return what a pattern says of a path. PEFT reads its keys as expressions for whole paths, or their ends."""
     for key, value in pattern.items():
-        if path == key.removeprefix("^") or (not key.startswith("^") and path.endswith(f".{key}")):
+        if re.match(rf"(.*\.)?({key})$", path):
             return value
     return otherwise
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from esper_blueprint_lora.adapters.files import AdapterFile, read_adapter, write_adapter
 from esper_blueprint_lora.adapters.layer import HELD, Held, Layer, LowRank, add_updates
-from esper_blueprint_lora.adapters.targets import layers_of, refuse_merging, refused
+from esper_blueprint_lora.adapters.targets import layers_of, refuse_merging, refuse_unfit, refused
 from esper_core.api import EsperError
 
 
@@ -80,10 +80,6 @@ class LoraAdapters:
             EsperError: E647 for a name that is taken or has a dot, for targets that are not there or cannot be
                 adapted, and for ranks that mean nothing.
         """
-        if not name or "." in name or name in self._names:
-            raise refused(
-                f'no adapter can have the name "{name}"', "it is taken, empty, or has a dot", "choose another"
-            )
         paths = layers_of(self.model, targets)
         own = dict(ranks or {})
         if unknown := sorted({*own} - {*paths}):
@@ -95,6 +91,12 @@ class LoraAdapters:
             raise refused(f'adapter "{name}" would change nothing', "all ranks are 0", "choose larger ranks")
         if not 0.0 <= dropout < 1.0:
             raise refused(f"{dropout!r} is no dropout", "it is a probability below 1", "choose another")
+        self._add(name, wanted, alpha, dropout)
+
+    def _add(self, name: str, wanted: Mapping[str, int], alpha: float | None, dropout: float) -> None:
+        if not name or "." in name or name in self._names:
+            what = f'no adapter can have the name "{name}"'
+            raise refused(what, "it is taken, empty, or has a dot", "choose another")
         for path, it in wanted.items():
             layer = self._layer(path)
             scale = 1.0 if alpha is None or not it else alpha / it
@@ -108,6 +110,7 @@ class LoraAdapters:
         Raises:
             EsperError: E647 for a name that is not held, or is merged.
         """
+        names = tuple(dict.fromkeys(names))
         for name in names:
             self._known(name)
             if name in self._merged:
@@ -147,6 +150,7 @@ class LoraAdapters:
         """
         if self._merged:
             raise refused(f"{', '.join(self._merged)} is merged already", "only one merge is kept", "unmerge() first")
+        names = tuple(dict.fromkeys(names))
         found = {name: self.matrices(name) for name in names}
         touched = dict.fromkeys(path for own in found.values() for path in own)
         for path in touched:
@@ -207,7 +211,7 @@ class LoraAdapters:
             with torch.no_grad():
                 if held.before.numel():
                     layer.weight.copy_(held.before)
-                for name in names:
+                for name in dict.fromkeys(names):
                     self._known(name)
                     if name in held.updates:
                         layer.weight += held.updates[name].matrix().to(layer.weight.dtype)
@@ -238,8 +242,10 @@ class LoraAdapters:
         found = read_adapter(folder)
         for path, (down, up, _) in found.layers.items():
             self._refuse_other_shape(folder, path, down, up)
-        ranks = {path: len(down) for path, (down, _, _) in found.layers.items()}
-        self.add(name, [*ranks], ranks=ranks, dropout=found.dropout)
+        for path in found.layers:
+            refuse_unfit(path, self._layer(path))
+        # These very layers: as targets, their paths may be the last parts of others.
+        self._add(name, {path: len(down) for path, (down, _, _) in found.layers.items()}, None, found.dropout)
         for path, update in self.updates(name).items():
             down, up, scale = found.layers[path]
             with torch.no_grad():

@@ -26,13 +26,17 @@ def layers_of(model: nn.Module, targets: Iterable[str]) -> list[str]:
             raise refused(f'no layer to adapt is called "{target}"', why, "name paths of linear layers")
         found |= dict.fromkeys(fits)
     for path in found:
-        layer = layers[path]
-        if isinstance(layer, nn.Conv2d) and (layer.groups > 1 or layer.padding_mode != "zeros"):
-            why = "its convolution has groups, or its padding is not zeros"
-            raise refused(f'"{path}" cannot be adapted', why, "leave it out of targets")
+        refuse_unfit(path, layers[path])
     if not found:
         raise refused("an adapter needs targets", "none were named", "name paths of linear layers")
     return [*found]
+
+
+def refuse_unfit(path: str, layer: nn.Module) -> None:
+    """Raise EsperError E647 if a layer cannot be adapted."""
+    if isinstance(layer, nn.Conv2d) and (layer.groups > 1 or layer.padding_mode != "zeros"):
+        why = "its convolution has groups, or its padding is not zeros"
+        raise refused(f'"{path}" cannot be adapted', why, "leave it out of targets")
 
 
 def refuse_merging(model: nn.Module, path: str) -> None:

@@ -34,6 +34,6 @@ class EpochOutcome:
 
 
 def _in_short(split: str, metrics: EpochMetrics) -> str:
-    figures = {"loss": f"{metrics.loss:.4g}", "accuracy": f"{metrics.accuracy:.1%}"}
+    figures = {"loss": f"{metrics.loss:.4g}", "accuracy": f"{100 * metrics.accuracy:.1f} %"}
     known = [f"{name} {text}" for name, text in figures.items() if isfinite(getattr(metrics, name))]
     return f"{split} {' '.join(known)}" if known else ""

@@ -151,16 +151,16 @@ def bounded(subject: StoreSubject) -> None:
 
 @check("store-too-large", StoreSpec.kind, CONTRACT)
 def too_large(subject: StoreSubject) -> None:
-    """What can never fit is refused (E621), and costs nothing that is there."""
+    """What can never fit is refused (E646), and costs nothing that is there."""
     digest, there = digest_of("large"), digest_of("there")
     with subject.opened() as store:
         store.put(there, kept("there"))
         code = _code(lambda: store.put(digest, kept("large", (MOST + 1) * SIZE)))
         demand(
-            code == "E621" and store.get(digest) is None and store.get(there) is not None,
+            code == "E646" and store.get(digest) is None and store.get(there) is not None,
             f"an artifact larger than the store ended in {code}, and what was there is gone or the large one is there",
             "room is made before the size is looked at",
-            "refuse it with E621 first",
+            "refuse it with E646 first",
         )
 
 
@@ -172,15 +172,14 @@ def threads(subject: StoreSubject) -> None:
         store.put(digest, things[0])
         with ThreadPoolExecutor(3) as pool:
             writers = [pool.submit(lambda it: [store.put(digest, it) for _ in range(10)], it) for it in things]
-            looks = torn = 0
-            # Those who write may be slow to begin: it is looked at for as long as they are at it.
-            while not looks or not all(writer.done() for writer in writers):
-                looks, torn = looks + 1, torn + (store.get(digest) not in things)
+            read = torn = 0
+            while read == 0 or not all(writer.done() for writer in writers):
+                read, torn = read + 1, torn + (store.get(digest) not in things)
             for writer in writers:
                 writer.result()
     demand(
         torn == 0,
-        f"{torn} of {looks} times manifest and content came from two artifacts, or none was there",
+        f"{torn} of {read} times manifest and content came from two artifacts, or none was there",
         "the two are replaced, or read, in two steps",
         "replace and read them together",
     )
