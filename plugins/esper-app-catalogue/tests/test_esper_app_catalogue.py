@@ -67,6 +67,11 @@ class TestCommands:
         assert names == ["gated-mlp", "highway"]
         assert "no installed blueprint" in run("ls", "--tier", "high-risk")
 
+    @pytest.mark.parametrize("command", [("ls",), ("choose", "x")])
+    def test_a_tag_that_nothing_has_is_refused(self, command):
+        output = run(*command, "--tag", "convolutoin", code=2)
+        assert 'did you mean "convolution"?' in " ".join(output.split())
+
     @pytest.mark.parametrize("columns", [60, 120])
     def test_bench_is_kept_and_shown(self, columns):
         run("bench", "highway", "--shape", "4x16", "--repetitions", "5")
