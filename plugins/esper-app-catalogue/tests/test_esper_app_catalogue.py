@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from esper_app.api import PluginOptions, execute, load_selected, resolve_run, resume, train
+from esper_app_catalogue import probing
 from esper_app_catalogue.command import catalogue
 from esper_app_catalogue.probe_process import probe
 from esper_app_catalogue.probing import HANG, HAZARDS, safety_sheet
@@ -66,6 +67,11 @@ class TestCommands:
         names = [it["name"] for it in json.loads(run("ls", "--tag", "gate", "--layout", "BD", "--json"))]
         assert names == ["gated-mlp", "highway"]
         assert "no installed blueprint" in run("ls", "--tier", "high-risk")
+
+    @pytest.mark.parametrize("command", [("ls",), ("choose", "x")])
+    def test_a_tag_that_nothing_has_is_refused(self, command):
+        output = run(*command, "--tag", "convolutoin", code=2)
+        assert 'did you mean "convolution"?' in " ".join(output.split())
 
     @pytest.mark.parametrize("columns", [60, 120])
     def test_bench_is_kept_and_shown(self, columns):
@@ -159,10 +165,20 @@ class TestSafetySheets:
 
     @pytest.mark.slow
     def test_a_probe_that_does_not_end_is_killed_with_what_it_started_and_the_rest_is_not_probed(
-        self, faulty, tmp_path
+        self, faulty, tmp_path, monkeypatch
     ):
+        line, told = probing._Process.line, tmp_path / "pids"
+
+        def late(process, seconds):
+            """Time is over as soon as the process has said where it is."""
+            found = line(process, 0.05)
+            while getattr(found, "timed_out", False) and not (told.exists() and told.read_text().endswith(".")):
+                found = line(process, 0.05)
+            return found
+
+        monkeypatch.setattr(probing._Process, "line", late)
         entry = entry_of(faulty.registry, "endless")
-        sheet = safety_sheet(entry, {}, FAULTS, timeout=10.0)
+        sheet = safety_sheet(entry, {}, FAULTS, timeout=250.0)
         assert sheet.hazards[HANG] == "found"
         assert gone(pids(tmp_path))
         (finding,) = [it for it in sheet.findings if it.hazard == HANG]

@@ -49,7 +49,7 @@ def test_artifacts_are_listed_and_verified(url, ours):
     assert result.exit_code == 0
     assert "conv-light" in result.output
     assert "NCHW 4x8x8 float32" in result.output
-    assert "1 artifacts, 1,000 bytes" in result.output
+    assert "1 artifact, 1,000 bytes" in result.output
     assert run("verify", url).output == "verified: 1, refused: 0\n"
 
 

@@ -229,6 +229,14 @@ def test_a_newer_catalogue_is_refused(folder, store, made):
         opened(folder)
 
 
+def test_a_store_that_cannot_be_written_says_why(folder, store, made, monkeypatch):
+    store.close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with refused_as("E621") as caught:
+        opened(folder)
+    assert caught.value.why == "Permission denied, and what was used is noted there"
+
+
 def test_files_are_for_their_owner_only(folder, store, made):
     paths = [folder, folder / "catalogue.sqlite", content_of(folder), content_of(folder).parent]
     assert [path.stat().st_mode & 0o077 for path in paths] == [0, 0, 0, 0]

@@ -70,6 +70,17 @@ def _entries(options: PluginOptions) -> tuple["CatalogueEntry", ...]:
     return all_entries(load_selected(options).registry)
 
 
+def _found(entries: Sequence["CatalogueEntry"], query: "Query") -> tuple["CatalogueEntry", ...]:
+    """Return the entries that a query matches; a tag that none of all has is a mistake, and not an empty list."""
+    from esper_core.api import did_you_mean
+    from esper_karn.api import find
+
+    known = sorted({tag for it in entries for tag in it.tags})
+    for tag in sorted(query.tags - {*known}):
+        raise click.BadParameter(f"no installed blueprint has {tag!r}; {did_you_mean(tag, known)}", param_hint="--tag")
+    return find(entries, query)
+
+
 def _entry(name: str, options: PluginOptions) -> "CatalogueEntry":
     from esper_app.api import load_selected
     from esper_karn.api import entry_of
@@ -90,12 +101,11 @@ def _keeper() -> "Keeper":
 def ls(as_json: bool, plugin_options: PluginOptions, **query: Any) -> None:
     """List the installed blueprints that are looked for; all, if nothing is."""
     from esper_app_catalogue.listing import KeptEntry, catalogue_table, remarks
-    from esper_karn.api import find
     from esper_runs.printing import echo, echo_json
     from esper_runs.terminal import Terminal
 
     keeper = _keeper()
-    kept = [KeptEntry.of(it, keeper) for it in find(_entries(plugin_options), _query(**query))]
+    kept = [KeptEntry.of(it, keeper) for it in _found(_entries(plugin_options), _query(**query))]
     if as_json:
         echo_json([it.as_data() for it in kept])
     elif not kept:
@@ -141,12 +151,11 @@ def choose(context: str, plugin_options: PluginOptions, **query: Any) -> None:
     the first eight bytes of the SHA-256 of CONTEXT, as an unsigned number, modulo the number of blueprints.
     """
     from esper_karn.api import choose as chosen
-    from esper_karn.api import find
     from esper_runs.printing import echo
 
     keeper, entries = _keeper(), _entries(plugin_options)
     approved = [it.id for it in entries if it.needs_approval and keeper.approved(it)]
-    echo(chosen(find(entries, _query(**query)), context, approved).id)
+    echo(chosen(_found(entries, _query(**query)), context, approved).id)
 
 
 def _shape(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[tuple[int, ...], ...]:

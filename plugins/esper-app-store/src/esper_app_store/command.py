@@ -63,7 +63,7 @@ def ls(url: str, as_json: bool, plugin_options: PluginOptions) -> None:
     if entries:
         terminal = Terminal(sys.stdout)
         terminal.print(terminal.table(_table(entries, described)))
-    echo(f"{len(entries)} artifacts, {sum(it.size for it in entries):,} bytes")
+    echo(f"{len(entries)} {'artifact' if len(entries) == 1 else 'artifacts'}, {sum(it.size for it in entries):,} bytes")
 
 
 def _table(entries: "Sequence[StoreEntry]", described: "Sequence[dict[str, str]]") -> "Table":

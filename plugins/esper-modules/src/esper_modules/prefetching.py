@@ -79,6 +79,9 @@ class Prefetcher:
             payload=to_bytes(request),
             lifetime_seconds=min(patience, LIFETIMES[MessageType.KERNEL_PREFETCH_REQUEST]),
         )
+        if not self._requests:
+            # What is there already answers others.
+            self._positions = {it: max((at for at, _ in self._opened().tail(it, 1)), default=-1) for it in _ANSWERS}
         full = {Stream.KERNEL_REQUESTS: Pressure(when_full=WhenFull.DROP)}
         done = Publisher(self._opened(), self._signer, name=self._name, pressure=full).publish([draft])
         if draft.id not in done.sent:

@@ -273,8 +273,11 @@ def _usable(folder: Path, journal: Journal) -> Path:
             there = there.parent
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if there != found and not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        # SQLite too writes into the folder of a file that it only reads.
+        used = there != found or os.path.lexists(found / _CATALOGUE)
+        if used and not os.access(there, os.W_OK | os.X_OK):
+            mounted = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(mounted, f"{os.strerror(mounted)}, and what was used is noted there")
     except OSError as error:
         raise unusable(str(error.strerror), folder) from error
     kind = network_file_system(there)
