@@ -118,10 +118,10 @@ class Machine:
         distributions.write_distribution(site, "esper-held", code=(TESTS / "held.py").read_text())
         self.environ = {"PYTHONPATH": str(site), "ESPER_TEST_HELD": json.dumps({epoch: str(self.over)})}
 
-    def begin(self, *words):
+    def begin(self, *words, until_done=True):
         self.said = (self.folder / "said").open("ab")
         self.up = subprocess.Popen(
-            esper("up", "--config", "machine.toml", "--state", "s", "--until-done", *words),
+            esper("up", "--config", "machine.toml", "--state", "s", *["--until-done"] * until_done, *words),
             cwd=self.folder,
             env=os.environ | self.environ,
             stdout=self.said,
@@ -328,7 +328,7 @@ class TestEmergencies:
             '[services.bad]\nservice = "command"\ncommand = ["sh", "-c", "exit 1"]\nrestarts = {budget = 0}\n'
             '[services.after]\nservice = "command"\ncommand = ["sleep", "1000"]\nrequires = ["bad"]\n'
         )
-        it.begin()
+        it.begin(until_done=False)
         it.wait(lambda: it.is_at("after", "paused") and it.is_at("bad", "failed"))
         heard = []
         monkeypatch.setenv("ESPER_STATE", str(it.state))

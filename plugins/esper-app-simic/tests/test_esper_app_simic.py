@@ -15,6 +15,7 @@ from esper_app.configuration.policy_card import FORMAT, PolicyCard
 from esper_app_simic.fitting import fits
 from esper_app_simic.held_out import discounted
 from esper_app_simic.learning import learn
+from esper_app_simic.service import Settings, Simic
 from esper_bus_sqlite.bus import SqliteConfig, sqlite_bus
 from esper_core.api import Catalogue, Ended, EsperError, Round
 from esper_core.assembling.seed_factories import seed_factory
@@ -24,6 +25,7 @@ from esper_leyline_proto.learning import FieldReportPacket, PolicyValidation
 from esper_oona.api import Draft, Keyring, Publisher, Signer
 from esper_simic.api import (
     PackedPolicy,
+    PolicyStore,
     Refusal,
     RefusedPolicyError,
     ReplayStore,
@@ -230,6 +232,30 @@ class TestCommands:
         card.write_text(card.read_text().replace('"digits"', '"spiral"'))
         output = invoke("run", "digits", "--policy", "champion", code=1)
         assert "is refused: damaged" in output
+
+
+def test_a_learner_that_raises_is_an_attempt_that_failed_and_not_tried_again(state, place, plugins, monkeypatch):
+    def raises(*_):
+        raise ValueError("no such tensor")
+
+    monkeypatch.setattr("esper_app_simic.service.learn", raises)
+    store = PolicyStore(state, KEYS)
+    store.add(place.update, place.packed, lambda *_: None)
+    store.promote(place.update.version, lambda *_: None)
+    store.close()
+    said = []
+    bus = sqlite_bus(SqliteConfig())
+    service = Simic(bus, "sqlite:", state, KEYS, plugins, Settings(least=1), said.append)
+    newest = iter([1, 0])
+    monkeypatch.setattr(service.reports, "new_reports", lambda *_: next(newest))
+    monkeypatch.setattr(service.reports, "window", lambda *_: (place.packets[:1], 1))
+    assert service.learn_if_enough() == "failed"
+    assert service.learn_if_enough() is None
+    (attempt,) = service.reports.attempts()
+    assert (attempt.outcome, attempt.why, attempt.newest) == ("failed", "ValueError: no such tensor", 1)
+    assert len(bus.tail("telemetry", 10)) == 1
+    service.close()
+    bus.close()
 
 
 class TestFromABus:

@@ -25,6 +25,7 @@ from esper_simic.api import (
     update_draft,
 )
 from esper_simic.champion import champion_card
+from esper_simic.following import take_back
 
 KEYS = Keyring({"k": b"x" * 32})
 PASSED = PolicyValidation(passed=True, validated_at=datetime.now(UTC), trajectories=8, mean_reward=1.0)
@@ -110,6 +111,27 @@ def test_versions_count_their_parents(store, root):
     first, _ = child(root)
     second, _ = child(first.version, 2.0)
     assert [it.rsplit("-", 1)[0] for it in (root, first.version, second.version)] == ["ppo-1", "ppo-2", "ppo-3"]
+
+
+def test_a_version_is_not_taken_back_where_another_one_has_become_the_champion_meanwhile(
+    store, root, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ESPER_STATE", str(tmp_path))
+    monkeypatch.setenv("ESPER_KEYS", f"{KEYS.signing[0]}:{KEYS.signing[1].hex()}")
+    child, grandchild = packed(1.0), packed(2.0)
+    first = make_update(child, root, PASSED, KEYS)
+    second = make_update(grandchild, first.version, PASSED, KEYS)
+    store.add(first, child, fits)
+    store.add(second, grandchild, fits)
+    store.promote(first.version, fits)
+    begin = PolicyStore.rollback
+
+    def later(self, **given):
+        store.promote(second.version, fits)
+        return begin(self, **given)
+
+    monkeypatch.setattr(PolicyStore, "rollback", later)
+    assert take_back(first.version, "worse") == store.champion() == second.version
 
 
 def test_a_rollback_goes_back_one_champion_and_what_was_rolled_back_stays_so(store, root):

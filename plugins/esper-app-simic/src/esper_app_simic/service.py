@@ -203,9 +203,11 @@ class Simic:
             sample = self._sample(champion, facts, newest)
             made = learn(self.policies.card_path(champion), self._plugins, window, sample)
             validation = self._validated(champion, made)
-        except EsperError as error:
+        except StoppedError:
+            raise
+        except Exception as error:  # of a policy's learner too
             # Not these reports: they would fail again. The next ones may not.
-            why = f"{error.what}: {error.why}" if error.why else error.what
+            why = _why(error)
             return tried("failed", None, [attempt_draft(LEARNING_FAILED, champion, None, len(window), None, why)], why)
         if made.priorities:
             self.reports.set_priorities(made.priorities.items())
@@ -272,3 +274,10 @@ class Simic:
         except EsperError as error:
             if error.code not in ("E611", "E613"):
                 raise
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, EsperError):
+        first, *_ = str(error).splitlines() or [""]
+        return f"{type(error).__name__}: {first}"
+    return f"{error.what}: {error.why}" if error.why else error.what

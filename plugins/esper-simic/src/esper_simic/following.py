@@ -74,12 +74,10 @@ def card_of(version: str) -> Path:
         return store.card_path(version)
 
 
-def take_back(version: str, because: str) -> str | None:
-    """Roll a champion back, if it still is the champion; return the present one."""
+def take_back(version: str, because: str) -> str:
+    """Roll a champion back, if it still is the champion; return the present one. Raises EsperError E636 without one."""
     with _store() as store:
-        if store.champion() == version:
-            return store.rollback(because=because)[1]
-        return store.champion()
+        return store.rollback(because=because, only=version)[1]
 
 
 @contextmanager

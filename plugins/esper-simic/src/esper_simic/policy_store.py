@@ -234,14 +234,20 @@ class PolicyStore:
                 (version, _PROMOTED, time.time(), because),
             )
 
-    def rollback(self, *, because: str = "") -> tuple[str, str]:
-        """Make the champion before this one the champion again; return the two versions, the present one first.
+    def rollback(self, *, because: str = "", only: str | None = None) -> tuple[str, str]:
+        """Make the champion before this one the champion again; return the version that was it, and the one that is.
+
+        Args:
+            because: for the history.
+            only: roll this version back; where another one is the champion by now, do nothing.
 
         Raises:
             EsperError: E636 if there was no champion before.
         """
         with self._database.transaction() as sql:
             line = self._line()
+            if only is not None and line and line[-1] != only:
+                return only, line[-1]
             if len(line) < 2:
                 fix = "promote another version: esper policy promote VERSION"
                 raise EsperError("E636", "there is no champion to go back to", where=str(self._folder), fix=fix)
