@@ -271,6 +271,7 @@ class Outage:
         self.server = RedisServer(folder)
         self.server.start()
         self.noticed = threading.Event()
+        self.to_come = {2: self.server.kill, 12: self.answer_again}
         report, notice = RunMessages.host_reports, TelemetrySink.notice
 
         def host_reports(messages, reports, *more):
@@ -286,11 +287,13 @@ class Outage:
         monkeypatch.setattr(TelemetrySink, "notice", told)
 
     def after(self, epochs):
-        if epochs == [2]:
-            self.server.kill()
-        elif epochs == [12]:
-            assert self.noticed.wait(200)
-            self.server.start()
+        """Do what is due after an epoch, once: the twin has its own."""
+        for epoch in epochs:
+            self.to_come.pop(epoch, lambda: None)()
+
+    def answer_again(self):
+        assert self.noticed.wait(200)
+        self.server.start()
 
 
 @pytest.mark.slow
