@@ -260,6 +260,14 @@ def test_a_training_reports_trajectories_after_each_round(tmp_path, monkeypatch)
     assert states == {(r, f"grown-{host}", epoch): 1 for r in (0, 1) for host in (1, 2) for epoch in range(4)}
 
 
+def test_a_run_refuses_a_bus_that_no_other_process_sees(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESPER_STATE", str(tmp_path))
+    said = invoke("--set", f"runs={tmp_path}/runs", "--bus", "memory:", code=2)
+    assert "E614" in said
+    assert "sqlite:" in said
+    assert not (tmp_path / "runs").exists()
+
+
 class Outage:
     """A server of Redis that is killed after a run's second epoch, and started again after its twelfth.
 
