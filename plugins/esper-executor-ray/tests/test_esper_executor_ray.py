@@ -187,6 +187,22 @@ def test_no_cluster_is_joined_that_nobody_has_named(named, environment, expected
     assert not executor.waits_for
 
 
+def test_another_cluster_than_the_one_that_is_there_is_refused(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr("esper_executor_ray.actors._connected", "auto")
+    with pytest.raises(EsperError, match=r'to use "head:6379", and this process is connected to "auto"') as refused:
+        RayExecutor(RayConfig(address="head:6379"), TinyHost).open([tiny_plan("host", 0)])
+    assert refused.value.code == "E541"
+
+    def begun(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(Actors, "_begin", begun)
+    for named in (None, "auto"):
+        with pytest.raises(InterruptedError):
+            RayExecutor(RayConfig(address=named), TinyHost).open([tiny_plan("host", 0)])
+
+
 def test_an_answer_that_was_lost_with_its_node_is_the_end_of_its_actor(monkeypatch):
     def lost(_):
         raise ObjectLostError("00", None, "")

@@ -20,6 +20,7 @@ _AGAIN = 0.5
 #: What Ray is asked for where no cluster is named. Without a word it would join whichever was begun last on this
 #: machine, by whomever, and end this process a minute after that one has ended.
 _OF_ITS_OWN = "local"
+_NOT_STARTED = "Ray actors cannot be started"
 #: Longest part of what Ray says of an actor's end that is repeated.
 _WORDS = 200
 
@@ -106,7 +107,7 @@ class Actors:
         address = self.config.address or os.environ.get("RAY_ADDRESS") or _OF_ITS_OWN
         self.waits_for = "starting Ray on this machine" if address == _OF_ITS_OWN else f"waiting for Ray at {address}"
         try:
-            _connect(address)
+            _connect(address, named=self.config.address)
             self.size = min(self.config.actors or len(plans), len(plans))
             room = f", which takes {', '.join(taken.values())}" if (taken := self._taken()) else ""
             begun = {place: self._begin() for place in range(self.size)}  # all at once, before the first is waited for
@@ -189,9 +190,19 @@ class Actors:
         return {name: f"{amount:g} {name}" for name, amount in asked.items() if amount}
 
 
-def _connect(address: str) -> None:
-    """Connect this process to a cluster, or begin one; it stays connected, because beginning takes seconds."""
+#: Where this process was connected to by `_connect`; it stays connected, because beginning takes seconds.
+_connected: str | None = None
+
+
+def _connect(address: str, *, named: str | None) -> None:
+    """Connect this process to a cluster, or begin one, unless it is connected and no other cluster is named."""
+    global _connected
     if ray.is_initialized():
+        if named not in (None, _connected):
+            at = "elsewhere" if _connected is None else f'to "{_connected}"'
+            why = f'it was to use "{named}", and this process is connected {at} already'
+            fix = "leave executor.address out to use that cluster, or call ray.shutdown() before"
+            raise EsperError("E541", _NOT_STARTED, where="executor ray", why=why, fix=fix)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked whether they like to be counted
     # Ray would put hosts behind everything else that the machine does, by 15. It reads this where a cluster begins.
@@ -200,8 +211,9 @@ def _connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _cannot_begin(str(error)) from error
+    _connected = address
 
 
 def _cannot_begin(why: str) -> EsperError:
     fix = "look at `ray status`, ask for less (executor.cpus, executor.gpus), or run in this process: --executor serial"
-    return EsperError("E541", "Ray actors cannot be started", where="executor ray", why=why, fix=fix)
+    return EsperError("E541", _NOT_STARTED, where="executor ray", why=why, fix=fix)
