@@ -178,11 +178,18 @@ def test_returns_are_discounted():
 class TestCommands:
     def test_without_a_policy(self, state):
         assert "esper policy add" in invoke("policy", "ls")
+        for words in (("show",), ("rollback",), ("promote", "ppo-1-00000000")):
+            assert "there are no policies" in invoke("policy", *words, code=2)
+        assert invoke("policy", "ls", "--json") == "[]\n"
+        assert invoke("simic", "status") == "champion: none\n"
+        assert not [*state.iterdir()]  # who looks makes nothing
+        assert "there is no champion" in invoke("run", "digits", "--policy", "champion", code=2)
+
+    def test_without_a_champion(self, state, place):
+        invoke("policy", "add", place.folder)
         assert "there is no champion" in invoke("policy", "show", code=2)
         assert "there is no champion to go back to" in invoke("policy", "rollback", code=2)
         assert "there is no policy" in invoke("policy", "promote", "ppo-1-00000000", code=2)
-        assert invoke("simic", "status") == "champion: none\n"
-        assert "there is no champion" in invoke("run", "digits", "--policy", "champion", code=2)
 
     def test_a_policy_is_added_promoted_shown_and_no_other_one_takes_its_place_unasked(self, state, place):
         version = place.update.version
@@ -302,7 +309,7 @@ class TestFromABus:
 
     def test_a_store_that_cannot_be_written_is_an_error_and_the_policy_comes_again(self, state, url, monkeypatch):
         monkeypatch.setenv("ESPER_KEYS", f"{KEYS.signing[0]}:{KEYS.signing[1].hex()}")
-        invoke("policy", "ls")
+        PolicyStore(state, KEYS).close()
         (state / "policies" / "parts").write_text("")
         assert "E635" in invoke("policy", "receive", "--bus", url, code=1)
         bus = sqlite_bus(SqliteConfig(url=url))

@@ -31,12 +31,26 @@ def policy(state: Path | None) -> None:
         os.environ["ESPER_STATE"] = str(state)
 
 
+_ADD = "add one: esper policy add runs/NAME/policy"
+
+
+def _is_empty() -> bool:
+    from esper_oona.api import state_path
+    from esper_simic.api import POLICIES
+
+    return not (state_path() / POLICIES).is_dir()
+
+
 @contextmanager
-def _store() -> "Iterator[PolicyStore]":
+def _store(*, make: bool = False) -> "Iterator[PolicyStore]":
+    """Yield the store of the state directory. Raises EsperError E636 if there is none, and none is to be made."""
     # Imported here: help needs none of it.
-    from esper_oona.api import keyring, state_directory
+    from esper_core.api import EsperError
+    from esper_oona.api import keyring, state_directory, state_path
     from esper_simic.api import PolicyStore
 
+    if not make and _is_empty():
+        raise EsperError("E636", "there are no policies", where=str(state_path()), fix=_ADD)
     state = state_directory()
     store = PolicyStore(state, keyring(state))
     try:
@@ -53,8 +67,10 @@ def ls(as_json: bool) -> None:
     from esper_runs.tables import Column, Table
     from esper_runs.terminal import Terminal
 
-    with _store() as store:
-        found = store.versions()
+    found = []
+    if not _is_empty():
+        with _store() as store:
+            found = store.versions()
     if as_json:
         echo_json([_as_data(it) for it in found])
     elif found:
@@ -64,7 +80,7 @@ def ls(as_json: bool) -> None:
         terminal = Terminal(sys.stdout)
         terminal.print(terminal.table(Table(columns=tuple(columns), rows=tuple(rows))))
     else:
-        echo("there are no policies; add one: esper policy add runs/NAME/policy")
+        echo(f"there are no policies; {_ADD}")
 
 
 @policy.command(short_help="Show a version, its parents and its validation.")
@@ -111,7 +127,7 @@ def add(path: Path, promoted: bool, plugin_options: PluginOptions) -> None:
     tensors = load_policy(path).path
     packed = PackedPolicy.read(tensors.parent, tensors.with_suffix(".json").name, tensors.name)
     update = make_update(packed, None, None, keyring(state_directory()))
-    with _store() as store:
+    with _store(make=True) as store:
         new = store.add(update, packed, fits(plugins))
         echo(f"{'added' if new else 'already there'}: {update.version}")
         if promoted:

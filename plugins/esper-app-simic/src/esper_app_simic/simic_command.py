@@ -195,10 +195,12 @@ def status(as_json: bool) -> None:
 def _status() -> dict[str, Any]:
     from attrs import asdict
 
-    from esper_oona.api import keyring, state_directory
-    from esper_simic.api import PolicyStore, ReplayStore, unused
+    from esper_oona.api import keyring, state_path
+    from esper_simic.api import POLICIES, REPORTS, PolicyStore, ReplayStore, unused
 
-    state = state_directory()
+    state = state_path()
+    if not any((state / it).exists() for it in (POLICIES, REPORTS)):  # who looks makes nothing
+        return {"champion": None, "reports": [], "refused": [], "attempts": []}
     policies, reports = PolicyStore(state, keyring(state)), ReplayStore(state)
     try:
         champion = policies.champion()

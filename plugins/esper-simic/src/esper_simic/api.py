@@ -2,10 +2,10 @@
 
 from esper_simic.intake import Intake, Reason, report_facts, unused
 from esper_simic.packing import CARD, TENSORS, PackedPolicy, PolicyFacts
-from esper_simic.policy_store import Fits, PolicyStore, PolicyVersion, Promotion
+from esper_simic.policy_store import POLICIES, Fits, PolicyStore, PolicyVersion, Promotion
 from esper_simic.receiving import UpdateIntake
 from esper_simic.replay_records import Attempt, Kept, Refused, ReportFacts, Sample
-from esper_simic.replay_store import ReplayStore
+from esper_simic.replay_store import REPORTS, ReplayStore
 from esper_simic.telemetry import (
     LEARNING_FAILED,
     PUBLISHED,
@@ -22,7 +22,9 @@ __all__ = [
     "CARD",
     "FIGURES",
     "LEARNING_FAILED",
+    "POLICIES",
     "PUBLISHED",
+    "REPORTS",
     "TENSORS",
     "VALIDATION_FAILED",
     "Attempt",

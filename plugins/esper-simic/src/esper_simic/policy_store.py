@@ -24,7 +24,7 @@ from esper_simic.updates import (
 )
 
 #: The folder of policies in the state directory.
-FOLDER = "policies"
+POLICIES = "policies"
 
 _VERSION = 1
 
@@ -88,7 +88,7 @@ class PolicyStore:
     """
 
     def __init__(self, state: Path, keys: Keyring) -> None:
-        self._folder, self._keys = state / FOLDER, keys
+        self._folder, self._keys = state / POLICIES, keys
         self.parts = Parts(self._folder / "parts")
         self._database = Database(self._folder / "store.sqlite", _SCHEMA, _VERSION)
 

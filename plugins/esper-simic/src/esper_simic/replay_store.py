@@ -14,7 +14,8 @@ from esper_simic.packing import PolicyFacts
 from esper_simic.replay_records import Attempt, Kept, Refused, ReportFacts, Sample
 from esper_simic.sampling import draw
 
-_FILE, _VERSION = "replay.sqlite", 1
+#: The file of reports in the state directory, and its version.
+REPORTS, _VERSION = "replay.sqlite", 1
 
 #: Of the reports that are kept, the oldest go first.
 MOST_REPORTS = 10_000
@@ -62,7 +63,7 @@ class ReplayStore:
     """
 
     def __init__(self, state: Path, *, most: int = MOST_REPORTS) -> None:
-        self._database, self._most = Database(state / _FILE, _SCHEMA, _VERSION), most
+        self._database, self._most = Database(state / REPORTS, _SCHEMA, _VERSION), most
 
     def put(self, packet: FieldReportPacket, facts: ReportFacts) -> bool:
         """Keep a whole report. Return whether it is one that was never kept before, by its id."""
