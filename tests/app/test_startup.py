@@ -38,7 +38,7 @@ COMPLETION = {"_ESPER_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
         (["plugins", "list"], {}, "blueprint-foo"),
         (["plugins", "list", "--json"], {}, '"blueprint-foo"'),
         (["plugins", "info", "blueprint-foo"], {}, "width: int = 4"),
-        (["plugins", "graph", "digits"], {}, "host.name"),
+        (["plugins", "graph", "digits", "--json"], {}, "host.name"),
         (["plugins", "new", "sink", "foo"], {}, "is a complete sink plugin"),
         (["plugins", "lock"], {}, "blueprint-foo"),
         (["show", "--help"], {}, "--epochs"),
@@ -55,6 +55,13 @@ def test_it_imports_nothing_heavy(install, probe, arguments, environ, shows):
     stdout, modules, _ = probe(*arguments, environ=environ)
     assert shows in stdout
     assert not modules & set(FORBIDDEN)
+
+
+def test_a_page_imports_nothing_heavy_but_what_draws_it(install, probe):
+    install("esper-blueprint-foo")
+    stdout, modules, _ = probe("plugins", "graph", "digits")
+    assert "host.name" in stdout
+    assert modules & set(FORBIDDEN) == {"rich"}
 
 
 def test_the_probe_would_notice(install, probe):
