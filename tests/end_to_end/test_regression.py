@@ -1,6 +1,7 @@
 """A run on a task without an accuracy: it grows by its loss, and nothing ever shows an accuracy."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_no_screen_shows_an_accuracy(finished, tmp_path):
     ]
     for page in pages:
         assert "NaN" not in page
-        assert " %" not in page.replace(" % of the run's time", "")  # what looking at plugins took
+        assert not re.search(r"\d\.\d %(?! of the run's time)", page)  # as an accuracy is written
     assert all("test accuracy" not in page and "validation accuracy:" not in page for page in pages)
     assert "test loss" in output
     assert "test loss grown" in " ".join(pages[1].split())
