@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,15 +85,22 @@ class Reorders(MessageLog):
 MUTANTS = {AcknowledgesEarly: "handled", TrimsTooMuch: "handled", Reorders: "order"}
 
 
+def findings_of(bus, folder, promise, **plan):
+    """Torture a bus with up to three random seeds, because what is rare comes up less often on a busy machine."""
+    for seed in range(3):
+        (notes := folder / f"notes{seed}").mkdir()
+        opened = partial(bus, folder / f"bus{seed}.sqlite", survives=Survival.SERVER, synchronous="NORMAL")
+        found = torture(opened, Plan(**plan, subscription=QUICK, seed=seed), notes).findings
+        if any(it.promise == promise for it in found.violations):
+            break
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("mutant", "promise"), MUTANTS.items(), ids=lambda it: getattr(it, "__name__", it))
 def test_a_mutant_is_found(mutant, promise, tmp_path):
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    plan = Plan(kills=15, seconds=3.0, calm_seconds=0.0, subscription=QUICK)
-    path = tmp_path / "bus.sqlite"
-    found = torture(lambda: mutant(path, survives=Survival.SERVER, synchronous="NORMAL"), plan, notes)
-    named = [it for it in found.findings.violations if it.promise == promise]
+    found = findings_of(mutant, tmp_path, promise, kills=15, seconds=3.0, calm_seconds=0.0)
+    named = [it for it in found.violations if it.promise == promise]
     assert named
     assert all(it.id and it.what for it in named)
 
@@ -108,12 +116,8 @@ class HoldsAllBack(MessageLog):
 
 @pytest.mark.slow
 def test_a_bus_that_holds_others_up_is_found(tmp_path):
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    plan = Plan(kills=0, seconds=0.0, calm_seconds=4.0, subscription=QUICK)
-    path = tmp_path / "bus.sqlite"
-    found = torture(lambda: HoldsAllBack(path, survives=Survival.SERVER, synchronous="NORMAL"), plan, notes).findings
-    assert [it.promise for it in found.violations] == ["flow"]
+    found = findings_of(HoldsAllBack, tmp_path, "flow", kills=0, seconds=0.0, calm_seconds=8.0)
+    assert [it.promise for it in found.violations] == ["flow"], found
     assert found.violations[0].id
 
 
