@@ -130,7 +130,7 @@ class Terminal:
 
     def section(self, title: str, *parts: RenderableType) -> Group:
         """Return parts below a title."""
-        return Group(self.text(title, "title"), *parts)
+        return Group(self.paragraph(title, "title"), *parts)
 
     def table(self, table: Table) -> RenderableType:
         """Return a table; where even its most important columns do not fit, each row is a paragraph that names them."""
