@@ -20,6 +20,8 @@ from esper_weatherlight.state import (
     last_log_lines,
     left_running,
     logged_services,
+    note_leader,
+    noted_leaders,
     stop_supervisor,
     supervising_alone,
     supervisor_status,
@@ -96,6 +98,21 @@ def test_marked_processes_are_found_whatever_their_group(left):
     assert [it.pid for it in left_behind("mine")] == [begun.pid]
     assert end_left_behind("mine") == 1
     assert not [*left_behind("mine")] or begun.wait(60) == -9
+
+
+def test_a_leader_that_has_lost_its_mark_is_found_and_no_other_process_of_its_number(left, tmp_path):
+    lost, stranger = left("nobody's"), left("nobody's")
+    folder_of(tmp_path)
+    note_leader(tmp_path, "bus", lost.pid)
+    note_leader(tmp_path, "nissa", stranger.pid)
+    noted = tmp_path / "weatherlight" / "leaders" / "nissa.json"
+    noted.write_text(json.dumps(json.loads(noted.read_text()) | {"began": 1.0}))
+    (noted.parent / "forge.json").write_text("{")
+    assert [it.pid for it in noted_leaders(tmp_path)] == [lost.pid]
+    assert end_left_behind("mine", noted_leaders(tmp_path)) == 1
+    assert not psutil.pid_exists(lost.pid)
+    assert stranger.poll() is None
+    assert noted_leaders(tmp_path) == []
 
 
 def test_a_process_that_ends_while_it_is_looked_at_is_left_out(monkeypatch):

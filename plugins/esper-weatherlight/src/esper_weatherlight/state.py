@@ -25,7 +25,10 @@ from esper_weatherlight.log import FILE as LOG
 from esper_weatherlight.log import KEPT
 from esper_weatherlight.processes import end_left_behind, left_behind
 
-_RECORD, _LOCK, _AGAIN = "supervisor.json", "lock", "again"
+_RECORD, _LOCK, _AGAIN, _LEADERS = "supervisor.json", "lock", "again", "leaders"
+
+#: Processes of one number that began no further apart are one.
+_SAME_SECONDS = 0.5
 
 #: Seconds that a supervisor that is there may take to answer.
 _PATIENCE = 10.0
@@ -53,7 +56,7 @@ class SupervisorRecord:
         """Say whether the process is there."""
         try:
             process = psutil.Process(self.pid)
-            is_it = abs(process.create_time() - self.began) < 0.5
+            is_it = abs(process.create_time() - self.began) < _SAME_SECONDS
             return is_it and bool(process.status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:
             return False
@@ -115,7 +118,7 @@ def supervising_alone(state: Path) -> Iterator[SupervisorRecord]:
     try:
         before = _read(folder)
         if before is not None:
-            end_left_behind(before.mark)
+            end_left_behind(before.mark, noted_leaders(state))
         record = SupervisorRecord(pid=os.getpid(), began=psutil.Process().create_time(), mark=secrets.token_hex(16))
         write_record(folder, record)
         for left in (folder / _AGAIN).iterdir():
@@ -126,6 +129,31 @@ def supervising_alone(state: Path) -> Iterator[SupervisorRecord]:
             (folder / _RECORD).unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def note_leader(state: Path, service: str, pid: int) -> None:
+    """Write down which process leads a service: its mark is lost where it writes over its environment.
+
+    What cannot be written is left out: the mark is still there.
+    """
+    with suppress(OSError, psutil.Error):
+        folder = folder_path(state) / _LEADERS
+        folder.mkdir(mode=0o700, exist_ok=True)
+        began = psutil.Process(pid).create_time()
+        write_atomically(folder / f"{service}.json", json.dumps({"pid": pid, "began": began}).encode())
+
+
+def noted_leaders(state: Path) -> list[psutil.Process]:
+    """Return the processes that led services when they were noted, as far as they are still the same ones."""
+    found: list[psutil.Process] = []
+    folder = folder_path(state) / _LEADERS
+    for path in sorted(folder.glob("*.json")):
+        with suppress(OSError, KeyError, TypeError, ValueError, psutil.Error):
+            data = parse_object(read_regular(path, inside=folder, largest=65_536))
+            process = psutil.Process(int(data["pid"]))
+            if abs(process.create_time() - float(data["began"])) < _SAME_SECONDS:
+                found.append(process)
+    return found
 
 
 def write_record(folder: Path, record: SupervisorRecord) -> None:
@@ -157,7 +185,7 @@ def find_supervisor(state: Path) -> SupervisorRecord | None:
 def left_running(state: Path) -> int:
     """Return how many processes go on that a supervisor of a state directory has started which is dead by now."""
     found = _read(folder_path(state))
-    return 0 if found is None or found.lives() else sum(1 for _ in left_behind(found.mark))
+    return 0 if found is None or found.lives() else sum(1 for _ in left_behind(found.mark, noted_leaders(state)))
 
 
 def supervisor_status(state: Path) -> dict[str, Any] | None:
@@ -202,7 +230,7 @@ def stop_supervisor(state: Path) -> str:
                 with suppress(ProcessLookupError):
                     os.kill(found.pid, signal.SIGKILL)
             pause.wait(0.05)
-    left = end_left_behind(found.mark)
+    left = end_left_behind(found.mark, noted_leaders(state))
     (folder / _RECORD).unlink(missing_ok=True)
     if lived and not killed:
         return "all services have ended"

@@ -12,6 +12,7 @@ from esper_weatherlight.log import ServiceLog
 from esper_weatherlight.machine import Member
 from esper_weatherlight.processes import MARK, ProcessGroup
 from esper_weatherlight.service import Ending, Health, Launch, Place
+from esper_weatherlight.state import note_leader
 from esper_weatherlight.states import State
 
 #: Seconds between two questions of whether a service is ready, and of how it is.
@@ -182,6 +183,7 @@ class Unit:
             assert isinstance(launch, Launch)
             environment = {MARK: self._mark, "ESPER_STATE": str(self.place.state), "PYTHONUNBUFFERED": "1"}
             self._process = ProcessGroup(launch, environment, lambda line: self._log.said(self.name, line))
+            note_leader(self.place.state, self.name, self._process.leader)
         except Exception as error:  # of a plugin: it is this service's failure, and nobody else's
             self._ended_badly(Ending.AGAIN, summary(error) if not isinstance(error, EsperError) else str(error), now)
             return
