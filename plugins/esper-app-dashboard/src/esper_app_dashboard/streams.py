@@ -49,7 +49,9 @@ class Streams:
             wanted = [*self._wanted]
             try:
                 version = await self._reader.call(partial(self._board.version, wanted))
-            except Exception:  # whoever fetches the list is told; here nobody would ever be told of anything again
+            except (
+                Exception
+            ):  # A request for the list reports the error. Raised here, it would stop all updates for good.
                 version = self._version
             if version != self._version:
                 self._version = version

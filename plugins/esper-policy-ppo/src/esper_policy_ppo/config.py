@@ -33,8 +33,8 @@ class PPOConfig:
     """Hyper-parameters of `ppo`.
 
     Attributes:
-        rounds: how many rounds it wants to learn from. A saved policy that is trained further begins anew with what
-            changes over them.
+        rounds: the number of training rounds, over which the schedules below run. Further training of a saved policy
+            restarts them.
         seed: of its first weights, of what it draws, and of the order of its minibatches.
         sample: draw actions from the policy; otherwise the most probable operation, then slot, and so on.
         hidden: width of the network and of its LSTM.

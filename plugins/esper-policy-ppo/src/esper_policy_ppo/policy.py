@@ -55,14 +55,14 @@ class PPO:
             self.network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, foreach=False
         )
         self.updates = 0
-        self.learned_rounds = 0  # in this training; before it may have had another one
+        self.learned_rounds = 0  # in this training; `updates` counts earlier ones too
         self._watch = ValueWatch()
         self._round = 0
         self._hidden: dict[str, Tensor] = {}
         self._attempts: dict[str, int] = {}
 
     def reset(self, begun: Round) -> None:
-        """Begin a round: every host is new. The first round of hosts begins what changes over `PPOConfig.rounds`."""
+        """Begin a round: every host is new. The first round of a training restarts the schedules."""
         if begun.number == 0 and begun.hosts:
             self.learned_rounds = 0
         self._round = begun.number

@@ -1,4 +1,4 @@
-"""What keeps a run from beginning leaves nothing behind: no directory, and ``last`` leads where it led before."""
+"""A run that cannot begin leaves nothing behind: no directory, and ``last`` points where it did before."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from esper_runs.run_list import last_of
 
 @contextmanager
 def withdrawn_unless_begun(directory: RunDirectory, before: str | None) -> Iterator[None]:
-    """Remove a directory that was made for a run if a sink, or whoever waits for it, keeps the run from beginning.
+    """Remove the run's directory if the run cannot begin, because a sink refuses or the user interrupts it.
 
-    Otherwise the list of runs would show one that nobody can look at or go on with, and its name would be taken.
+    Otherwise the list of runs would show a run that can be neither viewed nor resumed, and its name would be taken.
 
     Args:
-        directory: was made a moment ago, and holds what this run has written.
-        before: the run that ``last`` led to before; None: it led nowhere.
+        directory: created a moment ago, with only this run's files in it.
+        before: the run that ``last`` pointed to before; None: it did not exist.
     """
     try:
         yield
     except (EsperError, KeyboardInterrupt):
-        # What cannot be undone is less than what is told now.
+        # If it cannot be removed, the error being raised matters more.
         with suppress(OSError):
             _withdraw(directory.path, before)
         raise
