@@ -9,11 +9,32 @@ from typing import TYPE_CHECKING
 import click
 
 from esper_app.api import PluginOptions, plugin_options
+from esper_runs.tables import Column, Table
 
 if TYPE_CHECKING:
     from esper_oona.api import Bus, Outgoing
 
 _COUNT = click.IntRange(min=1)
+
+_BACKLOGS = (Column("STREAM"), Column("GROUP"), Column("WAITING", right=True), Column("PENDING", right=True))
+_MESSAGES = (
+    Column("POSITION", right=True),
+    Column("KEY", spare=True),
+    Column("TYPE"),
+    Column("ISSUED"),
+    Column("PRODUCER", spare=True),
+    Column("BYTES", right=True, spare=True),
+    Column("ID"),
+)
+_LETTERS = (
+    Column("LETTER"),
+    Column("AT (UTC)"),
+    Column("STREAM"),
+    Column("GROUP", spare=True),
+    Column("TYPE", spare=True),
+    Column("ATTEMPTS", right=True, spare=True),
+    Column("REASON", prose=True),
+)
 
 
 @click.group(short_help="Look at a bus, requeue dead letters, try what it promises.")
@@ -40,14 +61,11 @@ def _opened(url: str, options: PluginOptions) -> "Bus":
     return open_shared_bus(url, load_selected(options).registry, make=False)
 
 
-def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], right: str = "", spare: str = "") -> None:
-    """Draw a table; `right` and `spare` name columns, as `esper_runs.tables.Column` has them."""
-    from esper_runs.tables import Column, Table
+def _print(columns: tuple[Column, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from esper_runs.terminal import Terminal
 
-    columns = (Column(it, right=it in right.split(), spare=it in spare.split(), prose=it == "REASON") for it in titles)
     terminal = Terminal(sys.stdout)
-    terminal.print(terminal.table(Table(columns=tuple(columns), rows=tuple(map(tuple, rows)))))
+    terminal.print(terminal.table(Table(columns=columns, rows=tuple(rows))))
 
 
 @bus.command(short_help="Show what is not finished, by stream and group.")
@@ -68,7 +86,7 @@ def ls(url: str, as_json: bool, plugin_options: PluginOptions) -> None:
         return
     rows = [(it.stream, it.group or "(nobody)", f"{it.waiting}", f"{it.pending}") for it in backlogs]
     if rows:
-        _print(("STREAM", "GROUP", "WAITING", "PENDING"), rows, right="WAITING PENDING")
+        _print(_BACKLOGS, rows)
     else:
         echo("nothing has been published yet")
     echo(f"messages survive: {survives}")
@@ -93,12 +111,7 @@ def tail(url: str, stream: str, count: int, as_records: bool, as_json: bool, plu
         _print_decoded(found, as_json=as_json)
     else:
         rows = [(str(at), it.key, *_content(it.body)) for at, it in found]
-        _print(
-            ("POSITION", "KEY", "TYPE", "ISSUED", "PRODUCER", "BYTES", "ID"),
-            rows,
-            right="POSITION BYTES",
-            spare="PRODUCER BYTES KEY",
-        )
+        _print(_MESSAGES, rows)
 
 
 def _say_that_there_are_none(stream: str, streams: Sequence[str]) -> None:
@@ -159,12 +172,7 @@ def dead(url: str, count: int, plugin_options: PluginOptions) -> None:
         for it in letters
     ]
     if rows:
-        _print(
-            ("LETTER", "AT (UTC)", "STREAM", "GROUP", "TYPE", "ATTEMPTS", "REASON"),
-            rows,
-            right="ATTEMPTS",
-            spare="GROUP TYPE ATTEMPTS",
-        )
+        _print(_LETTERS, rows)
     else:
         echo("there are no dead letters")
 

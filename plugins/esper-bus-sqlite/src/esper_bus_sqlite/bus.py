@@ -1,24 +1,18 @@
 """Opening the bus at an address `sqlite:PATH`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from attrs import Attribute, field, frozen, validators
+from attrs import field, frozen, validators
 
 from esper_bus_sqlite.log import MessageLog
-from esper_oona.api import Bus, Survival, state_directory, state_path
+from esper_oona.api import Bus, Survival, embedded_address, state_directory, state_path
 
 _OF_THE_STATE = "sqlite:"
 
 #: What each level costs: the setting of `PRAGMA synchronous`. In WAL mode, NORMAL writes every transaction to the
 #: operating system, and FULL waits until it is on the disk.
 _LEVELS = {"server": (Survival.SERVER, "NORMAL"), "power": (Survival.POWER, "FULL")}
-
-
-def check_address(_: Any, attribute: "Attribute[str]", value: str) -> None:
-    """Check that an address is one of this bus. Raises ValueError."""
-    if not value.startswith("sqlite:"):
-        raise ValueError(f"'{attribute.name}' must be sqlite:PATH, such as sqlite:bus.db, or sqlite: alone: {value!r}")
 
 
 @frozen(kw_only=True)
@@ -31,7 +25,7 @@ class SqliteConfig:
             use the file, or ``power``, also a loss of power, which costs a write to the disk for every transaction.
     """
 
-    url: str = field(default="sqlite:", validator=check_address)
+    url: str = field(default="sqlite:", validator=embedded_address("sqlite", "bus.db"))
     survives: Literal["server", "power"] = field(
         default="server", validator=validators.in_(_LEVELS), metadata={"esper_unseen": "durability"}
     )

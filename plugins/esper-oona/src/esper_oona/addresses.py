@@ -1,9 +1,12 @@
 """Addresses of components: `sqlite:PATH`, `redis://HOST`, and whatever the installed plugins offer."""
 
 import tomllib
+from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import Any
 from urllib.parse import parse_qsl
+
+from attrs import Attribute
 
 from esper_core.leyline.errors import EsperError, did_you_mean
 from esper_core.leyline.specs import ComponentSpec
@@ -42,10 +45,10 @@ def open_shared_bus(address: str, registry: Registry, *, make: bool = True) -> B
         EsperError: what `open_bus` raises; E614 if no other process can see what is on the bus, E611 if it is not there
             and is not to be made.
     """
-    require_shared(address, registry)
     found = find_bus(address, registry)
-    place = getattr(found.spec, "place", None)
-    if place is not None and not make:
+    assert isinstance(found.spec, BusSpec)
+    found.spec.require_shared()
+    if (place := found.spec.place) is not None and not make:
         config = build_config(found, address_options(address), path="", source=_source(address))
         file = (resolve_name(place) if isinstance(place, str) else place)(config)
         if not file.exists():
@@ -60,9 +63,20 @@ def require_shared(address: str, registry: Registry) -> None:
     Raises:
         EsperError: E614 if no other process can see what is on the bus, E204 if no plugin has such an address.
     """
-    if not getattr(find_bus(address, registry).spec, "shared", True):
-        what = f'the bus at "{address.partition(":")[0]}:" is of one process alone, and no other sees what is on it'
-        raise EsperError("E614", what, fix="sqlite: is for the processes of one machine")
+    spec = find_bus(address, registry).spec
+    assert isinstance(spec, BusSpec)
+    spec.require_shared()
+
+
+def embedded_address(scheme: str, example: str) -> "Callable[[Any, Attribute[str], str], None]":
+    """Return a validator of attrs for ``scheme:PATH``, where the path may be left out. It raises ValueError."""
+
+    def check(_: Any, attribute: "Attribute[str]", value: str) -> None:
+        if not value.startswith(f"{scheme}:"):
+            such = f"{scheme}:PATH, such as {scheme}:{example}, or {scheme}: alone"
+            raise ValueError(f"'{attribute.name}' must be {such}: {value!r}")
+
+    return check
 
 
 def find_bus(address: str, registry: Registry) -> Registered:

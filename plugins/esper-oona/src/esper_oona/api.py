@@ -1,7 +1,7 @@
 """What programs and buses import: records, the protocol `Bus`, publishers, subscribers, keys and addresses."""
 
 from esper_leyline_proto.envelope import Envelope, MessagePriority, MessageType
-from esper_oona.addresses import address_options, find_bus, open_bus, open_shared_bus, require_shared
+from esper_oona.addresses import address_options, embedded_address, find_bus, open_bus, open_shared_bus, require_shared
 from esper_oona.bus import Backlog, Bus, BusServer, DeadLetter, Delivery, Outgoing, Survival, batch_limit
 from esper_oona.keys import Keyring, keyring, present_keys, rotate, secret
 from esper_oona.kinds import BusSpec
@@ -55,6 +55,7 @@ __all__ = [
     "address_options",
     "batch_limit",
     "begin_journal",
+    "embedded_address",
     "find_bus",
     "keyring",
     "open_bus",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen, validators
 
 from esper_core.hooks import hookspec
+from esper_core.leyline.errors import EsperError
 from esper_core.leyline.kinds import PluginKind, Section
 from esper_core.leyline.specs import ComponentSpec, ImportString, check_reference
 
@@ -47,6 +48,12 @@ class BusSpec(ComponentSpec):
         default=None, validator=validators.optional(check_reference)
     )
     shared: bool = True
+
+    def require_shared(self) -> None:
+        """Raise EsperError E614 if no other process can see what is on the bus."""
+        if not self.shared:
+            what = f'the bus "{self.name}" is of one process alone, and no other sees what is on it'
+            raise EsperError("E614", what, fix="take sqlite:, which is for the processes of one machine")
 
 
 class BusHooks:

@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from attrs import Attribute, field, frozen, validators
+from attrs import field, frozen, validators
 
 from esper_core.api import EsperError
-from esper_oona.api import state_path
+from esper_oona.api import embedded_address, state_path
 from esper_runs.reading import is_own_folder, read_regular, refuse_links
 from esper_store_local.catalogue import Catalogue, Journal, unusable
 from esper_store_local.mounts import network_file_system
@@ -30,12 +29,6 @@ _TRIES = 5
 _CATALOGUE = "catalogue.sqlite"
 
 
-def check_address(_: Any, attribute: "Attribute[str]", value: str) -> None:
-    """Check that an address is one of this store. Raises ValueError."""
-    if not value.startswith("local:"):
-        raise ValueError(f"'{attribute.name}' must be local:PATH, such as local:artifacts, or local: alone: {value!r}")
-
-
 @frozen(kw_only=True)
 class LocalConfig:
     """Options of `local`.
@@ -47,7 +40,7 @@ class LocalConfig:
         journal: ``wal`` for a folder on a disk of this machine; ``delete`` for one that several machines share.
     """
 
-    url: str = field(default="local:", validator=check_address)
+    url: str = field(default="local:", validator=embedded_address("local", "artifacts"))
     max_bytes: int = field(default=2 << 30, validator=validators.gt(0))
     ttl_days: float = field(
         default=90.0, converter=float, validator=validators.gt(0), metadata={"esper_unseen": "time"}

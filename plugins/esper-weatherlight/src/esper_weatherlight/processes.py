@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -79,7 +79,7 @@ class ProcessGroup:
                 hear(line.decode(errors="replace").rstrip("\r\n"))
 
 
-def left_behind(mark: str, leaders: Iterable[psutil.Process] = ()) -> Iterator[psutil.Process]:
+def left_behind(mark: str, leaders: Sequence[psutil.Process] = ()) -> Iterator[psutil.Process]:
     """Yield the processes with this mark in their environment, whatever their parents and groups are by now.
 
     One that has ended, and that nobody has reaped, is none.
@@ -88,29 +88,21 @@ def left_behind(mark: str, leaders: Iterable[psutil.Process] = ()) -> Iterator[p
         mark: of a supervisor.
         leaders: processes that it has started, which may have written over their environment, as Redis does.
     """
-    known = {it.pid: it for it in leaders}
     for process in psutil.process_iter():
-        if process.pid != os.getpid() and (_lives(process, known.get(process.pid)) or _is_marked(process, mark)):
+        if process.pid != os.getpid() and _is_own(process, mark, leaders):
             yield process
 
 
-def _lives(process: psutil.Process, known: psutil.Process | None) -> bool:
-    # Of the same number and of the same beginning.
+def _is_own(process: psutil.Process, mark: str, leaders: Sequence[psutil.Process]) -> bool:
+    # It may end between two questions. Processes are equal if they have the same number and the same beginning.
     with suppress(psutil.Error, OSError):
-        return bool(process == known and process.status() != psutil.STATUS_ZOMBIE)
+        known = process in leaders or process.environ().get(MARK) == mark
+        return bool(known and process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
-def _is_marked(process: psutil.Process, mark: str) -> bool:
-    # It may end between two questions.
-    with suppress(psutil.Error, OSError):
-        return bool(process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE)
-    return False
-
-
-def end_left_behind(mark: str, leaders: Iterable[psutil.Process] = ()) -> int:
+def end_left_behind(mark: str, leaders: Sequence[psutil.Process] = ()) -> int:
     """Kill what a supervisor has left behind, and return how many processes that were; as `left_behind`."""
-    leaders = [*leaders]
     found: set[int] = set()
     end = monotonic() + _GONE
     # Once more, as long as some are found: one may have started another meanwhile.

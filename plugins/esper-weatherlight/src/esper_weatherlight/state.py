@@ -54,12 +54,10 @@ class SupervisorRecord:
 
     def lives(self) -> bool:
         """Say whether the process is there."""
-        try:
-            process = psutil.Process(self.pid)
-            is_it = abs(process.create_time() - self.began) < _SAME_SECONDS
-            return is_it and bool(process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.Error:
-            return False
+        with suppress(psutil.Error):
+            process = _same_process(self.pid, self.began)
+            return process is not None and bool(process.status() != psutil.STATUS_ZOMBIE)
+        return False
 
 
 def folder_path(state: Path) -> Path:
@@ -150,10 +148,15 @@ def noted_leaders(state: Path) -> list[psutil.Process]:
     for path in sorted(folder.glob("*.json")):
         with suppress(OSError, KeyError, TypeError, ValueError, psutil.Error):
             data = parse_object(read_regular(path, inside=folder, largest=65_536))
-            process = psutil.Process(int(data["pid"]))
-            if abs(process.create_time() - float(data["began"])) < _SAME_SECONDS:
+            if process := _same_process(int(data["pid"]), float(data["began"])):
                 found.append(process)
     return found
+
+
+def _same_process(pid: int, began: float) -> psutil.Process | None:
+    """The process of this number, if it began then: another one may have it by now. Raises psutil.Error without one."""
+    process = psutil.Process(pid)
+    return process if abs(process.create_time() - began) < _SAME_SECONDS else None
 
 
 def write_record(folder: Path, record: SupervisorRecord) -> None:

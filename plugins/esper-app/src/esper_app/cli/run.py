@@ -18,6 +18,7 @@ from esper_app.exit_codes import exit_code_of
 from esper_core.leyline.errors import ExitCode
 from esper_core.leyline.specs import TaskSpec
 from esper_runs.bus_text import bus_lines
+from esper_runs.formatting import percent
 from esper_runs.printing import echo
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def run(
     echo(f"run: {finished.directory.path}")
     if check_plugins:
         told = finished.result["plugin_checks"]
-        echo(f"plugins: looked at {told['calls']} times, nothing wrong; {100 * told['share']:.1f} % of the run's time")
+        echo(f"plugins: looked at {told['calls']} times, nothing wrong; {percent(told['share'])} of the run's time")
         sampled = f"{told['passed_over']} calls closely (--check-level full looks at each); " * bool(
             told["passed_over"]
         )

@@ -7,7 +7,6 @@ from uuid import uuid4
 from esper_app.configuration.components import build_components
 from esper_app.configuration.config import RunConfig
 from esper_app.execution.run_hosts import run_hosts
-from esper_core.leyline.errors import EsperError
 from esper_core.leyline.events import Event
 from esper_core.leyline.learning import Trajectory
 from esper_core.leyline.optional import optional_part
@@ -59,10 +58,8 @@ def run_bus(config: RunConfig, plugins: PluginSet) -> RunBus | None:
     if (section := config.section(BUS)) is None:
         return None
     kind = plugins.registry.kind(BUS)
-    if not getattr(plugins.registry.get(BUS, section.name).spec, "shared", True):
-        what = f'the bus "{section.name}" is of one process alone, and no other sees what is on it'
-        fix = "take --bus sqlite:, which is for the processes of one machine"
-        raise EsperError("E614", what, where="bus.name", fix=fix)
+    spec: Any = plugins.registry.get(BUS, section.name).spec
+    spec.require_shared()
 
     def opened() -> Any:
         return build_components(kind, config, plugins.registry)[section.name]
